@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libblksparse: a block device as a sparse file.
+ *
+ * A block device has no holes: it answers lseek(SEEK_HOLE) with its end. This
+ * library finds the zeros by reading, once, and remembers them:
+ *
+ *	struct bsp_device *dev = bsp_device_open("/dev/sdb", &error);
+ *	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, &error);
+ *
+ *	for (uint64_t off = 0; bsp_sparse_seek_data(sp, off, NULL, NULL,
+ *						    &data) == 0; off = hole) {
+ *		bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole);
+ *		... [data, hole) may hold bytes that are not zero ...
+ *	}
+ *	bsp_sparse_free(sp);
+ *
+ * The device is divided into granules, and each of them is unknown, data or a
+ * hole (or, on a writable object, a marker: zeros that the device still has to
+ * be given). Whoever reads learns: a granule that was read once, by a seek, a
+ * scan or a read, is never read again to find out whether it is zero.
+ *
+ * Errors. Functions that set something up return NULL or false and a GError,
+ * whose message names the object and the system call. Functions that do I/O
+ * return 0 or a count, or a negative errno. No function does both.
+ *
+ * Offsets and lengths are in bytes; ranges are [off, off + len).
+ *
+ * Threads. Every function that takes a struct bsp_sparse may be called from
+ * several threads at once, but for bsp_sparse_free(). The library starts no
+ * thread, prints nothing and installs no signal handler.
+ */
+#ifndef BLKSPARSE_H
+#define BLKSPARSE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+G_BEGIN_DECLS
+
+/* --- Errors that a person reads ----------------------------------------- */
+
+#define BSP_ERROR (bsp_error_quark())
+
+enum bsp_error {
+	BSP_ERROR_FAILED, /* the system refused; the message says what */
+	BSP_ERROR_USAGE,  /* the caller asked for something that cannot be */
+};
+
+GQuark bsp_error_quark(void);
+
+/* --- Sizes as people write them ----------------------------------------- */
+
+/*
+ * Reads a size: a decimal number of bytes, or one with a unit: K, M, G, T, P
+ * (also Ki, KiB, KB; all are powers of 1024, in either case). Sets *ret_size.
+ * On failure *ret_size is untouched and the message names what is wrong with
+ * the text, but not which option it was given to. Any thread.
+ */
+bool bsp_parse_size(const char *text, uint64_t *ret_size, GError **error);
+
+/* --- Devices ------------------------------------------------------------ */
+
+/*
+ * An open block device, or an image file that stands in for one.
+ */
+struct bsp_device;
+
+/* What a device is, as of opening. */
+struct bsp_device_info {
+	uint64_t size;		     /* bytes */
+	uint32_t logical_block_size; /* bytes; 512 for an image file */
+	bool is_block;		     /* a block device, not an image file */
+	uid_t uid;		     /* of the device's node, or the image */
+	gid_t gid;
+	mode_t mode;		     /* permission bits only */
+	struct timespec mtime;	     /* of an image; the opening of a device */
+};
+
+/*
+ * Opens the block device or regular file at path for reading. Any number of
+ * others may have it open. Returns NULL and an error when it cannot be
+ * opened, is neither, or is empty. Any thread.
+ */
+struct bsp_device *bsp_device_open(const char *path, GError **error);
+
+/* Closes it; NULL is fine. A device given to bsp_sparse_new() is not the
+ * caller's to close. */
+void bsp_device_close(struct bsp_device *dev);
+
+/* The path it was opened by; lives as long as the device. */
+const char *bsp_device_path(const struct bsp_device *dev);
+
+void bsp_device_get_info(const struct bsp_device *dev,
+			 struct bsp_device_info *ret_info);
+
+/* --- The sparse object -------------------------------------------------- */
+
+struct bsp_sparse;
+
+enum {
+	BSP_GRANULE_MIN = 4096,
+	BSP_GRANULE_MAX = 1 << 20,
+	BSP_GRANULE_DEFAULT = 4096,
+};
+
+#define BSP_LOOKAHEAD_DEFAULT ((uint64_t)32 << 20)
+
+/* Zero in a field stands for its default. */
+struct bsp_sparse_options {
+	/*
+	 * The unit in which data and holes are told apart, bytes: a power of
+	 * two in [BSP_GRANULE_MIN, BSP_GRANULE_MAX], and at least the device's
+	 * logical block. Default BSP_GRANULE_DEFAULT, or that block.
+	 */
+	uint64_t granule;
+	/*
+	 * How far bsp_sparse_seek_hole() scans ahead of where it was asked
+	 * before it answers with a boundary, bytes; at least a granule.
+	 * Default BSP_LOOKAHEAD_DEFAULT.
+	 */
+	uint64_t lookahead;
+	/*
+	 * How long either seek scans before it answers with a boundary,
+	 * milliseconds. Default 1000.
+	 */
+	uint32_t budget_ms;
+};
+
+/*
+ * Is asked, often, whether a long call should end early. It is called from
+ * the thread that made the call, must be quick and must not call back into
+ * the object. NULL in its place: never.
+ */
+typedef bool (*bsp_interrupted_fn)(void *data);
+
+/*
+ * Makes an object of dev. On success the object owns dev and closes it; on
+ * failure (an option that does not fit, no memory) dev stays the caller's.
+ * Nothing is read yet.
+ */
+struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
+				  const struct bsp_sparse_options *options,
+				  GError **error);
+
+/* Ends it and closes its device; NULL is fine. No other call may be running. */
+void bsp_sparse_free(struct bsp_sparse *sp);
+
+/*
+ * Is told that another program wrote to the device, or that the device's size
+ * changed: what was learned before, and whatever the caller has cached of the
+ * content, is out of date. Called from any thread that is inside any call on
+ * the object, possibly from several at once; it must not call back into the
+ * object.
+ */
+enum bsp_change {
+	BSP_CHANGE_CONTENT,	 /* another program wrote to the device */
+	BSP_CHANGE_SIZE,	 /* it grew or shrank */
+	BSP_CHANGE_UNWATCHABLE,	 /* (once) nobody counts writes to it, so that
+				    nothing learned is trusted for long */
+};
+typedef void (*bsp_changed_fn)(void *data, enum bsp_change change);
+
+/* Sets who is told. To be called before the object is used by others. */
+void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
+			    void *data);
+
+/*
+ * Looks whether another program wrote to the device since the last look (see
+ * blksparsefs(8), OTHER WRITERS, for what can be seen), or its size changed,
+ * and forgets what is out of date. Seeks, and reads of holes, do this by
+ * themselves; a caller that caches content calls it now and then. Returns a
+ * number that is different after each change.
+ */
+uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
+
+/* The logical size, bytes. */
+uint64_t bsp_sparse_size(struct bsp_sparse *sp);
+
+/* The granule, bytes. */
+uint32_t bsp_sparse_granule(const struct bsp_sparse *sp);
+
+/* The device's properties, as bsp_device_get_info(). */
+void bsp_sparse_get_info(const struct bsp_sparse *sp,
+			 struct bsp_device_info *ret_info);
+
+struct bsp_stat {
+	uint64_t size;	  /* logical size, bytes */
+	uint64_t blocks;  /* for stat's st_blocks: 512-byte units of data and
+			     unknown; while anything is unknown, less than
+			     size / 512 but never 0; exact afterwards */
+	uint64_t unknown; /* bytes nobody looked at yet */
+	uint64_t data;	  /* bytes in data granules */
+	uint64_t hole;	  /* bytes in holes and markers */
+	struct timespec mtime; /* opening, or when a change was last noticed */
+};
+
+/* What is known now. O(1), no I/O but a look at the device's size. */
+void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
+
+/*
+ * Reads [off, off + len), cut at the logical size, into buf. A known hole
+ * costs no device I/O; granules that are read whole are learned. Returns the
+ * count (0 at or past the end, less than len only at the end), or -EIO, or
+ * another error of the device, if any byte of the range cannot be read:
+ * never a part. -ENOMEM. buf is undefined after an error.
+ */
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
+			uint64_t off);
+
+/*
+ * The first offset at or after off that lies in data; unknown granules on the
+ * way are scanned. After the time budget, or when interrupted, *ret_off may
+ * be a boundary: granule-aligned, after off, and called data from then on
+ * although nobody has looked. Returns 0, or -ENXIO if no data follows or off
+ * is at or past the end, or -ENOMEM. A granule that cannot be read is data.
+ */
+int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off);
+
+/*
+ * off if it lies in a hole, otherwise the start of the next hole, or the
+ * logical size. After the look-ahead, the time budget, or when interrupted,
+ * *ret_off may be a boundary: granule-aligned, after off, with no hole between
+ * them, and no claim about what follows. Returns 0, or -ENXIO if off is at or
+ * past the end, or -ENOMEM.
+ */
+int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off);
+
+/* Is told how far a scan has come; called from the scanning thread. */
+typedef void (*bsp_progress_fn)(void *data, uint64_t done, uint64_t total);
+
+/*
+ * Looks at every unknown granule that [off, off + len) touches, cut at the
+ * logical size. Unreadable granules are data. progress (may be NULL) gets
+ * bytes of that range. Returns 0, -ECANCELED when interrupted (what was
+ * learned stays), or -ENOMEM.
+ */
+int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		    void *data);
+
+/* --- Extents ------------------------------------------------------------ */
+
+enum bsp_extent_type {
+	BSP_EXTENT_DATA,
+	BSP_EXTENT_HOLE,    /* reads as zeros */
+	BSP_EXTENT_UNKNOWN, /* not scanned yet */
+};
+
+struct bsp_extent {
+	uint64_t off;
+	uint64_t len;
+	enum bsp_extent_type type;
+};
+
+/*
+ * Gives the extent that starts at off and goes on as far as its type does, so
+ * that walking from 0 by ret_extent->len partitions the source. Returns 1; 0
+ * with *ret_extent untouched if off is at or past the end; or -errno.
+ */
+typedef int (*bsp_extent_fn)(void *source, uint64_t off,
+			     struct bsp_extent *ret_extent);
+
+/* A bsp_extent_fn over what a struct bsp_sparse knows; no I/O. */
+int bsp_sparse_extent(void *sparse, uint64_t off,
+		      struct bsp_extent *ret_extent);
+
+/*
+ * A bsp_extent_fn over a regular file: source points to an int, its
+ * descriptor. Asks lseek(SEEK_DATA, SEEK_HOLE), merges what a file system
+ * answers in pieces, and moves the descriptor's offset. It may wait for that
+ * file system. A file system without holes gives one extent of data.
+ */
+int bsp_file_extent(void *fd, uint64_t off, struct bsp_extent *ret_extent);
+
+/* --- Reports of extents ------------------------------------------------- */
+
+enum bsp_format {
+	BSP_FORMAT_TABLE,    /* for people; free to change */
+	BSP_FORMAT_JSON,     /* blksparse-map(1) documents it */
+	BSP_FORMAT_QEMU,     /* as qemu-img map --output=json */
+	BSP_FORMAT_BMAP,     /* for bmaptool copy --bmap */
+	BSP_FORMAT_DDRESCUE, /* a mapfile: data '+', hole '-'... see the page */
+};
+
+/* Finds a format by its name in lower case. */
+bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
+			  GError **error);
+
+struct bsp_report {
+	const char *path;     /* what the report is about */
+	uint64_t size;	      /* bytes */
+	uint32_t granule;     /* bytes; extents are multiples but for the end */
+	bsp_extent_fn extent; /* the extents, and what it is called with */
+	void *source;
+	bool summary;	      /* totals instead of the extents, where the
+				 format has room for it (table, json) */
+};
+
+/* Takes the report's bytes in order; returns 0 or -errno, which ends it. */
+typedef int (*bsp_write_fn)(void *data, const void *buf, size_t len);
+
+/*
+ * Writes report in a format. Returns 0, or the -errno of either callback, or
+ * -EINVAL for a summary in a format that has none.
+ */
+int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
+		     bsp_write_fn write, void *data);
+
+G_END_DECLS
+
+#endif
