@@ -1,0 +1,303 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What the shell tests share; each of them starts with
+#
+#	set -euo pipefail
+#	. "$(dirname "$0")/../lib/common.sh"
+#
+# and then has
+#
+#	$SRC, $BUILD	the source tree, the build tree (default $SRC/build)
+#	$LIB		this directory
+#	$TEST_TMP	a private directory on a disk, removed at the end
+#	$MNT		where mount_fs() mounts
+#
+# A test exits 0 when it passed and 77 when it could not run, its last line of
+# output then being the reason; anything else is a failure. Whatever a test
+# sets up it undoes through cleanup(), on every way out.
+
+set -euo pipefail
+
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SRC=${SRC:-$(cd "$LIB/../.." && pwd)}
+BUILD=${BUILD:-$SRC/build}
+BUILD=$(realpath -m "$BUILD")
+FS=${FS:-$BUILD/fuse/blksparsefs}
+TOOL=${TOOL:-$BUILD/tools/blksparse}
+export SRC BUILD LIB LC_ALL=C.UTF-8
+# mount(8) and modprobe(8) are not on every user's path.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# --- Ending ----------------------------------------------------------------
+
+cleanups=()
+
+# cleanup COMMAND [ARG...]: runs it at the end, the latest first.
+cleanup() {
+	cleanups+=("$(printf '%q ' "$@")")
+}
+
+run_cleanups() {
+	local status=$? i
+	trap - EXIT
+	trap '' INT TERM HUP
+	set +e
+	for ((i = ${#cleanups[@]} - 1; i >= 0; i--)); do
+		if ! eval "${cleanups[i]}"; then
+			echo "cleanup failed: ${cleanups[i]}" >&2
+			((status != 0)) || status=1
+		fi
+	done
+	exit "$status"
+}
+
+trap run_cleanups EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# skip REASON...: this test cannot run here.
+skip() {
+	echo "$*"
+	exit 77
+}
+
+# fail MESSAGE...
+fail() {
+	echo "FAILED: $* (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]})" >&2
+	exit 1
+}
+
+# say WORD...: a heading in the log.
+say() {
+	echo "--- $*"
+}
+
+# --- What a test needs -----------------------------------------------------
+
+# requires COMMAND...: skips when one of them is not installed.
+requires() {
+	local command
+	for command; do
+		command -v "$command" >/dev/null || skip "$command is not installed"
+	done
+}
+
+requires_root() {
+	((EUID == 0)) || skip "needs root"
+}
+
+requires_fuse() {
+	[[ -c /dev/fuse ]] || skip "needs /dev/fuse"
+	command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
+	[[ -x $FS ]] || fail "$FS is not built"
+}
+
+requires_loop() {
+	requires_root
+	requires losetup
+	losetup -f >/dev/null 2>&1 || skip "needs loop devices"
+}
+
+# --- Assertions ------------------------------------------------------------
+
+# assert_eq ACTUAL EXPECTED WHAT
+assert_eq() {
+	[[ $1 == "$2" ]] ||
+		fail_at "$3: expected '$2', got '$1'"
+}
+
+# assert_ne ACTUAL UNWANTED WHAT
+assert_ne() {
+	[[ $1 != "$2" ]] || fail_at "$3: is '$1'"
+}
+
+# assert_le ACTUAL LIMIT WHAT
+assert_le() {
+	(($1 <= $2)) || fail_at "$3: expected at most $2, got $1"
+}
+
+# assert_ge ACTUAL LIMIT WHAT
+assert_ge() {
+	(($1 >= $2)) || fail_at "$3: expected at least $2, got $1"
+}
+
+# assert_contains TEXT PART WHAT
+assert_contains() {
+	[[ $1 == *"$2"* ]] || fail_at "$3: expected '$2' in '$1'"
+}
+
+# assert_lacks TEXT PART WHAT
+assert_lacks() {
+	[[ $1 != *"$2"* ]] || fail_at "$3: unexpected '$2' in '$1'"
+}
+
+# assert_same_bytes FILE FILE
+assert_same_bytes() {
+	cmp "$1" "$2" || fail_at "$1 and $2 differ"
+}
+
+# As fail(), but names the line that called the assertion.
+fail_at() {
+	echo "FAILED: $* (${BASH_SOURCE[2]##*/}:${BASH_LINENO[1]})" >&2
+	exit 1
+}
+
+# run_status COMMAND [ARG...]: runs it and sets $STATUS, $OUT and $ERR.
+run_status() {
+	STATUS=0
+	"$@" >"$TEST_TMP/.out" 2>"$TEST_TMP/.err" </dev/null || STATUS=$?
+	# shellcheck disable=SC2034 # for the caller
+	OUT=$(<"$TEST_TMP/.out")
+	ERR=$(<"$TEST_TMP/.err")
+	echo "+ $* => $STATUS ${ERR:+[$ERR]}"
+}
+
+# wait_until SECONDS COMMAND [ARG...]: until it succeeds; false after SECONDS.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS <= end)) || return 1
+		sleep 0.05
+	done
+}
+
+gone() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+# --- Files and devices -----------------------------------------------------
+
+# allocated FILE: its allocated bytes.
+allocated() {
+	stat -c '%b * %B' "$1" | { read -r sum && echo "$((sum))"; }
+}
+
+# loop_new IMAGE [LOSETUP-OPTION...]: a loop device, in $LOOP; detached at the
+# end.
+loop_new() {
+	local image=$1
+	shift
+	LOOP=$(losetup -f --show "$@" "$image")
+	cleanup loop_free "$LOOP"
+	if command -v udevadm >/dev/null; then
+		udevadm settle --timeout=10 || true # where no udevd runs
+	fi
+}
+
+loop_attached() {
+	losetup "$1" >/dev/null 2>&1
+}
+
+loop_detached() {
+	! loop_attached "$1"
+}
+
+# loop_free DEVICE: detaches it, if it still is attached, and waits for that.
+loop_free() {
+	loop_attached "$1" || return 0
+	losetup -d "$1" || loop_detached "$1" || return 1
+	wait_until 10 loop_detached "$1"
+}
+
+# device_reads DEVICE: how many reads its disk has served.
+device_reads() {
+	awk '{ print $1 }' "/sys/block/${1##*/}/stat"
+}
+
+# forget_pages DEVICE: drops what the kernel cached of it.
+forget_pages() {
+	blockdev --flushbufs "$1"
+}
+
+# --- Mounts ----------------------------------------------------------------
+
+# Asks no file system, for that may hang.
+mounted() {
+	awk -v where="$1" '$5 == where { n++ } END { exit !n }' \
+		/proc/self/mountinfo
+}
+
+not_mounted() {
+	! mounted "$1"
+}
+
+# Ends a mount however badly it is.
+force_umount() {
+	while mounted "$1"; do
+		# With force, for that ends the requests of a stuck one.
+		umount -cfl "$1" 2>/dev/null || fusermount3 -uz "$1" || return 1
+	done
+}
+
+# mount_fs [-o OPTIONS] [NAME=]DEVICE...: mounts them at $MNT, blksparsefs
+# staying in the foreground of a background job with pid $FS_PID and its
+# messages in $FS_LOG; returns when the mount answers.
+# FS_WRAP=(COMMAND...) runs it through COMMAND.
+FS_WRAP=()
+FS_PID=
+mount_fs() {
+	[[ -z $FS_PID ]] || fail "mount_fs: there is a mount already"
+	FS_LOG=$TEST_TMP/fs.log
+	[[ -e $MNT ]] || mkdir "$MNT"
+	: >"$FS_LOG"
+	"${FS_WRAP[@]}" "$FS" -f "$@" "$MNT" </dev/null >>"$FS_LOG" 2>&1 &
+	FS_PID=$!
+	cleanup drop_fs "$FS_PID" "$MNT"
+	if ! wait_until 30 fs_up_or_gone || gone "$FS_PID"; then
+		cat "$FS_LOG" >&2
+		fail "blksparsefs did not mount $*"
+	fi
+}
+
+fs_up_or_gone() {
+	gone "$FS_PID" || { mounted "$MNT" && stat -L "$MNT" >/dev/null; }
+}
+
+# umount_fs: unmounts $MNT; blksparsefs must end by that, with status 0.
+umount_fs() {
+	local status=0
+	[[ -n $FS_PID ]] || fail "umount_fs: nothing is mounted"
+	fusermount3 -u "$MNT" || fail "cannot unmount $MNT"
+	end_fs || status=$?
+	if ((status != 0)); then
+		cat "$FS_LOG" >&2
+		fail "blksparsefs ended with status $status"
+	fi
+}
+
+# end_fs: waits for blksparsefs to end and returns its status.
+end_fs() {
+	local pid=$FS_PID
+	wait_until 30 gone_or_zombie "$pid" ||
+		fail "blksparsefs (pid $pid) did not end"
+	FS_PID=
+	wait "$pid"
+}
+
+gone_or_zombie() {
+	local stat
+	[[ -r /proc/$1/stat ]] || return 0
+	stat=$(<"/proc/$1/stat") || return 0
+	[[ ${stat##*) } == Z* ]]
+}
+
+# For the end of a test that did not get as far as umount_fs.
+drop_fs() {
+	force_umount "$2" || return 1
+	[[ $FS_PID == "$1" ]] || return 0
+	wait_until 10 gone_or_zombie "$1" || kill -KILL "$1"
+	echo "blksparsefs said:" >&2
+	cat "$FS_LOG" >&2
+}
+
+# --- The private directory -------------------------------------------------
+
+if [[ -z ${TEST_TMP:-} ]]; then
+	TEST_TMP=$(mktemp -d "${TMPDIR:-/tmp}/blksparse-test.XXXXXX")
+	cleanup rm -rf --one-file-system "$TEST_TMP"
+fi
+export TEST_TMP
+MNT=$TEST_TMP/mnt
