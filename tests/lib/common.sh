@@ -25,7 +25,7 @@ BUILD=${BUILD:-$SRC/build}
 BUILD=$(realpath -m "$BUILD")
 FS=${FS:-$BUILD/fuse/blksparsefs}
 TOOL=${TOOL:-$BUILD/tools/blksparse}
-export SRC BUILD LIB LC_ALL=C.UTF-8
+export SRC BUILD LIB LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 # mount(8) and modprobe(8) are not on every user's path.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Checks a mounted file against the device it shows, and the device's truth.
+
+  check.py [--granule SIZE] [--seed N] [--boundaries N] STEP[,STEP...]
+           FILE DEVICE IMAGE [FILE DEVICE IMAGE]...
+
+DEVICE is what FILE shows, IMAGE the file that devices.py made and DEVICE stands
+on (they may be the same). Steps, done in the order given, for all the files:
+
+  fresh   stat, while nothing was read yet
+  walk    SEEK_DATA and SEEK_HOLE from 0 to the end give the truth
+  known   the same, with no read of the device, and stat is exact
+  seeks   SEEK_DATA and SEEK_HOLE from anywhere
+  reads   pieces from anywhere are the device's bytes
+  bytes   all bytes are the device's
+
+With --boundaries, as many granules of zeros may be called data.
+"""
+import argparse
+import errno
+import os
+import random
+import stat
+import sys
+from bisect import bisect_right
+
+import devices
+
+MIB = devices.MIB
+
+
+class Wrong(Exception):
+    pass
+
+
+def expect(is_so, what):
+    if not is_so:
+        raise Wrong(what)
+
+
+class Checked:
+    """A mounted file, its device and its truth."""
+
+    def __init__(self, path, device, image, args):
+        self.path = path
+        self.granule = args.granule
+        self.boundaries = args.boundaries
+        self.rng = random.Random(f"{args.seed} {os.path.basename(path)}")
+        self.size, self.data = devices.truth(image, args.granule)
+        self.starts = [start for start, end in self.data]
+        self.device = os.open(device, os.O_RDONLY)
+        self.fd = os.open(path, os.O_RDONLY)
+
+    # The truth about an offset.
+
+    def extent_before(self, at):
+        """The last extent of data that starts at or before at, or none."""
+        i = bisect_right(self.starts, at) - 1
+        return self.data[i] if i >= 0 else (0, 0)
+
+    def in_data(self, at):
+        return at < self.extent_before(at)[1]
+
+    def next_data(self, at):
+        if self.in_data(at):
+            return at
+        i = bisect_right(self.starts, at)
+        return self.starts[i] if i < len(self.starts) else None
+
+    def next_hole(self, at):
+        return self.extent_before(at)[1] if self.in_data(at) else at
+
+    # What the file says.
+
+    def seek(self, at, whence):
+        try:
+            return os.lseek(self.fd, at, whence)
+        except OSError as error:
+            expect(error.errno == errno.ENXIO,
+                   f"lseek({at}) failed: {error.strerror}")
+            return None
+
+    def ask_data(self, at):
+        got = self.seek(at, os.SEEK_DATA)
+        right = self.next_data(at) if 0 <= at < self.size else None
+        if got != right and got is not None and at < got < self.size and \
+           got % self.granule == 0 and (right is None or got < right):
+            self.boundaries -= 1
+            expect(self.boundaries >= 0, f"SEEK_DATA({at}) is {got}, in a hole")
+            return got
+        expect(got == right, f"SEEK_DATA({at}) is {got}, not {right}")
+        return got
+
+    def ask_hole(self, at):
+        got = self.seek(at, os.SEEK_HOLE)
+        if not 0 <= at < self.size:
+            expect(got is None, f"SEEK_HOLE({at}) is {got}, not ENXIO")
+            return None
+        right = self.next_hole(at)
+        if got is not None and at < got < right and got % self.granule == 0:
+            return got
+        expect(got == right, f"SEEK_HOLE({at}) is {got}, not {right}")
+        return got
+
+    def walk(self):
+        """The extents of data, put together where they touch."""
+        found = []
+        at = 0
+        while True:
+            start = self.ask_data(at)
+            if start is None:
+                return devices.merge(found, self.size)
+            at = self.ask_hole(start)
+            expect(at is not None and at > start,
+                   f"SEEK_HOLE({start}) is {at}: no progress")
+            found.append((start, at))
+
+    def device_reads(self):
+        info = os.fstat(self.device)
+        if not stat.S_ISBLK(info.st_mode):
+            return None
+        number = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+        with open(f"/sys/dev/block/{number}/stat", encoding="ascii") as source:
+            return int(source.read().split()[0])
+
+    def forget_pages(self):
+        """So that whoever reads the device has to ask it."""
+        os.posix_fadvise(self.device, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    # The steps.
+
+    def step_fresh(self):
+        info = os.stat(self.path)
+        expect(stat.S_ISREG(info.st_mode), "not a regular file")
+        expect(info.st_mode & 0o222 == 0, f"mode {info.st_mode:o} lets write")
+        expect(info.st_size == self.size, f"st_size {info.st_size}")
+        limit = max(self.size // 512 - 1, 1)
+        expect(1 <= info.st_blocks <= limit,
+               f"st_blocks {info.st_blocks}, not in [1, {limit}]")
+
+    def step_walk(self):
+        before = self.boundaries
+        found = self.walk()
+        if self.boundaries == before:
+            expect(found == self.data, f"the extents are {found}")
+
+    def step_known(self):
+        info = os.stat(self.path)
+        # A boundary stays data.
+        if self.boundaries == 0:
+            blocks = sum(-(-(end - start) // 512) for start, end in self.data)
+            expect(info.st_blocks == blocks,
+                   f"st_blocks {info.st_blocks}, not {blocks}")
+        expect(info.st_size == self.size, f"st_size {info.st_size}")
+        self.forget_pages()
+        before = self.device_reads()
+        self.step_walk()
+        after = self.device_reads()
+        expect(before == after, f"{after} reads of the device, not {before}")
+
+    def step_seeks(self):
+        places = {-1, -self.granule, 0, 1, self.size - 1, self.size,
+                  self.size + 1, self.size + self.granule}
+        for start, end in self.rng.sample(self.data, min(40, len(self.data))):
+            for edge in (start, end):
+                places |= {edge - self.granule, edge - 1, edge, edge + 1,
+                           edge + self.granule}
+        places |= {self.rng.randrange(0, self.size) for _ in range(200)}
+        places = sorted(places)
+        self.rng.shuffle(places)
+        for at in places:
+            self.ask_data(at)
+            self.ask_hole(at)
+
+    def same(self, at, length):
+        got = os.pread(self.fd, length, at)
+        right = os.pread(self.device, length, at)
+        if got != right:
+            expect(len(got) == len(right), f"read of {length} at {at} gave "
+                   f"{len(got)}, not {len(right)}")
+            wrong = next(i for i, pair in enumerate(zip(got, right))
+                         if pair[0] != pair[1])
+            raise Wrong(f"byte {at + wrong} is {got[wrong]}, "
+                        f"not {right[wrong]}")
+
+    def step_reads(self):
+        self.same(self.size - 1, 4096)
+        expect(os.pread(self.fd, 4096, self.size) == b"", "bytes past the end")
+        expect(os.pread(self.fd, 1, self.size + MIB) == b"", "bytes far past it")
+        for _ in range(100):
+            self.same(self.rng.randrange(0, self.size), self.rng.choice(
+                (1, 512, 4096, self.rng.randint(1, 300000))))
+
+    def step_bytes(self):
+        for at in range(0, self.size, MIB):
+            self.same(at, MIB)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--granule", type=devices.parse_size, default=4096)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--boundaries", type=int, default=0)
+    parser.add_argument("steps")
+    parser.add_argument("files", nargs="+", metavar="FILE DEVICE IMAGE")
+    args = parser.parse_args()
+    triples = list(zip(*[iter(args.files)] * 3))
+    if len(triples) * 3 != len(args.files):
+        parser.error("the files come in threes")
+    wrong = 0
+    for step in args.steps.split(","):
+        for triple in triples:
+            try:
+                getattr(Checked(*triple, args), "step_" + step)()
+            except (Wrong, OSError) as error:
+                print(f"{triple[0]}: {step}: {error}", file=sys.stderr)
+                wrong += 1
+    print(f"checked {len(triples)} files: {args.steps}: {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
