@@ -160,8 +160,8 @@ void bsp_sparse_free(struct bsp_sparse *sp);
 enum bsp_change {
 	BSP_CHANGE_CONTENT,	 /* another program wrote to the device */
 	BSP_CHANGE_SIZE,	 /* it grew or shrank */
-	BSP_CHANGE_UNWATCHABLE,	 /* (once) nobody counts writes to it, so that
-				    nothing learned is trusted for long */
+	BSP_CHANGE_UNWATCHABLE,	 /* nobody counts writes to it, so that it may
+				    have changed; told at every look */
 };
 typedef void (*bsp_changed_fn)(void *data, enum bsp_change change);
 

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A block device.
+ *
+ * It is read with O_DIRECT where the driver allows that. A read then shows
+ * what the device holds, also when a file system that is mounted on it, or a
+ * program that uses the whole disk below it, wrote past the page cache of this
+ * node; dirty pages of this node are written first by the kernel
+ * (block/fops.c). And the host's page cache is left to those who need it.
+ *
+ * Writers show in the counters of the *whole disk*, since those of a partition
+ * miss what is written through the disk (Documentation/block/stat.rst, fields
+ * 5, 7, 12 and 14: writes and discards, done and in sectors). They count
+ * requests, so what a program wrote to the page cache is pushed out before:
+ * that of this node and, where it may be opened, of the disk. Counters stand
+ * still while queue/iostats is 0; then nobody counts.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "range.h"
+
+enum { BOUNCE_MAX = 1 << 20 };
+
+struct block {
+	struct bsp_device dev;
+	/* Fixed after opening; -1 where there is none. */
+	int fd;	       /* through the page cache */
+	int direct_fd; /* O_DIRECT */
+	int disk_fd;   /* the whole disk's node, of a partition */
+	int stat_fd;   /* the whole disk's counters in sysfs */
+	int iostats_fd;
+	atomic_bool direct; /* until the driver refuses */
+};
+
+static struct block *to_block(struct bsp_device *dev)
+{
+	return (struct block *)dev;
+}
+
+/* --- Reading --------------------------------------------------------------- */
+
+static ssize_t read_fd(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* An aligned direct read; the page cache takes over if the driver refuses. */
+static ssize_t read_aligned(struct block *block, void *buf, size_t len,
+			    uint64_t off)
+{
+	if (atomic_load_explicit(&block->direct, memory_order_relaxed)) {
+		ssize_t n = read_fd(block->direct_fd, buf, len, off);
+
+		if (n != -EINVAL)
+			return n;
+		atomic_store(&block->direct, false);
+	}
+	return read_fd(block->fd, buf, len, off);
+}
+
+/* A read of any alignment, through a buffer of its own; may be short. */
+static ssize_t read_bounced(struct block *block, void *buf, size_t len,
+			    uint64_t off)
+{
+	uint64_t unit = block->dev.info.logical_block_size;
+	uint64_t skip = off % unit;
+	uint64_t want = bsp_min(len, BOUNCE_MAX - unit);
+	uint64_t whole = (skip + want + unit - 1) / unit * unit;
+	void *bounce;
+	ssize_t n;
+
+	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
+		return -ENOMEM;
+	n = read_aligned(block, bounce, whole, off - skip);
+	if (n >= 0) {
+		n = (ssize_t)bsp_min(want, bsp_range_clamp(skip, want,
+							   (uint64_t)n));
+		memcpy(buf, (char *)bounce + skip, (size_t)n);
+	}
+	free(bounce);
+	return n;
+}
+
+static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
+			  uint64_t off)
+{
+	struct block *block = to_block(dev);
+	uint64_t unit = dev->info.logical_block_size;
+
+	if (!atomic_load_explicit(&block->direct, memory_order_relaxed))
+		return read_fd(block->fd, buf, len, off);
+	if ((off | len | (uintptr_t)buf) % unit)
+		return read_bounced(block, buf, len, off);
+	return read_aligned(block, buf, len, off);
+}
+
+static int fd_size(int fd, uint64_t *ret_size)
+{
+	uint64_t size;
+
+	if (ioctl(fd, BLKGETSIZE64, &size) < 0)
+		return -errno;
+	*ret_size = size;
+	return 0;
+}
+
+/* A device that was detached, or lost its medium, is 0 bytes long. */
+static int block_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	uint64_t size = 0;
+	int r = fd_size(to_block(dev)->fd, &size);
+
+	if (r)
+		return r;
+	if (size == 0)
+		return -ENODEV;
+	*ret_size = size;
+	return 0;
+}
+
+/* --- Counters -------------------------------------------------------------- */
+
+static void push_out(int fd)
+{
+	if (fd >= 0)
+		(void)sync_file_range(fd, 0, 0,
+				      SYNC_FILE_RANGE_WAIT_BEFORE |
+					      SYNC_FILE_RANGE_WRITE |
+					      SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/* Reads a file of sysfs as a string; false if it cannot be had. */
+static bool read_text(int fd, char *text, size_t size)
+{
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+static bool read_counters(int stat_fd, struct bsp_stamp *stamp)
+{
+	char text[512];
+	uint64_t *v = stamp->value;
+
+	return read_text(stat_fd, text, sizeof(text)) &&
+	       sscanf(text,
+		      "%*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64
+		      " %*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64,
+		      &v[0], &v[1], &v[2], &v[3]) == 4;
+}
+
+static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+{
+	struct block *block = to_block(dev);
+	struct bsp_stamp stamp = { 0 };
+	char iostats[8];
+
+	push_out(block->fd);
+	push_out(block->disk_fd);
+	stamp.counted = read_counters(block->stat_fd, &stamp) &&
+			read_text(block->iostats_fd, iostats,
+				  sizeof(iostats)) &&
+			iostats[0] != '0';
+	*ret_stamp = stamp;
+}
+
+/* --- Opening --------------------------------------------------------------- */
+
+/* The folder of the whole disk in sysfs, or -1. */
+static int open_disk_folder(dev_t rdev, bool *ret_partition)
+{
+	char path[64];
+	int fd, disk;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
+		       minor(rdev));
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	*ret_partition = faccessat(fd, "partition", F_OK, 0) == 0;
+	if (!*ret_partition)
+		return fd;
+	disk = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	close(fd);
+	return disk;
+}
+
+/* The node of the disk whose folder this is, or -1: it is a help, no need. */
+static int open_disk_node(int folder)
+{
+	int uevent = openat(folder, "uevent", O_RDONLY | O_CLOEXEC);
+	char text[1024], name[256];
+	char path[sizeof(name) + 8];
+	const char *line;
+	int fd = -1;
+
+	if (read_text(uevent, text, sizeof(text)) &&
+	    (line = strstr(text, "DEVNAME=")) &&
+	    sscanf(line, "DEVNAME=%255s", name) == 1) {
+		(void)snprintf(path, sizeof(path), "/dev/%s", name);
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	}
+	if (uevent >= 0)
+		close(uevent);
+	return fd;
+}
+
+static void open_counters(struct block *block, dev_t rdev)
+{
+	bool partition = false;
+	int folder = open_disk_folder(rdev, &partition);
+
+	if (folder < 0)
+		return;
+	block->stat_fd = openat(folder, "stat", O_RDONLY | O_CLOEXEC);
+	block->iostats_fd =
+		openat(folder, "queue/iostats", O_RDONLY | O_CLOEXEC);
+	if (partition)
+		block->disk_fd = open_disk_node(folder);
+	close(folder);
+}
+
+/* Opens fd's node once more with O_DIRECT, and tries one block of it. */
+static int open_direct(int fd, uint32_t logical_block_size)
+{
+	char path[32];
+	int direct;
+	void *block;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (direct < 0)
+		return -1;
+	if (posix_memalign(&block, BSP_BUFFER_ALIGN, logical_block_size)) {
+		close(direct);
+		return -1;
+	}
+	n = read_fd(direct, block, logical_block_size, 0);
+	free(block);
+	if (n == -EINVAL) {
+		close(direct);
+		return -1;
+	}
+	return direct;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void block_close(struct bsp_device *dev)
+{
+	struct block *block = to_block(dev);
+
+	close_fd(block->direct_fd);
+	close_fd(block->disk_fd);
+	close_fd(block->stat_fd);
+	close_fd(block->iostats_fd);
+	close_fd(block->fd);
+	g_free(block);
+}
+
+static const struct bsp_device_ops block_ops = {
+	.read = block_read,
+	.size = block_size,
+	.stamp = block_stamp,
+	.close = block_close,
+};
+
+struct bsp_device *bsp_device_block_new(const char *path, int fd,
+					const struct bsp_device_info *info,
+					GError **error)
+{
+	struct block *block;
+	struct stat st;
+	uint64_t size = 0;
+	int sector;
+	int r = fd_size(fd, &size);
+
+	if (r || ioctl(fd, BLKSSZGET, &sector) < 0 || fstat(fd, &st) < 0) {
+		bsp_error_set_errno(error, r ? -r : errno,
+				    "ask %s for its size", path);
+		return NULL;
+	}
+	if (size == 0) {
+		bsp_error_set(error, BSP_ERROR_FAILED,
+			      "%s is empty (0 bytes); attach an image or insert a medium first",
+			      path);
+		return NULL;
+	}
+	block = g_new0(struct block, 1);
+	block->dev.ops = &block_ops;
+	block->dev.path = g_strdup(path);
+	block->dev.info = *info;
+	block->dev.info.size = size;
+	block->dev.info.logical_block_size = (uint32_t)sector;
+	block->fd = fd;
+	block->disk_fd = block->stat_fd = block->iostats_fd = -1;
+	block->direct_fd = open_direct(fd, (uint32_t)sector);
+	atomic_init(&block->direct, block->direct_fd >= 0);
+	open_counters(block, st.st_rdev);
+	return &block->dev;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An image file in a device's place. It is read through the page cache, which
+ * is coherent for all who use the file, and the file system below knows of
+ * zeros that need no reading: its holes.
+ *
+ * Writers show in the change time. Two things blur it:
+ *  - Its clock ticks no finer than the kernel's timer (10 ms at 100 Hz), so
+ *    that two writes in one tick look like one. A stamp is therefore not taken
+ *    of a time younger than two ticks; it waits until that is over.
+ *  - Stores through a shared mapping touch it only when a clean page becomes
+ *    dirty; pushing dirty pages out first makes them clean again. (On tmpfs,
+ *    which writes nothing back, such stores cannot be seen.)
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+
+struct file {
+	struct bsp_device dev;
+	int fd; /* fixed after opening */
+};
+
+static struct file *to_file(struct bsp_device *dev)
+{
+	return (struct file *)dev;
+}
+
+static ssize_t file_read(struct bsp_device *dev, void *buf, size_t len,
+			 uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(to_file(dev)->fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int file_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	struct stat st;
+
+	if (fstat(to_file(dev)->fd, &st) < 0)
+		return -errno;
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Nanoseconds until a change time is older than two ticks; 0 if it is. */
+static long until_settled(const struct timespec *changed)
+{
+	enum { SETTLED = 20 * 1000 * 1000 };
+	struct timespec now;
+	int64_t age;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (llabs((long long)now.tv_sec - changed->tv_sec) > 1)
+		return 0;
+	age = (int64_t)(now.tv_sec - changed->tv_sec) * 1000000000 +
+	      (now.tv_nsec - changed->tv_nsec);
+	return age >= SETTLED || age <= -SETTLED ? 0 : (long)(SETTLED - age);
+}
+
+static void file_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+{
+	struct file *file = to_file(dev);
+	struct timespec pause = { 0 };
+	struct stat st = { 0 };
+	int r;
+
+	(void)sync_file_range(file->fd, 0, 0,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER);
+	r = fstat(file->fd, &st);
+	pause.tv_nsec = r ? 0 : until_settled(&st.st_ctim);
+	if (pause.tv_nsec) {
+		(void)nanosleep(&pause, NULL);
+		r = fstat(file->fd, &st);
+	}
+	/* Written to again meanwhile: it is not settled, so not equal to what
+	 * the next stamp will say. */
+	*ret_stamp = (struct bsp_stamp){
+		.value = { (uint64_t)st.st_ctim.tv_sec,
+			   (uint64_t)st.st_ctim.tv_nsec,
+			   (uint64_t)st.st_size,
+			   (uint64_t)until_settled(&st.st_ctim) },
+		.counted = r == 0,
+	};
+}
+
+/* lseek(2): what lies before the next data reads as zeros. */
+static uint64_t file_zeros(struct bsp_device *dev, uint64_t off)
+{
+	struct file *file = to_file(dev);
+	off_t data = lseek(file->fd, (off_t)off, SEEK_DATA);
+	uint64_t size;
+
+	if (data >= 0)
+		return (uint64_t)data;
+	if (errno == ENXIO && file_size(dev, &size) == 0 && size > off)
+		return size;
+	return off;
+}
+
+static void file_close(struct bsp_device *dev)
+{
+	close(to_file(dev)->fd);
+	g_free(to_file(dev));
+}
+
+static const struct bsp_device_ops file_ops = {
+	.read = file_read,
+	.size = file_size,
+	.stamp = file_stamp,
+	.zeros = file_zeros,
+	.close = file_close,
+};
+
+struct bsp_device *bsp_device_file_new(const char *path, int fd,
+				       const struct bsp_device_info *info,
+				       GError **error)
+{
+	struct file *file;
+
+	if (info->size == 0) {
+		bsp_error_set(error, BSP_ERROR_FAILED,
+			      "%s is empty; there is nothing to show of it",
+			      path);
+		return NULL;
+	}
+	file = g_new0(struct file, 1);
+	file->dev.ops = &file_ops;
+	file->dev.path = g_strdup(path);
+	file->dev.info = *info;
+	file->dev.info.logical_block_size = 512;
+	file->fd = fd;
+	return &file->dev;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is known of a device's granules, two bits for each.
+ *
+ * Nobody sets a state. Callers say what happened, and the map decides:
+ *
+ *	learned   unknown becomes data or hole; anything else stays, because
+ *		  it was settled by someone who knew more
+ *	forgotten data and holes become unknown: what was known is out of date
+ *
+ * What was read before something was forgotten must not be learned after it.
+ * So the map has a generation, which each forgetting raises: whoever reads
+ * asks for it before the read, and gives it back when it tells what it saw.
+ *
+ * Threads: lookups take no lock and may run beside anything but
+ * bsp_map_free(). Changes take the map's lock for a short time. A lookup that
+ * runs beside a change sees each granule before or after it.
+ */
+#ifndef BSP_MAP_H
+#define BSP_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The bits: the high one says "reads as zeros". */
+enum bsp_state {
+	BSP_UNKNOWN = 0, /* nobody has looked */
+	BSP_DATA = 1,	 /* reads from the device */
+	BSP_HOLE = 2,	 /* zeros, and the device holds zeros */
+	BSP_MARKER = 3,	 /* zeros, but the device holds stale bytes */
+	BSP_STATES = 4,
+};
+
+/* Sets of states. */
+enum {
+	BSP_IN_UNKNOWN = 1 << BSP_UNKNOWN,
+	BSP_IN_DATA = 1 << BSP_DATA,
+	BSP_IN_HOLE = 1 << BSP_HOLE,
+	BSP_IN_MARKER = 1 << BSP_MARKER,
+	BSP_IN_ZERO = BSP_IN_HOLE | BSP_IN_MARKER,
+	BSP_IN_ALL = (1 << BSP_STATES) - 1,
+};
+
+struct bsp_map;
+
+/* A map of that many granules, all unknown; NULL if there is no memory. */
+struct bsp_map *bsp_map_new(uint64_t granules);
+
+/* NULL is fine. No other call may be running. */
+void bsp_map_free(struct bsp_map *map);
+
+/* The state of one granule; without meaning at or past the map's end. */
+enum bsp_state bsp_map_get(struct bsp_map *map, uint64_t granule);
+
+/*
+ * The first granule in [from, to) whose state is in the set, or to. Uniform
+ * leaves are passed in one step, others by words of 32 granules. An answer at
+ * or past the map's end has no meaning.
+ */
+uint64_t bsp_map_next(struct bsp_map *map, unsigned set, uint64_t from,
+		      uint64_t to);
+
+/* To be asked before a read whose outcome is to be learned. */
+uint64_t bsp_map_generation(struct bsp_map *map);
+
+/*
+ * Granules [from, to) were read, after bsp_map_generation() gave generation,
+ * and hold data, or only zeros. Does nothing if something was forgotten
+ * since. Returns 0, or -ENOMEM with some or all of them left as they were.
+ */
+int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
+		    uint64_t to, bool zero);
+
+/*
+ * What was known of granules [from, to) is out of date: data and holes become
+ * unknown, markers stay. Raises the generation. Cannot fail; when memory is
+ * short it forgets more than it was told to.
+ */
+void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to);
+
+/*
+ * The map has that many granules from now on: new ones are unknown, those cut
+ * off are gone whatever they were. Raises the generation. Returns 0, or
+ * -ENOMEM with the map unchanged.
+ */
+int bsp_map_resize(struct bsp_map *map, uint64_t granules);
+
+/*
+ * How many granules are in each state, and which one the last granule is in
+ * (unknown if there is none), at one instant.
+ */
+void bsp_map_totals(struct bsp_map *map, uint64_t ret_totals[BSP_STATES],
+		    enum bsp_state *ret_last);
+
+/* Bytes of memory the map takes now. */
+size_t bsp_map_memory(struct bsp_map *map);
+
+#endif
