@@ -262,9 +262,10 @@ struct bsp_extent {
 };
 
 /*
- * Gives the extent that starts at off and goes on as far as its type does, so
- * that walking from 0 by ret_extent->len partitions the source. Returns 1; 0
- * with *ret_extent untouched if off is at or past the end; or -errno.
+ * Gives the extent that starts at off, so that walking from 0 by
+ * ret_extent->len partitions the source. It goes on as far as its type does,
+ * or ends early where finding that out takes long. Returns 1; 0 with
+ * *ret_extent untouched if off is at or past the end; or -errno.
  */
 typedef int (*bsp_extent_fn)(void *source, uint64_t off,
 			     struct bsp_extent *ret_extent);
@@ -277,7 +278,8 @@ int bsp_sparse_extent(void *sparse, uint64_t off,
  * A bsp_extent_fn over a regular file: source points to an int, its
  * descriptor. Asks lseek(SEEK_DATA, SEEK_HOLE), merges what a file system
  * answers in pieces, and moves the descriptor's offset. It may wait for that
- * file system. A file system without holes gives one extent of data.
+ * file system, but asks it no more once it has merged for a second. A file
+ * system without holes gives one extent of data.
  */
 int bsp_file_extent(void *fd, uint64_t off, struct bsp_extent *ret_extent);
 
@@ -288,7 +290,7 @@ enum bsp_format {
 	BSP_FORMAT_JSON,     /* blksparse-map(1) documents it */
 	BSP_FORMAT_QEMU,     /* as qemu-img map --output=json */
 	BSP_FORMAT_BMAP,     /* for bmaptool copy --bmap */
-	BSP_FORMAT_DDRESCUE, /* a mapfile: data '+', hole '-'... see the page */
+	BSP_FORMAT_DDRESCUE, /* a domain mapfile: data '+', holes '?' */
 };
 
 /* Finds a format by its name in lower case. */
@@ -298,7 +300,9 @@ bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 struct bsp_report {
 	const char *path;     /* what the report is about */
 	uint64_t size;	      /* bytes */
-	uint32_t granule;     /* bytes; extents are multiples but for the end */
+	uint32_t granule;     /* bytes, a power of two: data is rounded out to
+				 multiples of it, but for the end; 0 for as
+				 the source says it (bmap: 4096) */
 	bsp_extent_fn extent; /* the extents, and what it is called with */
 	void *source;
 	bool summary;	      /* totals instead of the extents, where the
@@ -309,8 +313,11 @@ struct bsp_report {
 typedef int (*bsp_write_fn)(void *data, const void *buf, size_t len);
 
 /*
- * Writes report in a format. Returns 0, or the -errno of either callback, or
- * -EINVAL for a summary in a format that has none.
+ * Writes report in a format; neighbours of one type are merged, and what is
+ * unknown is data where a format knows no such thing. Returns 0, or the -errno
+ * of either callback; -ENODATA if the source ended before size, -EPROTO if its
+ * extents do not follow each other; -EINVAL for a summary in a format that has
+ * none, a bmap of nothing (size 0), or a granule that cannot be.
  */
 int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
 		     bsp_write_fn write, void *data);
