@@ -207,6 +207,23 @@ device_reads() {
 	awk '{ print $1 }' "/sys/block/${1##*/}/stat"
 }
 
+# ask data|hole OFFSET FILE, ask extents FILE: what lseek says of it.
+ask() {
+	python3 "$LIB/ask.py" "$@"
+}
+
+# make_device KIND SIZE NAME [LOSETUP-OPTION...]: $TEST_TMP/NAME, with a truth,
+# and a loop device over it, in $LOOP.
+make_device() {
+	python3 "$LIB/devices.py" make "$1" "$2" "$TEST_TMP/$3"
+	loop_new "$TEST_TMP/$3" "${@:4}"
+}
+
+# check [--granule SIZE]... STEPS FILE DEVICE IMAGE...: see check.py.
+check() {
+	python3 "$LIB/check.py" "$@"
+}
+
 # forget_pages DEVICE: drops what the kernel cached of it.
 forget_pages() {
 	blockdev --flushbufs "$1"
@@ -222,6 +239,25 @@ mounted() {
 
 not_mounted() {
 	! mounted "$1"
+}
+
+# As somebody who is not root and has no rights.
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
+		env HOME="$TEST_TMP" USER=nobody "$@"
+}
+
+# copy_program: a copy of blksparsefs that everybody may run, in $FS; the build
+# tree may lie where nobody else may look.
+copy_program() {
+	local library
+	mkdir -p "$TEST_TMP/copy/fuse" "$TEST_TMP/copy/src"
+	cp "$FS" "$TEST_TMP/copy/fuse/"
+	for library in "$(dirname "$FS")"/../src/libblksparse.so*; do
+		[[ ! -f $library ]] || cp -a "$library" "$TEST_TMP/copy/src/"
+	done
+	chmod -R go+rX "$TEST_TMP/copy"
+	FS=$TEST_TMP/copy/fuse/blksparsefs
 }
 
 # Ends a mount however badly it is.
@@ -299,5 +335,6 @@ if [[ -z ${TEST_TMP:-} ]]; then
 	TEST_TMP=$(mktemp -d "${TMPDIR:-/tmp}/blksparse-test.XXXXXX")
 	cleanup rm -rf --one-file-system "$TEST_TMP"
 fi
+chmod 755 "$TEST_TMP"
 export TEST_TMP
 MNT=$TEST_TMP/mnt

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Many read and seek in the same files at once while these are scanned, with
+# the plain build and with those that watch for races and bad memory accesses.
+# TIMEOUT: 600
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+
+python3 "$LIB/devices.py" make mixed 24M "$TEST_TMP/mixed"
+python3 "$LIB/devices.py" make alternating 8M "$TEST_TMP/alternating"
+loop_new "$TEST_TMP/mixed"
+mixed=$LOOP
+loop_new "$TEST_TMP/alternating"
+alternating=$LOOP
+
+crowd() {
+	local granule=$1 pids=() i steps pid
+	mount_fs -o granule="$granule" "m=$mixed" "a=$alternating"
+	for i in 1 2 3 4 5 6 7 8; do
+		case $((i % 4)) in
+		0) steps=walk,bytes,seeks ;;
+		1) steps=seeks,reads,walk ;;
+		2) steps=reads,seeks,bytes ;;
+		3) steps=bytes,walk,reads ;;
+		esac
+		python3 "$LIB/check.py" --granule "$granule" --seed "$i" \
+			"$steps" "$MNT/m" "$mixed" "$TEST_TMP/mixed" \
+			"$MNT/a" "$alternating" "$TEST_TMP/alternating" &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do
+		wait "$pid" || fail "one of the crowd saw something wrong"
+	done
+	umount_fs
+	if grep -E 'Sanitizer|runtime error' "$FS_LOG"; then
+		cat "$FS_LOG"
+		fail "the sanitizer complained"
+	fi
+}
+
+say "plain"
+crowd 4K
+crowd 64K
+for variant in "${BUILD_ASAN:-$SRC/build-asan}" "${BUILD_TSAN:-$SRC/build-tsan}"; do
+	FS=$variant/fuse/blksparsefs
+	[[ -x $FS ]] || skip "$FS is not built"
+	say "$FS"
+	# ThreadSanitizer may not cope with much randomness of addresses.
+	# shellcheck disable=SC2034 # for mount_fs()
+	FS_WRAP=(setarch -R)
+	crowd 4K
+done

@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What cannot be mounted is refused with what, on what, and the right status,
+# and nothing is left mounted.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+
+python3 "$LIB/devices.py" make first 1M "$TEST_TMP/image"
+mkdir "$MNT" "$TEST_TMP/other"
+cp "$TEST_TMP/image" "$TEST_TMP/other/image"
+image=$TEST_TMP/image
+
+# refuses STATUS PART... -- ARG...: blksparsefs ARG... ends with STATUS, and
+# its message has each PART.
+refuses() {
+	local status=$1 parts=() part
+	shift
+	while [[ $1 != -- ]]; do
+		parts+=("$1")
+		shift
+	done
+	shift
+	run_status timeout 30 "$FS" "$@"
+	assert_eq "$STATUS" "$status" "status of blksparsefs $*"
+	for part in "${parts[@]}"; do
+		assert_contains "$ERR" "$part" "message of blksparsefs $*"
+	done
+	assert_eq "$OUT" "" "output of blksparsefs $*"
+	assert_le "$(wc -l <<<"$ERR")" 3 "lines of the message"
+	not_mounted "$MNT" || fail "blksparsefs $* left it mounted"
+}
+
+say "what it is asked to show"
+refuses 1 "$TEST_TMP/nothing" "No such file" -- "$TEST_TMP/nothing" "$MNT"
+refuses 1 "$TEST_TMP/nothing" "No such file" -- -f "$TEST_TMP/nothing" "$MNT"
+refuses 1 "$TEST_TMP/nothing" -- "$image" "x=$TEST_TMP/nothing" "$MNT"
+refuses 1 "$TEST_TMP/other" -- "$TEST_TMP/other" "$MNT"
+refuses 1 /dev/null -- /dev/null "$MNT"
+: >"$TEST_TMP/empty"
+refuses 1 "$TEST_TMP/empty" "empty" -- "$TEST_TMP/empty" "$MNT"
+mkfifo "$TEST_TMP/fifo"
+refuses 1 "$TEST_TMP/fifo" -- "$TEST_TMP/fifo" "$MNT"
+
+say "names"
+refuses 2 "image" -- "$image" "$TEST_TMP/other/image" "$MNT"
+refuses 2 "x" -- "x=$image" "x=$TEST_TMP/other/image" "$MNT"
+refuses 2 "a/b" -- "a/b=$image" "$MNT"
+refuses 2 ".." -- "..=$image" "$MNT"
+refuses 2 "=$image" -- "=$image" "$MNT"
+
+say "the mount point"
+refuses 1 "$TEST_TMP/nowhere" -- "$image" "$TEST_TMP/nowhere"
+refuses 1 "/dev/null" -- "$image" /dev/null
+
+say "options"
+refuses 2 "granule" "5000" -- -o granule=5000 "$image" "$MNT"
+refuses 2 "granule" "2M" -- -o granule=2M "$image" "$MNT"
+refuses 2 "granule" "512" -- -o granule=512 "$image" "$MNT"
+refuses 2 "granule" "frog" -- -o granule=frog "$image" "$MNT"
+refuses 2 "granule" -- -o granule= "$image" "$MNT"
+refuses 2 "granule" "-4096" -- -o granule=-4096 "$image" "$MNT"
+refuses 2 "lookahead" "99999999999999999999" -- \
+	-o lookahead=99999999999999999999 "$image" "$MNT"
+refuses 2 "lookahead" "1X" -- -o lookahead=1X "$image" "$MNT"
+refuses 2 "frobnicate" -- -o frobnicate "$image" "$MNT"
+refuses 2 "frobnicate" -- --frobnicate "$image" "$MNT"
+refuses 2 -- "$image"
+refuses 2 --
+
+say "help and version are no errors"
+run_status "$FS" --help
+assert_eq "$STATUS" 0 "status of --help"
+assert_contains "$OUT" "granule" "help"
+assert_eq "$ERR" "" "what --help says to stderr"
+run_status "$FS" --version
+assert_eq "$STATUS" 0 "status of --version"
+assert_contains "$OUT" "blksparse" "version"
+
+say "a mount point in use"
+mount_fs "x=$image"
+run_status timeout 30 "$FS" "y=$image" "$MNT"
+assert_eq "$STATUS" 1 "status"
+assert_contains "$ERR" "$MNT" "message"
+assert_eq "$(ls "$MNT")" x "what is mounted"
+umount_fs
+not_mounted "$MNT" || fail "the second one was mounted on top"
+
+say "a device without permission, and an empty one"
+requires_loop
+requires setpriv
+copy_program
+chmod 600 "$image"
+chmod 777 "$MNT"
+run_status as_nobody "$FS" "$image" "$MNT"
+assert_eq "$STATUS" 1 "status"
+assert_contains "$ERR" "$image" "message"
+assert_contains "$ERR" "ermission denied" "message"
+not_mounted "$MNT" || fail "mounted all the same"
+loop=$(losetup -f)
+[[ -b $loop ]] || skip "no free loop device"
+refuses 1 "$loop" -- "$loop" "$MNT"
+loop_new "$image" --sector-size 4096
+refuses 2 "granule" -- -o granule=2048 "$LOOP" "$MNT"

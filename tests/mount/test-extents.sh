@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Devices of every shape, all in one mount: extents, bytes and stat are the
+# truth, whether the map is learned by seeks, by reads or by both.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+
+files=() devices=()
+python3 "$LIB/devices.py" make-all "$TEST_TMP" >"$TEST_TMP/list"
+while read -r name sector; do
+	if ((sector == 512)); then
+		loop_new "$TEST_TMP/$name"
+	else
+		loop_new "$TEST_TMP/$name" --sector-size "$sector"
+		assert_eq "$(blockdev --getss "$LOOP")" "$sector" "sector of $LOOP"
+	fi
+	devices+=("$name=$LOOP")
+	files+=("$MNT/$name" "$LOOP" "$TEST_TMP/$name")
+done <"$TEST_TMP/list"
+assert_ge "${#devices[@]}" 20 "number of devices"
+
+# check_all GRANULE SEED STEPS
+check_all() {
+	say "granule $1: $3"
+	python3 "$LIB/check.py" --granule "$1" --seed "$2" "$3" "${files[@]}"
+}
+
+for granule in 4K 64K 1M; do
+	mount_fs -o granule="$granule" "${devices[@]}"
+	check_all "$granule" 1 fresh,walk,known,seeks,reads,bytes,known
+	umount_fs
+	mount_fs -o granule="$granule" "${devices[@]}"
+	check_all "$granule" 2 fresh,seeks,reads,walk,known,bytes
+	umount_fs
+	mount_fs -o granule="$granule" "${devices[@]}"
+	check_all "$granule" 3 reads,seeks,bytes,known,walk
+	umount_fs
+done
+
+say "a look-ahead of one granule: boundaries everywhere, the same answers"
+mount_fs -o lookahead=4K "${devices[@]}"
+check_all 4K 4 fresh,seeks,walk,known,bytes
+umount_fs

@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# From the command to the end of a mount: it answers when the command returns,
+# and each way to end it leaves nothing behind.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires pgrep
+
+make_device first 1M image
+device=$LOOP
+mkdir "$MNT"
+
+no_program() {
+	[[ -z $(pgrep -f "^$FS .*$MNT\$") ]]
+}
+
+say "in the background: 50 times"
+cleanup force_umount "$MNT"
+for i in {1..50}; do
+	"$FS" "x=$device" "$MNT"
+	mounted "$MNT" || fail "not mounted when the command returned ($i)"
+	assert_eq "$(ls "$MNT")" x "ls in round $i"
+	assert_eq "$(head -c 4096 "$MNT/x" | cksum)" \
+		"$(head -c 4096 "$device" | cksum)" "bytes in round $i"
+	fusermount3 -u "$MNT"
+	wait_until 20 no_program || fail "the program goes on (round $i)"
+done
+
+say "the background program holds nothing of its caller"
+mkdir "$TEST_TMP/cwd"
+# Would wait for all who hold the pipe.
+out=$(cd "$TEST_TMP/cwd" && timeout 20 "$FS" "x=$device" "$MNT" 2>&1)
+assert_eq "$out" "" "what it printed"
+rmdir "$TEST_TMP/cwd"
+pid=$(pgrep -f "^$FS .*$MNT\$")
+assert_eq "$(readlink "/proc/$pid/cwd")" / "its directory"
+kill -TERM "$pid"
+wait_until 20 not_mounted "$MNT" || fail "SIGTERM did not unmount"
+wait_until 20 no_program || fail "SIGTERM did not end it"
+
+for signal in TERM INT HUP; do
+	say "in the foreground: SIG$signal"
+	mount_fs "x=$device"
+	cat "$MNT/x" >"$TEST_TMP/copy"
+	# A job of a script ignores SIGINT unless the program asks for it.
+	kill -"$signal" "$FS_PID"
+	status=0
+	end_fs || status=$?
+	assert_eq "$status" 0 "exit status"
+	not_mounted "$MNT" || fail "still mounted"
+done
+
+say "in the foreground: fusermount3 -u, and umount"
+mount_fs "x=$device"
+umount_fs
+mount_fs "x=$device"
+umount "$MNT"
+end_fs || fail "status $? after umount"
+
+say "with a file open: what was mounted stays until it is closed"
+mount_fs "x=$device"
+exec 7<"$MNT/x"
+run_status fusermount3 -u "$MNT"
+assert_ne "$STATUS" 0 "status of fusermount3 while a file is open"
+assert_eq "$(head -c 16 <&7 | cksum)" "$(head -c 16 "$device" | cksum)" "bytes"
+exec 7<&-
+umount_fs
+
+say "the device is free"
+losetup -d "$device"
+wait_until 10 loop_detached "$device" || fail "somebody holds $device"

@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What the files of a mount are called, and what findmnt calls the mount.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires findmnt
+
+make_device first 1M one
+one=$LOOP
+make_device last 2M two
+two=$LOOP
+
+say "by the last component of the path, or by NAME="
+mount_fs "$one" "other name=$two" "$TEST_TMP/two"
+assert_eq "$(ls -A "$MNT")" "$(printf '%s\n' "${one##*/}" "other name" two | sort)" \
+	"names"
+assert_same_bytes "$MNT/${one##*/}" "$one"
+assert_same_bytes "$MNT/other name" "$two"
+assert_same_bytes "$MNT/two" "$two"
+assert_eq "$(stat -c %s "$MNT/other name")" $((2 << 20)) "size"
+run_status cat "$MNT/nothing"
+assert_eq "$STATUS" 1 "status of cat for a name there is not"
+assert_contains "$ERR" "No such file" "what it says"
+umount_fs
+
+say "a relative path, and a symbolic link"
+ln -s "$one" "$TEST_TMP/link"
+cd "$TEST_TMP"
+mount_fs two link "deep=./one"
+assert_eq "$(ls -A "$MNT")" "$(printf '%s\n' deep link two)" "names"
+assert_same_bytes "$MNT/link" "$one"
+assert_same_bytes "$MNT/deep" "$one"
+umount_fs
+
+say "findmnt"
+mount_fs "x=$one"
+assert_eq "$(findmnt -n -o FSTYPE "$MNT")" fuse.blksparsefs "type"
+assert_eq "$(findmnt -n -o SOURCE "$MNT")" "$one" "source"
+assert_contains ",$(findmnt -n -o OPTIONS "$MNT")," ",ro," "options"
+umount_fs
+
+say "one device onto a regular file"
+MNT=$TEST_TMP/file
+: >"$MNT"
+mount_fs "$one"
+assert_eq "$(stat -c %F "$MNT")" "regular file" "type"
+assert_eq "$(findmnt -n -o SOURCE "$MNT")" "$one" "source"
+check fresh,walk,known,seeks,reads,bytes "$MNT" "$one" "$TEST_TMP/one"
+umount_fs
+assert_eq "$(stat -c %s "$MNT")" 0 "size of the file once unmounted"
+
+say "but not two of them"
+run_status "$FS" "$one" "$two" "$MNT"
+assert_ne "$STATUS" 0 "status of two devices onto a file"
+assert_contains "$ERR" "$MNT" "the message"
+not_mounted "$MNT" || fail "$MNT is mounted"

@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Who may read a file of a mount: whoever may read the device, with
+# allow_other; and nobody may write.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires setpriv
+
+make_device mixed 1M open
+open=$LOOP
+make_device mixed 2M closed
+closed=$LOOP
+keep_mode() {
+	local mode owner
+	mode=$(stat -c %a "$1")
+	owner=$(stat -c %u:%g "$1")
+	cleanup chmod "$mode" "$1"
+	cleanup chown "$owner" "$1"
+}
+keep_mode "$open"
+keep_mode "$closed"
+chown 65534:0 "$open"
+chmod 660 "$open"
+chown 0:0 "$closed"
+chmod 660 "$closed"
+
+say "owner and mode are the node's, without write"
+mount_fs -o allow_other "open=$open" "closed=$closed"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/open")" "65534:0 440" "open"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/closed")" "0:0 440" "closed"
+
+say "another user reads what the mode allows"
+as_nobody cat "$MNT/open" >"$TEST_TMP/copy"
+assert_same_bytes "$TEST_TMP/copy" "$open"
+run_status as_nobody cat "$MNT/closed"
+assert_eq "$STATUS" 1 "status for a file that is not theirs"
+assert_contains "$ERR" "Permission denied" "message"
+
+say "nobody writes"
+# refused COMMAND...: with EROFS, or EACCES before it.
+refused() {
+	run_status "$@"
+	assert_ne "$STATUS" 0 "status of $*"
+	assert_contains "$ERR" "Read-only file system" "message of $*"
+}
+before=$(sha256sum <"$open")
+refused dd if=/dev/urandom of="$MNT/open" bs=512 count=1 conv=notrunc
+refused truncate -s 0 "$MNT/open"
+refused fallocate -p -l 4096 "$MNT/open"
+refused touch "$MNT/new"
+refused rm "$MNT/open"
+refused mv "$MNT/open" "$MNT/moved"
+refused mkdir "$MNT/directory"
+refused ln -s x "$MNT/link"
+refused chmod 777 "$MNT/open"
+refused chown 1:1 "$MNT/open"
+run_status as_nobody dd if=/dev/zero of="$MNT/open" bs=512 count=1 conv=notrunc
+assert_ne "$STATUS" 0 "status of another user's write"
+assert_eq "$(sha256sum <"$open")" "$before" "the device"
+umount_fs
+
+say "without allow_other the mount is its owner's alone"
+mount_fs "open=$open"
+run_status as_nobody cat "$MNT/open"
+assert_eq "$STATUS" 1 "status"
+assert_contains "$ERR" "Permission denied" "message"
+umount_fs

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A user who is not root mounts what they may read.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires setpriv
+
+copy_program
+FS_WRAP=(as_nobody)
+make_device mixed 2M image
+device=$LOOP
+owner=$(stat -c %u:%g "$device")
+cleanup chown "$owner" "$device"
+chown 65534:65534 "$device"
+chmod 644 "$TEST_TMP/image" "$TEST_TMP/image.truth"
+cp -a "$TEST_TMP/image" "$TEST_TMP/secret"
+chmod 600 "$TEST_TMP/secret"
+mkdir "$MNT"
+chown 65534:65534 "$MNT"
+
+as_nobody_check() {
+	as_nobody python3 "$LIB/check.py" "$@"
+}
+# The checker, too, may lie where nobody else may look.
+mkdir "$TEST_TMP/lib"
+cp "$LIB"/*.py "$TEST_TMP/lib/"
+chmod -R go+rX "$TEST_TMP/lib"
+LIB=$TEST_TMP/lib
+
+for what in "$TEST_TMP/image" "$device"; do
+	say "$what"
+	mount_fs "x=$what"
+	as_nobody_check fresh,walk,known,seeks,reads,bytes \
+		"$MNT/x" "$what" "$TEST_TMP/image"
+	run_status cat "$MNT/x"
+	assert_ne "$STATUS" 0 "status of root's cat: the mount is its owner's"
+	as_nobody fusermount3 -u "$MNT"
+	end_fs || fail "blksparsefs ended with status $?"
+done
+
+say "in the background"
+cleanup force_umount "$MNT"
+as_nobody "$FS" "x=$device" "$MNT"
+assert_eq "$(as_nobody ls "$MNT")" x "ls"
+as_nobody fusermount3 -u "$MNT"
+wait_until 10 not_mounted "$MNT" || fail "still mounted"
+
+say "not what they may not read"
+run_status as_nobody "$FS" "$TEST_TMP/secret" "$MNT"
+assert_eq "$STATUS" 1 "status"
+assert_contains "$ERR" "$TEST_TMP/secret" "message"
+assert_contains "$ERR" "ermission" "message"
+not_mounted "$MNT" || fail "mounted all the same"

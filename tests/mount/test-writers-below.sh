@@ -1,0 +1,123 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The writer does not write to the device that is mounted: it writes to the
+# whole disk under a partition, or to files of a file system on the device.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires sfdisk partx mkfs.ext4
+
+python3 "$LIB/devices.py" make data 4096 "$TEST_TMP/pattern"
+
+partition_case() {
+	local disk part first=$((1 << 20)) size=$((16 << 20)) page
+	python3 "$LIB/devices.py" make zero 24M "$TEST_TMP/disk"
+	printf 'label: dos\nstart=%d, size=%d\n' $((first / 512)) $((size / 512)) |
+		sfdisk -q "$TEST_TMP/disk"
+	loop_new "$TEST_TMP/disk" -P
+	disk=$LOOP
+	part=${disk}p1
+	# Not each kernel reads partition tables.
+	[[ -b $part ]] || partx -a "$disk"
+	wait_until 10 test -b "$part" || fail "no partition $part"
+	assert_eq "$(blockdev --getsize64 "$part")" "$size" "size of $part"
+
+	mount_fs "x=$part"
+	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
+	cat "$MNT/x" >/dev/null
+
+	say "the whole disk, past the page cache"
+	page=100
+	dd if="$TEST_TMP/pattern" of="$disk" bs=4096 oflag=direct conv=notrunc \
+		seek=$((first / 4096 + page)) status=none
+	seen_there
+
+	say "the whole disk, synced"
+	page=50
+	dd if="$TEST_TMP/pattern" of="$disk" bs=4096 conv=notrunc,fsync \
+		seek=$((first / 4096 + page)) status=none
+	seen_there
+
+	say "the partition"
+	page=25
+	dd if="$TEST_TMP/pattern" of="$part" bs=4096 conv=notrunc \
+		seek=$page status=none
+	seen_there
+
+	say "the disk beside the partition"
+	dd if="$TEST_TMP/pattern" of="$disk" bs=4096 oflag=direct conv=notrunc \
+		seek=1 status=none
+	assert_eq "$(ask data 0 "$MNT/x")" $((25 * 4096)) "SEEK_DATA"
+	cmp "$MNT/x" <(tail -c +$((first + 1)) "$TEST_TMP/disk" | head -c "$size") ||
+		fail "the bytes differ from the disk's"
+	umount_fs
+	partx -d "$disk"
+}
+
+# $page is the first data now.
+seen_there() {
+	assert_eq "$(ask data 0 "$MNT/x")" $((page * 4096)) "SEEK_DATA"
+	dd if="$MNT/x" bs=4096 skip="$page" count=1 iflag=direct status=none |
+		cmp - "$TEST_TMP/pattern" || fail "an uncached read is stale"
+	wait_until 10 page_is_right || fail "a cached read stays stale"
+}
+
+page_is_right() {
+	dd if="$MNT/x" bs=4096 skip="$page" count=1 status=none |
+		cmp -s - "$TEST_TMP/pattern"
+}
+
+same_as_image() {
+	cmp -s "$MNT/x" "$TEST_TMP/fs"
+}
+
+# Every page that the image has data in is data.
+no_hole_over_data() {
+	python3 - "$TEST_TMP/fs" <<-'PYTHON' 3< <(ask extents "$MNT/x")
+		import os, sys
+		image = os.open(sys.argv[1], os.O_RDONLY)
+		holes = 0
+		for line in os.fdopen(3):
+		    at, length, kind = line.split()
+		    if kind == "hole":
+		        holes += 1
+		        if os.pread(image, int(length), int(at)).strip(b"\0"):
+		            sys.exit(f"data in the hole {at} + {length}")
+		if not holes:
+		    sys.exit("no hole at all")
+	PYTHON
+}
+
+file_system_case() {
+	local round
+	python3 "$LIB/devices.py" make zero 64M "$TEST_TMP/fs"
+	loop_new "$TEST_TMP/fs"
+	mkfs.ext4 -q -E nodiscard "$LOOP"
+	mkdir "$TEST_TMP/files"
+	mount "$LOOP" "$TEST_TMP/files"
+	cleanup force_umount "$TEST_TMP/files"
+	mount_fs "x=$LOOP"
+	ask extents "$MNT/x" >/dev/null
+	no_hole_over_data || fail "a hole where there is data"
+
+	for round in 1 2 3; do
+		say "files of a file system on it, round $round"
+		head -c 1500000 /dev/urandom >"$TEST_TMP/files/$round"
+		sync -f "$TEST_TMP/files"
+		no_hole_over_data || fail "a hole where there is data"
+		wait_until 10 same_as_image || fail "stale bytes"
+	done
+	assert_ne "$(grep -c x "$FS_LOG")" 0 "lines in the log"
+
+	say "and when it is unmounted"
+	head -c 700000 /dev/urandom >"$TEST_TMP/files/last"
+	umount "$TEST_TMP/files"
+	no_hole_over_data || fail "a hole where there is data"
+	wait_until 10 same_as_image || fail "stale bytes"
+	umount_fs
+}
+
+partition_case
+file_system_case

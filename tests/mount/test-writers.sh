@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Somebody else writes to a device that is mounted and known as all holes: from
+# then on no hole is claimed and no zero is read where there is data.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+
+python3 "$LIB/devices.py" make data 4096 "$TEST_TMP/pattern"
+
+read_page() {
+	dd if="$MNT/$1" bs=4096 skip="$2" count=1 status=none "${@:3}" |
+		cmp -s - "$TEST_TMP/pattern"
+}
+
+# pages OFF...: the extents of 16 MiB where only these pages are data.
+pages() {
+	local at=0 page
+	for page; do
+		((page * 4096 == at)) || echo "$at $((page * 4096 - at)) hole"
+		echo "$((page * 4096)) 4096 data"
+		at=$((page * 4096 + 4096))
+	done
+	((at == 16 << 20)) || echo "$at $(((16 << 20) - at)) hole"
+}
+
+complaints() {
+	grep -c "x" "$FS_LOG" || true # no line is no failure of grep's
+}
+
+start() {
+	mount_fs "x=$1"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages)" "extents at first"
+	# The kernel caches the zeros of these.
+	cat "$MNT/x" >"$TEST_TMP/copy"
+	assert_same_bytes "$TEST_TMP/copy" "$TEST_TMP/image"
+	assert_eq "$(complaints)" 0 "lines in the log"
+}
+
+# seen PAGE...: the mount shows them as data, the last one just written.
+seen() {
+	local last=${!#}
+	assert_eq "$(ask data $((last * 4096)) "$MNT/x")" $((last * 4096)) \
+		"SEEK_DATA there"
+	read_page x "$last" iflag=direct || fail "an uncached read is stale"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages "$@")" "extents"
+	# What the kernel has cached may be a second old, and the machine slow.
+	wait_until 10 read_page x "$last" || fail "a cached read stays stale"
+	assert_eq "$(stat -c %b "$MNT/x")" $(($# * 8)) "st_blocks"
+	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+}
+
+write_page() {
+	dd if="$TEST_TMP/pattern" of="$1" bs=4096 seek="$2" conv="notrunc${4:+,$4}" \
+		status=none ${3:+oflag=$3}
+}
+
+device_case() {
+	make_device zero 16M image
+	local device=$LOOP
+	start "$device"
+
+	say "synced"
+	write_page "$device" 100 "" fsync
+	seen 100
+	assert_eq "$(complaints)" 1 "lines in the log"
+
+	say "not synced"
+	write_page "$device" 200
+	seen 100 200
+
+	say "past the page cache"
+	write_page "$device" 300 direct
+	seen 100 200 300
+
+	say "through a file that stays open, and is not synced"
+	exec 8<>"$device"
+	dd if="$TEST_TMP/pattern" bs=4096 seek=400 conv=notrunc status=none >&8
+	seen 100 200 300 400
+	exec 8>&-
+
+	say "while a file of the mount is open"
+	exec 7<"$MNT/x"
+	write_page "$device" 500
+	assert_eq "$(ask data $((500 * 4096)) "$MNT/x")" $((500 * 4096)) \
+		"SEEK_DATA there"
+	exec 7<&-
+	seen 100 200 300 400 500
+
+	say "each read first, before anybody seeks"
+	write_page "$device" 600
+	read_page x 600 iflag=direct || fail "an uncached read is stale"
+	seen 100 200 300 400 500 600
+
+	say "zeros: what is data becomes a hole"
+	dd if=/dev/zero of="$device" bs=4096 seek=600 count=1 conv=notrunc \
+		status=none
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 200 300 400 500)" "extents"
+	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+
+	say "discarded, and zeroed by fallocate"
+	blkdiscard -o $((200 * 4096)) -l 4096 "$device"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 300 400 500)" "extents"
+	fallocate -p -o $((300 * 4096)) -l 4096 "$device"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 400 500)" "extents"
+	blkdiscard -z -o $((400 * 4096)) -l 4096 "$device"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 500)" "extents"
+	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+
+	say "nothing is said when nobody writes"
+	local lines
+	lines=$(complaints)
+	dd if="$device" of=/dev/null bs=1M status=none
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 500)" "extents"
+	assert_eq "$(complaints)" "$lines" "lines in the log"
+	umount_fs
+}
+
+image_case() {
+	say "an image"
+	python3 "$LIB/devices.py" make zero 16M "$TEST_TMP/image"
+	start "$TEST_TMP/image"
+	write_page "$TEST_TMP/image" 100 "" fsync
+	seen 100
+	assert_eq "$(complaints)" 1 "lines in the log"
+	write_page "$TEST_TMP/image" 200
+	seen 100 200
+	write_page "$TEST_TMP/image" 300 direct
+	seen 100 200 300
+	fallocate -p -o $((200 * 4096)) -l 4096 "$TEST_TMP/image"
+	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 300)" "extents"
+	umount_fs
+}
+
+device_case
+image_case
