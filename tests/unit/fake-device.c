@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fake-device.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "range.h"
+
+struct fake {
+	struct bsp_device dev;
+	pthread_mutex_t lock; /* protects all that follows */
+	unsigned char *bytes;
+	uint64_t capacity;
+	uint64_t size;
+	uint64_t writes;
+	bool dirty;
+	bool counting;
+	bool fail_whole;
+	struct fake_call failing;
+	int failing_errno;
+	struct fake_call zeros;
+	uint64_t read_max;
+	unsigned stamps;
+	void (*hook)(void *data);
+	void *hook_data;
+	GArray *reads;
+	GArray *told; /* the list that was handed out */
+};
+
+static struct fake *to_fake(struct bsp_device *dev)
+{
+	return (struct fake *)dev;
+}
+
+/* Where, in [off, off + len), reading fails; its end if nowhere. */
+static uint64_t good_until(const struct fake *fake, uint64_t off, uint64_t len)
+{
+	uint64_t bad = fake->failing.off;
+
+	if (!fake->failing.len || off >= bad + fake->failing.len ||
+	    off + len <= bad)
+		return off + len;
+	return fake->fail_whole ? off : bsp_max(bad, off);
+}
+
+static ssize_t fake_read(struct bsp_device *dev, void *buf, size_t len,
+			 uint64_t off)
+{
+	struct fake *fake = to_fake(dev);
+	struct fake_call call = { off, len };
+	void (*hook)(void *) = NULL;
+	void *hook_data = NULL;
+	ssize_t n;
+
+	pthread_mutex_lock(&fake->lock);
+	g_array_append_val(fake->reads, call);
+	len = bsp_range_clamp(off, len, fake->size);
+	len = bsp_min(len, fake->read_max);
+	n = (ssize_t)(good_until(fake, off, len) - off);
+	if (len && n == 0)
+		n = -fake->failing_errno;
+	else if (len)
+		memcpy(buf, fake->bytes + off, (size_t)n);
+	hook = fake->hook;
+	hook_data = fake->hook_data;
+	pthread_mutex_unlock(&fake->lock);
+	if (hook)
+		hook(hook_data);
+	return n;
+}
+
+static int fake_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	struct fake *fake = to_fake(dev);
+	int r = 0;
+
+	pthread_mutex_lock(&fake->lock);
+	if (fake->size)
+		*ret_size = fake->size;
+	else
+		r = -ENODEV;
+	pthread_mutex_unlock(&fake->lock);
+	return r;
+}
+
+static void fake_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+{
+	struct fake *fake = to_fake(dev);
+
+	pthread_mutex_lock(&fake->lock);
+	fake->stamps++;
+	if (fake->dirty)
+		fake->writes++;
+	fake->dirty = false;
+	*ret_stamp = (struct bsp_stamp){ .value = { fake->writes },
+					 .counted = fake->counting };
+	pthread_mutex_unlock(&fake->lock);
+}
+
+static uint64_t fake_zeros(struct bsp_device *dev, uint64_t off)
+{
+	struct fake *fake = to_fake(dev);
+	uint64_t end = off;
+
+	pthread_mutex_lock(&fake->lock);
+	if (off >= fake->zeros.off && off < fake->zeros.off + fake->zeros.len)
+		end = fake->zeros.off + fake->zeros.len;
+	pthread_mutex_unlock(&fake->lock);
+	return end;
+}
+
+static void fake_close(struct bsp_device *dev)
+{
+	struct fake *fake = to_fake(dev);
+
+	pthread_mutex_destroy(&fake->lock);
+	g_array_unref(fake->reads);
+	g_array_unref(fake->told);
+	free(fake->bytes);
+	g_free(fake);
+}
+
+static const struct bsp_device_ops fake_ops = {
+	.read = fake_read,
+	.size = fake_size,
+	.stamp = fake_stamp,
+	.zeros = fake_zeros,
+	.close = fake_close,
+};
+
+struct fake *fake_new(uint64_t size)
+{
+	struct fake *fake = g_new0(struct fake, 1);
+
+	fake->dev.ops = &fake_ops;
+	fake->dev.path = g_strdup("fake");
+	fake->dev.info.size = size;
+	fake->dev.info.logical_block_size = 512;
+	fake->dev.info.is_block = true;
+	pthread_mutex_init(&fake->lock, NULL);
+	fake->bytes = calloc(1, size ? size : 1);
+	fake->capacity = size;
+	fake->size = size;
+	fake->counting = true;
+	fake->read_max = UINT64_MAX;
+	fake->reads = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
+	fake->told = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
+	return fake;
+}
+
+struct bsp_device *fake_device(struct fake *fake)
+{
+	return &fake->dev;
+}
+
+unsigned char *fake_bytes(struct fake *fake)
+{
+	return fake->bytes;
+}
+
+static void fill(struct fake *fake, uint64_t off, uint64_t len, int byte)
+{
+	memset(fake->bytes + off, byte, len);
+}
+
+void fake_write(struct fake *fake, uint64_t off, uint64_t len, int byte)
+{
+	pthread_mutex_lock(&fake->lock);
+	fill(fake, off, len, byte);
+	fake->writes++;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_write_dirty(struct fake *fake, uint64_t off, uint64_t len, int byte)
+{
+	pthread_mutex_lock(&fake->lock);
+	fill(fake, off, len, byte);
+	fake->dirty = true;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_resize(struct fake *fake, uint64_t size)
+{
+	pthread_mutex_lock(&fake->lock);
+	if (size > fake->capacity)
+		abort();
+	fake->size = size;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_fail_reads(struct fake *fake, uint64_t off, uint64_t len, int errnum)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->failing = (struct fake_call){ off, len };
+	fake->failing_errno = errnum;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_fail_whole(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->fail_whole = true;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_limit_reads(struct fake *fake, uint64_t max)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->read_max = max;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->zeros = (struct fake_call){ off, len };
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_stop_counting(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->counting = false;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->hook = hook;
+	fake->hook_data = data;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads)
+{
+	size_t n;
+
+	pthread_mutex_lock(&fake->lock);
+	GArray *told = fake->reads;
+
+	fake->reads = fake->told;
+	fake->told = told;
+	g_array_set_size(fake->reads, 0);
+	n = told->len;
+	if (ret_reads)
+		*ret_reads = (const struct fake_call *)(void *)told->data;
+	pthread_mutex_unlock(&fake->lock);
+	return n;
+}
+
+unsigned fake_stamps(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->lock);
+	n = fake->stamps;
+	pthread_mutex_unlock(&fake->lock);
+	return n;
+}

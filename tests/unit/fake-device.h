@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A device in memory that records each call, and fails, waits, shrinks or is
+ * written to by others as it is told. Tests say with it exactly what should
+ * have been asked of the device, and that nothing else was.
+ */
+#ifndef FAKE_DEVICE_H
+#define FAKE_DEVICE_H
+
+#include "device.h"
+
+struct fake_call {
+	uint64_t off;
+	uint64_t len;
+};
+
+struct fake;
+
+/* A device of size zero bytes. */
+struct fake *fake_new(uint64_t size);
+
+/* As what it is given to bsp_sparse_new(); that frees it, too. */
+struct bsp_device *fake_device(struct fake *fake);
+
+/* Its bytes; to be filled before it is used by others. */
+unsigned char *fake_bytes(struct fake *fake);
+
+/* Fills [off, off + len) as another program would: the counters move. */
+void fake_write(struct fake *fake, uint64_t off, uint64_t len, int byte);
+
+/* The same, but it stays in the page cache until it is pushed out. */
+void fake_write_dirty(struct fake *fake, uint64_t off, uint64_t len, int byte);
+
+/* Its size from now on; at most the size it was made with. 0: it is gone. */
+void fake_resize(struct fake *fake, uint64_t size);
+
+/* Reads that touch [off, off + len) fail; bytes before it may be read short. */
+void fake_fail_reads(struct fake *fake, uint64_t off, uint64_t len, int errnum);
+
+/* A read gives so many bytes at most. */
+void fake_limit_reads(struct fake *fake, uint64_t max);
+
+/* Reads never say that they end before a failing range: they fail. */
+void fake_fail_whole(struct fake *fake);
+
+/* Says, without a read, that [off, off + len) is zero. */
+void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
+
+/* Nobody counts writes. */
+void fake_stop_counting(struct fake *fake);
+
+/* Is called in each read, after the bytes were taken. */
+void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data);
+
+/* The reads since the last call of this; the list lives until the next one. */
+size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads);
+
+/* How often the counters were asked for, in all. */
+unsigned fake_stamps(struct fake *fake);
+
+#endif

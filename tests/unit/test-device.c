@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Image files; block devices are tried by the tests that mount them. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device.h"
+
+struct image {
+	char *path;
+	int fd;
+};
+
+static int image_setup(void **state)
+{
+	struct image *image = g_new0(struct image, 1);
+
+	image->fd = g_file_open_tmp("blksparse-XXXXXX", &image->path, NULL);
+	*state = image;
+	return image->fd < 0;
+}
+
+static int image_teardown(void **state)
+{
+	struct image *image = *state;
+
+	close(image->fd);
+	(void)g_unlink(image->path);
+	g_free(image->path);
+	g_free(image);
+	return 0;
+}
+
+static void put(const struct image *image, off_t off, const char *text)
+{
+	assert_int_equal(pwrite(image->fd, text, strlen(text), off),
+			 strlen(text));
+}
+
+static void refused(const char *path, const char *why)
+{
+	g_autoptr(GError) error = NULL;
+
+	assert_null(bsp_device_open(path, &error));
+	assert_non_null(error);
+	assert_non_null(strstr(error->message, path));
+	if (!strstr(error->message, why))
+		fail_msg("'%s' does not say '%s'", error->message, why);
+}
+
+static void what_is_no_device_is_refused_with_its_name(void **state)
+{
+	struct image *image = *state;
+
+	refused("/nonexistent/device", "No such file");
+	refused("/", "is a directory");
+	refused("/dev/null", "is a character device");
+	refused(image->path, "is empty");
+}
+
+static void an_image_has_the_files_properties(void **state)
+{
+	struct image *image = *state;
+	struct bsp_device_info info;
+	struct bsp_device *dev;
+	char buf[16];
+
+	assert_int_equal(fchmod(image->fd, 0640), 0);
+	put(image, 70000, "end");
+	dev = bsp_device_open(image->path, NULL);
+	assert_non_null(dev);
+	bsp_device_get_info(dev, &info);
+	assert_int_equal(info.size, 70003);
+	assert_int_equal(info.mode, 0640);
+	assert_int_equal(info.uid, getuid());
+	assert_false(info.is_block);
+	assert_string_equal(bsp_device_path(dev), image->path);
+	assert_int_equal(dev->ops->read(dev, buf, sizeof(buf), 70000), 3);
+	assert_memory_equal(buf, "end", 3);
+	assert_int_equal(dev->ops->read(dev, buf, sizeof(buf), 70003), 0);
+	bsp_device_close(dev);
+}
+
+static void holes_of_an_image_are_known_zeros(void **state)
+{
+	struct image *image = *state;
+	struct bsp_device *dev;
+	uint64_t end;
+
+	put(image, 4 << 20, "data");
+	assert_int_equal(ftruncate(image->fd, 8 << 20), 0);
+	dev = bsp_device_open(image->path, NULL);
+	assert_non_null(dev);
+	end = dev->ops->zeros(dev, 0);
+	assert_true(end <= 4 << 20);
+	assert_int_equal(dev->ops->zeros(dev, 4 << 20), 4 << 20);
+	end = dev->ops->zeros(dev, 6 << 20);
+	assert_true(end == 8 << 20 || end == 6 << 20);
+	bsp_device_close(dev);
+}
+
+/* However soon after the stamp it is: the clock of the file is coarse. */
+static void a_write_right_after_a_stamp_is_noticed(void **state)
+{
+	struct image *image = *state;
+	struct bsp_stamp a, b;
+	struct bsp_device *dev;
+
+	put(image, 0, "old");
+	dev = bsp_device_open(image->path, NULL);
+	assert_non_null(dev);
+	for (int i = 0; i < 50; i++) {
+		dev->ops->stamp(dev, &a);
+		put(image, 0, "new");
+		dev->ops->stamp(dev, &b);
+		assert_false(bsp_stamp_equal(&a, &b));
+	}
+	dev->ops->stamp(dev, &a);
+	dev->ops->stamp(dev, &b);
+	assert_true(bsp_stamp_equal(&a, &b));
+	bsp_device_close(dev);
+}
+
+static void stamps_that_nobody_counted_are_never_equal(void **state)
+{
+	struct bsp_stamp a = { .counted = true }, b = a, c = { 0 }, d = c;
+
+	assert_true(bsp_stamp_equal(&a, &b));
+	assert_false(bsp_stamp_equal(&c, &d));
+	b.value[BSP_STAMP_VALUES - 1] = 1;
+	assert_false(bsp_stamp_equal(&a, &b));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			what_is_no_device_is_refused_with_its_name, image_setup,
+			image_teardown),
+		cmocka_unit_test_setup_teardown(an_image_has_the_files_properties,
+						image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(holes_of_an_image_are_known_zeros,
+						image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_write_right_after_a_stamp_is_noticed, image_setup,
+			image_teardown),
+		cmocka_unit_test(stamps_that_nobody_counted_are_never_equal),
+	};
+
+	return cmocka_run_group_tests_name("device", tests, NULL, NULL);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map.h"
+
+enum { LEAF = 16384 }; /* granules of a leaf, of which the tests go around */
+
+static void learned(struct bsp_map *map, uint64_t from, uint64_t to, bool zero)
+{
+	assert_int_equal(bsp_map_learned(map, bsp_map_generation(map), from, to,
+					 zero),
+			 0);
+}
+
+static void a_new_map_is_unknown(void **state)
+{
+	struct bsp_map *map = bsp_map_new(LEAF + 5);
+	uint64_t totals[BSP_STATES];
+	enum bsp_state last;
+
+	bsp_map_totals(map, totals, &last);
+	assert_int_equal(totals[BSP_UNKNOWN], LEAF + 5);
+	assert_int_equal(last, BSP_UNKNOWN);
+	assert_int_equal(bsp_map_get(map, 0), BSP_UNKNOWN);
+	assert_int_equal(bsp_map_next(map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, 0,
+				      LEAF + 5),
+			 LEAF + 5);
+	bsp_map_free(map);
+}
+
+static void learning_settles_only_what_is_unknown(void **state)
+{
+	struct bsp_map *map = bsp_map_new(100);
+
+	learned(map, 10, 20, true);
+	learned(map, 15, 30, false);
+	assert_int_equal(bsp_map_get(map, 9), BSP_UNKNOWN);
+	assert_int_equal(bsp_map_get(map, 10), BSP_HOLE);
+	assert_int_equal(bsp_map_get(map, 19), BSP_HOLE);
+	assert_int_equal(bsp_map_get(map, 20), BSP_DATA);
+	learned(map, 0, 100, true);
+	assert_int_equal(bsp_map_get(map, 29), BSP_DATA);
+	assert_int_equal(bsp_map_get(map, 30), BSP_HOLE);
+	bsp_map_free(map);
+}
+
+static void what_was_read_before_forgetting_is_not_learned(void **state)
+{
+	struct bsp_map *map = bsp_map_new(100);
+	uint64_t before = bsp_map_generation(map);
+
+	bsp_map_forget(map, 50, 51);
+	assert_int_equal(bsp_map_learned(map, before, 0, 10, true), 0);
+	assert_int_equal(bsp_map_get(map, 0), BSP_UNKNOWN);
+	learned(map, 0, 10, true);
+	assert_int_equal(bsp_map_get(map, 0), BSP_HOLE);
+	before = bsp_map_generation(map);
+	assert_int_equal(bsp_map_resize(map, 200), 0);
+	assert_int_equal(bsp_map_learned(map, before, 20, 30, true), 0);
+	assert_int_equal(bsp_map_get(map, 20), BSP_UNKNOWN);
+	bsp_map_free(map);
+}
+
+static void uniform_leaves_take_no_memory(void **state)
+{
+	const uint64_t granules = (UINT64_C(16) << 40) >> 12;
+	const size_t bound = 8 << 20;
+	struct bsp_map *map = bsp_map_new(granules);
+	uint64_t chunk = 256;
+
+	assert_true(bsp_map_memory(map) < bound);
+	/* As the scanner does it, chunk by chunk; a few leaves of it. */
+	for (uint64_t at = 0; at < 8 * LEAF; at += chunk)
+		learned(map, at, at + chunk, at % (2 * LEAF) < LEAF);
+	assert_true(bsp_map_memory(map) < bound);
+	learned(map, 0, granules, true);
+	assert_true(bsp_map_memory(map) < bound);
+	assert_int_equal(bsp_map_next(map, BSP_IN_UNKNOWN, 0, granules),
+			 granules);
+	assert_int_equal(bsp_map_get(map, LEAF), BSP_DATA);
+	assert_int_equal(bsp_map_get(map, 2 * LEAF), BSP_HOLE);
+	bsp_map_free(map);
+}
+
+static void the_worst_case_is_two_bits_and_a_percent(void **state)
+{
+	const uint64_t granules = 64 * LEAF;
+	struct bsp_map *map = bsp_map_new(granules);
+
+	for (uint64_t at = 0; at < granules; at += 2)
+		learned(map, at, at + 1, true);
+	learned(map, 0, granules, false);
+	assert_true(bsp_map_memory(map) <= granules / 4 * 101 / 100);
+	bsp_map_free(map);
+}
+
+static void growing_keeps_what_is_known_and_adds_unknown(void **state)
+{
+	struct bsp_map *map = bsp_map_new(100);
+	uint64_t totals[BSP_STATES];
+	enum bsp_state last;
+
+	learned(map, 0, 100, true); /* one uniform, partial leaf */
+	assert_int_equal(bsp_map_resize(map, 3 * LEAF + 7), 0);
+	assert_int_equal(bsp_map_get(map, 99), BSP_HOLE);
+	assert_int_equal(bsp_map_get(map, 100), BSP_UNKNOWN);
+	bsp_map_totals(map, totals, &last);
+	assert_int_equal(totals[BSP_HOLE], 100);
+	assert_int_equal(totals[BSP_UNKNOWN], 3 * LEAF + 7 - 100);
+	learned(map, 0, 3 * LEAF + 7, false);
+	bsp_map_totals(map, totals, &last);
+	assert_int_equal(totals[BSP_UNKNOWN], 0);
+	assert_int_equal(last, BSP_DATA);
+	bsp_map_free(map);
+}
+
+static void shrinking_forgets_what_is_cut_off(void **state)
+{
+	struct bsp_map *map = bsp_map_new(3 * LEAF);
+	uint64_t totals[BSP_STATES];
+	enum bsp_state last;
+
+	learned(map, 0, 3 * LEAF, true);
+	assert_int_equal(bsp_map_resize(map, LEAF + 10), 0);
+	bsp_map_totals(map, totals, &last);
+	assert_int_equal(totals[BSP_HOLE], LEAF + 10);
+	assert_int_equal(totals[BSP_UNKNOWN], 0);
+	assert_int_equal(bsp_map_resize(map, 3 * LEAF), 0);
+	assert_int_equal(bsp_map_get(map, LEAF + 9), BSP_HOLE);
+	assert_int_equal(bsp_map_next(map, BSP_IN_UNKNOWN, 0, 3 * LEAF),
+			 LEAF + 10);
+	assert_int_equal(bsp_map_next(map, BSP_IN_HOLE, LEAF + 10, 3 * LEAF),
+			 3 * LEAF);
+	bsp_map_free(map);
+}
+
+/* --- Against a plain array ------------------------------------------------- */
+
+enum { MODEL = 3 * LEAF + 77, MODEL_MAX = 5 * LEAF };
+
+struct model {
+	struct bsp_map *map;
+	unsigned char state[MODEL_MAX];
+	uint64_t granules;
+	unsigned seed;
+};
+
+static uint64_t pick(struct model *m, uint64_t below)
+{
+	/* Often at the edges of words and leaves, where mistakes live. */
+	static const uint64_t edges[] = { 0, 31, 32, LEAF - 1, LEAF, LEAF + 1 };
+	uint64_t n = (uint64_t)rand_r(&m->seed);
+
+	if (n % 4 == 0)
+		n = edges[(n >> 8) % 6] + (n >> 16) % 3 * LEAF;
+	else
+		n >>= 2;
+	return n % below;
+}
+
+static void model_set(struct model *m, unsigned set, uint64_t from, uint64_t to,
+		      unsigned char state)
+{
+	for (uint64_t i = from; i < to && i < m->granules; i++)
+		if (set & (1U << m->state[i]))
+			m->state[i] = state;
+}
+
+static void model_resize(struct model *m, uint64_t granules)
+{
+	for (uint64_t i = granules; i < m->granules; i++)
+		m->state[i] = BSP_UNKNOWN;
+	m->granules = granules;
+	assert_int_equal(bsp_map_resize(m->map, granules), 0);
+}
+
+static void model_step(struct model *m)
+{
+	uint64_t from = pick(m, m->granules);
+	uint64_t to = from + 1 + pick(m, m->granules - from);
+	unsigned what = (unsigned)rand_r(&m->seed) % 20;
+
+	if (what < 14) {
+		bool zero = what < 7;
+
+		learned(m->map, from, to, zero);
+		model_set(m, BSP_IN_UNKNOWN, from, to,
+			  zero ? BSP_HOLE : BSP_DATA);
+	} else if (what < 19) {
+		bsp_map_forget(m->map, from, to);
+		model_set(m, BSP_IN_DATA | BSP_IN_HOLE, from, to, BSP_UNKNOWN);
+	} else {
+		model_resize(m, 1 + pick(m, MODEL_MAX - 1));
+	}
+}
+
+static uint64_t model_next(const struct model *m, unsigned set, uint64_t from,
+			   uint64_t to)
+{
+	while (from < to && !(set & (1U << m->state[from])))
+		from++;
+	return from;
+}
+
+static void model_check(struct model *m)
+{
+	uint64_t totals[BSP_STATES], want[BSP_STATES] = { 0 };
+	enum bsp_state last;
+	uint64_t from = pick(m, m->granules);
+	uint64_t to = from + 1 + pick(m, m->granules - from);
+	unsigned set = (unsigned)rand_r(&m->seed) & BSP_IN_ALL;
+
+	to = to > m->granules ? m->granules : to;
+	assert_int_equal(bsp_map_next(m->map, set, from, to),
+			 model_next(m, set, from, to));
+	assert_int_equal(bsp_map_get(m->map, from), m->state[from]);
+	for (uint64_t i = 0; i < m->granules; i++)
+		want[m->state[i]]++;
+	bsp_map_totals(m->map, totals, &last);
+	assert_memory_equal(totals, want, sizeof(want));
+	assert_int_equal(last, m->state[m->granules - 1]);
+}
+
+static void it_says_what_a_plain_array_says(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		struct model *m = calloc(1, sizeof(*m));
+
+		assert_non_null(m);
+		m->map = bsp_map_new(MODEL);
+		m->granules = MODEL;
+		m->seed = seed;
+		for (int step = 0; step < 300; step++) {
+			model_step(m);
+			model_check(m);
+		}
+		for (uint64_t i = 0; i < m->granules; i++)
+			assert_int_equal(bsp_map_get(m->map, i), m->state[i]);
+		bsp_map_free(m->map);
+		free(m);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_new_map_is_unknown),
+		cmocka_unit_test(learning_settles_only_what_is_unknown),
+		cmocka_unit_test(what_was_read_before_forgetting_is_not_learned),
+		cmocka_unit_test(uniform_leaves_take_no_memory),
+		cmocka_unit_test(the_worst_case_is_two_bits_and_a_percent),
+		cmocka_unit_test(growing_keeps_what_is_known_and_adds_unknown),
+		cmocka_unit_test(shrinking_forgets_what_is_cut_off),
+		cmocka_unit_test(it_says_what_a_plain_array_says),
+	};
+
+	return cmocka_run_group_tests_name("map", tests, NULL, NULL);
+}

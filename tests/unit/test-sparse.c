@@ -1,0 +1,839 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blksparse.h"
+#include "fake-device.h"
+
+enum { G = 4096, MIB = 1 << 20 };
+
+static struct bsp_sparse *sparse_of(struct fake *fake, uint64_t granule,
+				    uint64_t lookahead, uint32_t budget_ms)
+{
+	const struct bsp_sparse_options options = {
+		.granule = granule,
+		.lookahead = lookahead,
+		.budget_ms = budget_ms,
+	};
+	struct bsp_sparse *sp =
+		bsp_sparse_new(fake_device(fake), &options, NULL);
+
+	assert_non_null(sp);
+	return sp;
+}
+
+/* Nothing ends its seeks early: 49 days of budget. */
+static struct bsp_sparse *patient(struct fake *fake, uint64_t granule)
+{
+	return sparse_of(fake, granule, UINT64_MAX, UINT32_MAX);
+}
+
+static uint64_t data_at(struct bsp_sparse *sp, uint64_t off)
+{
+	uint64_t at = UINT64_MAX;
+
+	assert_int_equal(bsp_sparse_seek_data(sp, off, NULL, NULL, &at), 0);
+	return at;
+}
+
+static uint64_t hole_at(struct bsp_sparse *sp, uint64_t off)
+{
+	uint64_t at = UINT64_MAX;
+
+	assert_int_equal(bsp_sparse_seek_hole(sp, off, NULL, NULL, &at), 0);
+	return at;
+}
+
+static void assert_no_data(struct bsp_sparse *sp, uint64_t off)
+{
+	uint64_t at = 7;
+
+	assert_int_equal(bsp_sparse_seek_data(sp, off, NULL, NULL, &at),
+			 -ENXIO);
+	assert_int_equal(at, 7);
+}
+
+static uint64_t bytes_read(struct fake *fake)
+{
+	const struct fake_call *reads;
+	size_t n = fake_reads(fake, &reads);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += reads[i].len;
+	return sum;
+}
+
+/* --- The truth --------------------------------------------------------------- */
+
+static bool truly_zero(const unsigned char *bytes, uint64_t size,
+		       uint64_t granule, uint64_t off)
+{
+	uint64_t from = off / granule * granule;
+	uint64_t to = from + granule < size ? from + granule : size;
+
+	for (uint64_t i = from; i < to; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+/* Walks all extents and holds each granule of them against the bytes. */
+static void check_extents(struct bsp_sparse *sp, const unsigned char *bytes,
+			  uint64_t size, uint64_t granule)
+{
+	uint64_t off = 0;
+
+	while (off < size) {
+		uint64_t data = size, hole;
+		int r = bsp_sparse_seek_data(sp, off, NULL, NULL, &data);
+
+		assert_true(r == 0 || (r == -ENXIO && data == size));
+		assert_true(data == size || data % granule == 0);
+		for (; off < data; off += granule)
+			assert_true(truly_zero(bytes, size, granule, off));
+		if (data == size)
+			return;
+		hole = hole_at(sp, data);
+		assert_true(hole > data);
+		assert_true(hole == size || hole % granule == 0);
+		for (off = data; off < hole; off += granule)
+			assert_false(truly_zero(bytes, size, granule, off));
+		off = hole;
+	}
+}
+
+enum shape {
+	ALL_ZERO,
+	ALL_DATA,
+	FIRST,
+	LAST,
+	ALTERNATING,
+	FIRST_BYTES,
+	LAST_BYTES,
+	MIXED,
+	SHAPES,
+};
+
+static void draw(unsigned char *bytes, uint64_t size, uint64_t g,
+		 enum shape shape)
+{
+	unsigned seed = 42;
+
+	for (uint64_t i = 0; i < size; i++) {
+		uint64_t at = i / g, last = (size - 1) / g;
+		bool edge = i % g == g - 1 || i == size - 1;
+		bool on = false;
+
+		switch (shape) {
+		case ALL_ZERO: break;
+		case ALL_DATA: on = true; break;
+		case FIRST: on = at == 0; break;
+		case LAST: on = at == last; break;
+		case ALTERNATING: on = at % 2; break;
+		case FIRST_BYTES: on = at % 3 == 1 && i % g == 0; break;
+		case LAST_BYTES: on = at % 3 == 1 && edge; break;
+		case MIXED:
+			if (i % g == 0 && i / g % 5 == 0)
+				seed = (unsigned)rand_r(&seed);
+			on = seed % 3 == 0;
+			break;
+		case SHAPES: break;
+		}
+		bytes[i] = on ? 0xa5 : 0;
+	}
+}
+
+static void check_known(struct bsp_sparse *sp, struct fake *fake,
+			const unsigned char *bytes, uint64_t size,
+			uint64_t granule)
+{
+	unsigned char *got = malloc(size + 1);
+	struct bsp_stat st;
+	uint64_t data = 0;
+
+	(void)fake_reads(fake, NULL);
+	check_extents(sp, bytes, size, granule);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	assert_int_equal(bsp_sparse_read(sp, got, size + 1, 0), size);
+	assert_memory_equal(got, bytes, size);
+	for (uint64_t off = 0; off < size; off += granule)
+		if (!truly_zero(bytes, size, granule, off))
+			data += off + granule < size ? granule : size - off;
+	assert_int_equal(bytes_read(fake), data);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.unknown, 0);
+	assert_int_equal(st.data, data);
+	assert_int_equal(st.hole, size - data);
+	assert_int_equal(st.blocks, (data + 511) / 512);
+	free(got);
+}
+
+static void extents_are_the_truth_for_every_shape_and_size(void **state)
+{
+	static const uint64_t sizes[] = { 512, G, G + 512, 5 * G, MIB + 512,
+					  2 * MIB, 3 * MIB + G };
+	static const uint64_t granules[] = { 4096, 65536, MIB };
+
+	for (size_t s = 0; s < G_N_ELEMENTS(sizes); s++)
+		for (size_t g = 0; g < G_N_ELEMENTS(granules); g++)
+			for (unsigned shape = 0; shape < SHAPES; shape++) {
+				struct fake *fake = fake_new(sizes[s]);
+				struct bsp_sparse *sp;
+
+				draw(fake_bytes(fake), sizes[s], granules[g],
+				     shape);
+				sp = patient(fake, granules[g]);
+				check_extents(sp, fake_bytes(fake), sizes[s],
+					      granules[g]);
+				/* Each byte was read, and once. */
+				assert_int_equal(bytes_read(fake), sizes[s]);
+				check_known(sp, fake, fake_bytes(fake),
+					    sizes[s], granules[g]);
+				bsp_sparse_free(sp);
+			}
+}
+
+/* --- Reads ---------------------------------------------------------------------- */
+
+static void reads_are_cut_at_the_end(void **state)
+{
+	struct fake *fake = fake_new(G + 512);
+	struct bsp_sparse *sp;
+	char buf[G];
+
+	memset(fake_bytes(fake), 'x', G + 512);
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, G), 512);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, G + 511), 1);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, G + 512), 0);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, UINT64_MAX), 0);
+	assert_int_equal(bsp_sparse_read(sp, buf, 0, 0), 0);
+	bsp_sparse_free(sp);
+}
+
+static void a_read_settles_the_granules_it_covers_whole(void **state)
+{
+	struct fake *fake = fake_new(8 * G);
+	struct bsp_sparse *sp;
+	struct bsp_stat st;
+	char buf[4 * G];
+
+	fake_bytes(fake)[2 * G] = 1;
+	sp = patient(fake, G);
+	/* Granules 1 and 2 whole, 0 and 3 in part. */
+	assert_int_equal(bsp_sparse_read(sp, buf, 3 * G, 100), 3 * G);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.hole, G);
+	assert_int_equal(st.data, G);
+	assert_int_equal(st.unknown, 6 * G);
+	(void)fake_reads(fake, NULL);
+	assert_int_equal(hole_at(sp, G), G);
+	assert_int_equal(data_at(sp, G), 2 * G);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	bsp_sparse_free(sp);
+}
+
+static void a_read_of_the_short_last_granule_settles_it(void **state)
+{
+	struct fake *fake = fake_new(G + 512);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct bsp_stat st;
+	char buf[2 * G];
+
+	assert_int_equal(bsp_sparse_read(sp, buf, 2 * G, 0), G + 512);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.unknown, 0);
+	assert_int_equal(st.blocks, 0);
+	bsp_sparse_free(sp);
+}
+
+static void a_read_asks_the_device_only_for_what_is_no_hole(void **state)
+{
+	struct fake *fake = fake_new(6 * G);
+	const struct fake_call *reads;
+	struct bsp_sparse *sp;
+	char buf[6 * G];
+
+	memset(fake_bytes(fake) + 2 * G, 'd', 2 * G);
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, NULL, NULL, NULL),
+			 0);
+	(void)fake_reads(fake, NULL);
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(bsp_sparse_read(sp, buf, 6 * G - 20, 10), 6 * G - 20);
+	assert_memory_equal(buf, fake_bytes(fake) + 10, 6 * G - 20);
+	assert_int_equal(fake_reads(fake, &reads), 1);
+	assert_int_equal(reads[0].off, 2 * G);
+	assert_int_equal(reads[0].len, 2 * G);
+	bsp_sparse_free(sp);
+}
+
+static void short_reads_of_the_device_are_continued(void **state)
+{
+	struct fake *fake = fake_new(MIB + 512);
+	struct bsp_sparse *sp;
+	char *buf = malloc(MIB);
+
+	draw(fake_bytes(fake), MIB + 512, G, MIXED);
+	fake_limit_reads(fake, 7777);
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_read(sp, buf, MIB, 100), MIB);
+	assert_memory_equal(buf, fake_bytes(fake) + 100, MIB);
+	check_extents(sp, fake_bytes(fake), MIB + 512, G);
+	free(buf);
+	bsp_sparse_free(sp);
+
+	/* Less than a granule at a time. */
+	fake = fake_new(3 * G);
+	fake_bytes(fake)[G] = 1;
+	fake_limit_reads(fake, 1000);
+	sp = patient(fake, G);
+	check_extents(sp, fake_bytes(fake), 3 * G, G);
+	bsp_sparse_free(sp);
+}
+
+/* --- Seeks ---------------------------------------------------------------------- */
+
+static void seeks_at_or_past_the_end_find_nothing(void **state)
+{
+	struct fake *fake = fake_new(G);
+	struct bsp_sparse *sp = patient(fake, G);
+	uint64_t at;
+
+	assert_no_data(sp, G);
+	assert_no_data(sp, UINT64_MAX);
+	assert_int_equal(bsp_sparse_seek_hole(sp, G, NULL, NULL, &at), -ENXIO);
+	assert_int_equal(bsp_sparse_seek_hole(sp, UINT64_MAX, NULL, NULL, &at),
+			 -ENXIO);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	bsp_sparse_free(sp);
+}
+
+static void seeks_from_the_middle_stay_there(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp;
+
+	fake_bytes(fake)[G] = 1;
+	sp = patient(fake, G);
+	assert_int_equal(data_at(sp, G + 17), G + 17);
+	assert_int_equal(hole_at(sp, G + 17), 2 * G);
+	assert_int_equal(hole_at(sp, 17), 17);
+	assert_int_equal(hole_at(sp, 3 * G + 4095), 3 * G + 4095);
+	assert_int_equal(data_at(sp, 17), G);
+	bsp_sparse_free(sp);
+}
+
+static void the_look_ahead_bounds_a_seek_for_a_hole(void **state)
+{
+	struct fake *fake = fake_new(8 * MIB);
+	struct bsp_sparse *sp;
+	uint64_t at;
+
+	memset(fake_bytes(fake), 'd', 8 * MIB);
+	sp = sparse_of(fake, G, 2 * MIB, UINT32_MAX);
+	at = hole_at(sp, 5);
+	assert_true(at > 2 * MIB && at <= 4 * MIB);
+	assert_int_equal(at % G, 0);
+	assert_int_equal(bytes_read(fake), at);
+	/* A boundary is no hole. */
+	assert_int_equal(data_at(sp, at), at);
+	assert_true(hole_at(sp, at) > at);
+	/* What is known needs no bound. */
+	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, NULL, NULL, NULL),
+			 0);
+	assert_int_equal(hole_at(sp, 5), 8 * MIB);
+	bsp_sparse_free(sp);
+}
+
+static bool always(void *data)
+{
+	return true;
+}
+
+static void an_interrupted_seek_answers_with_a_boundary(void **state)
+{
+	struct fake *fake = fake_new(8 * MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	uint64_t at;
+
+	assert_int_equal(bsp_sparse_seek_data(sp, 100, always, NULL, &at), 0);
+	assert_true(at > 100);
+	assert_int_equal(at % G, 0);
+	assert_int_equal(fake_reads(fake, NULL), 1);
+	/* It was called data, so it stays data, for one granule. */
+	assert_int_equal(data_at(sp, at), at);
+	assert_int_equal(hole_at(sp, at), at + G);
+	assert_no_data(sp, at + G);
+	bsp_sparse_free(sp);
+
+	fake = fake_new(8 * MIB);
+	memset(fake_bytes(fake), 'd', 8 * MIB);
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_seek_hole(sp, 100, always, NULL, &at), 0);
+	assert_true(at > 100 && at <= MIB);
+	assert_int_equal(at % G, 0);
+	assert_int_equal(fake_reads(fake, NULL), 1);
+	bsp_sparse_free(sp);
+}
+
+static void pause_2ms(void *data)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+
+	(void)nanosleep(&pause, NULL);
+}
+
+static void the_time_budget_bounds_a_seek(void **state)
+{
+	struct fake *fake = fake_new(8 * MIB);
+	struct bsp_sparse *sp = sparse_of(fake, G, 0, 1);
+	uint64_t off = 0, at;
+	unsigned boundaries = 0;
+
+	fake_on_read(fake, pause_2ms, NULL);
+	while (bsp_sparse_seek_data(sp, off, NULL, NULL, &at) == 0) {
+		assert_true(at > off);
+		boundaries++;
+		off = hole_at(sp, at);
+		assert_true(off > at);
+	}
+	assert_true(boundaries > 0);
+	bsp_sparse_free(sp);
+}
+
+/* --- stat ----------------------------------------------------------------------- */
+
+static void blocks_invite_a_look_until_all_is_known(void **state)
+{
+	static const uint64_t sizes[] = { 512, 1024, G, G + 512, MIB };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		struct fake *fake = fake_new(sizes[i]);
+		struct bsp_sparse *sp = patient(fake, G);
+		struct bsp_stat st;
+
+		bsp_sparse_stat(sp, &st);
+		assert_int_equal(st.size, sizes[i]);
+		assert_int_equal(st.unknown, sizes[i]);
+		assert_true(st.blocks >= 1);
+		assert_true(sizes[i] == 512 || st.blocks < sizes[i] / 512);
+		assert_no_data(sp, 0);
+		bsp_sparse_stat(sp, &st);
+		assert_int_equal(st.blocks, 0);
+		bsp_sparse_free(sp);
+	}
+}
+
+static void blocks_stay_above_zero_while_one_granule_is_unknown(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct bsp_stat st;
+	char buf[3 * G];
+
+	assert_int_equal(bsp_sparse_read(sp, buf, 3 * G, 0), 3 * G);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.blocks, G / 512);
+	assert_int_equal(fake_reads(fake, NULL), 1);
+	bsp_sparse_free(sp);
+}
+
+/* --- Errors --------------------------------------------------------------------- */
+
+static void an_unreadable_granule_is_data_and_eio(void **state)
+{
+	for (int whole = 0; whole < 2; whole++) {
+		struct fake *fake = fake_new(2 * MIB);
+		struct bsp_sparse *sp;
+		char buf[2 * G];
+
+		/* One sector, in the middle of granule 3. */
+		fake_fail_reads(fake, 3 * G + 512, 512, EIO);
+		if (whole)
+			fake_fail_whole(fake);
+		sp = patient(fake, G);
+		assert_int_equal(data_at(sp, 0), 3 * G);
+		assert_int_equal(hole_at(sp, 3 * G), 4 * G);
+		assert_no_data(sp, 4 * G);
+		assert_int_equal(bsp_sparse_read(sp, buf, G, 3 * G), -EIO);
+		assert_int_equal(bsp_sparse_read(sp, buf, 2 * G, 2 * G), -EIO);
+		assert_int_equal(bsp_sparse_read(sp, buf, G, 2 * G), G);
+		assert_int_equal(bsp_sparse_read(sp, buf, G, 4 * G), G);
+		assert_int_equal(bsp_sparse_read(sp, buf, 512, 3 * G), 512);
+		bsp_sparse_free(sp);
+	}
+}
+
+static void a_dead_device_is_data_everywhere(void **state)
+{
+	struct fake *fake = fake_new(MIB + 512);
+	struct bsp_sparse *sp;
+	struct bsp_stat st;
+	char buf[G];
+
+	fake_fail_reads(fake, 0, MIB + 512, ENODEV);
+	sp = patient(fake, G);
+	assert_int_equal(data_at(sp, 0), 0);
+	assert_int_equal(hole_at(sp, 0), MIB + 512);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), -ENODEV);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.data, MIB + 512);
+	bsp_sparse_free(sp);
+}
+
+static void options_that_do_not_fit_are_refused(void **state)
+{
+	static const struct bsp_sparse_options rows[] = {
+		{ .granule = 512 },	     { .granule = 2048 },
+		{ .granule = 5000 },	     { .granule = 2 * MIB },
+		{ .granule = UINT64_MAX },   { .lookahead = 4095 },
+		{ .granule = 65536, .lookahead = 4096 },
+	};
+	struct fake *fake = fake_new(MIB);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autoptr(GError) error = NULL;
+
+		assert_null(bsp_sparse_new(fake_device(fake), &rows[i],
+					   &error));
+		assert_true(g_error_matches(error, BSP_ERROR,
+					    BSP_ERROR_USAGE));
+	}
+	bsp_device_close(fake_device(fake));
+}
+
+/* --- Others who write -------------------------------------------------------------- */
+
+struct told {
+	unsigned content, size, unwatchable;
+};
+
+static void on_change(void *data, enum bsp_change change)
+{
+	struct told *told = data;
+
+	told->content += change == BSP_CHANGE_CONTENT;
+	told->size += change == BSP_CHANGE_SIZE;
+	told->unwatchable += change == BSP_CHANGE_UNWATCHABLE;
+}
+
+static void what_others_wrote_is_seen_by_seeks_and_reads(void **state)
+{
+	for (int dirty = 0; dirty < 2; dirty++) {
+		struct fake *fake = fake_new(MIB);
+		struct bsp_sparse *sp = patient(fake, G);
+		struct told told = { 0 };
+		uint64_t changes;
+		char buf[G];
+
+		bsp_sparse_set_changed(sp, on_change, &told);
+		assert_no_data(sp, 0);
+		changes = bsp_sparse_refresh(sp);
+		assert_int_equal(told.content, 0);
+		(dirty ? fake_write_dirty : fake_write)(fake, 5 * G, 1, 'n');
+		assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+		assert_int_equal(buf[0], 'n');
+		assert_int_equal(told.content, 1);
+		assert_true(bsp_sparse_refresh(sp) != changes);
+		(dirty ? fake_write_dirty : fake_write)(fake, 9 * G, 1, 'n');
+		assert_int_equal(data_at(sp, 0), 5 * G);
+		assert_int_equal(data_at(sp, 6 * G), 9 * G);
+		assert_int_equal(told.content, 2);
+		bsp_sparse_free(sp);
+	}
+}
+
+static void all_zero_is_no_longer_claimed_after_a_write(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct bsp_stat st;
+
+	assert_no_data(sp, 0);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.blocks, 0);
+	fake_write(fake, 0, 1, 'n');
+	bsp_sparse_stat(sp, &st);
+	assert_true(st.blocks > 0);
+	bsp_sparse_free(sp);
+}
+
+struct meddler {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	bool look; /* somebody looks for changes just then */
+	bool done;
+};
+
+/* Writes to what was read a moment ago, once. */
+static void meddle(void *data)
+{
+	struct meddler *m = data;
+
+	if (m->done)
+		return;
+	m->done = true;
+	fake_write(m->fake, 3 * G, 1, 'n');
+	if (m->look)
+		(void)bsp_sparse_refresh(m->sp);
+}
+
+static void a_write_beside_the_scan_is_not_learned_away(void **state)
+{
+	for (int look = 0; look < 2; look++) {
+		struct fake *fake = fake_new(MIB);
+		struct bsp_sparse *sp = patient(fake, G);
+		struct meddler m = { fake, sp, look, false };
+		uint64_t at = 0;
+
+		fake_on_read(fake, meddle, &m);
+		/* The seek during which it happens may miss it, unless it was
+		 * noticed; no later one may. */
+		if (bsp_sparse_seek_data(sp, 0, NULL, NULL, &at))
+			assert_false(look);
+		assert_int_equal(data_at(sp, 0), 3 * G);
+		bsp_sparse_free(sp);
+	}
+}
+
+static void where_nobody_counts_nothing_is_remembered(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp;
+	struct told told = { 0 };
+	char buf[G];
+
+	fake_stop_counting(fake);
+	sp = patient(fake, G);
+	bsp_sparse_set_changed(sp, on_change, &told);
+	assert_no_data(sp, 0);
+	memset(fake_bytes(fake) + 5 * G, 'n', G); /* and nothing tells */
+	assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+	assert_int_equal(buf[0], 'n');
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	assert_int_equal(hole_at(sp, 0), 0);
+	assert_true(told.unwatchable > 0);
+	assert_int_equal(told.content, 0);
+	bsp_sparse_free(sp);
+}
+
+/* --- Sizes that change --------------------------------------------------------------- */
+
+static void the_size_follows_a_device_that_grows(void **state)
+{
+	struct fake *fake = fake_new(2 * MIB);
+	struct told told = { 0 };
+	struct bsp_sparse *sp;
+	struct bsp_stat st;
+	char buf[G];
+
+	memset(fake_bytes(fake) + MIB + 512, 'n', 100);
+	fake_device(fake)->info.size = MIB + 512;
+	fake_resize(fake, MIB + 512);
+	sp = patient(fake, G);
+	bsp_sparse_set_changed(sp, on_change, &told);
+	assert_no_data(sp, 0);
+	fake_resize(fake, 2 * MIB);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.size, 2 * MIB);
+	assert_true(st.unknown > 0);
+	assert_int_equal(told.size, 1);
+	/* The granule that was short is another one now. */
+	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), G);
+	assert_int_equal(buf[512], 'n');
+	(void)fake_reads(fake, NULL);
+	assert_int_equal(data_at(sp, 0), MIB);
+	assert_int_equal(hole_at(sp, MIB), MIB + G);
+	/* What was known of the rest still is. */
+	assert_int_equal(bytes_read(fake), MIB - G);
+	bsp_sparse_free(sp);
+}
+
+static void the_size_follows_a_device_that_shrinks(void **state)
+{
+	struct fake *fake = fake_new(2 * MIB);
+	struct bsp_sparse *sp;
+	struct bsp_stat st;
+	char buf[G];
+
+	memset(fake_bytes(fake), 'd', 2 * MIB);
+	sp = patient(fake, G);
+	assert_int_equal(hole_at(sp, 0), 2 * MIB);
+	fake_resize(fake, MIB + 512);
+	assert_int_equal(hole_at(sp, 0), MIB + 512);
+	assert_int_equal(bsp_sparse_size(sp), MIB + 512);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), 512);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB + G), 0);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.data, MIB + 512);
+	assert_int_equal(st.unknown, 0);
+	bsp_sparse_free(sp);
+}
+
+static void a_read_beyond_a_device_that_just_shrank_is_short(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp = patient(fake, G);
+	char buf[4 * G];
+
+	fake_resize(fake, G + 512);
+	assert_int_equal(bsp_sparse_read(sp, buf, 4 * G, 0), G + 512);
+	assert_int_equal(bsp_sparse_size(sp), G + 512);
+	bsp_sparse_free(sp);
+}
+
+static void a_device_that_is_gone_keeps_its_size_and_fails(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp = patient(fake, G);
+	char buf[G];
+
+	fake_resize(fake, 0);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, 0), -EIO);
+	assert_int_equal(bsp_sparse_size(sp), 4 * G);
+	assert_int_equal(data_at(sp, 0), 0);
+	assert_int_equal(hole_at(sp, 0), 4 * G);
+	bsp_sparse_free(sp);
+}
+
+/* --- Scanning, extents --------------------------------------------------------------- */
+
+struct scan {
+	uint64_t last, total;
+	unsigned calls, stop_at;
+};
+
+static bool scan_interrupted(void *data)
+{
+	struct scan *scan = data;
+
+	return scan->stop_at && scan->calls >= scan->stop_at;
+}
+
+static void scan_progress(void *data, uint64_t done, uint64_t total)
+{
+	struct scan *scan = data;
+
+	assert_true(done >= scan->last && done <= total);
+	scan->last = done;
+	scan->total = total;
+	scan->calls++;
+}
+
+static void a_scan_settles_all_and_tells_how_far_it_is(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB + 512);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct scan scan = { .stop_at = 3 };
+	struct bsp_stat st;
+
+	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, scan_interrupted,
+					 scan_progress, &scan),
+			 -ECANCELED);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.hole, 2 * MIB);
+	scan = (struct scan){ 0 };
+	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, scan_interrupted,
+					 scan_progress, &scan),
+			 0);
+	assert_int_equal(scan.last, 4 * MIB + 512);
+	assert_int_equal(scan.total, 4 * MIB + 512);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.unknown, 0);
+	assert_int_equal(bytes_read(fake), 4 * MIB + 512);
+	bsp_sparse_free(sp);
+}
+
+static void what_the_device_knows_is_not_read(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB);
+	struct bsp_sparse *sp;
+
+	memset(fake_bytes(fake) + 3 * MIB, 'd', G);
+	/* Its zeros begin and end within granules. */
+	fake_know_zeros(fake, 100, 3 * MIB - 200);
+	sp = patient(fake, G);
+	assert_int_equal(data_at(sp, 0), 3 * MIB);
+	assert_int_equal(hole_at(sp, 3 * MIB), 3 * MIB + G);
+	assert_no_data(sp, 3 * MIB + G);
+	assert_true(bytes_read(fake) <= 3 * MIB);
+	bsp_sparse_free(sp);
+
+	fake = fake_new(4 * MIB + 512);
+	fake_know_zeros(fake, 0, 4 * MIB + 512);
+	sp = patient(fake, G);
+	assert_no_data(sp, 0);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	bsp_sparse_free(sp);
+}
+
+static void extents_partition_what_is_known_and_unknown(void **state)
+{
+	static const struct bsp_extent want[] = {
+		{ 0, 2 * G, BSP_EXTENT_HOLE },
+		{ 2 * G, G, BSP_EXTENT_DATA },
+		{ 3 * G, G, BSP_EXTENT_HOLE },
+		{ 4 * G, G + 512, BSP_EXTENT_UNKNOWN },
+	};
+	struct fake *fake = fake_new(5 * G + 512);
+	struct bsp_sparse *sp;
+	struct bsp_extent ext;
+	uint64_t off = 0;
+	char buf[4 * G];
+
+	fake_bytes(fake)[2 * G] = 1;
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_read(sp, buf, 4 * G, 0), 4 * G);
+	for (size_t i = 0; i < G_N_ELEMENTS(want); i++) {
+		assert_int_equal(bsp_sparse_extent(sp, off, &ext), 1);
+		assert_int_equal(ext.off, want[i].off);
+		assert_int_equal(ext.len, want[i].len);
+		assert_int_equal(ext.type, want[i].type);
+		off += ext.len;
+	}
+	assert_int_equal(bsp_sparse_extent(sp, off, &ext), 0);
+	bsp_sparse_free(sp);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(extents_are_the_truth_for_every_shape_and_size),
+		cmocka_unit_test(reads_are_cut_at_the_end),
+		cmocka_unit_test(a_read_settles_the_granules_it_covers_whole),
+		cmocka_unit_test(a_read_of_the_short_last_granule_settles_it),
+		cmocka_unit_test(a_read_asks_the_device_only_for_what_is_no_hole),
+		cmocka_unit_test(short_reads_of_the_device_are_continued),
+		cmocka_unit_test(seeks_at_or_past_the_end_find_nothing),
+		cmocka_unit_test(seeks_from_the_middle_stay_there),
+		cmocka_unit_test(the_look_ahead_bounds_a_seek_for_a_hole),
+		cmocka_unit_test(an_interrupted_seek_answers_with_a_boundary),
+		cmocka_unit_test(the_time_budget_bounds_a_seek),
+		cmocka_unit_test(blocks_invite_a_look_until_all_is_known),
+		cmocka_unit_test(
+			blocks_stay_above_zero_while_one_granule_is_unknown),
+		cmocka_unit_test(an_unreadable_granule_is_data_and_eio),
+		cmocka_unit_test(a_dead_device_is_data_everywhere),
+		cmocka_unit_test(options_that_do_not_fit_are_refused),
+		cmocka_unit_test(what_others_wrote_is_seen_by_seeks_and_reads),
+		cmocka_unit_test(all_zero_is_no_longer_claimed_after_a_write),
+		cmocka_unit_test(a_write_beside_the_scan_is_not_learned_away),
+		cmocka_unit_test(where_nobody_counts_nothing_is_remembered),
+		cmocka_unit_test(the_size_follows_a_device_that_grows),
+		cmocka_unit_test(the_size_follows_a_device_that_shrinks),
+		cmocka_unit_test(
+			a_read_beyond_a_device_that_just_shrank_is_short),
+		cmocka_unit_test(a_device_that_is_gone_keeps_its_size_and_fails),
+		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
+		cmocka_unit_test(what_the_device_knows_is_not_read),
+		cmocka_unit_test(extents_partition_what_is_known_and_unknown),
+	};
+
+	return cmocka_run_group_tests_name("sparse", tests, NULL, NULL);
+}
