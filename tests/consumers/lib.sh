@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# For tests of the tools that read our files: devices with a known truth, and
+# each of them in each state of its map.
+
+# shellcheck source=../lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
+
+declare -A DEVICE=()
+
+# consumer_devices NAME=KIND:SIZE...: loop devices, in DEVICE[NAME], over
+# $TEST_TMP/NAME.
+consumer_devices() {
+	local spec name kind
+	requires_fuse
+	requires_loop
+	for spec; do
+		name=${spec%%=*}
+		kind=${spec#*=}
+		make_device "${kind%:*}" "${kind#*:}" "$name"
+		DEVICE[$name]=$LOOP
+	done
+}
+
+# each_state FUNCTION: calls FUNCTION NAME for each device, with the file
+# $MNT/NAME: while nothing is known of it; when some of it is, from reads here
+# and there; when all is known.
+each_state() {
+	local state name mounts=() files=()
+	for name in "${!DEVICE[@]}"; do
+		mounts+=("$name=${DEVICE[$name]}")
+		files+=("$MNT/$name" "${DEVICE[$name]}" "$TEST_TMP/$name")
+	done
+	for state in unknown partial known; do
+		mount_fs "${mounts[@]}"
+		case $state in
+		unknown) check fresh "${files[@]}" ;;
+		partial) check reads "${files[@]}" ;;
+		known) check walk,known "${files[@]}" ;;
+		esac
+		for name in "${!DEVICE[@]}"; do
+			say "$name, $state"
+			"$1" "$name"
+		done
+		umount_fs
+	done
+}
+
+# data_bytes NAME: how much of it lies in granules that hold data.
+data_bytes() {
+	python3 "$LIB/devices.py" data "$TEST_TMP/$1"
+}
+
+# truth NAME: its extents, as ask extents gives them.
+truth() {
+	python3 "$LIB/devices.py" list "$TEST_TMP/$1"
+}
+
+# A file system needs some blocks to keep track of a file in pieces.
+SLACK=$((128 << 10))
+
+# assert_sparse_copy COPY NAME: has the device's bytes, and takes no more room
+# than its data.
+assert_sparse_copy() {
+	assert_same_bytes "$1" "${DEVICE[$2]}"
+	assert_le "$(allocated "$1")" $(($(data_bytes "$2") + SLACK)) \
+		"allocated bytes of the copy of $2"
+}
+
+# merged: puts lines "OFFSET LENGTH TYPE" together where one goes on with the
+# next.
+merged() {
+	awk '$3 == type && $1 == at + len { len += $2; next }
+		NR > 1 { print at, len, type }
+		{ at = $1; len = $2; type = $3 }
+		END { if (NR) print at, len, type }'
+}

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# qemu-img: map agrees with the truth, and what convert makes is sparse.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+requires qemu-img jq
+consumer_devices zero=zero:24M data=data:24M last=last:24M mixed=mixed:48M \
+	tenth=tenth:96M odd=mixed:1049088
+
+map_and_convert() {
+	local got
+	qemu-img map -f raw --output=json "$MNT/$1" >"$TEST_TMP/map"
+	got=$(jq -r '.[] | "\(.start) \(.length) \(if .data then "data" else "hole" end)"' \
+		"$TEST_TMP/map" | merged)
+	assert_eq "$got" "$(truth "$1")" "qemu-img map of $1"
+	assert_eq "$(jq 'map(select(.data == .zero)) | length' "$TEST_TMP/map")" 0 \
+		"extents that are data and zero, or neither"
+
+	rm -f "$TEST_TMP/copy"
+	qemu-img convert -f raw -O raw "$MNT/$1" "$TEST_TMP/copy"
+	assert_sparse_copy "$TEST_TMP/copy" "$1"
+	qemu-img compare -q -f raw -F raw "$MNT/$1" "$TEST_TMP/copy"
+
+	# Nor does a format of its own take more.
+	rm -f "$TEST_TMP/copy"
+	qemu-img convert -f raw -O qcow2 -o cluster_size=4k "$MNT/$1" "$TEST_TMP/copy"
+	qemu-img compare -q -f raw -F qcow2 "$MNT/$1" "$TEST_TMP/copy"
+	assert_le "$(allocated "$TEST_TMP/copy")" \
+		$(($(data_bytes "$1") * 102 / 100 + (1 << 20))) "size of the qcow2"
+}
+# First of all, before anything is known: map alone does not come second.
+each_state map_and_convert

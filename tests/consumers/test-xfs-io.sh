@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# xfs_io's walk over data and holes agrees with the truth.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+requires xfs_io
+consumer_devices zero=zero:24M data=data:24M last=last:24M mixed=mixed:48M \
+	tenth=tenth:96M odd=mixed:1049088
+
+# From "DATA 4096" and "HOLE 8192" to lines as those of the truth.
+as_extents() {
+	awk -v size="$1" '
+		function put(end) { if (end > at) print at, end - at, type }
+		$1 == "Whence" || $2 == "EOF" { next }
+		{ put($2); at = $2; type = tolower($1) }
+		END { put(size) }' | merged
+}
+
+seek() {
+	assert_eq "$(xfs_io -r -c "seek -a -r 0" "$MNT/$1" |
+		as_extents "$(stat -c %s "$MNT/$1")")" "$(truth "$1")" "extents of $1"
+}
+each_state seek
