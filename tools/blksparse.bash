@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion for blksparse(1); needs nothing but bash.
+
+_blksparse() {
+	local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+	local command='' option='' word words=''
+
+	# "--format=js" comes as three words, "--format =" as two.
+	if [[ $cur == = ]]; then
+		option=$before cur=
+	elif [[ $before == = ]]; then
+		option=${COMP_WORDS[COMP_CWORD - 2]}
+	elif [[ $before == --* ]]; then
+		option=$before
+	fi
+	for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
+		[[ $word == -* ]] || command=${command:-$word}
+	done
+
+	case $command:$option in
+	map:--format) words='table json qemu bmap ddrescue' ;;
+	map:--granule) words='4K 64K 1M' ;;
+	map:*)
+		words='--format= --granule= --summary --help'
+		[[ $cur == -* ]] || words=
+		;;
+	:*) words='map --help --version' ;;
+	esac
+	COMPREPLY=()
+	if [[ -n $words ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+	elif [[ -n $command ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	fi
+	[[ ${COMPREPLY[0]:-} != *= ]] || compopt -o nospace
+}
+
+complete -o filenames -F _blksparse blksparse

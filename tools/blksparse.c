@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The program blksparse: finds the subcommand and leaves the rest to it. A new
+ * subcommand is a file of its own, a line in command.h and one in the table.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "command.h"
+#include "options.h"
+#include "output.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+} commands[] = {
+	{ "map", command_map,
+	  "Report which parts are data, and which are zero" },
+};
+
+static gboolean opt_version;
+
+static const GOptionEntry entries[] = {
+	{ "version", 0, 0, G_OPTION_ARG_NONE, &opt_version,
+	  "Show the version and exit", NULL },
+	{ 0 },
+};
+
+static char *describe_commands(void)
+{
+	GString *text = g_string_new("Commands:\n");
+
+	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+		g_string_append_printf(text, "  %-10s %s\n", commands[i].name,
+				       commands[i].summary);
+	g_string_append(text, "\n'blksparse COMMAND --help' tells more of one, "
+			      "and so does blksparse-COMMAND(1).");
+	return g_string_free(text, false);
+}
+
+static int run_command(int argc, char **argv)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	}
+	return usage_error("there is no command '%s'", argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new("COMMAND");
+	g_autofree char *description = describe_commands();
+	int status;
+
+	/* So that a pipe that nobody reads is an error like others. */
+	signal(SIGPIPE, SIG_IGN);
+	g_set_prgname("blksparse");
+	g_option_context_set_strict_posix(context, true);
+	g_option_context_set_summary(
+		context,
+		"Works with block devices as with the sparse files that they "
+		"could be.");
+	g_option_context_set_description(context, description);
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!options_parse(context, &argc, argv, &status))
+		return status;
+	if (opt_version)
+		return output_text("blksparse " BSP_VERSION "\n");
+	if (argc < 2)
+		return usage_error("no command given");
+	return run_command(argc - 1, argv + 1);
+}

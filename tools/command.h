@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The subcommands, one file each. argv[0] is the subcommand's name. Returns
+ * the exit status.
+ */
+#ifndef COMMAND_H
+#define COMMAND_H
+
+int command_map(int argc, char **argv);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blksparse map: which parts of a device or a file hold data.
+ *
+ * A block device is scanned, all of it, before the first line is written: then
+ * what is written is of one time. A regular file is walked by lseek() and
+ * written as it is walked, for nothing of it needs to be kept, however many
+ * extents it has.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "blksparse.h"
+#include "command.h"
+#include "interrupt.h"
+#include "options.h"
+#include "output.h"
+#include "progress.h"
+
+/* A file that is walked faster than this shows no progress. */
+enum { FILE_DELAY_MS = 1000 };
+
+static enum bsp_format opt_format = BSP_FORMAT_TABLE;
+static uint32_t opt_granule; /* 0: the default */
+static gboolean opt_summary;
+static char **opt_paths;
+
+static gboolean parse_format(const gchar *option, const gchar *value,
+			     gpointer data, GError **error)
+{
+	if (bsp_format_from_name(value, &opt_format, error))
+		return true;
+	g_prefix_error(error, "%s: ", option);
+	return false;
+}
+
+static gboolean parse_granule(const gchar *option, const gchar *value,
+			      gpointer data, GError **error)
+{
+	uint64_t granule;
+
+	if (!bsp_parse_size(value, &granule, error)) {
+		g_prefix_error(error, "%s: ", option);
+		return false;
+	}
+	if (granule < BSP_GRANULE_MIN || granule > BSP_GRANULE_MAX ||
+	    (granule & (granule - 1)) != 0) {
+		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
+			    "%s: '%s' is not a power of two from 4K to 1M",
+			    option, value);
+		return false;
+	}
+	opt_granule = (uint32_t)granule;
+	return true;
+}
+
+static const GOptionEntry entries[] = {
+	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
+	  "table (default), json, qemu, bmap, ddrescue", "FORMAT" },
+	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, parse_granule,
+	  "Tell data and holes apart in units of SIZE", "SIZE" },
+	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
+	  "Only the totals (table, json)", NULL },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
+	  NULL, "PATH" },
+	{ 0 },
+};
+
+/* --- What devices and files have in common ------------------------------ */
+
+static int fail_with(const GError *error)
+{
+	failure("%s", error->message);
+	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
+		       ? STATUS_USAGE
+		       : STATUS_FAILED;
+}
+
+/* Says why the extents of path could not be had. */
+static int fail_reading(const char *path, int r)
+{
+	if (r == -ECANCELED)
+		return failure("%s: interrupted", path);
+	if (r == -ENODATA)
+		return failure("%s: shrank while it was read; try again", path);
+	return failure("%s: %s", path, g_strerror(-r));
+}
+
+static int write_report(const struct bsp_report *report,
+			struct progress *progress)
+{
+	struct output out = { .progress = progress };
+	int r = bsp_report_write(report, opt_format, output_write, &out);
+
+	if (r == 0)
+		output_finish(&out);
+	progress_clear(progress);
+	if (out.error < 0)
+		return output_failure(&out);
+	return r < 0 ? fail_reading(report->path, r) : STATUS_OK;
+}
+
+/* --- Devices ------------------------------------------------------------ */
+
+struct scan {
+	struct progress progress;
+	bool changed; /* by another program, meanwhile */
+};
+
+static void scan_progress(void *data, uint64_t done, uint64_t total)
+{
+	struct scan *scan = data;
+
+	progress_update(&scan->progress, done, total);
+}
+
+static void scan_changed(void *data, enum bsp_change change)
+{
+	struct scan *scan = data;
+
+	if (change != BSP_CHANGE_UNWATCHABLE)
+		scan->changed = true;
+}
+
+/* What was scanned is reported even if somebody wrote meanwhile: a partition
+ * shares its counters with all of the disk, which may never be at rest. */
+static int report_scanned(struct bsp_sparse *sp, const char *path,
+			  struct scan *scan)
+{
+	struct bsp_report report = {
+		.path = path,
+		.size = bsp_sparse_size(sp),
+		.granule = bsp_sparse_granule(sp),
+		.extent = bsp_sparse_extent,
+		.source = sp,
+		.summary = opt_summary,
+	};
+	int status = write_report(&report, &scan->progress);
+
+	bsp_sparse_refresh(sp);
+	if (status == STATUS_OK && scan->changed)
+		failure("warning: the disk of %s was written to meanwhile; "
+			"where that was in %s, the report is out of date",
+			path, path);
+	return status;
+}
+
+static int map_sparse(struct bsp_sparse *sp, const char *path)
+{
+	struct scan scan = { 0 };
+	int r;
+
+	progress_begin(&scan.progress, 0);
+	bsp_sparse_set_changed(sp, scan_changed, &scan);
+	r = bsp_sparse_scan(sp, 0, UINT64_MAX, interrupted, scan_progress,
+			    &scan);
+	progress_clear(&scan.progress);
+	return r < 0 ? fail_reading(path, r) : report_scanned(sp, path, &scan);
+}
+
+static int map_device(const char *path)
+{
+	const struct bsp_sparse_options options = { .granule = opt_granule };
+	g_autoptr(GError) error = NULL;
+	struct bsp_device *dev = bsp_device_open(path, &error);
+	struct bsp_sparse *sp;
+	int status;
+
+	if (!dev)
+		return fail_with(error);
+	sp = bsp_sparse_new(dev, &options, &error);
+	if (!sp) {
+		bsp_device_close(dev);
+		return fail_with(error);
+	}
+	status = map_sparse(sp, path);
+	bsp_sparse_free(sp);
+	return status;
+}
+
+/* --- Files -------------------------------------------------------------- */
+
+struct walk {
+	struct progress progress;
+	uint64_t size;
+	int fd;
+};
+
+static int walk_extent(void *source, uint64_t off,
+		       struct bsp_extent *ret_extent)
+{
+	struct walk *walk = source;
+	int r;
+
+	progress_update(&walk->progress, off, walk->size);
+	r = interrupted(NULL) ? -ECANCELED
+			      : bsp_file_extent(&walk->fd, off, ret_extent);
+	return r == -EINTR ? -ECANCELED : r;
+}
+
+static int map_opened(int fd, const char *path, uint64_t size)
+{
+	struct walk walk = { .fd = fd, .size = size };
+	struct bsp_report report = {
+		.path = path,
+		.size = size,
+		.granule = opt_granule,
+		.extent = walk_extent,
+		.source = &walk,
+		.summary = opt_summary,
+	};
+
+	if (size == 0 && opt_format == BSP_FORMAT_BMAP)
+		return failure("%s: is empty, which a bmap cannot say", path);
+	progress_begin(&walk.progress, FILE_DELAY_MS);
+	return write_report(&report, &walk.progress);
+}
+
+static int map_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+	int status;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		status = fail_reading(path, -errno);
+	else
+		status = map_opened(fd, path, (uint64_t)st.st_size);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
+/* --- The command -------------------------------------------------------- */
+
+static int map(const char *path)
+{
+	struct stat st;
+
+	interrupt_catch();
+	/* What is neither, or not there at all, gets its message from the
+	 * opening of a device. */
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		return map_file(path);
+	return map_device(path);
+}
+
+int command_map(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_auto(GStrv) paths = NULL;
+	int status;
+
+	g_set_prgname("blksparse map");
+	g_option_context_set_summary(
+		context,
+		"Reports which parts of PATH, a block device or a regular file, "
+		"hold data\nand which are holes: zeros that need not be read or "
+		"copied.");
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!options_parse(context, &argc, argv, &status))
+		return status;
+	paths = g_steal_pointer(&opt_paths);
+	if (!paths)
+		return usage_error("no PATH given");
+	if (paths[1])
+		return usage_error("one PATH at a time, not also '%s'",
+				   paths[1]);
+	if (opt_summary && opt_format != BSP_FORMAT_TABLE &&
+	    opt_format != BSP_FORMAT_JSON)
+		return usage_error("--summary goes with --format=table and "
+				   "--format=json only");
+	return map(paths[0]);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * GOption does the parsing; its own --help is turned off because it ignores
+ * errors of standard output, and a full disk must not look like success. The
+ * name in messages is what g_set_prgname() was given.
+ *
+ * No locale is set anywhere: messages, the system's among them, are English
+ * and the same everywhere.
+ */
+#include "options.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "output.h"
+
+static gboolean opt_help;
+
+static const GOptionEntry help_entries[] = {
+	{ "help", 'h', 0, G_OPTION_ARG_NONE, &opt_help,
+	  "Show this help and exit", NULL },
+	{ 0 },
+};
+
+static int show_help(GOptionContext *context)
+{
+	g_autofree char *help = g_option_context_get_help(context, true, NULL);
+	GString *text = g_string_new(help);
+	int status;
+
+	/* GOption writes it so; not every terminal shows it. */
+	g_string_replace(text, "\u2026", "...", 0);
+	status = output_text(text->str);
+	g_string_free(text, true);
+	return status;
+}
+
+bool options_parse(GOptionContext *context, int *argc, char **argv,
+		   int *ret_status)
+{
+	g_autoptr(GError) error = NULL;
+
+	g_option_context_set_help_enabled(context, false);
+	g_option_context_add_main_entries(context, help_entries, NULL);
+	if (!g_option_context_parse(context, argc, &argv, &error)) {
+		*ret_status = usage_error("%s", error->message);
+		return false;
+	}
+	if (opt_help) {
+		*ret_status = show_help(context);
+		return false;
+	}
+	return true;
+}
+
+int failure(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", g_get_prgname());
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return STATUS_FAILED;
+}
+
+int usage_error(const char *format, ...)
+{
+	g_autofree char *message = NULL;
+	va_list args;
+
+	va_start(args, format);
+	message = g_strdup_vprintf(format, args);
+	va_end(args);
+	failure("%s; see '%s --help'", message, g_get_prgname());
+	return STATUS_USAGE;
+}

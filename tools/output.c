@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * write() instead of stdio, which would forget the errno of a write that it
+ * did for a later call.
+ */
+#include "output.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "interrupt.h"
+#include "options.h"
+#include "progress.h"
+
+static int write_all(const char *buf, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(STDOUT_FILENO, buf, len);
+
+		if (n < 0 && errno == EINTR && !interrupted(NULL))
+			continue;
+		if (n < 0)
+			return -errno;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int flush(struct output *out)
+{
+	if (out->error < 0 || out->used == 0)
+		return out->error;
+	if (out->progress)
+		progress_clear(out->progress);
+	out->error = write_all(out->buf, out->used);
+	out->used = 0;
+	return out->error;
+}
+
+int output_write(void *data, const void *buf, size_t len)
+{
+	struct output *out = data;
+
+	while (len > 0 && out->error == 0) {
+		size_t part = MIN(len, sizeof(out->buf) - out->used);
+
+		memcpy(out->buf + out->used, buf, part);
+		out->used += part;
+		buf = (const char *)buf + part;
+		len -= part;
+		if (out->used == sizeof(out->buf))
+			flush(out);
+	}
+	return out->error;
+}
+
+int output_finish(struct output *out)
+{
+	if (flush(out) == 0 && close(STDOUT_FILENO) < 0)
+		out->error = -errno;
+	return out->error;
+}
+
+int output_failure(const struct output *out)
+{
+	if (out->error == -EINTR)
+		return failure("interrupted");
+	return failure("standard output: %s", g_strerror(-out->error));
+}
+
+int output_text(const char *text)
+{
+	struct output out = { 0 };
+
+	output_write(&out, text, strlen(text));
+	return output_finish(&out) == 0 ? STATUS_OK : output_failure(&out);
+}

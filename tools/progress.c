@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * It is redrawn five times a second at most: writing to a terminal is slow,
+ * and scanning calls for every piece of a MiB or so.
+ */
+#include "progress.h"
+
+#include <glib.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { INTERVAL_US = 200 * 1000 };
+
+void progress_begin(struct progress *progress, int delay_ms)
+{
+	progress->enabled = isatty(STDERR_FILENO);
+	progress->shown = false;
+	progress->started = g_get_monotonic_time();
+	progress->next = progress->started + (int64_t)delay_ms * 1000;
+}
+
+static void draw(uint64_t done, uint64_t total, int64_t elapsed_us)
+{
+	double seconds = MAX((double)elapsed_us / G_USEC_PER_SEC, 1e-3);
+	double rate = (double)done / seconds;
+	unsigned percent =
+		total ? (unsigned)((double)done * 100 / (double)total) : 100;
+
+	fprintf(stderr, "\r%3u%% of %.1f GiB, %.0f MiB/s", percent,
+		(double)total / (1 << 30), rate / (1 << 20));
+	if (rate > 0 && total > done) {
+		double left = (double)(total - done) / rate;
+
+		/* Past 100 hours nobody reads the minutes. */
+		left = MIN(left, 359999);
+		fprintf(stderr, ", %u:%02u:%02u left", (unsigned)left / 3600,
+			(unsigned)left / 60 % 60, (unsigned)left % 60);
+	}
+	fputs("\033[K", stderr);
+	fflush(stderr);
+}
+
+void progress_update(struct progress *progress, uint64_t done, uint64_t total)
+{
+	int64_t now;
+
+	if (!progress->enabled)
+		return;
+	now = g_get_monotonic_time();
+	if (now < progress->next)
+		return;
+	draw(done, total, now - progress->started);
+	progress->shown = true;
+	progress->next = now + INTERVAL_US;
+}
+
+void progress_clear(struct progress *progress)
+{
+	if (!progress->shown)
+		return;
+	fputs("\r\033[K", stderr);
+	fflush(stderr);
+	progress->shown = false;
+}
