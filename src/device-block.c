@@ -51,7 +51,7 @@ static struct block *to_block(struct bsp_device *dev)
 	return (struct block *)dev;
 }
 
-/* --- Reading --------------------------------------------------------------- */
+/* --- Reading --- */
 
 static ssize_t read_fd(int fd, void *buf, size_t len, uint64_t off)
 {
@@ -92,8 +92,8 @@ static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 		return -ENOMEM;
 	n = read_aligned(block, bounce, whole, off - skip);
 	if (n >= 0) {
-		n = (ssize_t)bsp_min(want, bsp_range_clamp(skip, want,
-							   (uint64_t)n));
+		n = (ssize_t)bsp_min(want,
+				     bsp_range_clamp(skip, want, (uint64_t)n));
 		memcpy(buf, (char *)bounce + skip, (size_t)n);
 	}
 	free(bounce);
@@ -137,7 +137,7 @@ static int block_size(struct bsp_device *dev, uint64_t *ret_size)
 	return 0;
 }
 
-/* --- Counters -------------------------------------------------------------- */
+/* --- Counters --- */
 
 static void push_out(int fd)
 {
@@ -177,14 +177,14 @@ static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 
 	push_out(block->fd);
 	push_out(block->disk_fd);
-	stamp.counted = read_counters(block->stat_fd, &stamp) &&
-			read_text(block->iostats_fd, iostats,
-				  sizeof(iostats)) &&
-			iostats[0] != '0';
+	stamp.counted =
+		read_counters(block->stat_fd, &stamp) &&
+		read_text(block->iostats_fd, iostats, sizeof(iostats)) &&
+		iostats[0] != '0';
 	*ret_stamp = stamp;
 }
 
-/* --- Opening --------------------------------------------------------------- */
+/* --- Opening --- */
 
 /* The folder of the whole disk in sysfs, or -1. */
 static int open_disk_folder(dev_t rdev, bool *ret_partition)
@@ -306,9 +306,10 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 		return NULL;
 	}
 	if (size == 0) {
-		bsp_error_set(error, BSP_ERROR_FAILED,
-			      "%s is empty (0 bytes); attach an image or insert a medium first",
-			      path);
+		bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is empty (0 bytes); attach an image or insert a medium first",
+			path);
 		return NULL;
 	}
 	block = g_new0(struct block, 1);

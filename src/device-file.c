@@ -88,8 +88,7 @@ static void file_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 	 * the next stamp will say. */
 	*ret_stamp = (struct bsp_stamp){
 		.value = { (uint64_t)st.st_ctim.tv_sec,
-			   (uint64_t)st.st_ctim.tv_nsec,
-			   (uint64_t)st.st_size,
+			   (uint64_t)st.st_ctim.tv_nsec, (uint64_t)st.st_size,
 			   (uint64_t)until_settled(&st.st_ctim) },
 		.counted = r == 0,
 	};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "error.h"
 
-G_DEFINE_QUARK(bsp-error-quark, bsp_error)
+G_DEFINE_QUARK(bsp - error - quark, bsp_error)
 
 bool bsp_error_set(GError **error, enum bsp_error code, const char *format, ...)
 {

@@ -8,8 +8,8 @@
 
 #include "blksparse.h"
 
-bool bsp_error_set(GError **error, enum bsp_error code, const char *format,
-		   ...) G_GNUC_PRINTF(3, 4);
+bool bsp_error_set(GError **error, enum bsp_error code, const char *format, ...)
+	G_GNUC_PRINTF(3, 4);
 
 /* BSP_ERROR_FAILED; the message ends with ": " and strerror(errnum). */
 bool bsp_error_set_errno(GError **error, int errnum, const char *format, ...)

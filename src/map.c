@@ -111,7 +111,7 @@ static uint64_t span(unsigned from, unsigned to)
 	return LOW_BITS & ~above & (~UINT64_C(0) << 2 * from);
 }
 
-/* --- Putting aside and freeing ------------------------------------------ */
+/* --- Putting aside and freeing --- */
 
 /* Frees what was put aside, if no lookup can still see it. Lock held. */
 static void collect(struct bsp_map *map)
@@ -148,7 +148,7 @@ static void put_aside(struct bsp_map *map, void *memory)
 	collect(map);
 }
 
-/* --- Leaves -------------------------------------------------------------- */
+/* --- Leaves --- */
 
 static uint64_t leaf_capacity(const struct bsp_map *map, uint64_t index)
 {
@@ -160,8 +160,7 @@ static uint64_t leaf_capacity(const struct bsp_map *map, uint64_t index)
 static struct leaf *split(struct bsp_map *map, uint64_t index)
 {
 	struct directory *dir = atomic_load(&map->directory);
-	enum bsp_state state =
-		(enum bsp_state)atomic_load(&dir->entry[index]);
+	enum bsp_state state = (enum bsp_state)atomic_load(&dir->entry[index]);
 	uint64_t capacity = leaf_capacity(map, index);
 	struct leaf *leaf = calloc(1, sizeof(*leaf));
 
@@ -198,8 +197,8 @@ static void join(struct bsp_map *map, uint64_t index)
 	}
 }
 
-static void count_move(struct bsp_map *map, struct leaf *leaf,
-		       uint64_t changed, uint64_t word, enum bsp_state to)
+static void count_move(struct bsp_map *map, struct leaf *leaf, uint64_t changed,
+		       uint64_t word, enum bsp_state to)
 {
 	for (unsigned state = 0; state < BSP_STATES; state++) {
 		unsigned n = (unsigned)__builtin_popcountll(
@@ -295,7 +294,7 @@ static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
 	return result;
 }
 
-/* --- Life ---------------------------------------------------------------- */
+/* --- Life --- */
 
 static uint64_t leaves_for(uint64_t granules)
 {
@@ -353,7 +352,7 @@ void bsp_map_free(struct bsp_map *map)
 	free(map);
 }
 
-/* --- Lookups ------------------------------------------------------------- */
+/* --- Lookups --- */
 
 static uint64_t leaf_next(struct leaf *leaf, unsigned set, uint64_t from,
 			  uint64_t to)
@@ -363,8 +362,8 @@ static uint64_t leaf_next(struct leaf *leaf, unsigned set, uint64_t from,
 		uint64_t base = index * WORD_GRANULES;
 		uint64_t end = bsp_min(WORD_GRANULES, to - base);
 		uint64_t word = atomic_load(&leaf->words[index]);
-		uint64_t found = match(word, set) & span((unsigned)(from - base),
-							 (unsigned)end);
+		uint64_t found = match(word, set) &
+				 span((unsigned)(from - base), (unsigned)end);
 
 		if (found)
 			return base + (unsigned)__builtin_ctzll(found) / 2;
@@ -422,8 +421,9 @@ enum bsp_state bsp_map_get(struct bsp_map *map, uint64_t granule)
 		uint64_t at = granule % LEAF_GRANULES;
 
 		if (is_leaf(entry))
-			entry = atomic_load(&to_leaf(entry)->words
-						     [at / WORD_GRANULES]) >>
+			entry = atomic_load(
+					&to_leaf(entry)
+						 ->words[at / WORD_GRANULES]) >>
 					(2 * (at % WORD_GRANULES)) &
 				3;
 		state = (enum bsp_state)entry;
@@ -432,7 +432,7 @@ enum bsp_state bsp_map_get(struct bsp_map *map, uint64_t granule)
 	return state;
 }
 
-/* --- What happened -------------------------------------------------------- */
+/* --- What happened --- */
 
 uint64_t bsp_map_generation(struct bsp_map *map)
 {
@@ -460,7 +460,7 @@ void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to)
 	pthread_mutex_unlock(&map->lock);
 }
 
-/* --- Growing and shrinking ------------------------------------------------ */
+/* --- Growing and shrinking --- */
 
 /* Makes the directory long enough. Lock held. */
 static int directory_grow(struct bsp_map *map, uint64_t len)
@@ -559,7 +559,7 @@ int bsp_map_resize(struct bsp_map *map, uint64_t granules)
 	return r;
 }
 
-/* --- Numbers -------------------------------------------------------------- */
+/* --- Numbers --- */
 
 void bsp_map_totals(struct bsp_map *map, uint64_t ret_totals[BSP_STATES],
 		    enum bsp_state *ret_last)
@@ -578,8 +578,7 @@ size_t bsp_map_memory(struct bsp_map *map)
 
 	pthread_mutex_lock(&map->lock);
 	dir = atomic_load(&map->directory);
-	bytes = sizeof(*map) + sizeof(*dir) +
-		dir->len * sizeof(dir->entry[0]) +
+	bytes = sizeof(*map) + sizeof(*dir) + dir->len * sizeof(dir->entry[0]) +
 		(map->leaves + map->garbage_len) * sizeof(struct leaf) +
 		map->garbage_size * sizeof(map->garbage[0]);
 	pthread_mutex_unlock(&map->lock);

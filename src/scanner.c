@@ -64,10 +64,10 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
 	bool failing = false;
 
 	while (len) {
-		ssize_t n = failing ? -EIO
-				    : sp->dev->ops->read(sp->dev,
-							 sp->scan_buffer, len,
-							 off);
+		ssize_t n =
+			failing ? -EIO
+				: sp->dev->ops->read(sp->dev, sp->scan_buffer,
+						     len, off);
 		uint64_t got = n > 0 ? (uint64_t)n : 0;
 		int r;
 
@@ -94,15 +94,14 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t size = atomic_load(&sp->size);
 	uint64_t granules = bsp_granules(size, sp->shift);
-	uint64_t end = bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift),
-			       granules);
+	uint64_t end =
+		bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift), granules);
 	uint64_t off;
 	bool done;
 	int r;
 
 	/* Somebody else may have settled it, or cut it off, meanwhile. */
-	if (granule >= granules ||
-	    bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
+	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return 0;
 	r = learn_zeros(sp, generation, granule, size, &done);
 	if (r || done)

@@ -60,4 +60,11 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
 
+/*
+ * Where, from off on and up to end, the first granule begins whose state is in
+ * the set; end if none is.
+ */
+uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
+			    uint64_t end);
+
 #endif

@@ -23,8 +23,7 @@ bool bsp_is_zero(const void *buf, size_t len)
 	       memcmp(bytes, bytes + HEAD, len - HEAD) == 0;
 }
 
-size_t bsp_zero_run(const void *buf, size_t len, size_t granule,
-		    bool *ret_zero)
+size_t bsp_zero_run(const void *buf, size_t len, size_t granule, bool *ret_zero)
 {
 	const unsigned char *bytes = buf;
 	size_t run = len < granule ? len : granule;

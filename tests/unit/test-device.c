@@ -142,10 +142,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			what_is_no_device_is_refused_with_its_name, image_setup,
 			image_teardown),
-		cmocka_unit_test_setup_teardown(an_image_has_the_files_properties,
-						image_setup, image_teardown),
-		cmocka_unit_test_setup_teardown(holes_of_an_image_are_known_zeros,
-						image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_has_the_files_properties, image_setup,
+			image_teardown),
+		cmocka_unit_test_setup_teardown(
+			holes_of_an_image_are_known_zeros, image_setup,
+			image_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_write_right_after_a_stamp_is_noticed, image_setup,
 			image_teardown),

@@ -11,9 +11,9 @@ enum { LEAF = 16384 }; /* granules of a leaf, of which the tests go around */
 
 static void learned(struct bsp_map *map, uint64_t from, uint64_t to, bool zero)
 {
-	assert_int_equal(bsp_map_learned(map, bsp_map_generation(map), from, to,
-					 zero),
-			 0);
+	assert_int_equal(
+		bsp_map_learned(map, bsp_map_generation(map), from, to, zero),
+		0);
 }
 
 static void a_new_map_is_unknown(void **state)
@@ -26,9 +26,9 @@ static void a_new_map_is_unknown(void **state)
 	assert_int_equal(totals[BSP_UNKNOWN], LEAF + 5);
 	assert_int_equal(last, BSP_UNKNOWN);
 	assert_int_equal(bsp_map_get(map, 0), BSP_UNKNOWN);
-	assert_int_equal(bsp_map_next(map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, 0,
-				      LEAF + 5),
-			 LEAF + 5);
+	assert_int_equal(
+		bsp_map_next(map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, 0, LEAF + 5),
+		LEAF + 5);
 	bsp_map_free(map);
 }
 
@@ -138,7 +138,7 @@ static void shrinking_forgets_what_is_cut_off(void **state)
 	bsp_map_free(map);
 }
 
-/* --- Against a plain array ------------------------------------------------- */
+/* --- Against a plain array --- */
 
 enum { MODEL = 3 * LEAF + 77, MODEL_MAX = 5 * LEAF };
 
@@ -250,7 +250,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_map_is_unknown),
 		cmocka_unit_test(learning_settles_only_what_is_unknown),
-		cmocka_unit_test(what_was_read_before_forgetting_is_not_learned),
+		cmocka_unit_test(
+			what_was_read_before_forgetting_is_not_learned),
 		cmocka_unit_test(uniform_leaves_take_no_memory),
 		cmocka_unit_test(the_worst_case_is_two_bits_and_a_percent),
 		cmocka_unit_test(growing_keeps_what_is_known_and_adds_unknown),

@@ -21,9 +21,9 @@ static void clamp_cuts_at_the_size_and_never_overflows(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		assert_int_equal(bsp_range_clamp(rows[i].off, rows[i].len,
-						 rows[i].size),
-				 rows[i].want);
+		assert_int_equal(
+			bsp_range_clamp(rows[i].off, rows[i].len, rows[i].size),
+			rows[i].want);
 }
 
 static void granules_count_a_short_one(void **state)

@@ -68,7 +68,7 @@ static uint64_t bytes_read(struct fake *fake)
 	return sum;
 }
 
-/* --- The truth --------------------------------------------------------------- */
+/* --- The truth --- */
 
 static bool truly_zero(const unsigned char *bytes, uint64_t size,
 		       uint64_t granule, uint64_t off)
@@ -130,19 +130,33 @@ static void draw(unsigned char *bytes, uint64_t size, uint64_t g,
 		bool on = false;
 
 		switch (shape) {
-		case ALL_ZERO: break;
-		case ALL_DATA: on = true; break;
-		case FIRST: on = at == 0; break;
-		case LAST: on = at == last; break;
-		case ALTERNATING: on = at % 2; break;
-		case FIRST_BYTES: on = at % 3 == 1 && i % g == 0; break;
-		case LAST_BYTES: on = at % 3 == 1 && edge; break;
+		case ALL_ZERO:
+			break;
+		case ALL_DATA:
+			on = true;
+			break;
+		case FIRST:
+			on = at == 0;
+			break;
+		case LAST:
+			on = at == last;
+			break;
+		case ALTERNATING:
+			on = at % 2;
+			break;
+		case FIRST_BYTES:
+			on = at % 3 == 1 && i % g == 0;
+			break;
+		case LAST_BYTES:
+			on = at % 3 == 1 && edge;
+			break;
 		case MIXED:
 			if (i % g == 0 && i / g % 5 == 0)
 				seed = (unsigned)rand_r(&seed);
 			on = seed % 3 == 0;
 			break;
-		case SHAPES: break;
+		case SHAPES:
+			break;
 		}
 		bytes[i] = on ? 0xa5 : 0;
 	}
@@ -175,8 +189,8 @@ static void check_known(struct bsp_sparse *sp, struct fake *fake,
 
 static void extents_are_the_truth_for_every_shape_and_size(void **state)
 {
-	static const uint64_t sizes[] = { 512, G, G + 512, 5 * G, MIB + 512,
-					  2 * MIB, 3 * MIB + G };
+	static const uint64_t sizes[] = { 512,	     G,	      G + 512,	  5 * G,
+					  MIB + 512, 2 * MIB, 3 * MIB + G };
 	static const uint64_t granules[] = { 4096, 65536, MIB };
 
 	for (size_t s = 0; s < G_N_ELEMENTS(sizes); s++)
@@ -198,7 +212,7 @@ static void extents_are_the_truth_for_every_shape_and_size(void **state)
 			}
 }
 
-/* --- Reads ---------------------------------------------------------------------- */
+/* --- Reads --- */
 
 static void reads_are_cut_at_the_end(void **state)
 {
@@ -297,7 +311,7 @@ static void short_reads_of_the_device_are_continued(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* --- Seeks ---------------------------------------------------------------------- */
+/* --- Seeks --- */
 
 static void seeks_at_or_past_the_end_find_nothing(void **state)
 {
@@ -407,7 +421,7 @@ static void the_time_budget_bounds_a_seek(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* --- stat ----------------------------------------------------------------------- */
+/* --- stat --- */
 
 static void blocks_invite_a_look_until_all_is_known(void **state)
 {
@@ -444,7 +458,7 @@ static void blocks_stay_above_zero_while_one_granule_is_unknown(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* --- Errors --------------------------------------------------------------------- */
+/* --- Errors --- */
 
 static void an_unreadable_granule_is_data_and_eio(void **state)
 {
@@ -490,9 +504,12 @@ static void a_dead_device_is_data_everywhere(void **state)
 static void options_that_do_not_fit_are_refused(void **state)
 {
 	static const struct bsp_sparse_options rows[] = {
-		{ .granule = 512 },	     { .granule = 2048 },
-		{ .granule = 5000 },	     { .granule = 2 * MIB },
-		{ .granule = UINT64_MAX },   { .lookahead = 4095 },
+		{ .granule = 512 },
+		{ .granule = 2048 },
+		{ .granule = 5000 },
+		{ .granule = 2 * MIB },
+		{ .granule = UINT64_MAX },
+		{ .lookahead = 4095 },
 		{ .granule = 65536, .lookahead = 4096 },
 	};
 	struct fake *fake = fake_new(MIB);
@@ -500,15 +517,14 @@ static void options_that_do_not_fit_are_refused(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
 		g_autoptr(GError) error = NULL;
 
-		assert_null(bsp_sparse_new(fake_device(fake), &rows[i],
-					   &error));
-		assert_true(g_error_matches(error, BSP_ERROR,
-					    BSP_ERROR_USAGE));
+		assert_null(
+			bsp_sparse_new(fake_device(fake), &rows[i], &error));
+		assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
 	}
 	bsp_device_close(fake_device(fake));
 }
 
-/* --- Others who write -------------------------------------------------------------- */
+/* --- Others who write --- */
 
 struct told {
 	unsigned content, size, unwatchable;
@@ -623,7 +639,7 @@ static void where_nobody_counts_nothing_is_remembered(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* --- Sizes that change --------------------------------------------------------------- */
+/* --- Sizes that change --- */
 
 static void the_size_follows_a_device_that_grows(void **state)
 {
@@ -702,7 +718,7 @@ static void a_device_that_is_gone_keeps_its_size_and_fails(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* --- Scanning, extents --------------------------------------------------------------- */
+/* --- Scanning, extents --- */
 
 struct scan {
 	uint64_t last, total;
@@ -804,11 +820,13 @@ static void extents_partition_what_is_known_and_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(extents_are_the_truth_for_every_shape_and_size),
+		cmocka_unit_test(
+			extents_are_the_truth_for_every_shape_and_size),
 		cmocka_unit_test(reads_are_cut_at_the_end),
 		cmocka_unit_test(a_read_settles_the_granules_it_covers_whole),
 		cmocka_unit_test(a_read_of_the_short_last_granule_settles_it),
-		cmocka_unit_test(a_read_asks_the_device_only_for_what_is_no_hole),
+		cmocka_unit_test(
+			a_read_asks_the_device_only_for_what_is_no_hole),
 		cmocka_unit_test(short_reads_of_the_device_are_continued),
 		cmocka_unit_test(seeks_at_or_past_the_end_find_nothing),
 		cmocka_unit_test(seeks_from_the_middle_stay_there),
@@ -829,7 +847,8 @@ int main(void)
 		cmocka_unit_test(the_size_follows_a_device_that_shrinks),
 		cmocka_unit_test(
 			a_read_beyond_a_device_that_just_shrank_is_short),
-		cmocka_unit_test(a_device_that_is_gone_keeps_its_size_and_fails),
+		cmocka_unit_test(
+			a_device_that_is_gone_keeps_its_size_and_fails),
 		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
 		cmocka_unit_test(what_the_device_knows_is_not_read),
 		cmocka_unit_test(extents_partition_what_is_known_and_unknown),

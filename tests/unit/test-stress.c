@@ -20,11 +20,11 @@ enum { G = 4096, MIB = 1 << 20, SIZE = 24 * MIB + 512, ROUNDS = 400 };
 struct stress {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	unsigned char *truth;	   /* where nobody writes */
+	unsigned char *truth; /* where nobody writes */
 	atomic_uint wrong;
 	atomic_uint seed;
 	atomic_bool stop;
-	_Atomic uint64_t written;  /* granules below it were made nonzero */
+	_Atomic uint64_t written; /* granules below it were made nonzero */
 };
 
 typedef void *(*worker_fn)(void *stress);
@@ -34,9 +34,8 @@ static void run(struct stress *s, const worker_fn *workers, size_t n)
 	pthread_t threads[16];
 
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, workers[i],
-						s),
-				 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, workers[i], s), 0);
 	for (size_t i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 }
@@ -139,8 +138,8 @@ static void stress_free(struct stress *s)
 	free(s);
 }
 
-static void readers_and_seekers_agree_with_the_truth_while_it_is_scanned(
-	void **state)
+static void
+readers_and_seekers_agree_with_the_truth_while_it_is_scanned(void **state)
 {
 	static const worker_fn workers[] = { scanner, reader, seeker, reader,
 					     seeker,  reader, seeker, reader };
@@ -177,8 +176,8 @@ static void *reader_after_writer(void *data)
 
 	while (!atomic_load(&s->stop)) {
 		uint64_t written = atomic_load(&s->written);
-		uint64_t g = written ? written - 1 - pick(&seed, written) / 8
-				     : 0;
+		uint64_t g =
+			written ? written - 1 - pick(&seed, written) / 8 : 0;
 
 		if (bsp_sparse_read(s->sp, &byte, 1, g * G) != 1 ||
 		    (written && byte != 'n'))
@@ -224,8 +223,7 @@ static void *resizer(void *data)
 	unsigned seed = 3;
 
 	for (int i = 0; i < 2000; i++) {
-		fake_resize(s->fake,
-			    SIZE - 64 * G + pick(&seed, 64 * 8) * 512);
+		fake_resize(s->fake, SIZE - 64 * G + pick(&seed, 64 * 8) * 512);
 		(void)bsp_sparse_refresh(s->sp);
 	}
 	fake_resize(s->fake, SIZE);

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reads, and learning from them.
+ */
+#include "sparse.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "range.h"
+#include "zero.h"
+
+/* --- Learning --- */
+
+/*
+ * The last granule, short because the device ends in it, is learned while the
+ * size cannot change: were it to grow in between, a hole that is known for the
+ * short granule would be taken for one of the whole granule.
+ */
+static int learn_last(struct bsp_sparse *sp, uint64_t generation,
+		      uint64_t granule, uint64_t size, bool zero)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&sp->watch_lock);
+	if (size == atomic_load(&sp->size))
+		r = bsp_map_learned(sp->map, generation, granule, granule + 1,
+				    zero);
+	pthread_mutex_unlock(&sp->watch_lock);
+	return r;
+}
+
+int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
+			 uint64_t off, uint64_t len, bool zero)
+{
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t end = off + len;
+	uint64_t from = bsp_granules(off, sp->shift);
+	uint64_t to = end >> sp->shift;
+	int r = 0;
+
+	if (from < to)
+		r = bsp_map_learned(sp->map, generation, from, to, zero);
+	if (!r && end == size && from <= to && to << sp->shift != end)
+		r = learn_last(sp, generation, to, size, zero);
+	return r;
+}
+
+int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
+		     const void *buf, uint64_t len, uint64_t off)
+{
+	uint64_t end = off + len;
+	uint64_t at = bsp_align_up(off, sp->shift);
+
+	while (at < end) {
+		bool zero;
+		size_t run = bsp_zero_run((const char *)buf + (at - off),
+					  (size_t)(end - at),
+					  (size_t)1 << sp->shift, &zero);
+		int r = bsp_sparse_learn_run(sp, generation, at, run, zero);
+
+		if (r)
+			return r;
+		at += run;
+	}
+	return 0;
+}
+
+/* Reads all of [off, off + len) from the device; short only at its end. */
+static ssize_t read_device(struct bsp_sparse *sp, char *buf, size_t len,
+			   uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = sp->dev->ops->read(sp->dev, buf + done, len - done,
+					       off + done);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* The same, and learns from what it saw if there is something to learn. */
+static ssize_t read_and_learn(struct bsp_sparse *sp, char *buf, size_t len,
+			      uint64_t off)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t from = off >> sp->shift;
+	uint64_t to = bsp_granules(off + len, sp->shift);
+	ssize_t n = read_device(sp, buf, len, off);
+
+	/* No memory to learn: the bytes are right all the same. */
+	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)
+		(void)bsp_sparse_learn(sp, generation, buf, (uint64_t)n, off);
+	return n;
+}
+
+uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
+			    uint64_t end)
+{
+	uint64_t next = bsp_map_next(sp->map, set, off >> sp->shift,
+				     bsp_granules(end, sp->shift));
+
+	return bsp_granule_start(next, sp->shift, end);
+}
+
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
+			uint64_t off)
+{
+	uint64_t end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
+	uint64_t at = off;
+	bool fresh = false;
+
+	while (at < end) {
+		char *to = (char *)buf + (at - off);
+		uint64_t zeros = bsp_sparse_run_end(
+			sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at, end);
+		ssize_t n;
+
+		if (zeros > at && !fresh) {
+			/* Is it still a hole? Look anew, and at the size. */
+			(void)bsp_sparse_refresh(sp);
+			fresh = true;
+			end = off + bsp_range_clamp(off, end - off,
+						    atomic_load(&sp->size));
+			continue;
+		}
+		if (zeros > at) {
+			memset(to, 0, zeros - at);
+			at = zeros;
+			continue;
+		}
+		n = read_and_learn(
+			sp, to,
+			bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end) - at, at);
+		if (n < 0)
+			return n;
+		if (n == 0) {
+			/* It ended early: it shrank, or does not say so. */
+			(void)bsp_sparse_refresh(sp);
+			if (at < atomic_load(&sp->size))
+				return -EIO;
+			break;
+		}
+		at += (uint64_t)n;
+	}
+	return (ssize_t)(at - off);
+}
