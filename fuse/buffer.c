@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "buffer.h"
+
+#include <stdlib.h>
+
+enum { ALIGN = 4096 };
+
+struct buffer {
+	size_t size;
+	void *mem;
+};
+
+static void buffer_free(void *data)
+{
+	struct buffer *buffer = data;
+
+	free(buffer->mem);
+	free(buffer);
+}
+
+int buffers_init(struct buffers *buffers)
+{
+	return -pthread_key_create(&buffers->key, buffer_free);
+}
+
+void buffers_done(struct buffers *buffers)
+{
+	(void)pthread_key_delete(buffers->key);
+}
+
+static struct buffer *this_thread(struct buffers *buffers)
+{
+	struct buffer *buffer = pthread_getspecific(buffers->key);
+
+	if (buffer)
+		return buffer;
+	buffer = calloc(1, sizeof(*buffer));
+	if (buffer && pthread_setspecific(buffers->key, buffer)) {
+		free(buffer);
+		return NULL;
+	}
+	return buffer;
+}
+
+void *buffers_get(struct buffers *buffers, size_t size)
+{
+	struct buffer *buffer = this_thread(buffers);
+
+	if (!buffer)
+		return NULL;
+	if (buffer->size >= size && buffer->mem)
+		return buffer->mem;
+	free(buffer->mem);
+	buffer->size = 0;
+	if (posix_memalign(&buffer->mem, ALIGN, size ? size : ALIGN)) {
+		buffer->mem = NULL;
+		return NULL;
+	}
+	buffer->size = size;
+	return buffer->mem;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Lines for people: to stderr with the program's name before each, or, from
+ * log_to_syslog() on, to syslog. Any thread.
+ */
+#ifndef BLKSPARSEFS_LOG_H
+#define BLKSPARSEFS_LOG_H
+
+#include <glib.h>
+
+/* Also takes over the messages of libfuse. */
+void log_init(void);
+
+void log_to_syslog(void);
+
+/* Until then lines of LOG_DEBUG are dropped. */
+void log_debug_too(void);
+
+/* One line, without a newline; priority is one of syslog(3). */
+void log_line(int priority, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+#endif

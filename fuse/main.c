@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blksparsefs: the life of a mount.
+ *
+ *	parse -> fork -> open devices -> mount -> serve -> unmount -> close
+ *
+ * What is opened before mounting cannot leave a mount behind when it fails;
+ * after it, each way out goes through the labels of serve().
+ */
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "ops.h"
+#include "watch.h"
+
+enum {
+	/* A device that hangs holds as many threads as it has requests in
+	 * flight; more than the kernel's background requests are needed. */
+	MAX_THREADS = 128,
+	/* Those that are kept when there is nothing to do. */
+	MAX_IDLE_THREADS = 8,
+};
+
+/* Logs error; the status to exit with. */
+static int failed(const GError *error)
+{
+	log_line(LOG_ERR, "%s", error->message);
+	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
+		       ? EXIT_USAGE
+		       : EXIT_FAILURE;
+}
+
+/* --- Before mounting ----------------------------------------------------- */
+
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
+	       sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+/* A mount point that is a file is for one device, and not the image itself. */
+static int check_single(const struct mount *mount)
+{
+	const GPtrArray *sources = mount->options.sources;
+	const struct source *first = g_ptr_array_index(sources, 0);
+
+	if (!mount->mountpoint.is_file)
+		return 0;
+	if (sources->len > 1) {
+		log_line(
+			LOG_ERR,
+			"mount point %s is a regular file, which can show one device, not %u; give a directory",
+			mount->mountpoint.path, sources->len);
+		return EXIT_USAGE;
+	}
+	if (is_same_file(first->path, mount->mountpoint.path)) {
+		log_line(
+			LOG_ERR,
+			"mount point %s is the image itself; give another file, or a directory",
+			mount->mountpoint.path);
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
+/* Everything up to mounting. */
+static int prepare(struct mount *mount)
+{
+	g_autoptr(GError) error = NULL;
+	int r;
+
+	if (!mountpoint_check(mount->options.mountpoint, &mount->mountpoint,
+			      &error))
+		return failed(error);
+	r = check_single(mount);
+	if (r)
+		return r;
+	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
+		       &error))
+		return failed(error);
+	if (mount->options.wants_write)
+		log_line(
+			LOG_WARNING,
+			"mounted read-only: writing is not supported by this version");
+	return 0;
+}
+
+/* --- The session --------------------------------------------------------- */
+
+static int run_loop(struct fuse_session *se)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int r;
+
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
+	fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
+	r = fuse_session_loop_mt(se, config);
+	fuse_loop_cfg_destroy(config);
+	return r;
+}
+
+static int start_watches(struct mount *mount)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < mount->tree.n_files; i++)
+		r = watch_start(mount->tree.files[i].watch, mount->se);
+	return r;
+}
+
+static void end_watches(struct mount *mount)
+{
+	for (size_t i = 0; i < mount->tree.n_files; i++)
+		watch_stop(mount->tree.files[i].watch);
+	for (size_t i = 0; i < mount->tree.n_files; i++)
+		watch_join(mount->tree.files[i].watch);
+}
+
+static void say_how_to_mount(const struct mount *mount)
+{
+	g_autofree char *helper = g_find_program_in_path("fusermount3");
+
+	log_line(
+		LOG_ERR, "cannot mount at %s%s", mount->mountpoint.path,
+		geteuid() == 0 || helper
+			? ""
+			: ": there is no fusermount3, which users who are not root need; install the package fuse3");
+}
+
+/* Mounts, serves until the end, and unmounts. */
+static int serve(struct mount *mount)
+{
+	int status = EXIT_FAILURE;
+	int r;
+
+	stop_init(&mount->stopper);
+	if (fuse_session_mount(mount->se, mount->mountpoint.path)) {
+		say_how_to_mount(mount);
+		return EXIT_FAILURE;
+	}
+	mountpoint_mounted(&mount->mountpoint);
+	r = start_watches(mount);
+	if (r == 0)
+		r = stop_start(&mount->stopper, mount->se, &mount->tree,
+			       &mount->mountpoint);
+	if (r) {
+		log_line(LOG_ERR, "cannot start a thread: %s", g_strerror(-r));
+		goto unmount;
+	}
+	r = run_loop(mount->se);
+	stop_loop_ended(&mount->stopper);
+	if (r == 0)
+		status = EXIT_SUCCESS;
+	else
+		log_line(LOG_ERR, "the connection to the kernel failed: %s",
+			 g_strerror(abs(r)));
+unmount:
+	end_watches(mount);
+	/* Somebody may have taken our mount away and mounted another. */
+	if (mountpoint_is_ours(&mount->mountpoint))
+		fuse_session_unmount(mount->se);
+	return status;
+}
+
+static int run(struct mount *mount)
+{
+	int status = prepare(mount);
+
+	if (status)
+		goto close_tree;
+	status = EXIT_FAILURE;
+	if (buffers_init(&mount->buffers)) {
+		log_line(LOG_ERR, "too many thread-specific keys");
+		goto close_tree;
+	}
+	mount->se = fuse_session_new(&mount->options.fuse, &ops, sizeof(ops),
+				     mount);
+	if (mount->se) {
+		status = serve(mount);
+		fuse_session_destroy(mount->se);
+	}
+	buffers_done(&mount->buffers);
+close_tree:
+	tree_close(&mount->tree);
+	stop_end(&mount->stopper);
+	mountpoint_done(&mount->mountpoint);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct mount mount = { .ready.fd = -1 };
+	int status;
+
+	log_init();
+	if (options_parse(argc, argv, &mount.options, &status)) {
+		if (mount.options.foreground || ready_fork(&mount.ready))
+			status = run(&mount);
+		else
+			status = EXIT_FAILURE;
+	}
+	ready_done(&mount.ready);
+	options_done(&mount.options);
+	return status;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Each handler finds its object, makes one call to the library, and gives one
+ * reply. They run in any number of threads.
+ *
+ * What is not in the table: the mount is read-only, so the kernel answers all
+ * that would write with EROFS and asks us nothing. Flush, fsync, access and
+ * extended attributes are answered with ENOSYS by libfuse, once; the kernel
+ * takes that for "nothing to do" and never asks again. For lseek the same
+ * answer would mean that no file has holes, so it is never given.
+ *
+ * What the kernel may remember. Names, and the folder: for long, they do not
+ * change. A file's attributes: not at all, since GNU tar takes a file without
+ * blocks for a hole, and the number of blocks changes with what is known. Its
+ * content: until a watch says otherwise.
+ */
+#include "ops.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "watch.h"
+
+#define LONG_TIMEOUT 86400.0 /* seconds */
+
+enum {
+	/*
+	 * Requests in flight that nobody waits for (read-ahead, asynchronous
+	 * direct I/O). With the kernel's 12 a few reads of one device that
+	 * hangs would keep all others waiting.
+	 */
+	MAX_BACKGROUND = 64,
+	CONGESTION_THRESHOLD = 48,
+	STATFS_UNIT = 4096,
+	NAME_BYTES_MAX = 255,
+};
+
+static struct mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static struct file *file_of(fuse_req_t req, fuse_ino_t ino)
+{
+	return tree_find(&mount_of(req)->tree, ino);
+}
+
+/* --- Start --------------------------------------------------------------- */
+
+static void drop(struct fuse_conn_info *conn, unsigned cap)
+{
+	conn->want &= ~cap;
+}
+
+static void want(struct fuse_conn_info *conn, unsigned cap)
+{
+	conn->want |= conn->capable & cap;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct mount *mount = userdata;
+
+	/* With it, and attributes that are not remembered, each read(2) would
+	 * cost a getattr; the watches do its work. */
+	drop(conn, FUSE_CAP_AUTO_INVAL_DATA);
+	/* With it, a device that shrank or grew would leave stale pages. */
+	drop(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
+	/* With it, lseek would be answered over pages we never saw. */
+	drop(conn, FUSE_CAP_WRITEBACK_CACHE);
+	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
+			   FUSE_CAP_PARALLEL_DIROPS);
+	conn->max_background = MAX_BACKGROUND;
+	conn->congestion_threshold = CONGESTION_THRESHOLD;
+	conn->max_read = mount->options.max_read;
+	log_line(LOG_DEBUG, "protocol %u.%u, capable of %#x, using %#x",
+		 conn->proto_major, conn->proto_minor, conn->capable,
+		 conn->want);
+	if (!ready_report(&mount->ready)) {
+		log_line(LOG_ERR, "the caller is gone; unmounting");
+		fuse_session_exit(mount->se);
+	}
+}
+
+/* --- Names and attributes ------------------------------------------------ */
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	const struct tree *tree = &mount_of(req)->tree;
+	const struct file *file = tree_lookup(tree, name);
+	struct fuse_entry_param entry = { .entry_timeout = LONG_TIMEOUT };
+
+	if (tree_find(tree, parent)) {
+		fuse_reply_err(req, ENOTDIR);
+		return;
+	}
+	/* Inode 0: there is no such name, and that will not change. */
+	if (file) {
+		entry.ino = file->ino;
+		(void)tree_stat(tree, file->ino, &entry.attr);
+	}
+	fuse_reply_entry(req, &entry);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	const struct tree *tree = &mount_of(req)->tree;
+	struct stat st;
+
+	if (!tree_stat(tree, ino, &st))
+		fuse_reply_err(req, ENOENT);
+	else
+		fuse_reply_attr(req, &st,
+				S_ISDIR(st.st_mode) ? LONG_TIMEOUT : 0);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	const struct tree *tree = &mount_of(req)->tree;
+	struct statvfs st = {
+		.f_bsize = STATFS_UNIT,
+		.f_frsize = STATFS_UNIT,
+		.f_files = tree->n_files,
+		.f_namemax = NAME_BYTES_MAX,
+	};
+
+	for (size_t i = 0; i < tree->n_files; i++)
+		st.f_blocks +=
+			bsp_sparse_size(tree->files[i].sparse) / STATFS_UNIT;
+	fuse_reply_statfs(req, &st);
+}
+
+/* Entry number i of the folder: itself, its parent, the files. */
+static const char *entry_at(const struct tree *tree, size_t i,
+			    struct stat *ret_st)
+{
+	static const char *const dots[] = { ".", ".." };
+	const struct file *file;
+
+	memset(ret_st, 0, sizeof(*ret_st));
+	if (i < G_N_ELEMENTS(dots)) {
+		ret_st->st_ino = FUSE_ROOT_ID;
+		ret_st->st_mode = S_IFDIR;
+		return dots[i];
+	}
+	file = &tree->files[i - G_N_ELEMENTS(dots)];
+	ret_st->st_ino = file->ino;
+	ret_st->st_mode = S_IFREG;
+	return file->name;
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	struct mount *mount = mount_of(req);
+	size_t n_entries = mount->tree.n_files + 2;
+	char *buf = buffers_get(&mount->buffers, size);
+	size_t used = 0;
+
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	for (size_t i = (size_t)off; i < n_entries; i++) {
+		struct stat st;
+		const char *name = entry_at(&mount->tree, i, &st);
+		size_t need = fuse_add_direntry(req, buf + used, size - used,
+						name, &st, (off_t)i + 1);
+
+		if (need > size - used)
+			break;
+		used += need;
+	}
+	fuse_reply_buf(req, buf, used);
+}
+
+/* --- Content ------------------------------------------------------------- */
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+
+	if (!file) {
+		fuse_reply_err(req, EISDIR);
+		return;
+	}
+	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	fi->keep_cache = watch_opened(file->watch);
+	/* Whoever asked was killed: no release will follow. */
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		watch_closed(file->watch);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	watch_closed(file_of(req, ino)->watch);
+	fuse_reply_err(req, 0);
+}
+
+/*
+ * A reply that is short before the end of the file would be taken for its end
+ * by the kernel, which would then shrink it; the library gives all or an error.
+ */
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	char *buf = buffers_get(&mount_of(req)->buffers, size);
+	ssize_t n = -ENOMEM;
+
+	if (buf)
+		n = bsp_sparse_read(file->sparse, buf, size, (uint64_t)off);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+/* A bsp_interrupted_fn. The kernel does not let go of who asked, nor of the
+ * file's lock, before there is an answer. */
+static bool is_interrupted(void *data)
+{
+	fuse_req_t req = data;
+	struct mount *mount = mount_of(req);
+
+	return fuse_req_interrupted(req) ||
+	       atomic_load(&mount->stopper.stopping) ||
+	       fuse_session_exited(mount->se);
+}
+
+static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
+		uint64_t *ret_off)
+{
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	if (off < 0)
+		return -ENXIO;
+	if (whence == SEEK_DATA)
+		return bsp_sparse_seek_data(sp, (uint64_t)off, is_interrupted,
+					    req, ret_off);
+	return bsp_sparse_seek_hole(sp, (uint64_t)off, is_interrupted, req,
+				    ret_off);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		     struct fuse_file_info *fi)
+{
+	uint64_t found;
+	int r = seek(file_of(req, ino)->sparse, off, whence, req, &found);
+
+	if (r)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_lseek(req, (off_t)found);
+}
+
+const struct fuse_lowlevel_ops ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.getattr = op_getattr,
+	.statfs = op_statfs,
+	.readdir = op_readdir,
+	.open = op_open,
+	.release = op_release,
+	.read = op_read,
+	.lseek = op_lseek,
+};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The operations of the file system. Their userdata is a struct mount.
+ */
+#ifndef BLKSPARSEFS_OPS_H
+#define BLKSPARSEFS_OPS_H
+
+#include <fuse_lowlevel.h>
+
+#include "buffer.h"
+#include "inode.h"
+#include "ready.h"
+#include "stop.h"
+
+/* All there is of one mount; each part says what protects it. */
+struct mount {
+	struct options options;	      /* fixed */
+	struct mountpoint mountpoint; /* fixed once mounted */
+	struct tree tree;
+	struct buffers buffers;
+	struct ready ready; /* of the thread that runs init */
+	struct stopper stopper;
+	struct fuse_session *se; /* fixed before the loop */
+};
+
+extern const struct fuse_lowlevel_ops ops;
+
+#endif

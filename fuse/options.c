@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is behind -o comes from people, from fstab through mount(8) and
+ * mount.fuse3(8), and goes on to libfuse, fusermount3 and the kernel, none of
+ * which says which word it does not like. So all words that may come are
+ * listed here, with what becomes of them, and others are refused by name.
+ */
+#include "options.h"
+
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum { NAME_BYTES_MAX = 255 };
+
+enum key {
+	KEY_HELP,
+	KEY_VERSION,
+	KEY_FOREGROUND,
+	KEY_DEBUG,
+	KEY_RO,
+	KEY_RW,
+	KEY_GRANULE,
+	KEY_LOOKAHEAD,
+	KEY_MAX_READ,
+	KEY_ALLOW_OTHER,
+	KEY_FSNAME,
+	KEY_SUBTYPE,
+	KEY_PASS,   /* for libfuse */
+	KEY_IGNORE, /* means nothing here */
+};
+
+static const struct fuse_opt table[] = {
+	FUSE_OPT_KEY("-h", KEY_HELP),
+	FUSE_OPT_KEY("--help", KEY_HELP),
+	FUSE_OPT_KEY("-V", KEY_VERSION),
+	FUSE_OPT_KEY("--version", KEY_VERSION),
+	FUSE_OPT_KEY("-f", KEY_FOREGROUND),
+	FUSE_OPT_KEY("-d", KEY_DEBUG),
+	FUSE_OPT_KEY("debug", KEY_DEBUG),
+	FUSE_OPT_KEY("ro", KEY_RO),
+	FUSE_OPT_KEY("rw", KEY_RW),
+	FUSE_OPT_KEY("granule=", KEY_GRANULE),
+	FUSE_OPT_KEY("lookahead=", KEY_LOOKAHEAD),
+	FUSE_OPT_KEY("allow_other", KEY_ALLOW_OTHER),
+
+	/* What libfuse and the kernel know. */
+	FUSE_OPT_KEY("fsname=", KEY_FSNAME),
+	FUSE_OPT_KEY("subtype=", KEY_SUBTYPE),
+	FUSE_OPT_KEY("max_read=", KEY_MAX_READ),
+	FUSE_OPT_KEY("allow_root", KEY_PASS),
+	FUSE_OPT_KEY("auto_unmount", KEY_PASS),
+	FUSE_OPT_KEY("default_permissions", KEY_PASS),
+	FUSE_OPT_KEY("context=", KEY_PASS),
+	FUSE_OPT_KEY("fscontext=", KEY_PASS),
+	FUSE_OPT_KEY("defcontext=", KEY_PASS),
+	FUSE_OPT_KEY("rootcontext=", KEY_PASS),
+	FUSE_OPT_KEY("suid", KEY_PASS),
+	FUSE_OPT_KEY("nosuid", KEY_PASS),
+	FUSE_OPT_KEY("dev", KEY_PASS),
+	FUSE_OPT_KEY("nodev", KEY_PASS),
+	FUSE_OPT_KEY("exec", KEY_PASS),
+	FUSE_OPT_KEY("noexec", KEY_PASS),
+	FUSE_OPT_KEY("sync", KEY_PASS),
+	FUSE_OPT_KEY("async", KEY_PASS),
+	FUSE_OPT_KEY("dirsync", KEY_PASS),
+	FUSE_OPT_KEY("atime", KEY_PASS),
+	FUSE_OPT_KEY("noatime", KEY_PASS),
+
+	/* For mount(8) and systemd; x-* and X-* too. */
+	FUSE_OPT_KEY("defaults", KEY_IGNORE),
+	FUSE_OPT_KEY("auto", KEY_IGNORE),
+	FUSE_OPT_KEY("noauto", KEY_IGNORE),
+	FUSE_OPT_KEY("user", KEY_IGNORE),
+	FUSE_OPT_KEY("user=", KEY_IGNORE),
+	FUSE_OPT_KEY("nouser", KEY_IGNORE),
+	FUSE_OPT_KEY("users", KEY_IGNORE),
+	FUSE_OPT_KEY("nousers", KEY_IGNORE),
+	FUSE_OPT_KEY("owner", KEY_IGNORE),
+	FUSE_OPT_KEY("noowner", KEY_IGNORE),
+	FUSE_OPT_KEY("group", KEY_IGNORE),
+	FUSE_OPT_KEY("nogroup", KEY_IGNORE),
+	FUSE_OPT_KEY("nofail", KEY_IGNORE),
+	FUSE_OPT_KEY("_netdev", KEY_IGNORE),
+	FUSE_OPT_KEY("comment=", KEY_IGNORE),
+	FUSE_OPT_KEY("uhelper=", KEY_IGNORE),
+	FUSE_OPT_KEY("helper=", KEY_IGNORE),
+
+	/* Of no effect on files that are read-only, without links, and whose
+	 * times are the device's; libfuse 3.14 does not know them. */
+	FUSE_OPT_KEY("diratime", KEY_IGNORE),
+	FUSE_OPT_KEY("nodiratime", KEY_IGNORE),
+	FUSE_OPT_KEY("relatime", KEY_IGNORE),
+	FUSE_OPT_KEY("norelatime", KEY_IGNORE),
+	FUSE_OPT_KEY("strictatime", KEY_IGNORE),
+	FUSE_OPT_KEY("nostrictatime", KEY_IGNORE),
+	FUSE_OPT_KEY("lazytime", KEY_IGNORE),
+	FUSE_OPT_KEY("nolazytime", KEY_IGNORE),
+	FUSE_OPT_KEY("iversion", KEY_IGNORE),
+	FUSE_OPT_KEY("noiversion", KEY_IGNORE),
+	FUSE_OPT_KEY("mand", KEY_IGNORE),
+	FUSE_OPT_KEY("nomand", KEY_IGNORE),
+	FUSE_OPT_KEY("silent", KEY_IGNORE),
+	FUSE_OPT_KEY("loud", KEY_IGNORE),
+	FUSE_OPT_KEY("symfollow", KEY_IGNORE),
+	FUSE_OPT_KEY("nosymfollow", KEY_IGNORE),
+	FUSE_OPT_END,
+};
+
+static const char help[] =
+	"Usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT\n"
+	"\n"
+	"Shows each block device or image file as a sparse file, MOUNTPOINT/NAME, whose\n"
+	"holes are where the device holds zeros. NAME is the last part of the device's\n"
+	"path unless it is given. A MOUNTPOINT that is a regular file becomes the file\n"
+	"of the one DEVICE itself. The files are read-only.\n"
+	"\n"
+	"  -f                     stay in the foreground; messages go to stderr\n"
+	"  -d                     the same, and print each request (for developers)\n"
+	"  -o OPTION[,OPTION...]  the options below\n"
+	"  -h, --help             print this and exit\n"
+	"  -V, --version          print the version and exit\n"
+	"\n"
+	"  -o granule=SIZE        the unit in which data and holes are told apart; a\n"
+	"                         power of two from 4K to 1M, and at least a block of\n"
+	"                         the device (default: 4K, or that block)\n"
+	"  -o lookahead=SIZE      how far a search for a hole reads ahead before it\n"
+	"                         answers; at least a granule (default: 32M)\n"
+	"  -o allow_other         let other users in; who may read a file is decided by\n"
+	"                         the owner and mode of its device\n"
+	"  -o ro                  read-only, which is the default\n"
+	"  -o rw                  not supported by this version: warns, and mounts\n"
+	"                         read-only\n"
+	"\n"
+	"SIZE is in bytes, or has a unit: K, M, G, T, P (powers of 1024). Mount options\n"
+	"of libfuse, such as allow_root, auto_unmount and fsname=, are passed on.\n"
+	"See blksparsefs(8).\n";
+
+/* What is collected on the way. */
+struct parser {
+	struct options *options;
+	GPtrArray *operands; /* const char * */
+	char *fuse_opts;     /* for libfuse, escaped; malloc'd */
+	bool allow_other, fsname, subtype;
+	enum { GO_ON, SETTLED } end;
+};
+
+/* --- Options ------------------------------------------------------------- */
+
+static int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+static int usage_error(const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	log_line(LOG_ERR, "%s", text);
+	return -1;
+}
+
+static int pass(struct parser *parser, const char *word)
+{
+	return fuse_opt_add_opt_escaped(&parser->fuse_opts, word);
+}
+
+/* Reads the SIZE of word, "option=SIZE". */
+static int parse_size(const char *word, uint64_t *ret_size)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (!bsp_parse_size(strchr(word, '=') + 1, ret_size, &error))
+		return usage_error("-o %s: %s", word, error->message);
+	if (*ret_size == 0)
+		return usage_error("-o %s: it must be more than 0", word);
+	return 0;
+}
+
+static int parse_sparse_size(struct parser *parser, const char *word,
+			     uint64_t *ret_size)
+{
+	struct options *options = parser->options;
+	char *sizes = options->sizes;
+
+	options->sizes =
+		sizes ? g_strconcat(sizes, ",", word, NULL) : g_strdup(word);
+	g_free(sizes);
+	return parse_size(word, ret_size);
+}
+
+/* libfuse wants the number a second time, at init. */
+static int parse_max_read(struct parser *parser, const char *word)
+{
+	g_autofree char *number = NULL;
+	uint64_t size;
+
+	if (parse_size(word, &size))
+		return -1;
+	if (size > G_MAXINT32)
+		return usage_error("-o %s: it must be less than 2G", word);
+	parser->options->max_read = (unsigned)size;
+	number = g_strdup_printf("max_read=%u", (unsigned)size);
+	return pass(parser, number);
+}
+
+static int unknown(struct parser *parser, const char *word)
+{
+	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
+		return 0;
+	return usage_error(
+		"unknown option '%s%s'; blksparsefs --help lists what there is",
+		word[0] == '-' ? "" : "-o ", word);
+}
+
+static int settle(struct parser *parser, const char *text)
+{
+	if (parser->end == GO_ON)
+		(void)fputs(text, stdout);
+	parser->end = SETTLED;
+	return 0;
+}
+
+/* A fuse_opt_proc_t; nothing is left to libfuse's own list of arguments. */
+static int handle(void *data, const char *word, int key, struct fuse_args *out)
+{
+	struct parser *parser = data;
+	struct options *options = parser->options;
+
+	switch (key) {
+	case FUSE_OPT_KEY_NONOPT:
+		g_ptr_array_add(parser->operands, g_strdup(word));
+		return 0;
+	case FUSE_OPT_KEY_OPT:
+		return unknown(parser, word);
+	case KEY_HELP:
+		return settle(parser, help);
+	case KEY_VERSION:
+		return settle(parser, "blksparsefs " BSP_VERSION "\n");
+	case KEY_DEBUG:
+		log_debug_too();
+		options->foreground = true;
+		return pass(parser, "debug");
+	case KEY_FOREGROUND:
+		options->foreground = true;
+		return 0;
+	case KEY_RO:
+	case KEY_RW:
+		options->wants_write = key == KEY_RW;
+		return 0;
+	case KEY_GRANULE:
+		return parse_sparse_size(parser, word,
+					 &options->sparse.granule);
+	case KEY_LOOKAHEAD:
+		return parse_sparse_size(parser, word,
+					 &options->sparse.lookahead);
+	case KEY_MAX_READ:
+		return parse_max_read(parser, word);
+	case KEY_ALLOW_OTHER:
+		parser->allow_other = true;
+		return 0;
+	case KEY_FSNAME:
+		parser->fsname = true;
+		return pass(parser, word);
+	case KEY_SUBTYPE:
+		parser->subtype = true;
+		return pass(parser, word);
+	case KEY_PASS:
+		return pass(parser, word);
+	default:
+		return 0;
+	}
+}
+
+/* --- Operands ------------------------------------------------------------ */
+
+static void source_free(void *data)
+{
+	struct source *source = data;
+
+	g_free(source->name);
+	g_free(source);
+}
+
+static int check_name(const char *name, const char *operand)
+{
+	if (name[0] == '\0')
+		return usage_error("'%s': the name before '=' is empty",
+				   operand);
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+	    strchr(name, '/'))
+		return usage_error("'%s': '%s' cannot be the name of a file",
+				   operand, name);
+	if (strlen(name) > NAME_BYTES_MAX)
+		return usage_error(
+			"'%s': the name is longer than %d bytes; give another with NAME=DEVICE",
+			operand, NAME_BYTES_MAX);
+	return 0;
+}
+
+/*
+ * Splits [NAME=]DEVICE. A path may have a '=' in it; if it has a '/' before
+ * that, it is one, but for a device of that name that is not there while there
+ * is one behind the '='.
+ */
+static int split(const char *operand, struct source *source)
+{
+	const char *equals = strchr(operand, '=');
+	const char *slash = strchr(operand, '/');
+
+	if (equals && slash && slash < equals &&
+	    (access(operand, F_OK) == 0 || access(equals + 1, F_OK) != 0))
+		equals = NULL;
+	source->path = equals ? equals + 1 : operand;
+	source->name = equals ? g_strndup(operand, (gsize)(equals - operand))
+			      : g_path_get_basename(operand);
+	if (source->path[0] == '\0')
+		return usage_error("'%s': the name of the device is empty",
+				   operand);
+	return check_name(source->name, operand);
+}
+
+static int check_collisions(const GPtrArray *sources)
+{
+	for (guint i = 0; i < sources->len; i++) {
+		const struct source *a = g_ptr_array_index(sources, i);
+
+		for (guint j = 0; j < i; j++) {
+			const struct source *b = g_ptr_array_index(sources, j);
+
+			if (strcmp(a->name, b->name) != 0)
+				continue;
+			return usage_error(
+				"%s and %s would both be named '%s'; give one another name with NAME=DEVICE",
+				b->path, a->path, a->name);
+		}
+	}
+	return 0;
+}
+
+static int take_operands(struct parser *parser)
+{
+	struct options *options = parser->options;
+	guint n = parser->operands->len;
+
+	if (n < 2)
+		return usage_error(
+			"%s is missing; it goes: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT",
+			n == 0 ? "the device" : "the mount point");
+	options->sources = g_ptr_array_new_with_free_func(source_free);
+	for (guint i = 0; i < n - 1; i++) {
+		struct source *source = g_new0(struct source, 1);
+
+		g_ptr_array_add(options->sources, source);
+		if (split(g_ptr_array_index(parser->operands, i), source))
+			return -1;
+	}
+	options->mountpoint = g_ptr_array_index(parser->operands, n - 1);
+	return check_collisions(options->sources);
+}
+
+/* --- For libfuse --------------------------------------------------------- */
+
+/* The devices as one word: findmnt shows it as the source, and mount -a takes
+ * the line of fstab with that source for mounted. */
+static char *source_names(const GPtrArray *sources)
+{
+	g_autoptr(GString) names = g_string_new("fsname=");
+
+	for (guint i = 0; i < sources->len; i++) {
+		const struct source *source = g_ptr_array_index(sources, i);
+		g_autofree char *path =
+			g_canonicalize_filename(source->path, NULL);
+
+		g_string_append_printf(names, "%s%s", i ? "," : "", path);
+	}
+	return g_string_free(g_steal_pointer(&names), FALSE);
+}
+
+static int fill_fuse_args(struct parser *parser)
+{
+	struct fuse_args *args = &parser->options->fuse;
+	g_autofree char *fsname = source_names(parser->options->sources);
+
+	if ((!parser->fsname && pass(parser, fsname)) ||
+	    (!parser->subtype && pass(parser, "subtype=blksparsefs")) ||
+	    (parser->allow_other && (pass(parser, "allow_other") ||
+				     pass(parser, "default_permissions"))) ||
+	    pass(parser, "ro"))
+		return -1;
+	if (fuse_opt_add_arg(args, "blksparsefs") ||
+	    fuse_opt_add_arg(args, "-o") ||
+	    fuse_opt_add_arg(args, parser->fuse_opts))
+		return -1;
+	return 0;
+}
+
+bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
+	struct parser parser = {
+		.options = ret,
+		.operands = g_ptr_array_new_with_free_func(g_free),
+	};
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	r = fuse_opt_parse(&args, &parser, table, handle);
+	if (r == 0 && parser.end == GO_ON)
+		r = take_operands(&parser);
+	if (r == 0 && parser.end == GO_ON)
+		r = fill_fuse_args(&parser);
+	*ret_status = r ? EXIT_USAGE : EXIT_SUCCESS;
+	fuse_opt_free_args(&args);
+	free(parser.fuse_opts);
+	ret->operands = parser.operands;
+	return r == 0 && parser.end == GO_ON;
+}
+
+void options_done(struct options *options)
+{
+	fuse_opt_free_args(&options->fuse);
+	g_clear_pointer(&options->sources, g_ptr_array_unref);
+	g_clear_pointer(&options->operands, g_ptr_array_unref);
+	g_clear_pointer(&options->sizes, g_free);
+}

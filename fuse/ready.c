@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ready.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* The parent: waits for a byte, or for the child's end, and exits. */
+static _Noreturn void wait_for_child(int fd, pid_t child)
+{
+	char byte;
+	ssize_t n;
+	int status;
+
+	do
+		n = read(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		_exit(EXIT_SUCCESS);
+	while (waitpid(child, &status, 0) < 0) {
+		if (errno != EINTR)
+			_exit(EXIT_FAILURE);
+	}
+	if (WIFSIGNALED(status))
+		log_line(LOG_ERR, "ended by signal %d", WTERMSIG(status));
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
+}
+
+/*
+ * What the caller left open for its children: perhaps a lock, or a pipe whose
+ * end somebody waits for. It cannot be closed at once, since the path of a
+ * device may be /dev/fd/N. What this program opens is marked close-on-exec.
+ */
+static GArray *find_inherited(void)
+{
+	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		int fd = atoi(entry->d_name);
+		int flags = fcntl(fd, F_GETFD);
+
+		if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
+			g_array_append_val(fds, fd);
+	}
+	if (dir)
+		(void)closedir(dir);
+	return fds;
+}
+
+bool ready_fork(struct ready *ready)
+{
+	int fds[2];
+	pid_t child;
+
+	/* A socket and not a pipe, so that telling one who has gone is an
+	 * error and no signal. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+		log_line(LOG_ERR, "socketpair: %s", g_strerror(errno));
+		return false;
+	}
+	child = fork();
+	if (child < 0) {
+		log_line(LOG_ERR, "fork: %s", g_strerror(errno));
+		close(fds[0]);
+		close(fds[1]);
+		return false;
+	}
+	if (child > 0) {
+		close(fds[1]);
+		wait_for_child(fds[0], child);
+	}
+	close(fds[0]);
+	ready->fd = fds[1];
+	ready->inherited = find_inherited();
+	return true;
+}
+
+/* Messages go to syslog from here on. */
+static void let_go_of_caller(const GArray *inherited)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	log_to_syslog();
+	(void)setsid();
+	if (chdir("/") < 0)
+		log_line(LOG_WARNING, "chdir /: %s", g_strerror(errno));
+	for (guint i = 0; i < inherited->len; i++)
+		close(g_array_index(inherited, int, i));
+	if (null < 0) {
+		log_line(LOG_WARNING, "open /dev/null: %s", g_strerror(errno));
+		return;
+	}
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		(void)dup2(null, fd);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+bool ready_report(struct ready *ready)
+{
+	ssize_t n;
+
+	if (ready->fd < 0)
+		return true;
+	let_go_of_caller(ready->inherited);
+	n = send(ready->fd, "", 1, MSG_NOSIGNAL);
+	close(ready->fd);
+	ready->fd = -1;
+	return n == 1;
+}
+
+void ready_done(struct ready *ready)
+{
+	if (ready->fd >= 0)
+		close(ready->fd);
+	g_clear_pointer(&ready->inherited, g_array_unref);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Signals are taken by a thread that waits for them, and not by the handlers
+ * of libfuse, for two reasons. The loop of libfuse 3.14 looks whether it
+ * should end and then waits; a signal between the two is lost, and the mount
+ * stays. Here the loop is woken until it has ended. And a device may hang: the
+ * loop would wait for the request to it for ever. Here the mount is detached
+ * after some seconds, its readers get an error, and the program ends, as far as
+ * the kernel lets it.
+ *
+ * The order: long scans are told to answer; the watches end, while there still
+ * is somebody to answer the reads that they may wait for; the loop ends and
+ * with it all handlers; main() unmounts and closes.
+ */
+#include "stop.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "watch.h"
+
+enum {
+	STEP_MS = 20,
+	WATCH_PATIENCE_MS = 1000,
+	PATIENCE_MS = 5000,
+	WAKE_SIGNAL = SIGUSR1,
+};
+
+static void wake_handler(int sig)
+{
+}
+
+static void set_handler(int sig, void (*handler)(int))
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = handler;
+	(void)sigaction(sig, &action, NULL);
+}
+
+void stop_init(struct stopper *stopper)
+{
+	struct sigaction old;
+
+	pthread_mutex_init(&stopper->lock, NULL);
+	sigemptyset(&stopper->signals);
+	sigaddset(&stopper->signals, SIGTERM);
+	/* A script's background job ignores it unless asked otherwise. */
+	sigaddset(&stopper->signals, SIGINT);
+	set_handler(SIGINT, SIG_DFL);
+	/* But whoever is run by nohup(1) is to go on. */
+	if (sigaction(SIGHUP, NULL, &old) || old.sa_handler != SIG_IGN)
+		sigaddset(&stopper->signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
+	set_handler(SIGPIPE, SIG_IGN);
+	set_handler(WAKE_SIGNAL, wake_handler);
+}
+
+static void pause_a_step(void)
+{
+	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
+
+	(void)nanosleep(&step, NULL);
+}
+
+/* Asks the watches to end; true once they have, or are none of our business
+ * any more. */
+static bool stop_watches(struct stopper *stopper)
+{
+	const struct tree *tree = stopper->tree;
+	bool running = false;
+
+	pthread_mutex_lock(&stopper->lock);
+	for (size_t i = 0; stopper->looping && i < tree->n_files; i++) {
+		watch_stop(tree->files[i].watch);
+		running |= watch_running(tree->files[i].watch);
+	}
+	pthread_mutex_unlock(&stopper->lock);
+	return !running;
+}
+
+/* Gets the loop out of its wait, if it is still there. */
+static void stop_loop(struct stopper *stopper)
+{
+	pthread_mutex_lock(&stopper->lock);
+	if (stopper->looping) {
+		fuse_session_exit(stopper->se);
+		(void)pthread_kill(stopper->main, WAKE_SIGNAL);
+	}
+	pthread_mutex_unlock(&stopper->lock);
+}
+
+static void *stop_main(void *data)
+{
+	struct stopper *stopper = data;
+	int sig;
+
+	(void)sigwait(&stopper->signals, &sig);
+	atomic_store(&stopper->stopping, true);
+	for (int ms = 0; ms < WATCH_PATIENCE_MS; ms += STEP_MS) {
+		if (stop_watches(stopper))
+			break;
+		pause_a_step();
+	}
+	for (int ms = 0; ms < PATIENCE_MS; ms += STEP_MS) {
+		if (atomic_load(&stopper->ended))
+			return NULL;
+		stop_loop(stopper);
+		pause_a_step();
+	}
+	log_line(
+		LOG_ERR,
+		"a device does not answer; %s is detached, and its readers get an error",
+		stopper->mountpoint->path);
+	mountpoint_detach(stopper->mountpoint);
+	_exit(EXIT_FAILURE);
+}
+
+int stop_start(struct stopper *stopper, struct fuse_session *se,
+	       const struct tree *tree, const struct mountpoint *mountpoint)
+{
+	sigset_t all, old;
+	int r;
+
+	stopper->se = se;
+	stopper->tree = tree;
+	stopper->mountpoint = mountpoint;
+	stopper->main = pthread_self();
+	stopper->looping = true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&stopper->thread, NULL, stop_main, stopper);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	stopper->started = r == 0;
+	return -r;
+}
+
+void stop_loop_ended(struct stopper *stopper)
+{
+	pthread_mutex_lock(&stopper->lock);
+	stopper->looping = false;
+	pthread_mutex_unlock(&stopper->lock);
+}
+
+void stop_end(struct stopper *stopper)
+{
+	atomic_store(&stopper->ended, true);
+	if (!stopper->started)
+		return;
+	(void)pthread_kill(stopper->thread, SIGTERM);
+	(void)pthread_join(stopper->thread, NULL);
+	stopper->started = false;
+}

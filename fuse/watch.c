@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Each file has a watch with a thread of its own, for looking at a device may
+ * take as long as the device likes, and the other files must not wait for it.
+ *
+ * The thread looks once a second while the file is open, and sleeps without
+ * waking up while it is not: then the next opening looks. Whoever else notices
+ * a change, inside a read or a seek, only leaves a note and wakes the thread:
+ * the kernel cannot be told from a handler, since it would wait for the pages
+ * of the read that is being answered. Where nobody counts writes every look is
+ * a change, and seeks would have the cache dropped all the time; there the
+ * thread is not woken, and once a second has to do.
+ *
+ * The lock is held for a few instructions only, never during a call to the
+ * library or to libfuse.
+ */
+#include "watch.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "log.h"
+
+enum {
+	LOOK_SECONDS = 1,
+	QUIET_SECONDS = 60, /* between two lines about the same thing */
+	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
+};
+
+struct watch {
+	/* Fixed after watch_new(). */
+	struct bsp_sparse *sp;
+	const char *path;
+	fuse_ino_t ino;
+
+	/* Fixed after watch_start(). */
+	struct fuse_session *se;
+	pthread_t thread;
+	bool started;
+
+	atomic_bool running; /* the thread has not ended */
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* CLOCK_MONOTONIC */
+
+	/* Protected by lock. */
+	bool stopping;
+	bool woken;
+	bool noted[CHANGES];
+	unsigned opened;   /* open files */
+	bool seen;	   /* it was open before, and */
+	uint64_t seen_num; /* what bsp_sparse_refresh() returned then */
+
+	/* The thread's own. */
+	uint64_t told_num; /* up to which change the kernel was told */
+	time_t quiet_until[CHANGES];
+};
+
+static time_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* A bsp_changed_fn. */
+static void note_change(void *data, enum bsp_change change)
+{
+	struct watch *watch = data;
+
+	pthread_mutex_lock(&watch->lock);
+	watch->noted[change] = true;
+	if (change != BSP_CHANGE_UNWATCHABLE) {
+		watch->woken = true;
+		pthread_cond_signal(&watch->wake);
+	}
+	pthread_mutex_unlock(&watch->lock);
+}
+
+struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
+{
+	struct watch *watch = g_new0(struct watch, 1);
+	pthread_condattr_t attr;
+
+	watch->sp = sp;
+	watch->path = path;
+	watch->ino = ino;
+	pthread_mutex_init(&watch->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&watch->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	bsp_sparse_set_changed(sp, note_change, watch);
+	return watch;
+}
+
+void watch_free(struct watch *watch)
+{
+	if (!watch)
+		return;
+	pthread_cond_destroy(&watch->wake);
+	pthread_mutex_destroy(&watch->lock);
+	g_free(watch);
+}
+
+/* --- The thread ---------------------------------------------------------- */
+
+static void log_change(struct watch *watch, enum bsp_change change)
+{
+	time_t now = now_seconds();
+
+	if (now < watch->quiet_until[change])
+		return;
+	watch->quiet_until[change] = now + QUIET_SECONDS;
+	switch (change) {
+	case BSP_CHANGE_CONTENT:
+		log_line(
+			LOG_NOTICE,
+			"%s: another program wrote to it; what was known of its holes is forgotten",
+			watch->path);
+		break;
+	case BSP_CHANGE_SIZE:
+		log_line(LOG_NOTICE,
+			 "%s: its size is now %" G_GUINT64_FORMAT " bytes",
+			 watch->path, bsp_sparse_size(watch->sp));
+		break;
+	case BSP_CHANGE_UNWATCHABLE:
+		/* Once: it would be the same line every minute. */
+		watch->quiet_until[change] = G_MAXINT;
+		log_line(
+			LOG_WARNING,
+			"%s: writes of other programs are not counted there; what is found of its holes is not kept",
+			watch->path);
+		break;
+	}
+}
+
+/*
+ * Looks, and has the kernel drop its cache if there was a change since it was
+ * told last. The kernel may not know the file yet, or not be there any more:
+ * then there is nothing to drop.
+ */
+static void look(struct watch *watch)
+{
+	uint64_t num = bsp_sparse_refresh(watch->sp);
+	bool noted[CHANGES];
+
+	if (num != watch->told_num) {
+		watch->told_num = num;
+		(void)fuse_lowlevel_notify_inval_inode(watch->se, watch->ino, 0,
+						       0);
+	}
+	pthread_mutex_lock(&watch->lock);
+	for (int i = 0; i < CHANGES; i++) {
+		noted[i] = watch->noted[i];
+		watch->noted[i] = false;
+	}
+	pthread_mutex_unlock(&watch->lock);
+	for (int i = 0; i < CHANGES; i++) {
+		if (noted[i])
+			log_change(watch, (enum bsp_change)i);
+	}
+}
+
+/* Sleeps until it is time to look; false: to end. */
+static bool wait_for_time(struct watch *watch)
+{
+	struct timespec until;
+	bool stopping;
+	int timeout = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += LOOK_SECONDS;
+	pthread_mutex_lock(&watch->lock);
+	while (!watch->stopping && !watch->woken && !timeout) {
+		if (watch->opened)
+			timeout = pthread_cond_timedwait(&watch->wake,
+							 &watch->lock, &until);
+		else
+			pthread_cond_wait(&watch->wake, &watch->lock);
+	}
+	watch->woken = false;
+	stopping = watch->stopping;
+	pthread_mutex_unlock(&watch->lock);
+	return !stopping;
+}
+
+static void *watch_main(void *data)
+{
+	struct watch *watch = data;
+
+	while (wait_for_time(watch))
+		look(watch);
+	atomic_store(&watch->running, false);
+	return NULL;
+}
+
+int watch_start(struct watch *watch, struct fuse_session *se)
+{
+	sigset_t all, old;
+	int r;
+
+	watch->se = se;
+	watch->told_num = bsp_sparse_refresh(watch->sp);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	atomic_store(&watch->running, true);
+	r = pthread_create(&watch->thread, NULL, watch_main, watch);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	watch->started = r == 0;
+	if (r)
+		atomic_store(&watch->running, false);
+	return -r;
+}
+
+void watch_stop(struct watch *watch)
+{
+	pthread_mutex_lock(&watch->lock);
+	watch->stopping = true;
+	pthread_cond_signal(&watch->wake);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+bool watch_running(const struct watch *watch)
+{
+	return atomic_load(&watch->running);
+}
+
+void watch_join(struct watch *watch)
+{
+	if (watch->started)
+		(void)pthread_join(watch->thread, NULL);
+	watch->started = false;
+}
+
+/* --- Open files ---------------------------------------------------------- */
+
+bool watch_opened(struct watch *watch)
+{
+	uint64_t num = bsp_sparse_refresh(watch->sp);
+	bool keep;
+
+	pthread_mutex_lock(&watch->lock);
+	keep = watch->seen && watch->seen_num == num;
+	watch->seen = true;
+	watch->seen_num = num;
+	/* The thread may be asleep for good. */
+	if (watch->opened++ == 0)
+		pthread_cond_signal(&watch->wake);
+	pthread_mutex_unlock(&watch->lock);
+	return keep;
+}
+
+void watch_closed(struct watch *watch)
+{
+	pthread_mutex_lock(&watch->lock);
+	watch->opened--;
+	pthread_mutex_unlock(&watch->lock);
+}

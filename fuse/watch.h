@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The watch over one file: what the kernel has cached of its content is
+ * dropped when another program wrote to the device, and a line is logged.
+ */
+#ifndef BLKSPARSEFS_WATCH_H
+#define BLKSPARSEFS_WATCH_H
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+
+#include "blksparse.h"
+
+struct watch;
+
+/* Makes a watch over sp, whose device is at path and whose inode is ino, and
+ * has sp tell it of changes. sp and path must outlive it. Never NULL. */
+struct watch *watch_new(struct bsp_sparse *sp, const char *path,
+			fuse_ino_t ino);
+
+/* Starts the thread; from here on se's kernel is told. Returns 0 or -errno. */
+int watch_start(struct watch *watch, struct fuse_session *se);
+
+/*
+ * The file is opened once more. True if what the kernel has cached of it since
+ * the last opening is still right. Each is followed by one watch_closed().
+ */
+bool watch_opened(struct watch *watch);
+
+void watch_closed(struct watch *watch);
+
+/* Asks the thread to end, and does not wait. */
+void watch_stop(struct watch *watch);
+
+/* Is there a thread that has not ended? */
+bool watch_running(const struct watch *watch);
+
+/* Waits until the thread has ended, if there is one. The session must still
+ * be there; watch_stop() has been called. */
+void watch_join(struct watch *watch);
+
+/* No thread may be left, and nobody may use sp any more. NULL is fine. */
+void watch_free(struct watch *watch);
+
+#endif
