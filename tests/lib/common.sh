@@ -289,7 +289,9 @@ mount_fs() {
 }
 
 fs_up_or_gone() {
-	gone "$FS_PID" || { mounted "$MNT" && stat -L "$MNT" >/dev/null; }
+	# As whoever mounted it, for nobody else may look.
+	gone "$FS_PID" ||
+		{ mounted "$MNT" && "${FS_WRAP[@]}" stat -L "$MNT" >/dev/null; }
 }
 
 # umount_fs: unmounts $MNT; blksparsefs must end by that, with status 0.

@@ -1,14 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# mount(8) and fstab know it as fuse.blksparsefs.
+# mount(8) and fstab know it as fuse.blksparsefs, once it is installed.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires mount findmnt mount.fuse
+requires mount findmnt mount.fuse unshare pgrep
 
-PATH=$(dirname "$FS"):$PATH
+# mount(8) keeps no PATH for its helpers: the program has to be where the shell
+# looks without one, so it is, for nobody but this test.
+if [[ -z ${IN_NAMESPACE:-} ]]; then
+	IN_NAMESPACE=1 unshare -m --propagation private bash "$0"
+	exit
+fi
+mount -t tmpfs none /usr/local/sbin
+ln -s "$FS" /usr/local/sbin/blksparsefs
+
 make_device edges 8M image
 device=$LOOP
 name=${device##*/}

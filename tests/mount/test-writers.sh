@@ -27,7 +27,7 @@ pages() {
 }
 
 complaints() {
-	grep -c "x" "$FS_LOG" || true # no line is no failure of grep's
+	wc -l <"$FS_LOG"
 }
 
 start() {
