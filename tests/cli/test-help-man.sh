@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Each option that --help shows is on the manual page, and the other way round;
+# help is 80 columns wide at most; completion knows the options.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+
+# help_options < HELP: "-x", "--xyz" and "-o xyz", one a line. An option ends
+# where two spaces do, or at its argument.
+help_options() {
+	sed -n 's/^ \{1,8\}\(-.*\)$/\1/p' | sed 's/  .*//' | names_only
+}
+
+# page_options < PAGE: the same from what a list defines. In a section on mount
+# options these may stand without "-o".
+page_options() {
+	awk '/^# / { mount = /MOUNT OPTIONS/ }
+		/^\*/ { defined = $0; next }
+		/^\t/ && defined != "" {
+			gsub(/[*_\\]/, "", defined)
+			if (mount && defined !~ /^-/)
+				gsub(/(^|, )/, "&-o ", defined)
+			if (defined ~ /^-/)
+				print defined
+		}
+		{ defined = "" }' | names_only
+}
+
+# names_only: "-h, --help=WHAT" is two names, without what they take.
+names_only() {
+	sed 's/, -/\n-/g' | sed -E 's/^(-o [a-z_]+).*/\1/; t
+		s/^(-[^][ =]+).*/\1/' | sort -u
+}
+
+# compare PAGE PROGRAM [SUBCOMMAND]
+compare() {
+	local page=$1
+	shift
+	say "${page##*/}"
+	run_status "$@" --help
+	assert_eq "$STATUS" 0 "status of $* --help"
+	assert_eq "$ERR" "" "stderr of $* --help"
+	assert_le "$(wc -L <"$TEST_TMP/.out")" 80 "columns of $* --help"
+	help_options <"$TEST_TMP/.out" >"$TEST_TMP/in-help"
+	page_options <"$page" >"$TEST_TMP/on-page"
+	[[ -s $TEST_TMP/in-help ]] || fail "no options in $* --help"
+	diff -u --label "$* --help" "$TEST_TMP/in-help" \
+		--label "${page##*/}" "$TEST_TMP/on-page" ||
+		fail "$* --help and its page differ"
+	sed 's/^/  /' "$TEST_TMP/in-help"
+}
+
+# completes FILE PREFIX: all options of the last compare() are in there.
+completes() {
+	local option
+	while read -r option; do
+		[[ $option == --* ]] || continue
+		grep -qE -- "$option\b" "$1" ||
+			fail "${1##*/} does not know $option"
+	done <"$TEST_TMP/in-help"
+}
+
+# The comparison itself: what is missing on either side must show.
+say "self-test"
+printf '  -h, --help   x\n  --a=B  y\n  -o c=D  z\n     --no  option\n' |
+	help_options | paste -sd' ' >"$TEST_TMP/out"
+assert_eq "$(<"$TEST_TMP/out")" "--a --help --no -h -o c" "names in help"
+printf '%s\n' '# OPTIONS' '*-h*, *--help*' $'\tx' '*--a=*_B_' $'\ty' \
+	'*-o c=*_D_' $'\tx' '*bold* text' '# MOUNT OPTIONS' '*e=*_F_, *g*' \
+	$'\ty' | page_options | paste -sd' ' >"$TEST_TMP/out"
+assert_eq "$(<"$TEST_TMP/out")" "--a --help -h -o c -o e -o g" "names on a page"
+
+compare "$SRC/tools/blksparse.1.scd" "$TOOL"
+completes "$SRC/tools/blksparse.bash"
+compare "$SRC/tools/blksparse-map.1.scd" "$TOOL" map
+completes "$SRC/tools/blksparse.bash"
+if [[ -e $SRC/fuse/blksparsefs.8.scd ]]; then
+	compare "$SRC/fuse/blksparsefs.8.scd" "$FS"
+fi
+
+say "versions"
+version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)
+assert_eq "$("$TOOL" --version)" "blksparse $version" "--version"

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Loop devices whose content is known: the map is the truth, and the tools that
+# take it copy the right bytes.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+requires_loop
+requires python3 bmaptool ddrescue ddrescuelog
+
+# The image has no holes, so that whatever is found was found by reading.
+# check_device KIND SIZE [LOSETUP-OPTION...]
+check_device() {
+	local size format granule image
+	say "$*"
+	make_device "$1" "$2" device "${@:3}"
+	image=$TEST_TMP/device
+	size=$(stat -c %s "$image")
+	assert_eq "$(blockdev --getsize64 "$LOOP")" "$size" "size of $LOOP"
+	for granule in 4K 64K 1M; do
+		python3 "$LIB/devices.py" list --granule "$granule" "$image" \
+			>"$TEST_TMP/expected"
+		for format in table json qemu bmap ddrescue; do
+			map_extents "$format" "$LOOP" "$size" \
+				--granule="$granule" >"$TEST_TMP/got"
+			diff -u "$TEST_TMP/expected" "$TEST_TMP/got" ||
+				fail "$format of $*, granule $granule"
+		done
+	done
+	map --format=json "$LOOP" | python3 -c '
+import json, sys
+report = json.load(sys.stdin)
+assert report["granule"] == 4096, report
+assert report["path"] == sys.argv[1], report
+assert report["totals"]["unknown"]["bytes"] == 0, report' "$LOOP"
+	assert_bmap "$LOOP" "$size"
+	assert_bmap "$LOOP" "$size" --granule=1M
+	assert_ddrescue "$LOOP" "$size"
+	loop_free "$LOOP"
+}
+
+for kind in zero data first last alternating edges mixed; do
+	check_device "$kind" 3M
+	check_device "$kind" $(((1 << 20) + 512))
+done
+check_device data 512
+check_device zero 512
+check_device mixed 8M --sector-size 4096
+check_device tenth 64M
+
+say "a symbolic link"
+make_device mixed 1M device
+ln -s "$LOOP" "$TEST_TMP/link"
+assert_eq "$(map_extents json "$TEST_TMP/link" 1048576)" \
+	"$(map_extents json "$LOOP" 1048576)" "extents by a link"
+
+say "a device that somebody writes to meanwhile"
+truncate -s 8G "$TEST_TMP/large"
+loop_new "$TEST_TMP/large"
+before=$(device_reads "$LOOP")
+map --summary "$LOOP" >"$TEST_TMP/out" 2>"$TEST_TMP/err" &
+pid=$!
+scanning() {
+	(($(device_reads "$LOOP") > before + 100))
+}
+wait_until 30 scanning || fail "it does not read"
+kill -STOP "$pid"
+! gone_or_zombie "$pid" || fail "it was too fast"
+dd if=/dev/urandom of="$LOOP" bs=4096 count=1 conv=notrunc,fsync status=none
+kill -CONT "$pid"
+wait "$pid"
+assert_contains "$(<"$TEST_TMP/err")" "$LOOP was written to meanwhile" "warning"
+assert_contains "$(<"$TEST_TMP/out")" "total" "report"

@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# On a terminal: progress while it scans, and Ctrl-C. Elsewhere: neither line
+# nor anything else on stderr.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+requires_loop
+requires python3
+
+# Too much to scan in the time of a test.
+truncate -s 4T "$TEST_TMP/large"
+loop_new "$TEST_TMP/large"
+large=$LOOP
+make_device mixed 1M small
+small=$LOOP
+
+say "progress, then Ctrl-C"
+python3 - "$TOOL" "$large" <<'EOF'
+import os, pty, re, subprocess, sys
+tool, device = sys.argv[1:]
+master, slave = pty.openpty()
+child = subprocess.Popen([tool, "map", device], stdin=slave,
+                         stdout=subprocess.PIPE, stderr=slave,
+                         start_new_session=True, preexec_fn=lambda:
+                         __import__("fcntl").ioctl(0, 0x540E, 0))
+os.close(slave)
+seen = b""
+# Drawn twice at least: it is not a line for the beginning only.
+while len(re.findall(rb"\d+% of 4096\.0 GiB, \d+ MiB/s", seen)) < 2:
+    seen += os.read(master, 1000)
+os.write(master, b"\x03")
+out = child.stdout.read()
+try:
+    while more := os.read(master, 1000):
+        seen += more
+except OSError:
+    pass  # the terminal's other end is closed
+status = child.wait()
+print(seen)
+assert status == 1, status
+assert out == b"", out
+assert b"\r\x1b[Kblksparse map: %b: interrupted\r\n" % device.encode() in seen
+EOF
+
+say "a report on a terminal has no progress left in it"
+python3 - "$TOOL" "$small" <<'EOF'
+import os, pty, sys
+output = b""
+
+
+def read(fd):
+    global output
+    data = os.read(fd, 1000)
+    output += data
+    return data
+
+
+assert pty.spawn([sys.argv[1], "map", sys.argv[2]], read) == 0
+last = output.split(b"\x1b[K")[-1]
+assert b"% of" not in last, output
+assert b"total" in last, output
+EOF
+
+say "no terminal"
+run_status map "$small"
+assert_eq "$STATUS" 0 "status"
+assert_eq "$ERR" "" "stderr where there is no terminal"
+
+say "signals"
+for signal in INT TERM HUP; do
+	# Background jobs of a script ignore SIGINT; env resets that.
+	env --default-signal=INT "$TOOL" map "$large" >"$TEST_TMP/out" \
+		2>"$TEST_TMP/err" &
+	pid=$!
+	catches() {
+		# SIGHUP, SIGINT and SIGTERM, by their bits.
+		local caught
+		caught=$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status")
+		(((16#$caught & 0x4003) == 0x4003))
+	}
+	wait_until 10 catches || fail "it does not catch its signals"
+	kill -"$signal" "$pid"
+	status=0
+	wait "$pid" || status=$?
+	assert_eq "$status" 1 "status after SIG$signal"
+	assert_eq "$(<"$TEST_TMP/err")" \
+		"blksparse map: $large: interrupted" "message after SIG$signal"
+	assert_eq "$(<"$TEST_TMP/out")" "" "report after SIG$signal"
+done
