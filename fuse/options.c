@@ -25,6 +25,7 @@ enum key {
 	KEY_DEBUG,
 	KEY_RO,
 	KEY_RW,
+	KEY_REMOUNT,
 	KEY_GRANULE,
 	KEY_LOOKAHEAD,
 	KEY_MAX_READ,
@@ -45,6 +46,7 @@ static const struct fuse_opt table[] = {
 	FUSE_OPT_KEY("debug", KEY_DEBUG),
 	FUSE_OPT_KEY("ro", KEY_RO),
 	FUSE_OPT_KEY("rw", KEY_RW),
+	FUSE_OPT_KEY("remount", KEY_REMOUNT),
 	FUSE_OPT_KEY("granule=", KEY_GRANULE),
 	FUSE_OPT_KEY("lookahead=", KEY_LOOKAHEAD),
 	FUSE_OPT_KEY("allow_other", KEY_ALLOW_OTHER),
@@ -254,6 +256,9 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 	case KEY_RW:
 		options->wants_write = key == KEY_RW;
 		return 0;
+	case KEY_REMOUNT:
+		return usage_error(
+			"-o remount: a mount cannot be changed; unmount it, then mount it with the new options");
 	case KEY_GRANULE:
 		return parse_sparse_size(parser, word,
 					 &options->sparse.granule);
