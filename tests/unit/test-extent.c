@@ -225,7 +225,9 @@ static void a_hole_where_data_was_is_data(void **state)
 
 	fake.pieces = pieces;
 	fake.stuck = true;
+	fake.calls = 0;
 	assert_extent(fd, 0, 300, BSP_EXTENT_DATA);
+	assert_true(fake.calls < 5);
 	close(fd);
 }
 
