@@ -42,7 +42,7 @@
 
 G_BEGIN_DECLS
 
-/* --- Errors that a person reads ----------------------------------------- */
+/* --- Errors that a person reads --- */
 
 #define BSP_ERROR (bsp_error_quark())
 
@@ -53,7 +53,7 @@ enum bsp_error {
 
 GQuark bsp_error_quark(void);
 
-/* --- Sizes as people write them ----------------------------------------- */
+/* --- Sizes as people write them --- */
 
 /*
  * Reads a size: a decimal number of bytes, or one with a unit: K, M, G, T, P
@@ -63,7 +63,7 @@ GQuark bsp_error_quark(void);
  */
 bool bsp_parse_size(const char *text, uint64_t *ret_size, GError **error);
 
-/* --- Devices ------------------------------------------------------------ */
+/* --- Devices --- */
 
 /*
  * An open block device, or an image file that stands in for one.
@@ -75,6 +75,7 @@ struct bsp_device_info {
 	uint64_t size;		     /* bytes */
 	uint32_t logical_block_size; /* bytes; 512 for an image file */
 	bool is_block;		     /* a block device, not an image file */
+	bool writable;		     /* by bsp_device_open_writable() */
 	uid_t uid;		     /* of the device's node, or the image */
 	gid_t gid;
 	mode_t mode;		     /* permission bits only */
@@ -88,6 +89,14 @@ struct bsp_device_info {
  */
 struct bsp_device *bsp_device_open(const char *path, GError **error);
 
+/*
+ * Opens it for reading and writing, and for itself: a block device that is
+ * mounted, used as swap, part of another device, or opened like this by
+ * another program is refused, and so is an image file that another program has
+ * locked, or either when it is read-only. The message says what holds it.
+ */
+struct bsp_device *bsp_device_open_writable(const char *path, GError **error);
+
 /* Closes it; NULL is fine. A device given to bsp_sparse_new() is not the
  * caller's to close. */
 void bsp_device_close(struct bsp_device *dev);
@@ -98,7 +107,7 @@ const char *bsp_device_path(const struct bsp_device *dev);
 void bsp_device_get_info(const struct bsp_device *dev,
 			 struct bsp_device_info *ret_info);
 
-/* --- The sparse object -------------------------------------------------- */
+/* --- The sparse object --- */
 
 struct bsp_sparse;
 
@@ -109,6 +118,13 @@ enum {
 };
 
 #define BSP_LOOKAHEAD_DEFAULT ((uint64_t)32 << 20)
+
+/* How zeros that were written are carried out on the device. */
+enum bsp_zeroing {
+	BSP_ZEROING_UNMAP, /* give the space back where that gives zeros */
+	BSP_ZEROING_KEEP,  /* without giving space back, by offload if it can */
+	BSP_ZEROING_WRITE, /* write zeros */
+};
 
 /* Zero in a field stands for its default. */
 struct bsp_sparse_options {
@@ -129,6 +145,7 @@ struct bsp_sparse_options {
 	 * milliseconds. Default 1000.
 	 */
 	uint32_t budget_ms;
+	enum bsp_zeroing zeroing; /* of a writable device */
 };
 
 /*
@@ -196,6 +213,7 @@ struct bsp_stat {
 	uint64_t unknown; /* bytes nobody looked at yet */
 	uint64_t data;	  /* bytes in data granules */
 	uint64_t hole;	  /* bytes in holes and markers */
+	bool pending;	  /* there are markers below the logical size */
 	struct timespec mtime; /* opening, or when a change was last noticed */
 };
 
@@ -234,6 +252,69 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
 			 uint64_t *ret_off);
 
+/* --- Writing --- */
+
+/*
+ * Everything here needs a device opened writable and gives -EROFS otherwise.
+ * Zeros cost no device I/O when they are written: whole granules of them
+ * become markers, which read as zeros and are carried out later.
+ */
+
+/*
+ * Writes [off, off + len). Returns the count: less than len only where the
+ * device ends, or if part of it was written before an error. -ENOSPC if off is
+ * at or past the device's end, -EIO or another error of the device, -ENOMEM.
+ * Past the logical size the file grows, and a gap reads as zeros.
+ */
+ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
+			 uint64_t off);
+
+/*
+ * The logical size becomes size. What is cut off is gone: it reads as zeros
+ * if the file grows again. -EFBIG past the device's end, -EIO, -ENOMEM.
+ */
+int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size);
+
+/*
+ * fallocate(2), with mode as there: 0 and FALLOC_FL_KEEP_SIZE succeed inside
+ * the device (-ENOSPC beyond), 0 making the file as long as off + len at
+ * least; FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, and FALLOC_FL_ZERO_RANGE
+ * with or without FALLOC_FL_KEEP_SIZE, make [off, off + len) read as zeros.
+ * Other modes are -EOPNOTSUPP; len 0 is -EINVAL.
+ */
+int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
+			 uint64_t len);
+
+/*
+ * Carries out the markers below the logical size: zeroes the device there. A
+ * marker whose zeroing fails stays one, and the others are still tried.
+ * Returns 0, the first error, or -EINTR when interrupted.
+ */
+int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			 void *data);
+
+/*
+ * Carries out markers, then makes all that was written durable. Returns as
+ * bsp_sparse_carry_out().
+ */
+int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+		     void *data);
+
+/* What becomes of the device past the end of a file that is shorter. */
+enum bsp_tail {
+	BSP_TAIL_KEEP,	  /* it stays as it is */
+	BSP_TAIL_ZERO,	  /* it is zeroed */
+	BSP_TAIL_DISCARD, /* it is discarded; what it holds then is open */
+};
+
+/*
+ * The end of writing: bsp_sparse_flush(), and the tail is treated. To be
+ * called when nobody else uses the object any more. Returns 0 or -errno.
+ */
+int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail);
+
+/* --- Scanning --- */
+
 /* Is told how far a scan has come; called from the scanning thread. */
 typedef void (*bsp_progress_fn)(void *data, uint64_t done, uint64_t total);
 
@@ -247,7 +328,7 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		    void *data);
 
-/* --- Extents ------------------------------------------------------------ */
+/* --- Extents --- */
 
 enum bsp_extent_type {
 	BSP_EXTENT_DATA,
@@ -283,7 +364,7 @@ int bsp_sparse_extent(void *sparse, uint64_t off,
  */
 int bsp_file_extent(void *fd, uint64_t off, struct bsp_extent *ret_extent);
 
-/* --- Reports of extents ------------------------------------------------- */
+/* --- Reports of extents --- */
 
 enum bsp_format {
 	BSP_FORMAT_TABLE,    /* for people; free to change */

@@ -15,6 +15,7 @@
 #include "sparse.h"
 
 #include "range.h"
+#include "zeroing.h"
 
 /* The granule at size covers more or fewer bytes now: nothing is known of it.
  */
@@ -27,37 +28,103 @@ static void forget_last(struct bsp_sparse *sp, uint64_t size)
 }
 
 /*
- * The size follows the device's. What is known of the part that stays is
- * right; but a granule that was short, or becomes so, is another one now. A
- * lookup must not find the new size with the old granule, nor a size the map
- * does not cover. watch_lock held.
+ * A device that only is read: the file's size is its size. What is known of
+ * the part that stays is right; but a granule that was short, or becomes so,
+ * is another one now. A lookup must not find the new size with the old granule,
+ * nor a size that the map does not cover. watch_lock held.
  */
+static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	uint64_t granules = bsp_granules(size, sp->shift);
+
+	if (size > old) {
+		forget_last(sp, old);
+		if (bsp_map_resize(sp->map, granules))
+			return false; /* no memory: at the next look */
+		atomic_store(&sp->capacity, size);
+		atomic_store(&sp->size, size);
+	} else {
+		atomic_store(&sp->size, size);
+		atomic_store(&sp->capacity, size);
+		forget_last(sp, size);
+		(void)bsp_map_resize(sp->map, granules);
+	}
+	return true;
+}
+
+/*
+ * A writable device grew. If the file ends where the device did, it goes on
+ * into the new part, which is unknown; a marker in the short granule between
+ * them is carried out first. If it ends before, the new part is beyond its end
+ * and will be zeros. Both locks held.
+ */
+static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	uint64_t from = bsp_granules(old, sp->shift);
+	uint64_t to = bsp_granules(size, sp->shift);
+	uint64_t last = old >> sp->shift;
+	uint64_t start = last << sp->shift;
+	bool follows = atomic_load(&sp->size) == old;
+
+	if (follows && old > start &&
+	    bsp_map_get(sp->map, last) == BSP_MARKER &&
+	    (bsp_device_zero(sp->dev, sp->zeroing, old - start, start) ||
+	     bsp_map_event(sp->map, BSP_CARRIED, last, last + 1)))
+		return false; /* at the next look */
+	if (bsp_map_resize(sp->map, to))
+		return false;
+	if (follows)
+		forget_last(sp, old);
+	else if (bsp_map_event(sp->map, BSP_PUNCHED, from, to) ||
+		 (old > start &&
+		  bsp_map_event(sp->map, BSP_STALE, last, last + 1)))
+		return false;
+	atomic_store(&sp->capacity, size);
+	if (follows)
+		atomic_store(&sp->size, size);
+	return true;
+}
+
+static bool follow_writing(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	bool followed = true;
+
+	pthread_rwlock_wrlock(&sp->size_lock);
+	if (size > old) {
+		followed = grow_writable(sp, old, size);
+	} else {
+		atomic_store(&sp->capacity, size);
+		if (size < atomic_load(&sp->size))
+			atomic_store(&sp->size, size);
+		(void)bsp_map_resize(sp->map, bsp_granules(size, sp->shift));
+	}
+	pthread_rwlock_unlock(&sp->size_lock);
+	return followed;
+}
+
+/* watch_lock held. */
 static bool follow_size(struct bsp_sparse *sp)
 {
-	uint64_t old = atomic_load(&sp->size), size;
+	uint64_t old = atomic_load(&sp->capacity), size;
 
 	/* A device that is gone keeps its size: reads say that it is gone, and
 	 * nobody takes what is left for the whole. */
 	if (sp->dev->ops->size(sp->dev, &size) || size == old)
 		return false;
-	if (size > old) {
-		forget_last(sp, old);
-		if (bsp_map_resize(sp->map, bsp_granules(size, sp->shift)))
-			return false; /* no memory: at the next look */
-		atomic_store(&sp->size, size);
-	} else {
-		atomic_store(&sp->size, size);
-		forget_last(sp, size);
-		(void)bsp_map_resize(sp->map, bsp_granules(size, sp->shift));
-	}
-	return true;
+	return (sp->dev->info.writable ? follow_writing
+				       : follow_reading)(sp, old, size);
 }
 
-/* Forgets all if the counters moved. watch_lock held. */
+/*
+ * Forgets all if the counters moved. A writable device is this object's alone,
+ * and the counters move with its own writes. watch_lock held.
+ */
 static bool follow_content(struct bsp_sparse *sp)
 {
 	struct bsp_stamp stamp;
 
+	if (sp->dev->info.writable)
+		return false;
 	sp->dev->ops->stamp(sp->dev, &stamp);
 	if (bsp_stamp_equal(&stamp, &sp->stamp))
 		return false;

@@ -2,11 +2,12 @@
 /*
  * A block device.
  *
- * It is read with O_DIRECT where the driver allows that. A read then shows
- * what the device holds, also when a file system that is mounted on it, or a
- * program that uses the whole disk below it, wrote past the page cache of this
- * node; dirty pages of this node are written first by the kernel
- * (block/fops.c). And the host's page cache is left to those who need it.
+ * One that is only read is read with O_DIRECT where the driver allows that. A
+ * read then shows what the device holds, also when a file system that is
+ * mounted on it, or a program that uses the whole disk below it, wrote past the
+ * page cache of this node; dirty pages of this node are written first by the
+ * kernel (block/fops.c). And the host's page cache is left to those who need
+ * it.
  *
  * Writers show in the counters of the *whole disk*, since those of a partition
  * miss what is written through the disk (Documentation/block/stat.rst, fields
@@ -20,6 +21,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/dm-ioctl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -43,6 +46,8 @@ struct block {
 	int disk_fd;   /* the whole disk's node, of a partition */
 	int stat_fd;   /* the whole disk's counters in sysfs */
 	int iostats_fd;
+	int offload_fd;	    /* queue/write_zeroes_max_bytes */
+	bool thin;	    /* a thin volume: unmapped is zero for good */
 	atomic_bool direct; /* until the driver refuses */
 };
 
@@ -184,6 +189,111 @@ static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 	*ret_stamp = stamp;
 }
 
+/* --- Writing --- */
+
+/*
+ * A writable device is written and read through the page cache: its node is
+ * ours alone, and writes need no alignment there. The kernel drops the pages
+ * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
+ */
+static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
+			   uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pwrite(to_block(dev)->fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int block_fallocate(struct block *block, int mode, uint64_t len,
+			   uint64_t off)
+{
+	int r;
+
+	do
+		r = fallocate(block->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			      (off_t)len);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+/* blkdev_fallocate(): zeroes, may unmap, and never falls back to writing. */
+static int block_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return block_fallocate(to_block(dev), FALLOC_FL_PUNCH_HOLE, len, off);
+}
+
+/* Zeroes without unmapping, but would fall back to writing; hence the look. */
+static int block_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+	char max[32];
+
+	if (!read_text(block->offload_fd, max, sizeof(max)) ||
+	    strtoull(max, NULL, 10) == 0)
+		return -EOPNOTSUPP;
+	return block_fallocate(block, FALLOC_FL_ZERO_RANGE, len, off);
+}
+
+static int block_discard(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	uint64_t range[2] = { off, len };
+
+	return ioctl(to_block(dev)->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+}
+
+static int block_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return to_block(dev)->thin ? block_discard(dev, len, off) : -EOPNOTSUPP;
+}
+
+static int block_flush(struct bsp_device *dev)
+{
+	return fsync(to_block(dev)->fd) < 0 ? -errno : 0;
+}
+
+/*
+ * Is it a thin volume, all of it? Asks device-mapper for the device's table
+ * (linux/dm-ioctl.h); false where that cannot be asked.
+ */
+static bool is_thin(dev_t rdev)
+{
+	union {
+		struct dm_ioctl ioctl;
+		char bytes[16384];
+	} table = { .ioctl = { .version = { DM_VERSION_MAJOR, 0, 0 },
+			       .data_size = sizeof(table),
+			       .data_start = sizeof(struct dm_ioctl),
+			       .flags = DM_STATUS_TABLE_FLAG,
+			       .dev = rdev } };
+	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	size_t at = sizeof(struct dm_ioctl);
+	bool thin = false;
+
+	if (fd < 0)
+		return false;
+	if (ioctl(fd, DM_TABLE_STATUS, &table) == 0 &&
+	    !(table.ioctl.flags & DM_BUFFER_FULL_FLAG)) {
+		thin = table.ioctl.target_count > 0;
+		for (uint32_t i = 0; thin && i < table.ioctl.target_count;
+		     i++) {
+			struct dm_target_spec spec;
+
+			if (at + sizeof(spec) > sizeof(table)) {
+				thin = false;
+				break;
+			}
+			memcpy(&spec, table.bytes + at, sizeof(spec));
+			thin = strcmp(spec.target_type, "thin") == 0;
+			at = sizeof(struct dm_ioctl) + spec.next;
+		}
+	}
+	close(fd);
+	return thin;
+}
+
 /* --- Opening --- */
 
 /* The folder of the whole disk in sysfs, or -1. */
@@ -235,6 +345,8 @@ static void open_counters(struct block *block, dev_t rdev)
 	block->stat_fd = openat(folder, "stat", O_RDONLY | O_CLOEXEC);
 	block->iostats_fd =
 		openat(folder, "queue/iostats", O_RDONLY | O_CLOEXEC);
+	block->offload_fd = openat(folder, "queue/write_zeroes_max_bytes",
+				   O_RDONLY | O_CLOEXEC);
 	if (partition)
 		block->disk_fd = open_disk_node(folder);
 	close(folder);
@@ -279,6 +391,7 @@ static void block_close(struct bsp_device *dev)
 	close_fd(block->disk_fd);
 	close_fd(block->stat_fd);
 	close_fd(block->iostats_fd);
+	close_fd(block->offload_fd);
 	close_fd(block->fd);
 	g_free(block);
 }
@@ -287,6 +400,12 @@ static const struct bsp_device_ops block_ops = {
 	.read = block_read,
 	.size = block_size,
 	.stamp = block_stamp,
+	.write = block_write,
+	.punch = block_punch,
+	.offload = block_offload,
+	.unmap = block_unmap,
+	.discard = block_discard,
+	.flush = block_flush,
 	.close = block_close,
 };
 
@@ -319,8 +438,11 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->dev.info.size = size;
 	block->dev.info.logical_block_size = (uint32_t)sector;
 	block->fd = fd;
-	block->disk_fd = block->stat_fd = block->iostats_fd = -1;
-	block->direct_fd = open_direct(fd, (uint32_t)sector);
+	block->disk_fd = block->stat_fd = -1;
+	block->iostats_fd = block->offload_fd = -1;
+	block->direct_fd =
+		info->writable ? -1 : open_direct(fd, (uint32_t)sector);
+	block->thin = info->writable && is_thin(st.st_rdev);
 	atomic_init(&block->direct, block->direct_fd >= 0);
 	open_counters(block, st.st_rdev);
 	return &block->dev;

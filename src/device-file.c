@@ -16,6 +16,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,6 +110,46 @@ static uint64_t file_zeros(struct bsp_device *dev, uint64_t off)
 	return off;
 }
 
+/* --- Writing --- */
+
+static ssize_t file_write(struct bsp_device *dev, const void *buf, size_t len,
+			  uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pwrite(to_file(dev)->fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int file_fallocate(struct bsp_device *dev, int mode, uint64_t len,
+			  uint64_t off)
+{
+	int r;
+
+	do
+		r = fallocate(to_file(dev)->fd, mode | FALLOC_FL_KEEP_SIZE,
+			      (off_t)off, (off_t)len);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+static int file_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return file_fallocate(dev, FALLOC_FL_PUNCH_HOLE, len, off);
+}
+
+static int file_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, len, off);
+}
+
+static int file_flush(struct bsp_device *dev)
+{
+	return fsync(to_file(dev)->fd) < 0 ? -errno : 0;
+}
+
 static void file_close(struct bsp_device *dev)
 {
 	close(to_file(dev)->fd);
@@ -119,6 +161,11 @@ static const struct bsp_device_ops file_ops = {
 	.size = file_size,
 	.stamp = file_stamp,
 	.zeros = file_zeros,
+	.write = file_write,
+	.punch = file_punch,
+	.offload = file_offload,
+	.discard = file_punch,
+	.flush = file_flush,
 	.close = file_close,
 };
 

@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,9 +59,10 @@ static bool open_failed(const char *path, int errnum, GError **error)
 			     g_strerror(errnum), advice(errnum));
 }
 
-static struct bsp_device *open_kind(const char *path, int fd, GError **error)
+static struct bsp_device *open_kind(const char *path, int fd, bool writable,
+				    GError **error)
 {
-	struct bsp_device_info info = { 0 };
+	struct bsp_device_info info = { .writable = writable };
 	struct stat st;
 
 	if (fstat(fd, &st) < 0) {
@@ -79,30 +82,103 @@ static struct bsp_device *open_kind(const char *path, int fd, GError **error)
 	return bsp_device_file_new(path, fd, &info, error);
 }
 
+/* Looked at before it is opened: opening a pipe or a terminal would wait, or
+ * have effects. */
+static bool check_kind(const char *path, struct stat *st, GError **error)
+{
+	if (stat(path, st) < 0)
+		return open_failed(path, errno, error);
+	if (!S_ISBLK(st->st_mode) && !S_ISREG(st->st_mode))
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is %s; give a block device or an image file", path,
+			kind_of(st->st_mode));
+	return true;
+}
+
 struct bsp_device *bsp_device_open(const char *path, GError **error)
 {
 	struct bsp_device *dev;
 	struct stat st;
 	int fd;
 
-	/* Looked at before it is opened: opening a pipe or a terminal would
-	 * wait, or have effects. */
-	if (stat(path, &st) < 0) {
-		open_failed(path, errno, error);
+	if (!check_kind(path, &st, error))
 		return NULL;
-	}
-	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)) {
-		bsp_error_set(error, BSP_ERROR_FAILED,
-			      "%s is %s; give a block device or an image file",
-			      path, kind_of(st.st_mode));
-		return NULL;
-	}
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0) {
 		open_failed(path, errno, error);
 		return NULL;
 	}
-	dev = open_kind(path, fd, error);
+	dev = open_kind(path, fd, false, error);
+	if (!dev)
+		close(fd);
+	return dev;
+}
+
+static bool is_read_only(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), read_only = 0;
+
+	if (fd < 0)
+		return false;
+	if (ioctl(fd, BLKROGET, &read_only) < 0)
+		read_only = 0;
+	close(fd);
+	return read_only;
+}
+
+/* Why a device could not be opened for writing, and what to do. */
+static bool open_writable_failed(const char *path, const struct stat *st,
+				 int errnum, GError **error)
+{
+	g_autofree char *holder = NULL;
+
+	if (S_ISBLK(st->st_mode) && errnum == EBUSY) {
+		holder = bsp_device_holder(st->st_rdev);
+		return bsp_error_set(error, BSP_ERROR_FAILED,
+				     "%s %s, or mount it read-only", path,
+				     holder);
+	}
+	if (errnum == EROFS || (S_ISBLK(st->st_mode) && is_read_only(path)))
+		return bsp_error_set(error, BSP_ERROR_FAILED,
+				     "%s is read-only; mount it read-only",
+				     path);
+	return open_failed(path, errnum, error);
+}
+
+/* An image file: nobody else may have a lock on any byte of it. */
+static bool lock_image(const char *path, int fd, GError **error)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return true;
+	if (errno == EAGAIN || errno == EACCES)
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is locked by another program (lslocks tells which); end that first, or mount it read-only",
+			path);
+	return bsp_error_set_errno(error, errno, "lock %s", path);
+}
+
+struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
+{
+	struct bsp_device *dev = NULL;
+	struct stat st;
+	bool block;
+	int fd;
+
+	if (!check_kind(path, &st, error))
+		return NULL;
+	block = S_ISBLK(st.st_mode);
+	/* O_EXCL without O_CREAT: open(2), for block devices. */
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | (block ? O_EXCL : 0));
+	if (fd < 0) {
+		open_writable_failed(path, &st, errno, error);
+		return NULL;
+	}
+	if (block || lock_image(path, fd, error))
+		dev = open_kind(path, fd, true, error);
 	if (!dev)
 		close(fd);
 	return dev;
@@ -114,6 +190,42 @@ void bsp_device_close(struct bsp_device *dev)
 
 	if (dev)
 		dev->ops->close(dev);
+}
+
+ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
+			    uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = dev->ops->read(dev, (char *)buf + done, len - done,
+					   off + done);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t bsp_device_write_all(struct bsp_device *dev, const void *buf,
+			     size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = dev->ops->write(dev, (const char *)buf + done,
+					    len - done, off + done);
+
+		if (n <= 0 && done == 0)
+			return n ? n : -EIO;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
 }
 
 const char *bsp_device_path(const struct bsp_device *dev)

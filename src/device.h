@@ -8,6 +8,8 @@
 #ifndef BSP_DEVICE_H
 #define BSP_DEVICE_H
 
+#include <stdatomic.h>
+
 #include "blksparse.h"
 
 enum {
@@ -24,6 +26,12 @@ struct bsp_stamp {
 	uint64_t value[BSP_STAMP_VALUES];
 	bool counted; /* false: nobody counts here, so nothing is equal */
 };
+
+/*
+ * What uses a block device so that it cannot be opened exclusively, as the end
+ * of a sentence ("is mounted on /srv; unmount it first"), to be freed.
+ */
+char *bsp_device_holder(dev_t rdev);
 
 bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b);
 
@@ -51,6 +59,36 @@ struct bsp_device_ops {
 	 */
 	uint64_t (*zeros)(struct bsp_device *dev, uint64_t off);
 
+	/* The rest is for writable devices only. */
+
+	/*
+	 * Writes like pwrite(2): a count, which may be short, or -errno. Any
+	 * offset and length.
+	 */
+	ssize_t (*write)(struct bsp_device *dev, const void *buf, size_t len,
+			 uint64_t off);
+
+	/*
+	 * Ways to make [off, off + len), in multiples of the logical block,
+	 * zero without sending zeros; bsp_device_zero() chooses among them.
+	 * 0, or -errno; -EOPNOTSUPP if this device has not that way. Either
+	 * may be NULL.
+	 *
+	 * punch gives the space back, and the device promises zeros. offload
+	 * keeps it. unmap gives it back and promises nothing: whoever uses it
+	 * looks afterwards, which makes sense only where what was looked at
+	 * cannot change by itself.
+	 */
+	int (*punch)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	int (*offload)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	int (*unmap)(struct bsp_device *dev, uint64_t len, uint64_t off);
+
+	/* Gives [off, off + len) back; what it holds then is open. */
+	int (*discard)(struct bsp_device *dev, uint64_t len, uint64_t off);
+
+	/* Makes what was written durable. */
+	int (*flush)(struct bsp_device *dev);
+
 	/* Frees what is the kind's own, and the structure. */
 	void (*close)(struct bsp_device *dev);
 };
@@ -60,7 +98,19 @@ struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
 	struct bsp_device_info info; /* fixed after opening */
+	atomic_uint refused;	     /* ways to zero, as bits (zeroing.c) */
 };
+
+/* Reads all of [off, off + len); short, as a count, only at the end. */
+ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
+			    uint64_t off);
+
+/*
+ * Writes [off, off + len). Returns the count, which is short if an error
+ * struck after some of it, or -errno.
+ */
+ssize_t bsp_device_write_all(struct bsp_device *dev, const void *buf,
+			     size_t len, uint64_t off);
 
 /*
  * The kinds. fd, path and what is known of them become the device's on

@@ -32,6 +32,17 @@
 
 #include "range.h"
 
+const struct bsp_transition bsp_transitions[BSP_EVENTS] = {
+	[BSP_LEARNED_DATA] = { BSP_IN_UNKNOWN, BSP_DATA },
+	[BSP_LEARNED_HOLE] = { BSP_IN_UNKNOWN, BSP_HOLE },
+	[BSP_FORGOTTEN] = { BSP_IN_DATA | BSP_IN_HOLE, BSP_UNKNOWN },
+	[BSP_WRITTEN] = { BSP_IN_ALL, BSP_DATA },
+	[BSP_SPOILT] = { BSP_IN_ALL & ~BSP_IN_MARKER, BSP_DATA },
+	[BSP_PUNCHED] = { BSP_IN_UNKNOWN | BSP_IN_DATA, BSP_MARKER },
+	[BSP_STALE] = { BSP_IN_HOLE, BSP_MARKER },
+	[BSP_CARRIED] = { BSP_IN_MARKER, BSP_HOLE },
+};
+
 enum {
 	LEAF_SHIFT = 14,
 	LEAF_GRANULES = 1 << LEAF_SHIFT,
@@ -261,22 +272,29 @@ static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 	return 0;
 }
 
-/* What became of one entry's part when there was no memory to split it. */
-static void entry_forget_all(struct bsp_map *map, uint64_t index)
+/*
+ * There was no memory to split an entry of which a part changes. A whole entry
+ * may be called unknown, or data, without harm, unless it is all markers.
+ */
+static int entry_change_whole(struct bsp_map *map, uint64_t index,
+			      enum bsp_state state)
 {
-	(void)entry_change(map, index, BSP_IN_DATA | BSP_IN_HOLE, 0,
-			   (unsigned)leaf_capacity(map, index), BSP_UNKNOWN);
+	struct directory *dir = atomic_load(&map->directory);
+
+	if (atomic_load(&dir->entry[index]) == BSP_MARKER ||
+	    (state != BSP_UNKNOWN && state != BSP_DATA))
+		return -ENOMEM;
+	return entry_change(map, index, BSP_IN_ALL, 0,
+			    (unsigned)leaf_capacity(map, index), state);
 }
 
 /*
- * Granules [from, to) that are in the set go to a state. -ENOMEM leaves the
- * entries that could not be split as they were. Lock held.
+ * Granules [from, to) that are in the set go to a state. -ENOMEM leaves those
+ * from the entry on that could not be split. Lock held.
  */
 static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
 		  enum bsp_state state)
 {
-	int result = 0;
-
 	to = bsp_min(to, map->granules);
 	while (from < to) {
 		uint64_t index = from >> LEAF_SHIFT;
@@ -285,13 +303,20 @@ static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
 		int r = entry_change(map, index, set, (unsigned)(from - base),
 				     (unsigned)end, state);
 
-		if (r && state == BSP_UNKNOWN)
-			entry_forget_all(map, index);
-		else if (r)
-			result = r;
+		if (r)
+			r = entry_change_whole(map, index, state);
+		if (r)
+			return r;
 		from = base + LEAF_GRANULES;
 	}
-	return result;
+	return 0;
+}
+
+static int happened(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		    uint64_t to)
+{
+	return change(map, bsp_transitions[event].from, from, to,
+		      bsp_transitions[event].to);
 }
 
 /* --- Life --- */
@@ -446,8 +471,19 @@ int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 
 	pthread_mutex_lock(&map->lock);
 	if (generation == atomic_load(&map->generation))
-		r = change(map, BSP_IN_UNKNOWN, from, to,
-			   zero ? BSP_HOLE : BSP_DATA);
+		r = happened(map, zero ? BSP_LEARNED_HOLE : BSP_LEARNED_DATA,
+			     from, to);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
+int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		  uint64_t to)
+{
+	int r;
+
+	pthread_mutex_lock(&map->lock);
+	r = happened(map, event, from, to);
 	pthread_mutex_unlock(&map->lock);
 	return r;
 }
@@ -456,7 +492,7 @@ void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to)
 {
 	pthread_mutex_lock(&map->lock);
 	atomic_fetch_add(&map->generation, 1);
-	(void)change(map, BSP_IN_DATA | BSP_IN_HOLE, from, to, BSP_UNKNOWN);
+	(void)happened(map, BSP_FORGOTTEN, from, to);
 	pthread_mutex_unlock(&map->lock);
 }
 
@@ -561,13 +597,12 @@ int bsp_map_resize(struct bsp_map *map, uint64_t granules)
 
 /* --- Numbers --- */
 
-void bsp_map_totals(struct bsp_map *map, uint64_t ret_totals[BSP_STATES],
-		    enum bsp_state *ret_last)
+void bsp_map_totals(struct bsp_map *map, uint64_t granule,
+		    uint64_t ret_totals[BSP_STATES], enum bsp_state *ret_state)
 {
 	pthread_mutex_lock(&map->lock);
 	memcpy(ret_totals, map->totals, sizeof(map->totals));
-	*ret_last = map->granules ? bsp_map_get(map, map->granules - 1)
-				  : BSP_UNKNOWN;
+	*ret_state = bsp_map_get(map, granule);
 	pthread_mutex_unlock(&map->lock);
 }
 

@@ -7,6 +7,16 @@
  *	learned   unknown becomes data or hole; anything else stays, because
  *		  it was settled by someone who knew more
  *	forgotten data and holes become unknown: what was known is out of date
+ *	written	  all become data
+ *	spoilt	  a write failed: nobody knows what the device holds, so all
+ *		  become data, but for markers: they still read as zeros and
+ *		  still have to be given them
+ *	punched	  unknown and data become markers; holes and markers stay
+ *	stale	  holes become markers: the device has other bytes there
+ *	carried	  markers become holes: the device was given its zeros
+ *
+ * The caller of the last five holds a lock on the range that excludes those
+ * who would say something else of it (sparse.h); learning needs none.
  *
  * What was read before something was forgotten must not be learned after it.
  * So the map has a generation, which each forgetting raises: whoever reads
@@ -42,6 +52,26 @@ enum {
 	BSP_IN_ALL = (1 << BSP_STATES) - 1,
 };
 
+/* What happened, and so what becomes of the states in a set. */
+enum bsp_event {
+	BSP_LEARNED_DATA,
+	BSP_LEARNED_HOLE,
+	BSP_FORGOTTEN,
+	BSP_WRITTEN,
+	BSP_SPOILT,
+	BSP_PUNCHED,
+	BSP_STALE,
+	BSP_CARRIED,
+	BSP_EVENTS,
+};
+
+struct bsp_transition {
+	unsigned from; /* a set of states */
+	enum bsp_state to;
+};
+
+extern const struct bsp_transition bsp_transitions[BSP_EVENTS];
+
 struct bsp_map;
 
 /* A map of that many granules, all unknown; NULL if there is no memory. */
@@ -73,6 +103,15 @@ int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 		    uint64_t to, bool zero);
 
 /*
+ * Written, spoilt, punched, stale or carried: it happened to granules
+ * [from, to). Returns 0, or -ENOMEM with granules at the end of the range left
+ * as they were; written and spoilt then call more granules data than they were
+ * told to rather than fail, where no marker is among them.
+ */
+int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		  uint64_t to);
+
+/*
  * What was known of granules [from, to) is out of date: data and holes become
  * unknown, markers stay. Raises the generation. Cannot fail; when memory is
  * short it forgets more than it was told to.
@@ -87,11 +126,11 @@ void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to);
 int bsp_map_resize(struct bsp_map *map, uint64_t granules);
 
 /*
- * How many granules are in each state, and which one the last granule is in
- * (unknown if there is none), at one instant.
+ * How many granules are in each state, and in which one a given granule is, at
+ * one instant.
  */
-void bsp_map_totals(struct bsp_map *map, uint64_t ret_totals[BSP_STATES],
-		    enum bsp_state *ret_last);
+void bsp_map_totals(struct bsp_map *map, uint64_t granule,
+		    uint64_t ret_totals[BSP_STATES], enum bsp_state *ret_state);
 
 /* Bytes of memory the map takes now. */
 size_t bsp_map_memory(struct bsp_map *map);

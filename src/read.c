@@ -66,33 +66,14 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
 	return 0;
 }
 
-/* Reads all of [off, off + len) from the device; short only at its end. */
-static ssize_t read_device(struct bsp_sparse *sp, char *buf, size_t len,
-			   uint64_t off)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = sp->dev->ops->read(sp->dev, buf + done, len - done,
-					       off + done);
-
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-/* The same, and learns from what it saw if there is something to learn. */
+/* Reads from the device, and learns what there is to learn from it. */
 static ssize_t read_and_learn(struct bsp_sparse *sp, char *buf, size_t len,
 			      uint64_t off)
 {
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t from = off >> sp->shift;
 	uint64_t to = bsp_granules(off + len, sp->shift);
-	ssize_t n = read_device(sp, buf, len, off);
+	ssize_t n = bsp_device_read_all(sp->dev, buf, len, off);
 
 	/* No memory to learn: the bytes are right all the same. */
 	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)

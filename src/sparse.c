@@ -99,10 +99,15 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	sp->budget_ns = (uint64_t)full.budget_ms * 1000000;
 	sp->scan_buffer = buffer;
 	sp->mtime = dev->info.mtime;
+	sp->zeroing = full.zeroing;
 	atomic_init(&sp->size, dev->info.size);
+	atomic_init(&sp->capacity, dev->info.size);
 	pthread_mutex_init(&sp->scan_lock, NULL);
 	pthread_mutex_init(&sp->watch_lock, NULL);
-	dev->ops->stamp(dev, &sp->stamp);
+	pthread_rwlock_init(&sp->size_lock, NULL);
+	bsp_range_lock_init(&sp->ranges);
+	if (!dev->info.writable)
+		dev->ops->stamp(dev, &sp->stamp);
 	return sp;
 }
 
@@ -110,6 +115,8 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 {
 	if (!sp)
 		return;
+	bsp_range_lock_done(&sp->ranges);
+	pthread_rwlock_destroy(&sp->size_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
 	free(sp->scan_buffer);
@@ -167,17 +174,21 @@ static uint64_t blocks_of(const struct bsp_stat *st)
 
 static void known(struct bsp_sparse *sp, struct bsp_stat *st)
 {
-	uint64_t totals[BSP_STATES];
+	uint64_t totals[BSP_STATES], end;
 	enum bsp_state last;
 
 	st->size = atomic_load(&sp->size);
-	bsp_map_totals(sp->map, totals, &last);
+	end = bsp_granules(st->size, sp->shift);
+	/* What is known of the last granule tells where it is short. Past the
+	 * logical size all are holes or markers. */
+	bsp_map_totals(sp->map, end ? end - 1 : 0, totals, &last);
 	st->unknown = bytes_in(sp, totals[BSP_UNKNOWN], st->size,
 			       last == BSP_UNKNOWN);
 	st->data = bytes_in(sp, totals[BSP_DATA], st->size, last == BSP_DATA);
-	st->hole = bytes_in(sp, totals[BSP_HOLE] + totals[BSP_MARKER], st->size,
-			    last == BSP_HOLE || last == BSP_MARKER);
+	st->hole = st->size - st->data - st->unknown;
 	st->blocks = blocks_of(st);
+	st->pending = totals[BSP_MARKER] &&
+		      bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end;
 }
 
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
@@ -187,7 +198,7 @@ void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 	known(sp, ret_stat);
 	/* "No blocks" is what a hole is to those who do not ask further. */
 	if (ret_stat->blocks == 0 || (sp->dev->ops->size(sp->dev, &size) == 0 &&
-				      size != ret_stat->size)) {
+				      size != atomic_load(&sp->capacity))) {
 		(void)bsp_sparse_refresh(sp);
 		known(sp, ret_stat);
 	}

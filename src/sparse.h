@@ -8,10 +8,22 @@
  *			twice to learn the same
  *	watch_lock	one look for changes at a time: whoever waited for it
  *			finds the map as that look left it
+ *	size_lock	shared by those who write inside the logical size, or
+ *			zero up to it; exclusive to change it
+ *	ranges		shared by data writes side by side; exclusive for who
+ *			zeroes granules, on the map or on the device, and for
+ *			who fills the rest of a marker's granule
  *	the map's own	(map.c) a leaf lock
  *
- * Device I/O runs under scan_lock (one chunk's) and watch_lock (pushing dirty
- * pages out), or no lock at all.
+ * Reads, seeks and scans take none of the last three but the map's: what they
+ * learn, the map accepts only where it knew nothing.
+ *
+ * Device I/O may run under any of them but the map's.
+ *
+ * Past the logical size all granules are holes or markers. In the granule that
+ * it cuts, the device may hold any bytes past it, whatever the granule's state:
+ * they are the tail's, which stays as it is, and are zeroed when the file grows
+ * over them.
  */
 #ifndef BSP_SPARSE_H
 #define BSP_SPARSE_H
@@ -22,6 +34,7 @@
 #include "blksparse.h"
 #include "device.h"
 #include "map.h"
+#include "range-lock.h"
 
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
@@ -32,8 +45,12 @@ struct bsp_sparse {
 	uint64_t budget_ns;
 	bsp_changed_fn changed;
 	void *changed_data;
+	enum bsp_zeroing zeroing;
 
-	_Atomic uint64_t size; /* logical; changed under watch_lock */
+	/* Logical. Changed under watch_lock where only the device changes it,
+	 * and under size_lock where it is writable. */
+	_Atomic uint64_t size;
+	_Atomic uint64_t capacity; /* the device's; changed under watch_lock */
 
 	pthread_mutex_t scan_lock;
 	void *scan_buffer; /* of BSP_SCAN_CHUNK bytes; under scan_lock */
@@ -43,6 +60,9 @@ struct bsp_sparse {
 	struct bsp_stamp stamp; /* nothing was written since, as of the map */
 	uint64_t changes;
 	struct timespec mtime;
+
+	pthread_rwlock_t size_lock;
+	struct bsp_range_lock ranges;
 };
 
 /*

@@ -25,8 +25,15 @@ struct fake {
 	unsigned stamps;
 	void (*hook)(void *data);
 	void *hook_data;
+	unsigned ways;
+	struct fake_call failing_writes;
+	int failing_writes_errno;
+	int flush_errno;
+	unsigned flushes;
 	GArray *reads;
 	GArray *told; /* the list that was handed out */
+	GArray *changes;
+	GArray *changes_told;
 };
 
 static struct fake *to_fake(struct bsp_device *dev)
@@ -49,7 +56,7 @@ static ssize_t fake_read(struct bsp_device *dev, void *buf, size_t len,
 			 uint64_t off)
 {
 	struct fake *fake = to_fake(dev);
-	struct fake_call call = { off, len };
+	struct fake_call call = { .off = off, .len = len };
 	void (*hook)(void *) = NULL;
 	void *hook_data = NULL;
 	ssize_t n;
@@ -111,6 +118,93 @@ static uint64_t fake_zeros(struct bsp_device *dev, uint64_t off)
 	return end;
 }
 
+/* --- Writing --- */
+
+/* How much of [off, off + len) can be written; records the call. */
+static uint64_t writable_part(struct fake *fake, enum fake_kind kind,
+			      uint64_t off, uint64_t len)
+{
+	struct fake_call call = { off, len, kind };
+	uint64_t bad = fake->failing_writes.off;
+	uint64_t bad_end = bad + fake->failing_writes.len;
+
+	g_array_append_val(fake->changes, call);
+	if (off + len <= bad || off >= bad_end)
+		return len;
+	return bad > off ? bad - off : 0;
+}
+
+static ssize_t fake_pwrite(struct bsp_device *dev, const void *buf, size_t len,
+			   uint64_t off)
+{
+	struct fake *fake = to_fake(dev);
+	ssize_t n;
+
+	pthread_mutex_lock(&fake->lock);
+	if (off >= fake->size) {
+		n = -ENOSPC;
+	} else {
+		len = bsp_range_clamp(off, len, fake->size);
+		n = (ssize_t)writable_part(fake, FAKE_WRITE, off, len);
+		memcpy(fake->bytes + off, buf, (size_t)n);
+		if (n == 0)
+			n = -fake->failing_writes_errno;
+	}
+	pthread_mutex_unlock(&fake->lock);
+	return n;
+}
+
+static int change_range(struct bsp_device *dev, enum fake_kind kind,
+			uint64_t off, uint64_t len)
+{
+	struct fake *fake = to_fake(dev);
+	uint64_t part;
+	int r = 0;
+
+	pthread_mutex_lock(&fake->lock);
+	part = writable_part(fake, kind, off, len);
+	if (!(fake->ways & 1U << kind)) {
+		r = -EOPNOTSUPP;
+	} else if (off + len > fake->size || off % 512 || len % 512) {
+		r = -EINVAL;
+	} else {
+		memset(fake->bytes + off, 0, part);
+		for (uint64_t at = off; kind == FAKE_UNMAP && at < off + part;
+		     at++)
+			fake->bytes[at] = at / 4096 % 2 ? 0x55 : 0;
+		r = part < len ? -fake->failing_writes_errno : 0;
+	}
+	pthread_mutex_unlock(&fake->lock);
+	return r;
+}
+
+static int fake_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return change_range(dev, FAKE_PUNCH, off, len);
+}
+
+static int fake_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return change_range(dev, FAKE_OFFLOAD, off, len);
+}
+
+static int fake_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return change_range(dev, FAKE_UNMAP, off, len);
+}
+
+static int fake_flush(struct bsp_device *dev)
+{
+	struct fake *fake = to_fake(dev);
+	int r;
+
+	pthread_mutex_lock(&fake->lock);
+	fake->flushes++;
+	r = -fake->flush_errno;
+	pthread_mutex_unlock(&fake->lock);
+	return r;
+}
+
 static void fake_close(struct bsp_device *dev)
 {
 	struct fake *fake = to_fake(dev);
@@ -118,6 +212,8 @@ static void fake_close(struct bsp_device *dev)
 	pthread_mutex_destroy(&fake->lock);
 	g_array_unref(fake->reads);
 	g_array_unref(fake->told);
+	g_array_unref(fake->changes);
+	g_array_unref(fake->changes_told);
 	free(fake->bytes);
 	g_free(fake);
 }
@@ -127,6 +223,12 @@ static const struct bsp_device_ops fake_ops = {
 	.size = fake_size,
 	.stamp = fake_stamp,
 	.zeros = fake_zeros,
+	.write = fake_pwrite,
+	.punch = fake_punch,
+	.offload = fake_offload,
+	.unmap = fake_unmap,
+	.discard = fake_unmap,
+	.flush = fake_flush,
 	.close = fake_close,
 };
 
@@ -147,6 +249,9 @@ struct fake *fake_new(uint64_t size)
 	fake->read_max = UINT64_MAX;
 	fake->reads = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
 	fake->told = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
+	fake->changes = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
+	fake->changes_told =
+		g_array_new(FALSE, FALSE, sizeof(struct fake_call));
 	return fake;
 }
 
@@ -193,7 +298,7 @@ void fake_resize(struct fake *fake, uint64_t size)
 void fake_fail_reads(struct fake *fake, uint64_t off, uint64_t len, int errnum)
 {
 	pthread_mutex_lock(&fake->lock);
-	fake->failing = (struct fake_call){ off, len };
+	fake->failing = (struct fake_call){ .off = off, .len = len };
 	fake->failing_errno = errnum;
 	pthread_mutex_unlock(&fake->lock);
 }
@@ -215,7 +320,7 @@ void fake_limit_reads(struct fake *fake, uint64_t max)
 void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len)
 {
 	pthread_mutex_lock(&fake->lock);
-	fake->zeros = (struct fake_call){ off, len };
+	fake->zeros = (struct fake_call){ .off = off, .len = len };
 	pthread_mutex_unlock(&fake->lock);
 }
 
@@ -234,19 +339,60 @@ void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data)
 	pthread_mutex_unlock(&fake->lock);
 }
 
-size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads)
+/* Hands out *list and puts the other one, emptied, in its place. */
+static size_t hand_out(struct fake *fake, GArray **list, GArray **told,
+		       const struct fake_call **ret_calls)
 {
-	size_t n;
+	GArray *out;
 
 	pthread_mutex_lock(&fake->lock);
-	GArray *told = fake->reads;
+	out = *list;
+	*list = *told;
+	*told = out;
+	g_array_set_size(*list, 0);
+	pthread_mutex_unlock(&fake->lock);
+	if (ret_calls)
+		*ret_calls = (const struct fake_call *)(void *)out->data;
+	return out->len;
+}
 
-	fake->reads = fake->told;
-	fake->told = told;
-	g_array_set_size(fake->reads, 0);
-	n = told->len;
-	if (ret_reads)
-		*ret_reads = (const struct fake_call *)(void *)told->data;
+size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads)
+{
+	return hand_out(fake, &fake->reads, &fake->told, ret_reads);
+}
+
+size_t fake_changes(struct fake *fake, const struct fake_call **ret_changes)
+{
+	return hand_out(fake, &fake->changes, &fake->changes_told, ret_changes);
+}
+
+void fake_make_writable(struct fake *fake, unsigned ways)
+{
+	fake->dev.info.writable = true;
+	fake->ways = ways;
+}
+
+void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len, int errnum)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->failing_writes = (struct fake_call){ .off = off, .len = len };
+	fake->failing_writes_errno = errnum;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_fail_flush(struct fake *fake, int errnum)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->flush_errno = errnum;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+unsigned fake_flushes(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->lock);
+	n = fake->flushes;
 	pthread_mutex_unlock(&fake->lock);
 	return n;
 }

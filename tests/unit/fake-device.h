@@ -9,9 +9,12 @@
 
 #include "device.h"
 
+enum fake_kind { FAKE_WRITE, FAKE_PUNCH, FAKE_OFFLOAD, FAKE_UNMAP };
+
 struct fake_call {
 	uint64_t off;
 	uint64_t len;
+	enum fake_kind kind; /* of a change; reads are in a list of their own */
 };
 
 struct fake;
@@ -54,6 +57,27 @@ void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data);
 
 /* The reads since the last call of this; the list lives until the next one. */
 size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads);
+
+/* --- Writable devices --- */
+
+/* May be written; has none of the ways to zero but those given (bits of
+ * 1 << FAKE_PUNCH and so on). Unmapping leaves 0x55 behind in odd blocks of
+ * 4096 bytes: it promises nothing. */
+void fake_make_writable(struct fake *fake, unsigned ways);
+
+/* Writes and zeroing that touch [off, off + len) fail; len 0 ends that. What
+ * lies before it in the call is done. */
+void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
+		      int errnum);
+
+/* What flush gives. */
+void fake_fail_flush(struct fake *fake, int errnum);
+
+/* The changes since the last call of this; the list lives until the next. */
+size_t fake_changes(struct fake *fake, const struct fake_call **ret_changes);
+
+/* How often it was flushed, in all. */
+unsigned fake_flushes(struct fake *fake);
 
 /* How often the counters were asked for, in all. */
 unsigned fake_stamps(struct fake *fake);

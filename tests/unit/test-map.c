@@ -22,7 +22,7 @@ static void a_new_map_is_unknown(void **state)
 	uint64_t totals[BSP_STATES];
 	enum bsp_state last;
 
-	bsp_map_totals(map, totals, &last);
+	bsp_map_totals(map, LEAF + 4, totals, &last);
 	assert_int_equal(totals[BSP_UNKNOWN], LEAF + 5);
 	assert_int_equal(last, BSP_UNKNOWN);
 	assert_int_equal(bsp_map_get(map, 0), BSP_UNKNOWN);
@@ -45,6 +45,49 @@ static void learning_settles_only_what_is_unknown(void **state)
 	learned(map, 0, 100, true);
 	assert_int_equal(bsp_map_get(map, 29), BSP_DATA);
 	assert_int_equal(bsp_map_get(map, 30), BSP_HOLE);
+	bsp_map_free(map);
+}
+
+static void each_event_does_what_the_contract_says(void **state)
+{
+	/* From unknown, data, hole, marker. */
+	static const struct {
+		enum bsp_event event;
+		enum bsp_state to[BSP_STATES];
+	} rows[] = {
+		{ BSP_WRITTEN, { BSP_DATA, BSP_DATA, BSP_DATA, BSP_DATA } },
+		{ BSP_SPOILT, { BSP_DATA, BSP_DATA, BSP_DATA, BSP_MARKER } },
+		{ BSP_PUNCHED,
+		  { BSP_MARKER, BSP_MARKER, BSP_HOLE, BSP_MARKER } },
+		{ BSP_STALE, { BSP_UNKNOWN, BSP_DATA, BSP_MARKER, BSP_MARKER } },
+		{ BSP_CARRIED, { BSP_UNKNOWN, BSP_DATA, BSP_HOLE, BSP_HOLE } },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct bsp_map *map = bsp_map_new(BSP_STATES);
+
+		learned(map, BSP_DATA, BSP_DATA + 1, false);
+		learned(map, BSP_HOLE, BSP_HOLE + 1, true);
+		assert_int_equal(bsp_map_event(map, BSP_PUNCHED, BSP_MARKER,
+					       BSP_MARKER + 1),
+				 0);
+		assert_int_equal(
+			bsp_map_event(map, rows[i].event, 0, BSP_STATES), 0);
+		for (unsigned from = 0; from < BSP_STATES; from++)
+			assert_int_equal(bsp_map_get(map, from),
+					 rows[i].to[from]);
+		bsp_map_free(map);
+	}
+}
+
+static void forgetting_keeps_markers(void **state)
+{
+	struct bsp_map *map = bsp_map_new(100);
+
+	assert_int_equal(bsp_map_event(map, BSP_PUNCHED, 10, 20), 0);
+	bsp_map_forget(map, 0, UINT64_MAX);
+	assert_int_equal(bsp_map_get(map, 9), BSP_UNKNOWN);
+	assert_int_equal(bsp_map_get(map, 10), BSP_MARKER);
 	bsp_map_free(map);
 }
 
@@ -108,11 +151,11 @@ static void growing_keeps_what_is_known_and_adds_unknown(void **state)
 	assert_int_equal(bsp_map_resize(map, 3 * LEAF + 7), 0);
 	assert_int_equal(bsp_map_get(map, 99), BSP_HOLE);
 	assert_int_equal(bsp_map_get(map, 100), BSP_UNKNOWN);
-	bsp_map_totals(map, totals, &last);
+	bsp_map_totals(map, 99, totals, &last);
 	assert_int_equal(totals[BSP_HOLE], 100);
 	assert_int_equal(totals[BSP_UNKNOWN], 3 * LEAF + 7 - 100);
 	learned(map, 0, 3 * LEAF + 7, false);
-	bsp_map_totals(map, totals, &last);
+	bsp_map_totals(map, 3 * LEAF + 6, totals, &last);
 	assert_int_equal(totals[BSP_UNKNOWN], 0);
 	assert_int_equal(last, BSP_DATA);
 	bsp_map_free(map);
@@ -126,7 +169,7 @@ static void shrinking_forgets_what_is_cut_off(void **state)
 
 	learned(map, 0, 3 * LEAF, true);
 	assert_int_equal(bsp_map_resize(map, LEAF + 10), 0);
-	bsp_map_totals(map, totals, &last);
+	bsp_map_totals(map, LEAF + 9, totals, &last);
 	assert_int_equal(totals[BSP_HOLE], LEAF + 10);
 	assert_int_equal(totals[BSP_UNKNOWN], 0);
 	assert_int_equal(bsp_map_resize(map, 3 * LEAF), 0);
@@ -182,20 +225,21 @@ static void model_step(struct model *m)
 {
 	uint64_t from = pick(m, m->granules);
 	uint64_t to = from + 1 + pick(m, m->granules - from);
-	unsigned what = (unsigned)rand_r(&m->seed) % 20;
+	unsigned what = (unsigned)rand_r(&m->seed) % (3 * BSP_EVENTS + 1);
+	enum bsp_event event = what % BSP_EVENTS;
 
-	if (what < 14) {
-		bool zero = what < 7;
-
-		learned(m->map, from, to, zero);
-		model_set(m, BSP_IN_UNKNOWN, from, to,
-			  zero ? BSP_HOLE : BSP_DATA);
-	} else if (what < 19) {
-		bsp_map_forget(m->map, from, to);
-		model_set(m, BSP_IN_DATA | BSP_IN_HOLE, from, to, BSP_UNKNOWN);
-	} else {
+	if (what == 3 * BSP_EVENTS) {
 		model_resize(m, 1 + pick(m, MODEL_MAX - 1));
+		return;
 	}
+	if (event == BSP_FORGOTTEN)
+		bsp_map_forget(m->map, from, to);
+	else if (event == BSP_LEARNED_DATA || event == BSP_LEARNED_HOLE)
+		learned(m->map, from, to, event == BSP_LEARNED_HOLE);
+	else
+		assert_int_equal(bsp_map_event(m->map, event, from, to), 0);
+	model_set(m, bsp_transitions[event].from, from, to,
+		  (unsigned char)bsp_transitions[event].to);
 }
 
 static uint64_t model_next(const struct model *m, unsigned set, uint64_t from,
@@ -220,7 +264,7 @@ static void model_check(struct model *m)
 	assert_int_equal(bsp_map_get(m->map, from), m->state[from]);
 	for (uint64_t i = 0; i < m->granules; i++)
 		want[m->state[i]]++;
-	bsp_map_totals(m->map, totals, &last);
+	bsp_map_totals(m->map, m->granules - 1, totals, &last);
 	assert_memory_equal(totals, want, sizeof(want));
 	assert_int_equal(last, m->state[m->granules - 1]);
 }
@@ -250,6 +294,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_map_is_unknown),
 		cmocka_unit_test(learning_settles_only_what_is_unknown),
+		cmocka_unit_test(each_event_does_what_the_contract_says),
+		cmocka_unit_test(forgetting_keeps_markers),
 		cmocka_unit_test(
 			what_was_read_before_forgetting_is_not_learned),
 		cmocka_unit_test(uniform_leaves_take_no_memory),

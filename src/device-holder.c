@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who has a device, when the kernel says no more than "busy"? Looked for where
+ * the kernel tells: /proc/self/mountinfo (proc(5)), /proc/swaps, and in sysfs
+ * the devices that are made of it (holders) and its partitions, which hold the
+ * disk when they are held themselves.
+ */
+#include "device.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* Takes the backslash-octal escapes of /proc out of a field. */
+static char *unescaped(const char *field)
+{
+	return g_strcompress(field);
+}
+
+static char *mounted_on(dev_t rdev)
+{
+	g_autofree char *text = NULL, *want = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL))
+		return NULL;
+	want = g_strdup_printf("%u:%u", major(rdev), minor(rdev));
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		g_auto(GStrv) fields = g_strsplit(*line, " ", -1);
+
+		if (g_strv_length(fields) > 4 && !strcmp(fields[2], want)) {
+			g_autofree char *where = unescaped(fields[4]);
+
+			return g_strdup_printf(
+				"is mounted on %s; unmount it first", where);
+		}
+	}
+	return NULL;
+}
+
+static char *swapped_on(dev_t rdev)
+{
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	if (!g_file_get_contents("/proc/swaps", &text, NULL, NULL))
+		return NULL;
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		g_auto(GStrv) fields = g_strsplit(*line, " ", 2);
+		g_autofree char *path = fields[0] ? unescaped(fields[0]) : NULL;
+		struct stat st;
+
+		if (path && stat(path, &st) == 0 && S_ISBLK(st.st_mode) &&
+		    st.st_rdev == rdev)
+			return g_strdup_printf(
+				"is used as swap; swapoff %s first", path);
+	}
+	return NULL;
+}
+
+/* The device that this one is a part of, as by LVM, RAID or dm-crypt. */
+static char *part_of(const char *folder)
+{
+	g_autofree char *path = g_build_filename(folder, "holders", NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *name = dir ? g_dir_read_name(dir) : NULL;
+	g_autofree char *label = NULL, *label_path = NULL;
+
+	if (!name)
+		return NULL;
+	label_path = g_build_filename(path, name, "dm", "name", NULL);
+	if (g_file_get_contents(label_path, &label, NULL, NULL))
+		return g_strdup_printf(
+			"is part of /dev/%s (%s); take it out of there first",
+			name, g_strstrip(label));
+	return g_strdup_printf("is part of /dev/%s; take it out of there first",
+			       name);
+}
+
+static char *holder_of(dev_t rdev);
+
+/* A partition of it that is held. */
+static char *partition_held(const char *folder)
+{
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *mark =
+			g_build_filename(folder, name, "partition", NULL);
+		g_autofree char *path =
+			g_build_filename(folder, name, "dev", NULL);
+		g_autofree char *text = NULL, *holder = NULL;
+		unsigned maj, min;
+
+		if (!g_file_test(mark, G_FILE_TEST_EXISTS) ||
+		    !g_file_get_contents(path, &text, NULL, NULL) ||
+		    sscanf(text, "%u:%u", &maj, &min) != 2)
+			continue;
+		holder = holder_of(makedev(maj, min));
+		if (holder)
+			return g_strdup_printf(
+				"is in use: its partition /dev/%s %s", name,
+				holder);
+	}
+	return NULL;
+}
+
+static char *holder_of(dev_t rdev)
+{
+	g_autofree char *folder = g_strdup_printf("/sys/dev/block/%u:%u",
+						  major(rdev), minor(rdev));
+	char *holder = mounted_on(rdev);
+
+	if (!holder)
+		holder = swapped_on(rdev);
+	if (!holder)
+		holder = part_of(folder);
+	if (!holder)
+		holder = partition_held(folder);
+	return holder;
+}
+
+char *bsp_device_holder(dev_t rdev)
+{
+	char *holder = holder_of(rdev);
+
+	return holder ? holder
+		      : g_strdup("is in use by another program (fuser -v tells "
+				 "which); end that first");
+}

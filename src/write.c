@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes, punches, truncation: what changes the content.
+ *
+ * A write is taken apart at the granules it touches: pieces that cover a
+ * granule in part, and between them runs of whole granules that are all zero or
+ * all not. Runs of zeros only change the map. All else is written to the device
+ * first and told to the map then, so that a reader finds the old granule or the
+ * new one.
+ *
+ * When the device fails, nobody knows what it holds in that place. Granules
+ * that were markers stay markers: reading them gives the zeros that they were,
+ * never the stale bytes below. The others are data.
+ */
+#include "sparse.h"
+
+#include <errno.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "range.h"
+#include "zero.h"
+
+static uint64_t granule_size(const struct bsp_sparse *sp)
+{
+	return UINT64_C(1) << sp->shift;
+}
+
+/* --- Runs of whole granules --- */
+
+/* Granules [from, to) are zero from now on; no device I/O. */
+static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	struct bsp_range_hold hold;
+	int r;
+
+	if (from >= to)
+		return 0;
+	bsp_range_lock(&sp->ranges, &hold, from, to, true);
+	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return r;
+}
+
+/*
+ * Writes [off, off + len), which starts at a granule and covers all that it
+ * touches. Returns the bytes written, up to the last granule that is all
+ * there, or -errno.
+ */
+static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
+			 uint64_t off)
+{
+	uint64_t from = off >> sp->shift;
+	uint64_t to = bsp_granules(off + len, sp->shift);
+	struct bsp_range_hold hold;
+	uint64_t done;
+	ssize_t n;
+	int r;
+
+	bsp_range_lock(&sp->ranges, &hold, from, to, false);
+	n = bsp_device_write_all(sp->dev, buf, len, off);
+	done = n == (ssize_t)len
+		       ? to
+		       : from + ((uint64_t)(n > 0 ? n : 0) >> sp->shift);
+	r = bsp_map_event(sp->map, BSP_WRITTEN, from, done);
+	if (done < to)
+		(void)bsp_map_event(sp->map, BSP_SPOILT, done, to);
+	bsp_range_unlock(&sp->ranges, &hold);
+	if (r)
+		return r;
+	if (n == (ssize_t)len)
+		return n;
+	if (done > from)
+		return (ssize_t)((done - from) << sp->shift);
+	return n < 0 ? n : -EIO;
+}
+
+/* The runs of zeros and not zeros of [off, off + len), as write_run(). */
+static ssize_t write_granules(struct bsp_sparse *sp, const char *buf,
+			      size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		bool zero;
+		size_t run = bsp_zero_run(buf + done, len - done,
+					  (size_t)granule_size(sp), &zero);
+		uint64_t at = off + done;
+		ssize_t n = (ssize_t)run;
+
+		if (!zero)
+			n = write_run(sp, buf + done, run, at);
+		else
+			n = punch_granules(sp, at >> sp->shift,
+					   bsp_granules(at + run, sp->shift));
+		if (n < 0)
+			return done ? (ssize_t)done : n;
+		done += zero ? run : (size_t)n;
+		if (!zero && n < (ssize_t)run)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+/* --- A part of one granule --- */
+
+/*
+ * The piece [off, off + len) of a marker's granule, together with the zeros
+ * that the rest of it reads as, up to end: one write. The granule is locked
+ * exclusively.
+ */
+static ssize_t fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
+			   uint64_t off, uint64_t end)
+{
+	uint64_t granule = off >> sp->shift;
+	uint64_t start = granule << sp->shift;
+	uint64_t stop = bsp_min(start + granule_size(sp), end);
+	size_t whole = (size_t)(stop - start);
+	char *filled = calloc(1, whole);
+	ssize_t n;
+	int r = 0;
+
+	if (!filled)
+		return -ENOMEM;
+	memcpy(filled + (off - start), buf, len);
+	n = bsp_device_write_all(sp->dev, filled, whole, start);
+	free(filled);
+	if (n == (ssize_t)whole)
+		r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
+	if (n < 0 || r)
+		return n < 0 ? n : r;
+	return n == (ssize_t)whole ? (ssize_t)len : -EIO;
+}
+
+/* The same where the device holds the rest of the granule. */
+static ssize_t write_piece(struct bsp_sparse *sp, const char *buf, size_t len,
+			   uint64_t off)
+{
+	uint64_t granule = off >> sp->shift;
+	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
+	int r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
+
+	return n > 0 && r ? r : n;
+}
+
+/*
+ * Writes the piece [off, off + len), which lies in one granule. The file ends
+ * at end, at least: what the granule holds past it is the tail's.
+ */
+static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
+			  uint64_t off, uint64_t end)
+{
+	uint64_t granule = off >> sp->shift;
+	struct bsp_range_hold hold;
+	enum bsp_state state;
+	ssize_t n = (ssize_t)len;
+
+	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, false);
+	state = bsp_map_get(sp->map, granule);
+	if (state == BSP_MARKER && !bsp_is_zero(buf, len)) {
+		/* To fill it, nobody else may write to it. */
+		bsp_range_unlock(&sp->ranges, &hold);
+		bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
+		state = bsp_map_get(sp->map, granule);
+	}
+	if ((state == BSP_HOLE || state == BSP_MARKER) && bsp_is_zero(buf, len))
+		n = (ssize_t)len; /* it reads as zeros already */
+	else if (state == BSP_MARKER)
+		n = fill_marker(sp, buf, len, off, end);
+	else
+		n = write_piece(sp, buf, len, off);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return n;
+}
+
+/* --- A write --- */
+
+/*
+ * How much of [at, end) is the next piece: up to the granule's end if at lies
+ * inside one, all whole granules otherwise, and what is left of the last one
+ * at the end. The device's last granule is whole if it is covered to its end.
+ */
+static size_t next_piece(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
+			 bool *ret_whole)
+{
+	uint64_t stop = end == atomic_load(&sp->capacity)
+				? end
+				: bsp_align_down(end, sp->shift);
+
+	*ret_whole = at % granule_size(sp) == 0 && at < stop;
+	if (*ret_whole)
+		return (size_t)(stop - at);
+	return (size_t)(bsp_min(bsp_align_up(at + 1, sp->shift), end) - at);
+}
+
+/* Writes [off, end) of a file that is file_end bytes long at least. */
+static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
+			    uint64_t off, uint64_t end, uint64_t file_end)
+{
+	uint64_t at = off;
+
+	while (at < end) {
+		bool whole;
+		size_t len = next_piece(sp, at, end, &whole);
+		const char *from = buf + (at - off);
+		ssize_t n = whole ? write_granules(sp, from, len, at)
+				  : write_part(sp, from, len, at, file_end);
+
+		if (n < 0)
+			return at > off ? (ssize_t)(at - off) : n;
+		at += (uint64_t)n;
+		if ((size_t)n < len)
+			break;
+	}
+	return (ssize_t)(at - off);
+}
+
+/*
+ * The file is about to reach to size, beyond where it ends now: the rest of the
+ * granule in which it ends now must read as zeros, as far as it becomes the
+ * file's and is not written before (which begins at written). size_lock is
+ * held exclusively.
+ */
+static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
+{
+	static const char zeros[BSP_GRANULE_MAX];
+	uint64_t end = atomic_load(&sp->size);
+	uint64_t granule = end >> sp->shift;
+	uint64_t stop =
+		bsp_min(bsp_min(bsp_align_up(end, sp->shift), size), written);
+	enum bsp_state state = bsp_map_get(sp->map, granule);
+	ssize_t n;
+	int r;
+
+	if (end % granule_size(sp) == 0 || state == BSP_MARKER)
+		return 0;
+	if (state == BSP_HOLE)
+		return bsp_map_event(sp->map, BSP_STALE, granule, granule + 1);
+	/* Nor may a reader that saw zeros up to the old end call it a hole. */
+	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
+	if (r || stop <= end)
+		return r;
+	n = bsp_device_write_all(sp->dev, zeros, (size_t)(stop - end), end);
+	if (n < 0)
+		return (int)n;
+	return n == (ssize_t)(stop - end) ? 0 : -EIO;
+}
+
+/* A write that ends past the file's end. size_lock is held exclusively. */
+static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
+			     uint64_t off, uint64_t end)
+{
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t new_size = size;
+	ssize_t n = end > size ? open_end(sp, end, bsp_max(off, size)) : 0;
+
+	if (n == 0)
+		n = write_pieces(sp, buf, off, end, bsp_max(size, end));
+	if (n > 0)
+		new_size = bsp_max(size, off + (uint64_t)n);
+	/* What a failed write left behind past the end is not the file's. */
+	if (new_size < end)
+		(void)punch_granules(sp, bsp_granules(new_size, sp->shift),
+				     bsp_granules(end, sp->shift));
+	atomic_store(&sp->size, new_size);
+	return n;
+}
+
+ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
+			 uint64_t off)
+{
+	uint64_t capacity = atomic_load(&sp->capacity);
+	uint64_t end, size;
+	ssize_t n = 0;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	if (len == 0)
+		return 0;
+	if (off >= capacity)
+		return -ENOSPC;
+	end = off + bsp_range_clamp(off, len, capacity);
+	pthread_rwlock_rdlock(&sp->size_lock);
+	size = atomic_load(&sp->size);
+	if (end <= size)
+		n = write_pieces(sp, buf, off, end, size);
+	pthread_rwlock_unlock(&sp->size_lock);
+	if (end <= size)
+		return n;
+
+	pthread_rwlock_wrlock(&sp->size_lock);
+	n = write_growing(sp, buf, off, end);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return n;
+}
+
+/* --- Sizes --- */
+
+/* Makes the file longer. size_lock is held exclusively. */
+static int grow_to(struct bsp_sparse *sp, uint64_t size)
+{
+	int r;
+
+	if (size > atomic_load(&sp->capacity))
+		return -EFBIG;
+	r = open_end(sp, size, size);
+	if (!r)
+		atomic_store(&sp->size, size);
+	return r;
+}
+
+/* Makes it shorter: granules past the end are zero if they come back. */
+static int cut_to(struct bsp_sparse *sp, uint64_t size)
+{
+	uint64_t end = bsp_granules(atomic_load(&sp->capacity), sp->shift);
+	int r = punch_granules(sp, bsp_granules(size, sp->shift), end);
+
+	if (!r)
+		atomic_store(&sp->size, size);
+	return r;
+}
+
+int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
+{
+	uint64_t old;
+	int r = 0;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	pthread_rwlock_wrlock(&sp->size_lock);
+	old = atomic_load(&sp->size);
+	if (size > old)
+		r = grow_to(sp, size);
+	else if (size < old)
+		r = cut_to(sp, size);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return r;
+}
+
+/* --- fallocate --- */
+
+/* Zeroes [off, off + len), which lies in one granule, unless it is zero. */
+static int zero_part(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		     uint64_t file_end)
+{
+	static const char zeros[BSP_GRANULE_MAX];
+	ssize_t n = write_part(sp, zeros, (size_t)len, off, file_end);
+
+	if (n < 0)
+		return (int)n;
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+/* Makes [off, end), inside the file, zero. size_lock is held. */
+static int zero_range(struct bsp_sparse *sp, uint64_t off, uint64_t end)
+{
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t from = bsp_granules(off, sp->shift);
+	/* What the file's last granule holds past its end is the tail's, so
+	 * that it is whole if it is covered up to there. */
+	uint64_t to =
+		end == size ? bsp_granules(end, sp->shift) : end >> sp->shift;
+	uint64_t head_end = bsp_min(bsp_align_up(off, sp->shift), end);
+	uint64_t tail = bsp_max(to << sp->shift, head_end);
+	int r = 0;
+
+	if (off < head_end)
+		r = zero_part(sp, off, head_end - off, size);
+	if (!r)
+		r = punch_granules(sp, from, to);
+	if (!r && tail < end)
+		r = zero_part(sp, tail, end - tail, size);
+	return r;
+}
+
+/* size_lock is held exclusively. */
+static int allocate(struct bsp_sparse *sp, int mode, uint64_t off, uint64_t len)
+{
+	bool zero = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+	uint64_t end = bsp_add_sat(off, len);
+	uint64_t size = atomic_load(&sp->size);
+	int r = 0;
+
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && end > atomic_load(&sp->capacity))
+		return -ENOSPC;
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && end > size)
+		r = grow_to(sp, end);
+	end = bsp_min(end, atomic_load(&sp->size));
+	if (!r && zero && off < end)
+		r = zero_range(sp, off, end);
+	return r;
+}
+
+int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
+			 uint64_t len)
+{
+	int r;
+
+	switch (mode) {
+	case 0:
+	case FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_ZERO_RANGE:
+	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	if (len == 0)
+		return -EINVAL;
+	pthread_rwlock_wrlock(&sp->size_lock);
+	r = allocate(sp, mode, off, len);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return r;
+}

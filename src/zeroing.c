@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ladder, from the cheapest to the dearest, and what the device refused is
+ * not asked of it again:
+ *
+ *	punch	 unmaps, and the device promises zeros
+ *	unmap	 unmaps, promises nothing; read back, and zeros written where
+ *		 there are none. Where unmapped means zero for good (thin
+ *		 volumes), this keeps a volume thin that punch would not
+ *	offload	 one command zeroes, the space stays
+ *	write	 reads first, and writes zeros only where there are none: a
+ *		 read is cheaper than a write, on thin storage by far, and what
+ *		 already is zero is not worn out or allocated
+ *
+ * "Keep" leaves out the first two. "Write" writes, without reading first.
+ */
+#include "zeroing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "range.h"
+#include "zero.h"
+
+enum {
+	PUNCH = 1 << 0,
+	UNMAP = 1 << 1,
+	OFFLOAD = 1 << 2,
+
+	PIECE = 1 << 20, /* read or written at once */
+	GRAIN = 4096,	 /* zero or not is asked of so much */
+	STEP_WRITE = 16 << 20,
+};
+
+#define STEP_OFFLOAD (UINT64_C(1) << 30)
+
+static bool has(struct bsp_device *dev, unsigned way)
+{
+	return !(atomic_load(&dev->refused) & way);
+}
+
+/*
+ * Tries a way; true if that was the end of it, well or badly (*ret_result).
+ * A device may have a way and refuse it for this range, or no longer have it
+ * (a loop device finds out from its file system).
+ */
+static bool try_way(struct bsp_device *dev, unsigned way,
+		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
+		    uint64_t len, uint64_t off, int *ret_result)
+{
+	int r;
+
+	if (!call || !has(dev, way))
+		return false;
+	r = call(dev, len, off);
+	if (r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS) {
+		atomic_fetch_or(&dev->refused, way);
+		return false;
+	}
+	*ret_result = r;
+	return true;
+}
+
+static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	static const char zeros[PIECE];
+
+	while (len) {
+		ssize_t n = bsp_device_write_all(
+			dev, zeros, (size_t)bsp_min(len, PIECE), off);
+
+		if (n < 0)
+			return (int)n;
+		len -= (uint64_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
+static int write_over_data(struct bsp_device *dev, const char *buf,
+			   uint64_t len, uint64_t off)
+{
+	while (len) {
+		bool zero;
+		uint64_t run = bsp_zero_run(buf, (size_t)len, GRAIN, &zero);
+		int r = zero ? 0 : write_zeros(dev, run, off);
+
+		if (r)
+			return r;
+		buf += run;
+		len -= run;
+		off += run;
+	}
+	return 0;
+}
+
+/* Reads, and writes zeros where there are none, or where it cannot read. */
+static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	void *buf;
+	int r = 0;
+
+	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
+		return -ENOMEM;
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, PIECE);
+		ssize_t n = bsp_device_read_all(dev, buf, (size_t)piece, off);
+
+		if (n == (ssize_t)piece)
+			r = write_over_data(dev, buf, piece, off);
+		else
+			r = write_zeros(dev, piece, off);
+		len -= piece;
+		off += piece;
+	}
+	free(buf);
+	return r;
+}
+
+/* The ladder, for whole logical blocks. */
+static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
+		       uint64_t len, uint64_t off)
+{
+	const struct bsp_device_ops *ops = dev->ops;
+	int r;
+
+	if (zeroing == BSP_ZEROING_WRITE)
+		return write_zeros(dev, len, off);
+	if (zeroing == BSP_ZEROING_UNMAP) {
+		if (try_way(dev, PUNCH, ops->punch, len, off, &r))
+			return r;
+		if (try_way(dev, UNMAP, ops->unmap, len, off, &r))
+			return r ? r : zero_what_is_not(dev, len, off);
+	}
+	if (try_way(dev, OFFLOAD, ops->offload, len, off, &r))
+		return r;
+	return zero_what_is_not(dev, len, off);
+}
+
+uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing)
+{
+	const struct bsp_device_ops *ops = dev->ops;
+	bool unmap = zeroing == BSP_ZEROING_UNMAP;
+
+	if (zeroing == BSP_ZEROING_WRITE)
+		return STEP_WRITE;
+	if ((unmap && ops->punch && has(dev, PUNCH)) ||
+	    (ops->offload && has(dev, OFFLOAD)))
+		return STEP_OFFLOAD;
+	return STEP_WRITE;
+}
+
+int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
+		    uint64_t len, uint64_t off)
+{
+	uint64_t block = dev->info.logical_block_size;
+	uint64_t head = bsp_min(len, (block - off % block) % block);
+	uint64_t tail = (len - head) % block;
+	uint64_t whole = len - head - tail;
+	int r = 0;
+
+	/* Ragged ends are smaller than a block: they are written. */
+	if (head)
+		r = write_zeros(dev, head, off);
+	if (!r && whole)
+		r = zero_blocks(dev, zeroing, whole, off + head);
+	if (!r && tail)
+		r = write_zeros(dev, tail, off + head + whole);
+	return r;
+}

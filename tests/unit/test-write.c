@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Writing, and what of it reaches the device, call by call. */
+#include "unit.h"
+
+#include <errno.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blksparse.h"
+#include "fake-device.h"
+
+enum {
+	G = 4096,
+	PUNCHES = 1 << FAKE_PUNCH,
+	OFFLOADS = 1 << FAKE_OFFLOAD,
+	UNMAPS = 1 << FAKE_UNMAP,
+	ALL_WAYS = PUNCHES | OFFLOADS | UNMAPS,
+	PUNCH_MODE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+};
+
+struct fixture {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+};
+
+/* A device of old bytes, 0xAA. */
+static struct fixture open_old(uint64_t size, unsigned ways,
+			       enum bsp_zeroing zeroing)
+{
+	const struct bsp_sparse_options options = { .zeroing = zeroing };
+	struct fixture f = { .fake = fake_new(size) };
+
+	memset(fake_bytes(f.fake), 0xaa, size);
+	fake_make_writable(f.fake, ways);
+	f.sp = bsp_sparse_new(fake_device(f.fake), &options, NULL);
+	assert_non_null(f.sp);
+	return f;
+}
+
+static void close_it(struct fixture f)
+{
+	bsp_sparse_free(f.sp);
+}
+
+static void put(struct fixture f, uint64_t off, size_t len, int byte)
+{
+	void *buf = malloc(len);
+
+	memset(buf, byte, len);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, len, off), len);
+	free(buf);
+}
+
+/* All of [off, off + len) reads as byte, through the file. */
+static void reads_as(struct fixture f, uint64_t off, size_t len, int byte)
+{
+	unsigned char *buf = malloc(len);
+
+	assert_int_equal(bsp_sparse_read(f.sp, buf, len, off), len);
+	for (size_t i = 0; i < len; i++)
+		if (buf[i] != byte)
+			fail_msg("byte %zu is %#x, not %#x", (size_t)off + i,
+				 buf[i], (unsigned)byte);
+	free(buf);
+}
+
+/* All of [off, off + len) is byte on the device. */
+static void holds(struct fixture f, uint64_t off, size_t len, int byte)
+{
+	for (size_t i = 0; i < len; i++)
+		if (fake_bytes(f.fake)[off + i] != byte)
+			fail_msg("the device's byte %zu is %#x, not %#x",
+				 (size_t)off + i, fake_bytes(f.fake)[off + i],
+				 (unsigned)byte);
+}
+
+/* The next changes of the device are just these. */
+static void changed(struct fixture f, const struct fake_call *want, size_t n)
+{
+	const struct fake_call *got;
+
+	assert_int_equal(fake_changes(f.fake, &got), n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(got[i].kind, want[i].kind);
+		assert_int_equal(got[i].off, want[i].off);
+		assert_int_equal(got[i].len, want[i].len);
+	}
+}
+
+static void nothing_changed(struct fixture f)
+{
+	changed(f, NULL, 0);
+}
+
+static int carry(struct fixture f)
+{
+	return bsp_sparse_carry_out(f.sp, NULL, NULL);
+}
+
+static bool pending(struct fixture f)
+{
+	struct bsp_stat st;
+
+	bsp_sparse_stat(f.sp, &st);
+	return st.pending;
+}
+
+/* --- Zeros are markers, carried out later --- */
+
+static void zeros_written_cost_nothing_until_they_are_carried_out(void **state)
+{
+	static const struct fake_call punch = { 2 * G, 4 * G, FAKE_PUNCH };
+	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	put(f, 2 * G, 2 * G, 0);
+	put(f, 4 * G, 2 * G, 0);
+	reads_as(f, 2 * G, 4 * G, 0);
+	nothing_changed(f);
+	assert_true(pending(f));
+	assert_int_equal(fake_reads(f.fake, NULL), 0);
+	assert_int_equal(carry(f), 0);
+	changed(f, &punch, 1); /* merged */
+	assert_false(pending(f));
+	holds(f, 2 * G, 4 * G, 0);
+	holds(f, 0, 2 * G, 0xaa);
+	holds(f, 6 * G, 10 * G, 0xaa);
+	assert_int_equal(carry(f), 0);
+	nothing_changed(f);
+	close_it(f);
+}
+
+static void a_mix_is_taken_apart_at_granules(void **state)
+{
+	static const struct fake_call want[] = {
+		{ G - 10, 10, FAKE_WRITE },
+		{ 2 * G, G, FAKE_WRITE },
+		{ 4 * G, 20, FAKE_WRITE },
+	};
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	char *buf = calloc(1, 3 * G + 30);
+
+	/* In part, zero, data, zero, in part (of zeros, over unknown). */
+	memset(buf, 'x', 10);
+	buf[10 + G + 77] = 'x';
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 3 * G + 30, G - 10),
+			 3 * G + 30);
+	changed(f, want, 3);
+	reads_as(f, G, G, 0);
+	reads_as(f, 4 * G, 20, 0);
+	reads_as(f, 4 * G + 20, G - 20, 0xaa);
+	free(buf);
+	close_it(f);
+}
+
+static void a_part_of_a_marker_is_filled_with_zeros(void **state)
+{
+	static const struct fake_call fill = { 2 * G, G, FAKE_WRITE };
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 8 * G, 0);
+	put(f, 2 * G + 100, 50, 'x');
+	changed(f, &fill, 1);
+	holds(f, 2 * G, 100, 0);
+	holds(f, 2 * G + 100, 50, 'x');
+	holds(f, 2 * G + 150, G - 150, 0);
+	reads_as(f, 2 * G, 100, 0);
+	reads_as(f, 2 * G + 100, 50, 'x');
+	/* Zeros in a part of a marker, or of a hole, are there already. */
+	put(f, 3 * G + 1, 5, 0);
+	nothing_changed(f);
+	assert_int_equal(carry(f), 0);
+	(void)fake_changes(f.fake, NULL);
+	put(f, 3 * G + 1, 5, 0);
+	nothing_changed(f);
+	close_it(f);
+}
+
+static void punches_zero_their_ragged_ends(void **state)
+{
+	static const struct fake_call ends[] = {
+		{ 100, G - 100, FAKE_WRITE },
+		{ 3 * G, 7, FAKE_WRITE },
+	};
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 100,
+					      3 * G + 7 - 100),
+			 0);
+	changed(f, ends, 2);
+	reads_as(f, 0, 100, 0xaa);
+	reads_as(f, 100, 3 * G + 7 - 100, 0);
+	reads_as(f, 3 * G + 7, G, 0xaa);
+	/* Inside one granule; exactly one; nothing whole, over an edge. */
+	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 5 * G + 9, 9),
+			 0);
+	reads_as(f, 5 * G + 9, 9, 0);
+	reads_as(f, 5 * G + 18, 1, 0xaa);
+	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 7 * G - 3, 6),
+			 0);
+	reads_as(f, 7 * G - 4, 1, 0xaa);
+	reads_as(f, 7 * G - 3, 6, 0);
+	reads_as(f, 7 * G + 3, 1, 0xaa);
+	close_it(f);
+}
+
+static void fallocate_knows_its_modes(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct bsp_sparse *sp = f.sp;
+
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 8 * G), 0);
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 8 * G + 1), -ENOSPC);
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, UINT64_MAX, 2), -ENOSPC);
+	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_PUNCH_HOLE, 0, G),
+			 -EOPNOTSUPP);
+	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_COLLAPSE_RANGE, 0,
+					      G),
+			 -EOPNOTSUPP);
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 0), -EINVAL);
+	/* A hole past the end is no error and changes nothing. */
+	assert_int_equal(bsp_sparse_fallocate(sp, PUNCH_MODE, 9 * G, G), 0);
+	assert_int_equal(bsp_sparse_truncate(sp, G), 0);
+	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_KEEP_SIZE, 0,
+					      4 * G),
+			 0);
+	assert_int_equal(bsp_sparse_size(sp), G);
+	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_ZERO_RANGE, 100,
+					      2 * G),
+			 0);
+	assert_int_equal(bsp_sparse_size(sp), 2 * G + 100);
+	reads_as(f, 0, 100, 0xaa);
+	reads_as(f, 100, 2 * G, 0);
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, G, 2 * G), 0);
+	assert_int_equal(bsp_sparse_size(sp), 3 * G);
+	reads_as(f, 2 * G, G, 0);
+	close_it(f);
+}
+
+/* --- Sizes --- */
+
+static void what_was_cut_off_is_zero_when_the_file_grows(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 10), 0);
+	assert_int_equal(bsp_sparse_size(f.sp), 2 * G + 10);
+	nothing_changed(f);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+	reads_as(f, 0, 2 * G + 10, 0xaa);
+	reads_as(f, 2 * G + 10, 6 * G - 10, 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G + 1), -EFBIG);
+	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+	assert_int_equal(carry(f), 0);
+	holds(f, 0, 2 * G + 10, 0xaa);
+	holds(f, 2 * G + 10, 6 * G - 10, 0);
+	close_it(f);
+}
+
+static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	put(f, 0, 2 * G + 100, 'x');
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), 0);
+	holds(f, 0, 2 * G + 100, 'x');
+	holds(f, 2 * G + 100, 6 * G - 100, 0xaa);
+	close_it(f);
+
+	f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), 0);
+	holds(f, 0, G + 1000, 0);
+	holds(f, G + 1000, 7 * G - 1000, 0xaa);
+	close_it(f);
+
+	f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_ZERO), 0);
+	holds(f, 0, G + 1000, 0xaa);
+	holds(f, G + 1000, 7 * G - 1000, 0);
+	assert_true(fake_flushes(f.fake) > 0);
+	close_it(f);
+}
+
+/*
+ * The granule in which the file ends was carried out up to there: it is a hole
+ * with old bytes behind its end, which must not come up as the file grows.
+ */
+static void a_hole_at_the_end_hides_its_stale_rest(void **state)
+{
+	for (int how = 0; how < 4; how++) {
+		struct fixture f =
+			open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+		assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+		assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
+		assert_int_equal(carry(f), 0);
+		holds(f, G + 1000, G - 1000, 0xaa);
+		if (how == 0)
+			assert_int_equal(bsp_sparse_truncate(f.sp, 3 * G), 0);
+		else if (how == 1)
+			put(f, 2 * G + 5, 10, 'x');
+		else if (how == 2)
+			put(f, G + 1000, 96, 0); /* zeros, right at the end */
+		else
+			put(f, G + 2000, 96, 'x');
+		reads_as(f, 0, G + 1000, 0);
+		if (how == 2)
+			assert_int_equal(bsp_sparse_size(f.sp), G + 1096);
+		reads_as(f, G + 1000, 96, 0);
+		assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 5), 0);
+		reads_as(f, G + 1000, 1000, 0);
+		if (how != 3)
+			reads_as(f, G + 2000, G - 2000, 0);
+		else
+			reads_as(f, G + 2096, G - 2096, 0);
+		assert_int_equal(carry(f), 0);
+		holds(f, G + 1000, 1000, 0);
+		close_it(f);
+	}
+}
+
+/* A reader that saw only zeros up to the file's end learned a hole. */
+static void a_learned_hole_at_the_end_hides_its_stale_rest(void **state)
+{
+	struct fixture f = open_old(4 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	memset(fake_bytes(f.fake), 0, 1000);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 1000), 0);
+	reads_as(f, 0, 1000, 0);
+	put(f, 1000, 10, 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
+	reads_as(f, 0, G, 0);
+	assert_int_equal(carry(f), 0);
+	holds(f, 0, G, 0);
+	holds(f, G, 3 * G, 0xaa);
+	close_it(f);
+}
+
+static void writes_end_where_the_device_does(void **state)
+{
+	struct fixture f = open_old(2 * G + 512, ALL_WAYS, BSP_ZEROING_UNMAP);
+	char buf[G];
+
+	memset(buf, 'x', G);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G), 512);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G + 512), -ENOSPC);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, UINT64_MAX), -ENOSPC);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 0, UINT64_MAX), 0);
+	holds(f, 2 * G, 512, 'x');
+	memset(buf, 0, G);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G), 512);
+	assert_int_equal(carry(f), 0);
+	holds(f, 2 * G, 512, 0);
+	holds(f, 0, 2 * G, 0xaa);
+	close_it(f);
+}
+
+static void a_gap_reads_as_zeros(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 100), 0);
+	put(f, 3 * G + 50, 10, 'x');
+	assert_int_equal(bsp_sparse_size(f.sp), 3 * G + 60);
+	reads_as(f, 0, 100, 0xaa);
+	reads_as(f, 100, 3 * G - 50, 0);
+	assert_int_equal(carry(f), 0);
+	holds(f, 100, 3 * G - 50, 0);
+	holds(f, 3 * G + 60, 5 * G - 60, 0xaa);
+	close_it(f);
+}
+
+/* --- The ladder --- */
+
+static void the_ladder_is_climbed_and_refusals_remembered(void **state)
+{
+	static const struct {
+		unsigned ways;
+		enum bsp_zeroing zeroing;
+		struct fake_call want[4];
+		size_t n;
+		size_t n_again;
+	} rows[] = {
+		{ ALL_WAYS, BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH } }, 1, 1 },
+		/* Unmapping promises nothing: it is read back, and written
+		 * where there are no zeros. */
+		{ UNMAPS | OFFLOADS, BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
+		    { G, G, FAKE_WRITE } }, 3, 2 },
+		{ OFFLOADS, BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
+		    { G, 2 * G, FAKE_OFFLOAD } }, 3, 1 },
+		{ 0, BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
+		    { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_WRITE } }, 4,
+		  1 },
+		{ ALL_WAYS, BSP_ZEROING_KEEP,
+		  { { G, 2 * G, FAKE_OFFLOAD } }, 1, 1 },
+		{ PUNCHES, BSP_ZEROING_KEEP,
+		  { { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_WRITE } }, 2,
+		  1 },
+		{ ALL_WAYS, BSP_ZEROING_WRITE,
+		  { { G, 2 * G, FAKE_WRITE } }, 1, 1 },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		struct fixture f =
+			open_old(8 * G, rows[i].ways, rows[i].zeroing);
+
+		put(f, G, 2 * G, 0);
+		assert_int_equal(carry(f), 0);
+		changed(f, rows[i].want, rows[i].n);
+		holds(f, G, 2 * G, 0);
+		put(f, 5 * G, 2 * G, 0);
+		assert_int_equal(carry(f), 0);
+		assert_int_equal(fake_changes(f.fake, NULL), rows[i].n_again);
+		holds(f, 5 * G, 2 * G, 0);
+		holds(f, 3 * G, 2 * G, 0xaa);
+		close_it(f);
+	}
+}
+
+static void zeros_are_not_written_where_there_are_zeros(void **state)
+{
+	static const struct fake_call want[] = {
+		{ 0, 8 * G, FAKE_PUNCH },
+		{ 0, 8 * G, FAKE_UNMAP },
+		{ 0, 8 * G, FAKE_OFFLOAD },
+		{ 6 * G, G, FAKE_WRITE },
+	};
+	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+
+	memset(fake_bytes(f.fake), 0, 8 * G);
+	fake_bytes(f.fake)[6 * G + 5] = 1;
+	put(f, 0, 8 * G, 0);
+	assert_int_equal(carry(f), 0);
+	changed(f, want, 4);
+	holds(f, 0, 8 * G, 0);
+	close_it(f);
+}
+
+/* --- Failures --- */
+
+static void a_marker_survives_a_failure(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 2 * G, 0);
+	put(f, 4 * G, 4 * G, 0);
+	fake_fail_writes(f.fake, G, 512, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_true(pending(f));
+	reads_as(f, 0, 2 * G, 0);
+	holds(f, G, G, 0xaa);
+	/* The others were carried out all the same. */
+	holds(f, 4 * G, 4 * G, 0);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	assert_false(pending(f));
+	holds(f, 0, 2 * G, 0);
+	close_it(f);
+}
+
+static void a_failed_flush_is_reported(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), -EIO);
+	close_it(f);
+}
+
+static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	char buf[4 * G];
+
+	put(f, 0, 8 * G, 0);
+	memset(buf, 'x', sizeof(buf));
+	/* In the second of four granules. */
+	fake_fail_writes(f.fake, 2 * G + 512, 512, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 4 * G, G), G);
+	reads_as(f, G, G, 'x');
+	reads_as(f, 2 * G, 6 * G, 0);
+	/* A part of one. */
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 10, 2 * G + 600), -EIO);
+	reads_as(f, 2 * G, G, 0);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	assert_int_equal(carry(f), 0);
+	holds(f, 2 * G, 6 * G, 0);
+	holds(f, G, G, 'x');
+	close_it(f);
+}
+
+static void a_failed_write_makes_a_hole_data(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	uint64_t at = 0;
+	char buf[2 * G];
+
+	put(f, 0, 8 * G, 0);
+	assert_int_equal(carry(f), 0);
+	memset(buf, 'x', sizeof(buf));
+	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 2 * G), -EIO);
+	/* What the device has there is not known: it is no hole. */
+	assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at), 0);
+	assert_int_equal(at, 2 * G);
+	reads_as(f, 2 * G, G - 512, 'x');
+	close_it(f);
+}
+
+static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	char buf[4 * G];
+
+	put(f, 0, 8 * G, 0);
+	assert_int_equal(carry(f), 0); /* holes everywhere */
+	assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
+	memset(buf, 'x', sizeof(buf));
+	fake_fail_writes(f.fake, 3 * G + 100, 10, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 4 * G, G), 2 * G);
+	assert_int_equal(bsp_sparse_size(f.sp), 3 * G);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+	reads_as(f, G, 2 * G, 'x');
+	reads_as(f, 3 * G, 5 * G, 0);
+	close_it(f);
+}
+
+static bool always(void *data)
+{
+	return true;
+}
+
+static void an_interrupt_keeps_the_markers_that_are_left(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, G, 0);
+	put(f, 4 * G, G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, always, NULL), -EINTR);
+	assert_true(pending(f));
+	reads_as(f, 4 * G, G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	holds(f, 4 * G, G, 0);
+	close_it(f);
+}
+
+static void what_is_not_writable_says_so(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp = bsp_sparse_new(fake_device(fake), NULL, NULL);
+
+	assert_int_equal(bsp_sparse_write(sp, "x", 1, 0), -EROFS);
+	assert_int_equal(bsp_sparse_truncate(sp, 0), -EROFS);
+	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 1), -EROFS);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EROFS);
+	assert_int_equal(bsp_sparse_carry_out(sp, NULL, NULL), -EROFS);
+	assert_int_equal(bsp_sparse_finish(sp, BSP_TAIL_ZERO), -EROFS);
+	assert_int_equal(fake_changes(fake, NULL), 0);
+	bsp_sparse_free(sp);
+}
+
+/* --- Sizes that change from outside --- */
+
+static void a_writable_device_that_grows_is_followed(void **state)
+{
+	for (int cut = 0; cut < 2; cut++) {
+		struct fixture f = { .fake = fake_new(8 * G) };
+
+		memset(fake_bytes(f.fake), 0xaa, 8 * G);
+		fake_device(f.fake)->info.size = 2 * G + 512;
+		fake_resize(f.fake, 2 * G + 512);
+		fake_make_writable(f.fake, PUNCHES);
+		f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+		put(f, 2 * G, 512, 0); /* a marker, in a short granule */
+		if (cut)
+			assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
+		fake_resize(f.fake, 8 * G);
+		(void)bsp_sparse_refresh(f.sp);
+		assert_int_equal(bsp_sparse_size(f.sp), cut ? G : 8 * G);
+		if (cut)
+			assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+		reads_as(f, 2 * G, 512, 0);
+		reads_as(f, 2 * G + 512, 6 * G - 512, cut ? 0 : 0xaa);
+		close_it(f);
+	}
+}
+
+static void a_writable_device_that_shrinks_is_followed(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 8 * G, 0);
+	fake_resize(f.fake, 2 * G + 512);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 2 * G + 512);
+	assert_int_equal(carry(f), 0);
+	holds(f, 0, 2 * G + 512, 0);
+	holds(f, 2 * G + 512, 6 * G - 512, 0xaa);
+	close_it(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			zeros_written_cost_nothing_until_they_are_carried_out),
+		cmocka_unit_test(a_mix_is_taken_apart_at_granules),
+		cmocka_unit_test(a_part_of_a_marker_is_filled_with_zeros),
+		cmocka_unit_test(punches_zero_their_ragged_ends),
+		cmocka_unit_test(fallocate_knows_its_modes),
+		cmocka_unit_test(what_was_cut_off_is_zero_when_the_file_grows),
+		cmocka_unit_test(the_tail_past_the_end_is_kept_to_the_byte),
+		cmocka_unit_test(a_hole_at_the_end_hides_its_stale_rest),
+		cmocka_unit_test(a_learned_hole_at_the_end_hides_its_stale_rest),
+		cmocka_unit_test(writes_end_where_the_device_does),
+		cmocka_unit_test(a_gap_reads_as_zeros),
+		cmocka_unit_test(the_ladder_is_climbed_and_refusals_remembered),
+		cmocka_unit_test(zeros_are_not_written_where_there_are_zeros),
+		cmocka_unit_test(a_marker_survives_a_failure),
+		cmocka_unit_test(a_failed_flush_is_reported),
+		cmocka_unit_test(
+			a_failed_write_over_a_marker_never_shows_stale_bytes),
+		cmocka_unit_test(a_failed_write_makes_a_hole_data),
+		cmocka_unit_test(a_growing_write_that_fails_leaves_zeros_behind),
+		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
+		cmocka_unit_test(what_is_not_writable_says_so),
+		cmocka_unit_test(a_writable_device_that_grows_is_followed),
+		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
+	};
+
+	return cmocka_run_group_tests_name("write", tests, NULL, NULL);
+}
