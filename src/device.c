@@ -186,10 +186,13 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 
 void bsp_device_close(struct bsp_device *dev)
 {
-	g_autofree char *path = dev ? dev->path : NULL;
+	char *path;
 
-	if (dev)
-		dev->ops->close(dev);
+	if (!dev)
+		return;
+	path = dev->path;
+	dev->ops->close(dev);
+	g_free(path);
 }
 
 ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,

@@ -10,9 +10,10 @@
  *			finds the map as that look left it
  *	size_lock	shared by those who write inside the logical size, or
  *			zero up to it; exclusive to change it
- *	ranges		shared by data writes side by side; exclusive for who
- *			zeroes granules, on the map or on the device, and for
- *			who fills the rest of a marker's granule
+ *	ranges		shared by those who write parts of a granule, side by
+ *			side; exclusive for who writes or zeroes whole ones, on
+ *			the map or on the device, and for who fills the rest of
+ *			a marker's granule
  *	the map's own	(map.c) a leaf lock
  *
  * Reads, seeks and scans take none of the last three but the map's: what they

@@ -46,7 +46,9 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 /*
  * Writes [off, off + len), which starts at a granule and covers all that it
  * touches. Returns the bytes written, up to the last granule that is all
- * there, or -errno.
+ * there, or -errno. The lock is exclusive: were two to write the same marker
+ * side by side and one of them to fail, its bytes could come up with the
+ * other's, even after zeros that were written in between.
  */
 static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
 			 uint64_t off)
@@ -58,7 +60,7 @@ static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
 	ssize_t n;
 	int r;
 
-	bsp_range_lock(&sp->ranges, &hold, from, to, false);
+	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	n = bsp_device_write_all(sp->dev, buf, len, off);
 	done = n == (ssize_t)len
 		       ? to
@@ -310,12 +312,23 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
 	return r;
 }
 
-/* Makes it shorter: granules past the end are zero if they come back. */
+/*
+ * Makes it shorter: granules past the end are zero if they come back. That goes
+ * for the one in which the file ended as well, all of it: if it is a hole, then
+ * only up to there.
+ */
 static int cut_to(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t end = bsp_granules(atomic_load(&sp->capacity), sp->shift);
-	int r = punch_granules(sp, bsp_granules(size, sp->shift), end);
+	uint64_t from = bsp_granules(size, sp->shift);
+	uint64_t old = atomic_load(&sp->size);
+	uint64_t last = old >> sp->shift;
+	int r = 0;
 
+	if (old % granule_size(sp) && last >= from)
+		r = bsp_map_event(sp->map, BSP_STALE, last, last + 1);
+	if (!r)
+		r = punch_granules(sp, from, end);
 	if (!r)
 		atomic_store(&sp->size, size);
 	return r;

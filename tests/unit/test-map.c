@@ -59,7 +59,8 @@ static void each_event_does_what_the_contract_says(void **state)
 		{ BSP_SPOILT, { BSP_DATA, BSP_DATA, BSP_DATA, BSP_MARKER } },
 		{ BSP_PUNCHED,
 		  { BSP_MARKER, BSP_MARKER, BSP_HOLE, BSP_MARKER } },
-		{ BSP_STALE, { BSP_UNKNOWN, BSP_DATA, BSP_MARKER, BSP_MARKER } },
+		{ BSP_STALE,
+		  { BSP_UNKNOWN, BSP_DATA, BSP_MARKER, BSP_MARKER } },
 		{ BSP_CARRIED, { BSP_UNKNOWN, BSP_DATA, BSP_HOLE, BSP_HOLE } },
 	};
 

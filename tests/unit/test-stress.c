@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ struct stress {
 
 typedef void *(*worker_fn)(void *stress);
 
-static void run(struct stress *s, const worker_fn *workers, size_t n)
+static void run(void *s, const worker_fn *workers, size_t n)
 {
 	pthread_t threads[16];
 
@@ -264,6 +265,228 @@ static void bytes_are_right_while_the_size_changes(void **state)
 	stress_free(s);
 }
 
+/* --- Writing --- */
+
+enum { WRITERS = 4, PART = 3 * MIB + 777, WRITER_ROUNDS = 600 };
+
+/* A file that is written, and what it should read as. */
+struct written {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	unsigned char *shadow;
+	atomic_uint wrong;
+	atomic_uint next; /* which part a writer takes */
+	atomic_bool stop;
+};
+
+static struct written *written_new(unsigned ways)
+{
+	struct written *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->fake = fake_new(SIZE);
+	memset(fake_bytes(w->fake), 0xaa, SIZE);
+	fake_make_writable(w->fake, ways);
+	w->shadow = malloc(SIZE);
+	memset(w->shadow, 0xaa, SIZE);
+	w->sp = bsp_sparse_new(fake_device(w->fake), NULL, NULL);
+	assert_non_null(w->sp);
+	return w;
+}
+
+static void written_free(struct written *w)
+{
+	bsp_sparse_free(w->sp);
+	free(w->shadow);
+	free(w);
+}
+
+/* Bytes of which about half the granules are zero. */
+static void mix(unsigned char *buf, size_t len, unsigned *seed)
+{
+	for (size_t at = 0; at < len;) {
+		size_t run = bsp_min(len - at, 1 + pick(seed, 3 * G));
+
+		memset(buf + at, rand_r(seed) % 2 ? 0 : 1 + rand_r(seed) % 255,
+		       run);
+		at += run;
+	}
+}
+
+static void check_bytes(struct written *w, unsigned char *buf, uint64_t off,
+			size_t len)
+{
+	ssize_t n = bsp_sparse_read(w->sp, buf, len, off);
+
+	if (n != (ssize_t)len || memcmp(buf, w->shadow + off, len))
+		w->wrong++;
+}
+
+static void write_step(struct written *w, unsigned char *buf, uint64_t off,
+		       size_t len, unsigned *seed)
+{
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	switch (rand_r(seed) % 4) {
+	case 0:
+		check_bytes(w, buf, off, len);
+		break;
+	case 1:
+		if (bsp_sparse_fallocate(w->sp, punch, off, len))
+			w->wrong++;
+		memset(w->shadow + off, 0, len);
+		break;
+	default:
+		mix(buf, len, seed);
+		if (bsp_sparse_write(w->sp, buf, len, off) != (ssize_t)len)
+			w->wrong++;
+		memcpy(w->shadow + off, buf, len);
+		break;
+	}
+}
+
+/* Has a part of the file to itself, whose ends lie within granules. */
+static void *writer(void *data)
+{
+	struct written *w = data;
+	unsigned part = atomic_fetch_add(&w->next, 1), seed = 100 + part;
+	unsigned char *buf = malloc(64 * 1024);
+
+	for (int i = 0; i < WRITER_ROUNDS; i++) {
+		uint64_t at = pick(&seed, PART - 1);
+		size_t len =
+			1 + pick(&seed, bsp_min(PART - 1 - at, 64 * 1024 - 1));
+
+		write_step(w, buf, part * PART + at, len, &seed);
+	}
+	check_bytes(w, buf, part * PART, 64 * 1024);
+	free(buf);
+	if (atomic_fetch_add(&w->next, 1) == 2 * WRITERS - 1)
+		atomic_store(&w->stop, true);
+	return NULL;
+}
+
+static void *flusher(void *data)
+{
+	struct written *w = data;
+
+	while (!atomic_load(&w->stop))
+		if (bsp_sparse_flush(w->sp, NULL, NULL))
+			w->wrong++;
+	return NULL;
+}
+
+/* Seeks move on, whatever is written meanwhile. */
+static void *looker(void *data)
+{
+	struct written *w = data;
+	unsigned seed = 1;
+
+	while (!atomic_load(&w->stop)) {
+		uint64_t off = pick(&seed, SIZE), at = 0;
+		int r = bsp_sparse_seek_data(w->sp, off, NULL, NULL, &at);
+
+		if ((r && r != -ENXIO) || (!r && (at < off || at >= SIZE)))
+			w->wrong++;
+	}
+	return NULL;
+}
+
+static void what_is_written_beside_each_other_is_there(void **state)
+{
+	static const worker_fn workers[] = { writer, writer,  writer,
+					     writer, flusher, looker };
+	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
+		struct written *w = written_new(ways[i]);
+
+		run(w, workers, G_N_ELEMENTS(workers));
+		assert_int_equal(w->wrong, 0);
+		assert_int_equal(bsp_sparse_finish(w->sp, BSP_TAIL_KEEP), 0);
+		assert_memory_equal(fake_bytes(w->fake), w->shadow, SIZE);
+		written_free(w);
+	}
+}
+
+/* Nothing that a seek skips holds a byte. */
+static void check_seek(struct written *w, uint64_t off, uint64_t size)
+{
+	uint64_t at = size;
+	int r = bsp_sparse_seek_data(w->sp, off, NULL, NULL, &at);
+
+	if (r && r != -ENXIO)
+		w->wrong++;
+	for (uint64_t i = off; i < at; i++)
+		if (w->shadow[i])
+			w->wrong++;
+}
+
+/* One thread, all operations, sizes too. */
+static void random_step(struct written *w, unsigned char *buf, uint64_t *size,
+			unsigned *seed)
+{
+	uint64_t off = pick(seed, SIZE - 1);
+	size_t len = 1 + pick(seed, bsp_min(SIZE - 1 - off, 64 * 1024 - 1));
+
+	switch (rand_r(seed) % 8) {
+	case 0:
+		if (bsp_sparse_truncate(w->sp, off))
+			w->wrong++;
+		if (off < *size)
+			memset(w->shadow + off, 0, SIZE - off);
+		*size = off;
+		break;
+	case 1:
+		if (bsp_sparse_carry_out(w->sp, NULL, NULL))
+			w->wrong++;
+		break;
+	case 2:
+		check_seek(w, pick(seed, *size + 1), *size);
+		break;
+	case 3:
+		len = bsp_range_clamp(off, len, *size);
+		check_bytes(w, buf, off, len);
+		break;
+	default:
+		if (off + len > *size) { /* a write grows the file */
+			mix(buf, len, seed);
+			if (bsp_sparse_write(w->sp, buf, len, off) !=
+			    (ssize_t)len)
+				w->wrong++;
+			memcpy(w->shadow + off, buf, len);
+			*size = off + len;
+		} else {
+			write_step(w, buf, off, len, seed);
+		}
+		break;
+	}
+	if (bsp_sparse_size(w->sp) != *size)
+		w->wrong++;
+}
+
+static void any_order_of_operations_reads_as_its_shadow(void **state)
+{
+	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
+	unsigned char *buf = malloc(64 * 1024);
+
+	for (unsigned seed = 1; seed <= 6; seed++) {
+		struct written *w = written_new(ways[seed % 3]);
+		unsigned s = seed;
+		uint64_t size = SIZE;
+
+		for (int i = 0; i < 400; i++) {
+			random_step(w, buf, &size, &s);
+			if (w->wrong)
+				fail_msg("seed %u, step %d", seed, i);
+		}
+		assert_int_equal(bsp_sparse_finish(w->sp, BSP_TAIL_KEEP), 0);
+		assert_memory_equal(fake_bytes(w->fake), w->shadow, size);
+		written_free(w);
+	}
+	free(buf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +494,8 @@ int main(void)
 			readers_and_seekers_agree_with_the_truth_while_it_is_scanned),
 		cmocka_unit_test(what_others_wrote_is_never_hidden_by_a_hole),
 		cmocka_unit_test(bytes_are_right_while_the_size_changes),
+		cmocka_unit_test(what_is_written_beside_each_other_is_there),
+		cmocka_unit_test(any_order_of_operations_reads_as_its_shadow),
 	};
 
 	return cmocka_run_group_tests_name("stress", tests, NULL, NULL);

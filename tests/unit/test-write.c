@@ -184,9 +184,9 @@ static void punches_zero_their_ragged_ends(void **state)
 	};
 	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
 
-	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 100,
-					      3 * G + 7 - 100),
-			 0);
+	assert_int_equal(
+		bsp_sparse_fallocate(f.sp, PUNCH_MODE, 100, 3 * G + 7 - 100),
+		0);
 	changed(f, ends, 2);
 	reads_as(f, 0, 100, 0xaa);
 	reads_as(f, 100, 3 * G + 7 - 100, 0);
@@ -214,20 +214,18 @@ static void fallocate_knows_its_modes(void **state)
 	assert_int_equal(bsp_sparse_fallocate(sp, 0, UINT64_MAX, 2), -ENOSPC);
 	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_PUNCH_HOLE, 0, G),
 			 -EOPNOTSUPP);
-	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_COLLAPSE_RANGE, 0,
-					      G),
-			 -EOPNOTSUPP);
+	assert_int_equal(
+		bsp_sparse_fallocate(sp, FALLOC_FL_COLLAPSE_RANGE, 0, G),
+		-EOPNOTSUPP);
 	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 0), -EINVAL);
 	/* A hole past the end is no error and changes nothing. */
 	assert_int_equal(bsp_sparse_fallocate(sp, PUNCH_MODE, 9 * G, G), 0);
 	assert_int_equal(bsp_sparse_truncate(sp, G), 0);
-	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_KEEP_SIZE, 0,
-					      4 * G),
-			 0);
+	assert_int_equal(
+		bsp_sparse_fallocate(sp, FALLOC_FL_KEEP_SIZE, 0, 4 * G), 0);
 	assert_int_equal(bsp_sparse_size(sp), G);
-	assert_int_equal(bsp_sparse_fallocate(sp, FALLOC_FL_ZERO_RANGE, 100,
-					      2 * G),
-			 0);
+	assert_int_equal(
+		bsp_sparse_fallocate(sp, FALLOC_FL_ZERO_RANGE, 100, 2 * G), 0);
 	assert_int_equal(bsp_sparse_size(sp), 2 * G + 100);
 	reads_as(f, 0, 100, 0xaa);
 	reads_as(f, 100, 2 * G, 0);
@@ -292,8 +290,7 @@ static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 {
 	for (int how = 0; how < 4; how++) {
-		struct fixture f =
-			open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
 
 		assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 		assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
@@ -321,6 +318,20 @@ static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 		holds(f, G + 1000, 1000, 0);
 		close_it(f);
 	}
+}
+
+static void a_hole_that_was_cut_off_hides_its_stale_rest(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
+	assert_int_equal(carry(f), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * G), 0);
+	assert_int_equal(carry(f), 0);
+	holds(f, 0, 4 * G, 0);
+	close_it(f);
 }
 
 /* A reader that saw only zeros up to the file's end learned a hole. */
@@ -385,27 +396,50 @@ static void the_ladder_is_climbed_and_refusals_remembered(void **state)
 		size_t n;
 		size_t n_again;
 	} rows[] = {
-		{ ALL_WAYS, BSP_ZEROING_UNMAP,
-		  { { G, 2 * G, FAKE_PUNCH } }, 1, 1 },
+		{ ALL_WAYS,
+		  BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH } },
+		  1,
+		  1 },
 		/* Unmapping promises nothing: it is read back, and written
 		 * where there are no zeros. */
-		{ UNMAPS | OFFLOADS, BSP_ZEROING_UNMAP,
-		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
-		    { G, G, FAKE_WRITE } }, 3, 2 },
-		{ OFFLOADS, BSP_ZEROING_UNMAP,
-		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
-		    { G, 2 * G, FAKE_OFFLOAD } }, 3, 1 },
-		{ 0, BSP_ZEROING_UNMAP,
-		  { { G, 2 * G, FAKE_PUNCH }, { G, 2 * G, FAKE_UNMAP },
-		    { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_WRITE } }, 4,
+		{ UNMAPS | OFFLOADS,
+		  BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH },
+		    { G, 2 * G, FAKE_UNMAP },
+		    { G, G, FAKE_WRITE } },
+		  3,
+		  2 },
+		{ OFFLOADS,
+		  BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH },
+		    { G, 2 * G, FAKE_UNMAP },
+		    { G, 2 * G, FAKE_OFFLOAD } },
+		  3,
 		  1 },
-		{ ALL_WAYS, BSP_ZEROING_KEEP,
-		  { { G, 2 * G, FAKE_OFFLOAD } }, 1, 1 },
-		{ PUNCHES, BSP_ZEROING_KEEP,
-		  { { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_WRITE } }, 2,
+		{ 0,
+		  BSP_ZEROING_UNMAP,
+		  { { G, 2 * G, FAKE_PUNCH },
+		    { G, 2 * G, FAKE_UNMAP },
+		    { G, 2 * G, FAKE_OFFLOAD },
+		    { G, 2 * G, FAKE_WRITE } },
+		  4,
 		  1 },
-		{ ALL_WAYS, BSP_ZEROING_WRITE,
-		  { { G, 2 * G, FAKE_WRITE } }, 1, 1 },
+		{ ALL_WAYS,
+		  BSP_ZEROING_KEEP,
+		  { { G, 2 * G, FAKE_OFFLOAD } },
+		  1,
+		  1 },
+		{ PUNCHES,
+		  BSP_ZEROING_KEEP,
+		  { { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_WRITE } },
+		  2,
+		  1 },
+		{ ALL_WAYS,
+		  BSP_ZEROING_WRITE,
+		  { { G, 2 * G, FAKE_WRITE } },
+		  1,
+		  1 },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -621,7 +655,9 @@ int main(void)
 		cmocka_unit_test(what_was_cut_off_is_zero_when_the_file_grows),
 		cmocka_unit_test(the_tail_past_the_end_is_kept_to_the_byte),
 		cmocka_unit_test(a_hole_at_the_end_hides_its_stale_rest),
-		cmocka_unit_test(a_learned_hole_at_the_end_hides_its_stale_rest),
+		cmocka_unit_test(a_hole_that_was_cut_off_hides_its_stale_rest),
+		cmocka_unit_test(
+			a_learned_hole_at_the_end_hides_its_stale_rest),
 		cmocka_unit_test(writes_end_where_the_device_does),
 		cmocka_unit_test(a_gap_reads_as_zeros),
 		cmocka_unit_test(the_ladder_is_climbed_and_refusals_remembered),
@@ -631,7 +667,8 @@ int main(void)
 		cmocka_unit_test(
 			a_failed_write_over_a_marker_never_shows_stale_bytes),
 		cmocka_unit_test(a_failed_write_makes_a_hole_data),
-		cmocka_unit_test(a_growing_write_that_fails_leaves_zeros_behind),
+		cmocka_unit_test(
+			a_growing_write_that_fails_leaves_zeros_behind),
 		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
 		cmocka_unit_test(what_is_not_writable_says_so),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
