@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,31 @@ static void say_how_to_mount(const struct mount *mount)
 			: ": there is no fusermount3, which users who are not root need; install the package fuse3");
 }
 
+/* Has the kernel ended the connection, as it does when a mount is gone and
+ * nobody uses it any more? */
+static bool is_disconnected(struct fuse_session *se)
+{
+	struct pollfd fd = { .fd = fuse_session_fd(se) };
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
+}
+
+/*
+ * Somebody may have taken our mount away and mounted another there, which must
+ * stay, or may have ended the connection through fusectl, and then our mount
+ * must go. libfuse unmounts whatever is there if there is a connection, and
+ * nothing if there is none.
+ */
+static void unmount(struct mount *mount)
+{
+	if (is_disconnected(mount->se)) {
+		fuse_session_unmount(mount->se);
+		mountpoint_detach(&mount->mountpoint);
+	} else if (mountpoint_is_ours(&mount->mountpoint)) {
+		fuse_session_unmount(mount->se);
+	}
+}
+
 /* Mounts, serves until the end, and unmounts. */
 static int serve(struct mount *mount)
 {
@@ -156,20 +182,20 @@ static int serve(struct mount *mount)
 			       &mount->mountpoint);
 	if (r) {
 		log_line(LOG_ERR, "cannot start a thread: %s", g_strerror(-r));
-		goto unmount;
+		goto end;
 	}
 	r = run_loop(mount->se);
 	stop_loop_ended(&mount->stopper);
-	if (r == 0)
+	/* A request that was just being read when the mount went makes an
+	 * error of it (ECONNABORTED). */
+	if (r == 0 || is_disconnected(mount->se))
 		status = EXIT_SUCCESS;
 	else
 		log_line(LOG_ERR, "the connection to the kernel failed: %s",
 			 g_strerror(abs(r)));
-unmount:
+end:
 	end_watches(mount);
-	/* Somebody may have taken our mount away and mounted another. */
-	if (mountpoint_is_ours(&mount->mountpoint))
-		fuse_session_unmount(mount->se);
+	unmount(mount);
 	return status;
 }
 

@@ -162,7 +162,7 @@ void mountpoint_detach(const struct mountpoint *mp)
 	const char *argv[] = { "fusermount3", "-u",	"-q", "-z",
 			       "--",	      mp->path, NULL };
 
-	if (!mountpoint_is_ours(mp))
+	if (!mp->device || !mountpoint_is_ours(mp))
 		return;
 	/* Force is what ends the requests; a user who is not root does
 	 * without. */

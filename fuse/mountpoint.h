@@ -26,7 +26,8 @@ void mountpoint_mounted(struct mountpoint *mp);
 /* False if our mount is known to be gone, or to lie below another. */
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
-/* Takes our mount away, whoever uses it, and ends all requests to it. */
+/* Takes our mount away if it is known to be there, whoever uses it, and ends
+ * all requests to it. */
 void mountpoint_detach(const struct mountpoint *mp);
 
 void mountpoint_done(struct mountpoint *mp);
