@@ -68,6 +68,31 @@ assert_sparse_copy() {
 		"allocated bytes of the copy of $2"
 }
 
+# assert_extents GOT NAME WHAT: GOT is the truth about NAME; but four of its
+# granules of zeros may be called data, for a search that takes long has to
+# answer.
+assert_extents() {
+	python3 -c '
+import sys
+def granules(text):
+    return {at for line in text.splitlines() if line.endswith("data")
+            for start, length, _ in [line.split()]
+            for at in range(int(start) // 4096, -(-(int(start) + int(length)) // 4096))}
+def end(text):
+    return sum(map(int, text.splitlines()[-1].split()[:2]))
+got, right = sys.argv[1:]
+missing = granules(right) - granules(got)
+surplus = granules(got) - granules(right)
+if missing or len(surplus) > 4 or end(got) != end(right):
+    sys.exit(f"called holes: {sorted(missing)}; called data: {sorted(surplus)}; "
+             f"the end: {end(got)}, not {end(right)}")
+if surplus:
+    print(f"called data: {sorted(surplus)}")' "$1" "$(truth "$2")" || {
+		diff <(echo "$1") <(truth "$2") | head -n 20
+		fail_at "$3 of $2"
+	}
+}
+
 # merged: puts lines "OFFSET LENGTH TYPE" together where one goes on with the
 # next.
 merged() {

@@ -6,7 +6,6 @@
 # cleanly.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
-requires_fuse
 if [[ -z ${IN_VM:-} ]]; then
 	requires qemu-system-x86_64 busybox cpio modprobe
 	"$LIB/vm" -t 280 "$(realpath "$0")"
@@ -14,6 +13,7 @@ if [[ -z ${IN_VM:-} ]]; then
 fi
 
 modprobe -a loop fuse sd_mod
+requires_fuse
 make_device mixed 4M other
 other=$LOOP
 python3 "$LIB/devices.py" make mixed 16M "$TEST_TMP/image"

@@ -317,8 +317,8 @@ end_fs() {
 
 gone_or_zombie() {
 	local stat
-	[[ -r /proc/$1/stat ]] || return 0
-	stat=$(<"/proc/$1/stat") || return 0
+	# Not $(<), at whose failure bash ends the script.
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
 	[[ ${stat##*) } == Z* ]]
 }
 
