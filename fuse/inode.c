@@ -2,15 +2,18 @@
 #include "inode.h"
 
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "watch.h"
 
 enum {
 	/* Tools read in units of st_blksize, and punch in them. */
 	BLKSIZE_MAX = 65536,
 	READ_BITS = 0444,
+	WRITE_BITS = 0222,
 };
 
 /* --- Life ---------------------------------------------------------------- */
@@ -18,10 +21,15 @@ enum {
 static bool open_file(struct file *file, const struct source *source,
 		      const struct options *options, GError **error)
 {
-	struct bsp_device *dev = bsp_device_open(source->path, error);
+	bool writable = options->writable;
+	struct bsp_device *dev =
+		writable ? bsp_device_open_writable(source->path, error)
+			 : bsp_device_open(source->path, error);
+	struct bsp_device_info info;
 
 	if (!dev)
 		return false;
+	bsp_device_get_info(dev, &info);
 	file->sparse = bsp_sparse_new(dev, &options->sparse, error);
 	if (!file->sparse) {
 		bsp_device_close(dev);
@@ -30,6 +38,14 @@ static bool open_file(struct file *file, const struct source *source,
 		return false;
 	}
 	file->name = source->name;
+	file->path = source->path;
+	file->writable = writable;
+	file->attr.st_mode = S_IFREG | (info.mode & (READ_BITS | WRITE_BITS));
+	if (!writable)
+		file->attr.st_mode &= ~(mode_t)WRITE_BITS;
+	file->attr.st_uid = info.uid;
+	file->attr.st_gid = info.gid;
+	pthread_mutex_init(&file->lock, NULL);
 	file->watch = watch_new(file->sparse, source->path, file->ino);
 	return true;
 }
@@ -67,11 +83,32 @@ bool tree_open(struct tree *tree, const struct options *options,
 	return true;
 }
 
+bool tree_finish(struct tree *tree, enum bsp_tail tail)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < tree->n_files; i++) {
+		struct file *file = &tree->files[i];
+		int r = file->writable ? bsp_sparse_finish(file->sparse, tail)
+				       : 0;
+
+		if (r == 0)
+			continue;
+		ok = false;
+		log_line(
+			LOG_ERR,
+			"%s: not all that was written is on the device: %s; what was not synced before must be written again",
+			file->path, g_strerror(-r));
+	}
+	return ok;
+}
+
 void tree_close(struct tree *tree)
 {
 	for (size_t i = 0; i < tree->n_files; i++) {
 		bsp_sparse_free(tree->files[i].sparse);
 		watch_free(tree->files[i].watch);
+		pthread_mutex_destroy(&tree->files[i].lock);
 	}
 	g_free(tree->files);
 	memset(tree, 0, sizeof(*tree));
@@ -97,31 +134,77 @@ struct file *tree_lookup(const struct tree *tree, const char *name)
 	return NULL;
 }
 
-static void stat_file(const struct file *file, struct stat *ret)
+static void stat_file(struct file *file, struct stat *ret)
 {
 	uint32_t granule = bsp_sparse_granule(file->sparse);
-	struct bsp_device_info info;
 	struct bsp_stat st;
 
-	bsp_sparse_get_info(file->sparse, &info);
 	bsp_sparse_stat(file->sparse, &st);
-	memset(ret, 0, sizeof(*ret));
+	pthread_mutex_lock(&file->lock);
+	*ret = file->attr;
+	if (!file->has_times) {
+		ret->st_mtim = st.mtime;
+		ret->st_atim = st.mtime;
+		ret->st_ctim = st.mtime;
+	}
+	pthread_mutex_unlock(&file->lock);
 	ret->st_ino = file->ino;
-	ret->st_mode = S_IFREG | (info.mode & READ_BITS);
 	ret->st_nlink = 1;
-	ret->st_uid = info.uid;
-	ret->st_gid = info.gid;
 	ret->st_size = (off_t)st.size;
 	ret->st_blocks = (blkcnt_t)st.blocks;
 	ret->st_blksize = granule < BLKSIZE_MAX ? granule : BLKSIZE_MAX;
-	ret->st_mtim = st.mtime;
-	ret->st_atim = st.mtime;
-	ret->st_ctim = st.mtime;
+}
+
+/* Before the first time is set, all are the device's. lock held. */
+static void own_times(struct file *file)
+{
+	struct bsp_stat st;
+
+	if (file->has_times)
+		return;
+	bsp_sparse_stat(file->sparse, &st);
+	file->attr.st_mtim = st.mtime;
+	file->attr.st_atim = st.mtime;
+	file->has_times = true;
+}
+
+void file_touch(struct file *file)
+{
+	pthread_mutex_lock(&file->lock);
+	own_times(file);
+	clock_gettime(CLOCK_REALTIME, &file->attr.st_mtim);
+	file->attr.st_ctim = file->attr.st_mtim;
+	pthread_mutex_unlock(&file->lock);
+}
+
+void file_set_attr(struct file *file, const struct stat *attr, int to_set)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	pthread_mutex_lock(&file->lock);
+	own_times(file);
+	if (to_set & FUSE_SET_ATTR_MODE)
+		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
+	if (to_set & FUSE_SET_ATTR_UID)
+		file->attr.st_uid = attr->st_uid;
+	if (to_set & FUSE_SET_ATTR_GID)
+		file->attr.st_gid = attr->st_gid;
+	if (to_set & FUSE_SET_ATTR_ATIME)
+		file->attr.st_atim = attr->st_atim;
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		file->attr.st_atim = now;
+	if (to_set & FUSE_SET_ATTR_MTIME)
+		file->attr.st_mtim = attr->st_mtim;
+	if (to_set & (FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_SIZE))
+		file->attr.st_mtim = now;
+	file->attr.st_ctim = now;
+	pthread_mutex_unlock(&file->lock);
 }
 
 bool tree_stat(const struct tree *tree, fuse_ino_t ino, struct stat *ret)
 {
-	const struct file *file = tree_find(tree, ino);
+	struct file *file = tree_find(tree, ino);
 
 	if (file) {
 		stat_file(file, ret);

@@ -3,11 +3,13 @@
  * Each handler finds its object, makes one call to the library, and gives one
  * reply. They run in any number of threads.
  *
- * What is not in the table: the mount is read-only, so the kernel answers all
- * that would write with EROFS and asks us nothing. Flush, fsync, access and
- * extended attributes are answered with ENOSYS by libfuse, once; the kernel
- * takes that for "nothing to do" and never asks again. For lseek the same
- * answer would mean that no file has holes, so it is never given.
+ * Access and extended attributes are not in the table, so libfuse answers them
+ * with ENOSYS, once: the kernel takes that for "nothing to do" and never asks
+ * again. A read-only mount answers flush and fsync so, too; that nobody writes
+ * there the kernel sees to by itself, with EROFS. For lseek and fallocate the
+ * same answer would mean that no file has holes, so it is never given.
+ *
+ * What is in the folder are the devices: making and removing names is EPERM.
  *
  * What the kernel may remember. Names, and the folder: for long, they do not
  * change. A file's attributes: not at all, since GNU tar takes a file without
@@ -72,6 +74,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	drop(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
 	/* With it, lseek would be answered over pages we never saw. */
 	drop(conn, FUSE_CAP_WRITEBACK_CACHE);
+	/* With it, the kernel would leave it to us to clear setuid bits. */
+	drop(conn, FUSE_CAP_HANDLE_KILLPRIV);
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
 			   FUSE_CAP_PARALLEL_DIROPS);
 	conn->max_background = MAX_BACKGROUND;
@@ -181,16 +185,28 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* --- Content ------------------------------------------------------------- */
 
+/* O_TRUNC comes here, and not as a setattr. */
+static int prepare_open(struct file *file, int flags)
+{
+	int r;
+
+	if ((flags & O_ACCMODE) != O_RDONLY && !file->writable)
+		return -EROFS;
+	if (!(flags & O_TRUNC) || !file->writable)
+		return 0;
+	r = bsp_sparse_truncate(file->sparse, 0);
+	if (r == 0)
+		file_touch(file);
+	return r;
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	int r = file ? prepare_open(file, fi->flags) : -EISDIR;
 
-	if (!file) {
-		fuse_reply_err(req, EISDIR);
-		return;
-	}
-	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
-		fuse_reply_err(req, EROFS);
+	if (r) {
+		fuse_reply_err(req, -r);
 		return;
 	}
 	fi->keep_cache = watch_opened(file->watch);
@@ -263,6 +279,122 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_lseek(req, (off_t)found);
 }
 
+/* --- Writing --- */
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
+		     size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	ssize_t n = bsp_sparse_write(file->sparse, buf, size, (uint64_t)off);
+
+	if (n < 0) {
+		fuse_reply_err(req, (int)-n);
+		return;
+	}
+	file_touch(file);
+	fuse_reply_write(req, (size_t)n);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
+		       int to_set, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	int r = 0;
+
+	if (!file) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		r = bsp_sparse_truncate(file->sparse, (uint64_t)attr->st_size);
+	if (r) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	file_set_attr(file, attr, to_set);
+	op_getattr(req, ino, fi);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+			 off_t len, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	int r = bsp_sparse_fallocate(file->sparse, mode, (uint64_t)off,
+				     (uint64_t)len);
+
+	if (r == 0)
+		file_touch(file);
+	fuse_reply_err(req, -r);
+}
+
+/* Each close(2) of a file that is open for writing. */
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	int r = 0;
+
+	if (!file->writable)
+		r = -ENOSYS;
+	else if ((fi->flags & O_ACCMODE) != O_RDONLY)
+		r = bsp_sparse_carry_out(file->sparse, is_interrupted, req);
+	fuse_reply_err(req, -r);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		     struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, ino);
+	int r = -ENOSYS;
+
+	if (file->writable)
+		r = bsp_sparse_flush(file->sparse, is_interrupted, req);
+	fuse_reply_err(req, -r);
+}
+
+/* --- Names are fixed --- */
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		     mode_t mode, dev_t rdev)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+		     mode_t mode)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+		       const char *name)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      fuse_ino_t new_parent, const char *new_name,
+		      unsigned int flags)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent,
+		    const char *new_name)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+		      mode_t mode, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EPERM);
+}
+
 const struct fuse_lowlevel_ops ops = {
 	.init = op_init,
 	.lookup = op_lookup,
@@ -273,4 +405,17 @@ const struct fuse_lowlevel_ops ops = {
 	.release = op_release,
 	.read = op_read,
 	.lseek = op_lseek,
+	.write = op_write,
+	.setattr = op_setattr,
+	.fallocate = op_fallocate,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.create = op_create,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_remove,
+	.rmdir = op_remove,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
 };

@@ -3,8 +3,9 @@
  * Each file has a watch with a thread of its own, for looking at a device may
  * take as long as the device likes, and the other files must not wait for it.
  *
- * The thread looks once a second while the file is open, and sleeps without
- * waking up while it is not: then the next opening looks. Whoever else notices
+ * The thread looks once a second while the file is open, or zeros wait to be
+ * carried out, and sleeps without waking up otherwise: then the next opening
+ * looks. Whoever else notices
  * a change, inside a read or a seek, only leaves a note and wakes the thread:
  * the kernel cannot be told from a handler, since it would wait for the pages
  * of the read that is being answered. Where nobody counts writes every look is
@@ -16,6 +17,7 @@
  */
 #include "watch.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,6 +29,7 @@
 
 enum {
 	LOOK_SECONDS = 1,
+	CARRY_SECONDS = 5, /* how long zeros may wait for the device */
 	QUIET_SECONDS = 60, /* between two lines about the same thing */
 	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
 };
@@ -55,8 +58,12 @@ struct watch {
 	bool seen;	   /* it was open before, and */
 	uint64_t seen_num; /* what bsp_sparse_refresh() returned then */
 
+	bool pending; /* the device was not given all its zeros yet */
+
 	/* The thread's own. */
 	uint64_t told_num; /* up to which change the kernel was told */
+	time_t pending_since;
+	bool failing; /* the last try to give them failed, and was logged */
 	time_t quiet_until[CHANGES];
 };
 
@@ -167,6 +174,48 @@ static void look(struct watch *watch)
 	}
 }
 
+/* A bsp_interrupted_fn. */
+static bool is_stopping(void *data)
+{
+	struct watch *watch = data;
+	bool stopping;
+
+	pthread_mutex_lock(&watch->lock);
+	stopping = watch->stopping;
+	pthread_mutex_unlock(&watch->lock);
+	return stopping;
+}
+
+/*
+ * Carries out zeros that have waited for long, so that there is little to lose
+ * if the program is killed, and what a failed close left is tried again.
+ */
+static void carry_old(struct watch *watch)
+{
+	bool was_pending = watch->pending;
+	time_t now = now_seconds();
+	struct bsp_stat st;
+	int r = 0;
+
+	bsp_sparse_stat(watch->sp, &st);
+	if (st.pending && !was_pending)
+		watch->pending_since = now;
+	if (st.pending && now - watch->pending_since >= CARRY_SECONDS) {
+		r = bsp_sparse_carry_out(watch->sp, is_stopping, watch);
+		watch->pending_since = now_seconds();
+		bsp_sparse_stat(watch->sp, &st);
+	}
+	pthread_mutex_lock(&watch->lock);
+	watch->pending = st.pending;
+	pthread_mutex_unlock(&watch->lock);
+	if (r && r != -EINTR && !watch->failing)
+		log_line(LOG_ERR,
+			 "%s: zeros cannot be carried out: %s; trying again",
+			 watch->path, g_strerror(-r));
+	if (r != -EINTR)
+		watch->failing = r != 0;
+}
+
 /* Sleeps until it is time to look; false: to end. */
 static bool wait_for_time(struct watch *watch)
 {
@@ -178,7 +227,7 @@ static bool wait_for_time(struct watch *watch)
 	until.tv_sec += LOOK_SECONDS;
 	pthread_mutex_lock(&watch->lock);
 	while (!watch->stopping && !watch->woken && !timeout) {
-		if (watch->opened)
+		if (watch->opened || watch->pending)
 			timeout = pthread_cond_timedwait(&watch->wake,
 							 &watch->lock, &until);
 		else
@@ -194,8 +243,10 @@ static void *watch_main(void *data)
 {
 	struct watch *watch = data;
 
-	while (wait_for_time(watch))
+	while (wait_for_time(watch)) {
 		look(watch);
+		carry_old(watch);
+	}
 	atomic_store(&watch->running, false);
 	return NULL;
 }
@@ -260,5 +311,8 @@ void watch_closed(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
 	watch->opened--;
+	/* One more look: a close may have left something to carry out. */
+	watch->woken = true;
+	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
 }
