@@ -88,10 +88,6 @@ static int prepare(struct mount *mount)
 	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
 		       &error))
 		return failed(error);
-	if (mount->options.wants_write)
-		log_line(
-			LOG_WARNING,
-			"mounted read-only: writing is not supported by this version");
 	return 0;
 }
 
@@ -170,7 +166,7 @@ static int serve(struct mount *mount)
 	int status = EXIT_FAILURE;
 	int r;
 
-	stop_init(&mount->stopper);
+	stop_init(&mount->stopper, mount->options.writable);
 	if (fuse_session_mount(mount->se, mount->mountpoint.path)) {
 		say_how_to_mount(mount);
 		return EXIT_FAILURE;
@@ -195,6 +191,9 @@ static int serve(struct mount *mount)
 			 g_strerror(abs(r)));
 end:
 	end_watches(mount);
+	/* While the mount is there, the devices may not be as they should. */
+	if (!tree_finish(&mount->tree, mount->options.tail))
+		status = EXIT_FAILURE;
 	unmount(mount);
 	return status;
 }

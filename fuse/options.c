@@ -29,6 +29,8 @@ enum key {
 	KEY_REMOUNT,
 	KEY_GRANULE,
 	KEY_LOOKAHEAD,
+	KEY_ZERO,
+	KEY_TAIL,
 	KEY_MAX_READ,
 	KEY_ALLOW_OTHER,
 	KEY_FSNAME,
@@ -56,6 +58,8 @@ static const struct fuse_opt table[] = {
 	WORD("remount", KEY_REMOUNT),
 	WORD("granule=", KEY_GRANULE),
 	WORD("lookahead=", KEY_LOOKAHEAD),
+	WORD("zero=", KEY_ZERO),
+	WORD("tail=", KEY_TAIL),
 	WORD("allow_other", KEY_ALLOW_OTHER),
 
 	/* What libfuse and the kernel know. */
@@ -127,7 +131,7 @@ static const char help[] =
 	"Shows each block device or image file as a sparse file, MOUNTPOINT/NAME, whose\n"
 	"holes are where the device holds zeros. NAME is the last part of the device's\n"
 	"path unless it is given. A MOUNTPOINT that is a regular file becomes the file\n"
-	"of the one DEVICE itself. The files are read-only.\n"
+	"of the one DEVICE itself. The files are read-only, unless -o rw is given.\n"
 	"\n"
 	"  -f                     stay in the foreground; messages go to stderr\n"
 	"  -d                     the same, and print each request (for developers)\n"
@@ -143,8 +147,13 @@ static const char help[] =
 	"  -o allow_other         let other users in; who may read a file is decided by\n"
 	"                         the owner and mode of its device\n"
 	"  -o ro                  read-only, which is the default\n"
-	"  -o rw                  not supported by this version: warns, and mounts\n"
-	"                         read-only\n"
+	"  -o rw                  writable; the devices are taken for this mount alone\n"
+	"  -o zero=HOW            how zeros that were written reach the device: unmap\n"
+	"                         (give space back where that gives zeros), keep (do\n"
+	"                         not), or write (write them) (default: unmap)\n"
+	"  -o tail=WHAT           what becomes of a device past the end of a file that\n"
+	"                         was made shorter, at unmounting: keep, zero or\n"
+	"                         discard (default: keep)\n"
 	"\n"
 	"SIZE is in bytes, or has a unit: K, M, G, T, P (powers of 1024). Mount options\n"
 	"of libfuse, such as allow_root, auto_unmount and fsname=, are passed on.\n"
@@ -219,6 +228,46 @@ static int parse_max_read(struct parser *parser, const char *word)
 	return pass(parser, number);
 }
 
+/* Finds the value of word, "option=value", among names; -1 if it is none. */
+static int parse_choice(const char *word, const char *const names[], int n)
+{
+	const char *value = strchr(word, '=') + 1;
+
+	for (int i = 0; i < n; i++)
+		if (strcmp(value, names[i]) == 0)
+			return i;
+	return usage_error("-o %s: it must be %s, %s or %s", word, names[0],
+			   names[1], names[2]);
+}
+
+static int parse_zero(struct parser *parser, const char *word)
+{
+	static const char *const names[] = {
+		[BSP_ZEROING_UNMAP] = "unmap",
+		[BSP_ZEROING_KEEP] = "keep",
+		[BSP_ZEROING_WRITE] = "write",
+	};
+	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+
+	if (choice >= 0)
+		parser->options->sparse.zeroing = (enum bsp_zeroing)choice;
+	return choice < 0 ? -1 : 0;
+}
+
+static int parse_tail(struct parser *parser, const char *word)
+{
+	static const char *const names[] = {
+		[BSP_TAIL_KEEP] = "keep",
+		[BSP_TAIL_ZERO] = "zero",
+		[BSP_TAIL_DISCARD] = "discard",
+	};
+	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+
+	if (choice >= 0)
+		parser->options->tail = (enum bsp_tail)choice;
+	return choice < 0 ? -1 : 0;
+}
+
 static int unknown(struct parser *parser, const char *word)
 {
 	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
@@ -261,7 +310,7 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 		return 0;
 	case KEY_RO:
 	case KEY_RW:
-		options->wants_write = key == KEY_RW;
+		options->writable = key == KEY_RW;
 		return 0;
 	case KEY_REMOUNT:
 		return usage_error(
@@ -272,6 +321,10 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 	case KEY_LOOKAHEAD:
 		return parse_sparse_size(parser, word,
 					 &options->sparse.lookahead);
+	case KEY_ZERO:
+		return parse_zero(parser, word);
+	case KEY_TAIL:
+		return parse_tail(parser, word);
 	case KEY_MAX_READ:
 		return parse_max_read(parser, word);
 	case KEY_ALLOW_OTHER:
@@ -404,7 +457,7 @@ static int fill_fuse_args(struct parser *parser)
 	    (!parser->subtype && pass(parser, "subtype=blksparsefs")) ||
 	    (parser->allow_other && (pass(parser, "allow_other") ||
 				     pass(parser, "default_permissions"))) ||
-	    pass(parser, "ro"))
+	    (!parser->options->writable && pass(parser, "ro")))
 		return -1;
 	if (fuse_opt_add_arg(args, "blksparsefs") ||
 	    fuse_opt_add_arg(args, "-o") ||

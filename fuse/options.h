@@ -30,7 +30,8 @@ struct options {
 			NULL */
 	unsigned max_read; /* bytes; 0: the kernel's */
 	bool foreground;
-	bool wants_write;      /* it said rw; we do not */
+	bool writable;
+	enum bsp_tail tail;
 	struct fuse_args fuse; /* for libfuse */
 };
 

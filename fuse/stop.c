@@ -6,7 +6,7 @@
  * stays. Here the loop is woken until it has ended. And a device may hang: the
  * loop would wait for the request to it for ever. Here the mount is detached
  * after some seconds, its readers get an error, and the program ends, as far as
- * the kernel lets it.
+ * the kernel lets it; unless it was writing, for then it waits.
  *
  * The order: long scans are told to answer; the watches end, while there still
  * is somebody to answer the reads that they may wait for; the loop ends and
@@ -43,10 +43,11 @@ static void set_handler(int sig, void (*handler)(int))
 	(void)sigaction(sig, &action, NULL);
 }
 
-void stop_init(struct stopper *stopper)
+void stop_init(struct stopper *stopper, bool patient)
 {
 	struct sigaction old;
 
+	stopper->patient = patient;
 	pthread_mutex_init(&stopper->lock, NULL);
 	sigemptyset(&stopper->signals);
 	sigaddset(&stopper->signals, SIGTERM);
@@ -107,7 +108,7 @@ static void *stop_main(void *data)
 			break;
 		pause_a_step();
 	}
-	for (int ms = 0; ms < PATIENCE_MS; ms += STEP_MS) {
+	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
 		if (atomic_load(&stopper->ended))
 			return NULL;
 		stop_loop(stopper);

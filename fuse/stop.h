@@ -22,6 +22,7 @@ struct stopper {
 	bool looping; /* the session's loop runs; protected by lock */
 
 	/* Fixed after stop_start(). */
+	bool patient;
 	sigset_t signals;
 	pthread_t thread;
 	pthread_t main;
@@ -32,8 +33,9 @@ struct stopper {
 };
 
 /* Holds the signals back, so that none ends the program between mounting and
- * stop_start(). Before any thread is started. */
-void stop_init(struct stopper *stopper);
+ * stop_start(). Before any thread is started. patient: a device that does not
+ * answer is waited for, since zeros that it was not given yet would be lost. */
+void stop_init(struct stopper *stopper, bool patient);
 
 /* Waits for signals in a thread of its own. To be called by the thread that
  * is about to run the session's loop. Returns 0 or -errno. */

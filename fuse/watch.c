@@ -29,7 +29,7 @@
 
 enum {
 	LOOK_SECONDS = 1,
-	CARRY_SECONDS = 5, /* how long zeros may wait for the device */
+	CARRY_SECONDS = 5,  /* how long zeros may wait for the device */
 	QUIET_SECONDS = 60, /* between two lines about the same thing */
 	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
 };
