@@ -18,26 +18,61 @@ static char *unescaped(const char *field)
 	return g_strcompress(field);
 }
 
+static bool is_node(const char *path, dev_t rdev)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode) &&
+	       st.st_rdev == rdev;
+}
+
+/* One of the devices of a mount of blksparsefs, which lists them as source. */
+static bool is_source(const char *sources, dev_t rdev)
+{
+	g_autofree char *text = unescaped(sources);
+	g_auto(GStrv) paths = g_strsplit(text, ",", -1);
+
+	for (char **path = paths; *path; path++)
+		if (is_node(*path, rdev))
+			return true;
+	return false;
+}
+
+/* proc(5): ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG...] - TYPE SOURCE */
+static char *mount_of(const char *line, const char *want, dev_t rdev)
+{
+	const char *dash = strstr(line, " - ");
+	g_auto(GStrv) fields = g_strsplit(line, " ", 6);
+	g_auto(GStrv) type = g_strsplit(dash ? dash + 3 : "", " ", 3);
+	g_autofree char *where = NULL;
+
+	if (g_strv_length(fields) < 6 || g_strv_length(type) < 2)
+		return NULL;
+	where = unescaped(fields[4]);
+	if (strcmp(fields[2], want) == 0)
+		return g_strdup_printf("is mounted on %s; unmount it first",
+				       where);
+	if (strcmp(type[0], "fuse.blksparsefs") == 0 &&
+	    is_source(type[1], rdev))
+		return g_strdup_printf("is mounted on %s by blksparsefs; "
+				       "unmount it first",
+				       where);
+	return NULL;
+}
+
 static char *mounted_on(dev_t rdev)
 {
 	g_autofree char *text = NULL, *want = NULL;
 	g_auto(GStrv) lines = NULL;
+	char *found = NULL;
 
 	if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL))
 		return NULL;
 	want = g_strdup_printf("%u:%u", major(rdev), minor(rdev));
 	lines = g_strsplit(text, "\n", -1);
-	for (char **line = lines; *line; line++) {
-		g_auto(GStrv) fields = g_strsplit(*line, " ", -1);
-
-		if (g_strv_length(fields) > 4 && !strcmp(fields[2], want)) {
-			g_autofree char *where = unescaped(fields[4]);
-
-			return g_strdup_printf(
-				"is mounted on %s; unmount it first", where);
-		}
-	}
-	return NULL;
+	for (char **line = lines; *line && !found; line++)
+		found = mount_of(*line, want, rdev);
+	return found;
 }
 
 static char *swapped_on(dev_t rdev)
@@ -51,10 +86,8 @@ static char *swapped_on(dev_t rdev)
 	for (char **line = lines; *line; line++) {
 		g_auto(GStrv) fields = g_strsplit(*line, " ", 2);
 		g_autofree char *path = fields[0] ? unescaped(fields[0]) : NULL;
-		struct stat st;
 
-		if (path && stat(path, &st) == 0 && S_ISBLK(st.st_mode) &&
-		    st.st_rdev == rdev)
+		if (path && is_node(path, rdev))
 			return g_strdup_printf(
 				"is used as swap; swapoff %s first", path);
 	}
@@ -131,4 +164,25 @@ char *bsp_device_holder(dev_t rdev)
 	return holder ? holder
 		      : g_strdup("is in use by another program (fuser -v tells "
 				 "which); end that first");
+}
+
+char *bsp_image_holder(dev_t dev, ino_t ino)
+{
+	g_autoptr(GDir) dir = g_dir_open("/sys/block", 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(
+			"/sys/block", name, "loop", "backing_file", NULL);
+		g_autofree char *image = NULL;
+		struct stat st;
+
+		if (g_file_get_contents(path, &image, NULL, NULL) &&
+		    stat(g_strchomp(image), &st) == 0 && st.st_dev == dev &&
+		    st.st_ino == ino)
+			return g_strdup_printf("is attached to /dev/%s; "
+					       "losetup -d /dev/%s first",
+					       name, name);
+	}
+	return NULL;
 }

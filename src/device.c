@@ -146,11 +146,18 @@ static bool open_writable_failed(const char *path, const struct stat *st,
 	return open_failed(path, errnum, error);
 }
 
-/* An image file: nobody else may have a lock on any byte of it. */
-static bool lock_image(const char *path, int fd, GError **error)
+/* An image file: nobody else may have a lock on any byte of it, and no loop
+ * device, which takes none, may have it. */
+static bool take_image(const char *path, int fd, const struct stat *st,
+		       GError **error)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	g_autofree char *holder = bsp_image_holder(st->st_dev, st->st_ino);
 
+	if (holder)
+		return bsp_error_set(error, BSP_ERROR_FAILED,
+				     "%s %s, or mount it read-only", path,
+				     holder);
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
 		return true;
 	if (errno == EAGAIN || errno == EACCES)
@@ -177,7 +184,7 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 		open_writable_failed(path, &st, errno, error);
 		return NULL;
 	}
-	if (block || lock_image(path, fd, error))
+	if (block || take_image(path, fd, &st, error))
 		dev = open_kind(path, fd, true, error);
 	if (!dev)
 		close(fd);

@@ -33,6 +33,9 @@ struct bsp_stamp {
  */
 char *bsp_device_holder(dev_t rdev);
 
+/* The same of an image file; NULL if no loop device has it. */
+char *bsp_image_holder(dev_t dev, ino_t ino);
+
 bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b);
 
 struct bsp_device_ops {

@@ -17,7 +17,9 @@ page_options() {
 	awk '/^# / { mount = /MOUNT OPTIONS/ }
 		/^\*/ { defined = $0; next }
 		/^\t/ && defined != "" {
-			gsub(/[*_\\]/, "", defined)
+			# Markup and values, not the underscores in names.
+			gsub(/_[A-Z]+_/, "", defined)
+			gsub(/[*\\]/, "", defined)
 			if (mount && defined !~ /^-/)
 				gsub(/(^|, )/, "&-o ", defined)
 			if (defined ~ /^-/)

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The library as a program of somebody else finds it: installed, by pkg-config,
+# from C and from C++, with the symbols of the header and no others.
+set -euo pipefail
+# shellcheck source=../lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+
+root=$TEST_TMP/root
+DESTDIR=$root meson install -C "$BUILD" --no-rebuild >"$TEST_TMP/install.log"
+prefix=$root$(meson introspect "$BUILD" --buildoptions |
+	jq -r '.[] | select(.name == "prefix").value')
+libdir=$prefix/$(meson introspect "$BUILD" --buildoptions |
+	jq -r '.[] | select(.name == "libdir").value')
+
+# The file says where it will be once it is installed for good.
+sed -i "s|^prefix=.*|prefix=$prefix|" "$libdir/pkgconfig/libblksparse.pc"
+export PKG_CONFIG_PATH=$libdir/pkgconfig
+read -ra flags < <(pkg-config --cflags --libs libblksparse)
+[[ $(pkg-config --modversion libblksparse) == 0.1.0 ]] ||
+	fail "pkg-config does not know the library"
+
+soname=$(objdump -p "$libdir/libblksparse.so" | awk '/SONAME/ {print $2}')
+[[ $soname == libblksparse.so.0 ]] || fail "the soname is '$soname'"
+
+# The header declares it, the map exports it, and back.
+header=$prefix/include/blksparse.h
+declared=$(gcc -E -P "${flags[@]}" "$header" |
+	grep -oE '\bbsp_[a-z_]+ ?\(' | tr -d ' (' | sort -u |
+	grep -vE '_fn$')
+exported=$(nm -D --defined-only "$libdir/libblksparse.so" |
+	awk '$2 == "T" {print $3}' | sed 's/@.*//' | sort -u)
+diff <(echo "$declared") <(echo "$exported") ||
+	fail "what is declared (<) is not what is exported (>)"
+
+cat >"$TEST_TMP/user.c" <<'C'
+#include <blksparse.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+	GError *error = NULL;
+	struct bsp_device *dev = bsp_device_open(argv[1], &error);
+	struct bsp_sparse *sp = dev ? bsp_sparse_new(dev, NULL, &error) : NULL;
+	uint64_t data, hole = 0;
+
+	if (!sp) {
+		fprintf(stderr, "%s\n", error->message);
+		return 1;
+	}
+	while (bsp_sparse_seek_data(sp, hole, NULL, NULL, &data) == 0 &&
+	       bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole) == 0)
+		printf("%lu %lu\n", (unsigned long)data, (unsigned long)hole);
+	bsp_sparse_free(sp);
+	return 0;
+}
+C
+cp "$TEST_TMP/user.c" "$TEST_TMP/user.cc"
+truncate -s 1M "$TEST_TMP/image"
+printf x | dd of="$TEST_TMP/image" bs=1 seek=8192 conv=notrunc status=none
+for compile in "gcc -std=c11 $TEST_TMP/user.c" "g++ -std=c++17 $TEST_TMP/user.cc"; do
+	# shellcheck disable=SC2086 # a command and its arguments
+	$compile -Wall -Wextra -Wpedantic -Werror -Wno-unused-parameter \
+		-o "$TEST_TMP/user" "${flags[@]}"
+	out=$(LD_LIBRARY_PATH=$libdir "$TEST_TMP/user" "$TEST_TMP/image")
+	[[ $out == "8192 12288" ]] || fail "the program says '$out'"
+done
