@@ -31,6 +31,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -48,7 +49,7 @@ struct block {
 	int iostats_fd;
 	int offload_fd;	    /* queue/write_zeroes_max_bytes */
 	bool thin;	    /* a thin volume: unmapped is zero for good */
-	atomic_bool direct; /* until the driver refuses */
+	atomic_bool direct; /* to read; until the driver refuses */
 };
 
 static struct block *to_block(struct bsp_device *dev)
@@ -207,6 +208,36 @@ static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
 	return n < 0 ? -errno : n;
 }
 
+static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
+				  uint64_t off)
+{
+	struct block *block = to_block(dev);
+
+	if (block->direct_fd >= 0) {
+		ssize_t n = read_fd(block->direct_fd, buf, len, off);
+
+		if (n != -EINVAL)
+			return n;
+	}
+	return read_fd(block->fd, buf, len, off);
+}
+
+static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
+				   size_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+	const struct iovec iov = { (void *)buf, len };
+	ssize_t n = -1;
+
+	errno = EINVAL;
+	if (block->direct_fd >= 0)
+		n = pwrite(block->direct_fd, buf, len, (off_t)off);
+	/* Less than a block, or a driver that has no direct writes. */
+	if (n < 0 && errno == EINVAL)
+		n = pwritev2(block->fd, &iov, 1, (off_t)off, RWF_DSYNC);
+	return n < 0 ? -errno : n;
+}
+
 static int block_fallocate(struct block *block, int mode, uint64_t len,
 			   uint64_t off)
 {
@@ -254,42 +285,47 @@ static int block_flush(struct bsp_device *dev)
 	return fsync(to_block(dev)->fd) < 0 ? -errno : 0;
 }
 
-/*
- * Is it a thin volume, all of it? Asks device-mapper for the device's table
- * (linux/dm-ioctl.h); false where that cannot be asked.
- */
+/* A device's table as device-mapper tells it (linux/dm-ioctl.h). */
+union dm_table {
+	struct dm_ioctl ioctl;
+	char bytes[16384];
+};
+
+static bool all_thin(const union dm_table *table)
+{
+	size_t at = sizeof(struct dm_ioctl);
+
+	for (uint32_t i = 0; i < table->ioctl.target_count; i++) {
+		struct dm_target_spec spec;
+
+		if (at > sizeof(*table) - sizeof(spec))
+			return false;
+		memcpy(&spec, table->bytes + at, sizeof(spec));
+		if (strncmp(spec.target_type, "thin",
+			    sizeof(spec.target_type)) != 0)
+			return false;
+		at = sizeof(struct dm_ioctl) + spec.next;
+	}
+	return table->ioctl.target_count > 0;
+}
+
+/* Is it a thin volume, all of it? False where that cannot be asked. */
 static bool is_thin(dev_t rdev)
 {
-	union {
-		struct dm_ioctl ioctl;
-		char bytes[16384];
-	} table = { .ioctl = { .version = { DM_VERSION_MAJOR, 0, 0 },
-			       .data_size = sizeof(table),
-			       .data_start = sizeof(struct dm_ioctl),
-			       .flags = DM_STATUS_TABLE_FLAG,
-			       .dev = rdev } };
+	union dm_table table = { .ioctl = {
+					 .version = { DM_VERSION_MAJOR, 0, 0 },
+					 .data_size = sizeof(table),
+					 .data_start = sizeof(struct dm_ioctl),
+					 .flags = DM_STATUS_TABLE_FLAG,
+					 .dev = rdev,
+				 } };
 	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
-	size_t at = sizeof(struct dm_ioctl);
-	bool thin = false;
+	bool thin;
 
 	if (fd < 0)
 		return false;
-	if (ioctl(fd, DM_TABLE_STATUS, &table) == 0 &&
-	    !(table.ioctl.flags & DM_BUFFER_FULL_FLAG)) {
-		thin = table.ioctl.target_count > 0;
-		for (uint32_t i = 0; thin && i < table.ioctl.target_count;
-		     i++) {
-			struct dm_target_spec spec;
-
-			if (at + sizeof(spec) > sizeof(table)) {
-				thin = false;
-				break;
-			}
-			memcpy(&spec, table.bytes + at, sizeof(spec));
-			thin = strcmp(spec.target_type, "thin") == 0;
-			at = sizeof(struct dm_ioctl) + spec.next;
-		}
-	}
+	thin = ioctl(fd, DM_TABLE_STATUS, &table) == 0 &&
+	       !(table.ioctl.flags & DM_BUFFER_FULL_FLAG) && all_thin(&table);
 	close(fd);
 	return thin;
 }
@@ -353,7 +389,7 @@ static void open_counters(struct block *block, dev_t rdev)
 }
 
 /* Opens fd's node once more with O_DIRECT, and tries one block of it. */
-static int open_direct(int fd, uint32_t logical_block_size)
+static int open_direct(int fd, bool writable, uint32_t logical_block_size)
 {
 	char path[32];
 	int direct;
@@ -361,7 +397,8 @@ static int open_direct(int fd, uint32_t logical_block_size)
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	direct = open(path,
+		      (writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
 	if (direct < 0)
 		return -1;
 	if (posix_memalign(&block, BSP_BUFFER_ALIGN, logical_block_size)) {
@@ -401,6 +438,8 @@ static const struct bsp_device_ops block_ops = {
 	.size = block_size,
 	.stamp = block_stamp,
 	.write = block_write,
+	.read_through = block_read_through,
+	.write_through = block_write_through,
 	.punch = block_punch,
 	.offload = block_offload,
 	.unmap = block_unmap,
@@ -440,10 +479,9 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->fd = fd;
 	block->disk_fd = block->stat_fd = -1;
 	block->iostats_fd = block->offload_fd = -1;
-	block->direct_fd =
-		info->writable ? -1 : open_direct(fd, (uint32_t)sector);
+	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
 	block->thin = info->writable && is_thin(st.st_rdev);
-	atomic_init(&block->direct, block->direct_fd >= 0);
+	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
 	open_counters(block, st.st_rdev);
 	return &block->dev;
 }

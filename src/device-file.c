@@ -19,6 +19,7 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -123,6 +124,18 @@ static ssize_t file_write(struct bsp_device *dev, const void *buf, size_t len,
 	return n < 0 ? -errno : n;
 }
 
+static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
+				  size_t len, uint64_t off)
+{
+	const struct iovec iov = { (void *)buf, len };
+	ssize_t n;
+
+	do
+		n = pwritev2(to_file(dev)->fd, &iov, 1, (off_t)off, RWF_DSYNC);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 static int file_fallocate(struct bsp_device *dev, int mode, uint64_t len,
 			  uint64_t off)
 {
@@ -162,6 +175,8 @@ static const struct bsp_device_ops file_ops = {
 	.stamp = file_stamp,
 	.zeros = file_zeros,
 	.write = file_write,
+	.read_through = file_read,
+	.write_through = file_write_through,
 	.punch = file_punch,
 	.offload = file_offload,
 	.discard = file_punch,

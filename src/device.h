@@ -72,6 +72,17 @@ struct bsp_device_ops {
 			 uint64_t off);
 
 	/*
+	 * The same two for zeroing: they read what the device itself holds,
+	 * and when a write returns its failure, if it failed, is known. Data
+	 * may be written back later, and a failure be told by flush alone; but
+	 * zeros make a marker a hole, and after that nobody would try again.
+	 */
+	ssize_t (*read_through)(struct bsp_device *dev, void *buf, size_t len,
+				uint64_t off);
+	ssize_t (*write_through)(struct bsp_device *dev, const void *buf,
+				 size_t len, uint64_t off);
+
+	/*
 	 * Ways to make [off, off + len), in multiples of the logical block,
 	 * zero without sending zeros; bsp_device_zero() chooses among them.
 	 * 0, or -errno; -EOPNOTSUPP if this device has not that way. Either

@@ -245,6 +245,40 @@ static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
 	}
 }
 
+/* All of an entry goes to a state: no leaf is needed any more, if it has one.
+ * False if its memory cannot be put aside. Lock held. */
+static bool entry_unify(struct bsp_map *map, uint64_t index,
+			enum bsp_state state)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+	uint64_t capacity = leaf_capacity(map, index);
+
+	if (is_leaf(entry) && !garbage_reserve(map, 1))
+		return false;
+	atomic_store(&dir->entry[index], state);
+	if (is_leaf(entry)) {
+		for (unsigned i = 0; i < BSP_STATES; i++)
+			map->totals[i] -= to_leaf(entry)->count[i];
+		map->leaves--;
+		put_aside(map, to_leaf(entry));
+	} else {
+		map->totals[entry] -= capacity;
+	}
+	map->totals[state] += capacity;
+	return true;
+}
+
+/* Are all granules of a leaf in the set, or in the state already? */
+static bool leaf_all_in(const struct leaf *leaf, unsigned set,
+			enum bsp_state state)
+{
+	for (unsigned i = 0; i < BSP_STATES; i++)
+		if (leaf->count[i] && i != state && !(set & (1U << i)))
+			return false;
+	return true;
+}
+
 /* The same for granules [from, to) of one entry. Lock held. */
 static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 			unsigned from, unsigned to, enum bsp_state state)
@@ -254,16 +288,12 @@ static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 	uint64_t capacity = leaf_capacity(map, index);
 	struct leaf *leaf;
 
-	if (!is_leaf(entry)) {
-		if (entry == state || !(set & (1U << entry)))
-			return 0;
-		if (from == 0 && to == capacity) {
-			map->totals[entry] -= capacity;
-			map->totals[state] += capacity;
-			atomic_store(&dir->entry[index], state);
-			return 0;
-		}
-	}
+	if (!is_leaf(entry) && (entry == state || !(set & (1U << entry))))
+		return 0;
+	if (from == 0 && to == capacity &&
+	    (!is_leaf(entry) || leaf_all_in(to_leaf(entry), set, state)) &&
+	    entry_unify(map, index, state))
+		return 0;
 	leaf = is_leaf(entry) ? to_leaf(entry) : split(map, index);
 	if (!leaf)
 		return -ENOMEM;

@@ -81,9 +81,11 @@ static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 static int write_over_data(struct bsp_device *dev, const char *buf,
 			   uint64_t len, uint64_t off)
 {
+	size_t grain = bsp_max(GRAIN, dev->info.logical_block_size);
+
 	while (len) {
 		bool zero;
-		uint64_t run = bsp_zero_run(buf, (size_t)len, GRAIN, &zero);
+		uint64_t run = bsp_zero_run(buf, (size_t)len, grain, &zero);
 		int r = zero ? 0 : write_zeros(dev, run, off);
 
 		if (r)
@@ -105,7 +107,8 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 		return -ENOMEM;
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, PIECE);
-		ssize_t n = bsp_device_read_all(dev, buf, (size_t)piece, off);
+		ssize_t n =
+			dev->ops->read_through(dev, buf, (size_t)piece, off);
 
 		if (n == (ssize_t)piece)
 			r = write_over_data(dev, buf, piece, off);

@@ -134,10 +134,9 @@ static uint64_t writable_part(struct fake *fake, enum fake_kind kind,
 	return bad > off ? bad - off : 0;
 }
 
-static ssize_t fake_pwrite(struct bsp_device *dev, const void *buf, size_t len,
-			   uint64_t off)
+static ssize_t write_as(struct fake *fake, enum fake_kind kind, const void *buf,
+			size_t len, uint64_t off)
 {
-	struct fake *fake = to_fake(dev);
 	ssize_t n;
 
 	pthread_mutex_lock(&fake->lock);
@@ -145,13 +144,25 @@ static ssize_t fake_pwrite(struct bsp_device *dev, const void *buf, size_t len,
 		n = -ENOSPC;
 	} else {
 		len = bsp_range_clamp(off, len, fake->size);
-		n = (ssize_t)writable_part(fake, FAKE_WRITE, off, len);
+		n = (ssize_t)writable_part(fake, kind, off, len);
 		memcpy(fake->bytes + off, buf, (size_t)n);
 		if (n == 0)
 			n = -fake->failing_writes_errno;
 	}
 	pthread_mutex_unlock(&fake->lock);
 	return n;
+}
+
+static ssize_t fake_pwrite(struct bsp_device *dev, const void *buf, size_t len,
+			   uint64_t off)
+{
+	return write_as(to_fake(dev), FAKE_WRITE, buf, len, off);
+}
+
+static ssize_t fake_write_through(struct bsp_device *dev, const void *buf,
+				  size_t len, uint64_t off)
+{
+	return write_as(to_fake(dev), FAKE_THROUGH, buf, len, off);
 }
 
 static int change_range(struct bsp_device *dev, enum fake_kind kind,
@@ -224,6 +235,8 @@ static const struct bsp_device_ops fake_ops = {
 	.stamp = fake_stamp,
 	.zeros = fake_zeros,
 	.write = fake_pwrite,
+	.read_through = fake_read,
+	.write_through = fake_write_through,
 	.punch = fake_punch,
 	.offload = fake_offload,
 	.unmap = fake_unmap,

@@ -9,7 +9,13 @@
 
 #include "device.h"
 
-enum fake_kind { FAKE_WRITE, FAKE_PUNCH, FAKE_OFFLOAD, FAKE_UNMAP };
+enum fake_kind {
+	FAKE_WRITE,
+	FAKE_THROUGH, /* a write whose failure is known when it returns */
+	FAKE_PUNCH,
+	FAKE_OFFLOAD,
+	FAKE_UNMAP,
+};
 
 struct fake_call {
 	uint64_t off;
