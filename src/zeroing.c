@@ -63,14 +63,15 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 
 static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
-	static const char zeros[PIECE];
+	static const char zeros[PIECE]
+		__attribute__((aligned(BSP_BUFFER_ALIGN)));
 
 	while (len) {
-		ssize_t n = bsp_device_write_all(
+		ssize_t n = dev->ops->write_through(
 			dev, zeros, (size_t)bsp_min(len, PIECE), off);
 
-		if (n < 0)
-			return (int)n;
+		if (n <= 0)
+			return n ? (int)n : -EIO;
 		len -= (uint64_t)n;
 		off += (uint64_t)n;
 	}
