@@ -97,6 +97,15 @@ struct bsp_device *bsp_device_open(const char *path, GError **error);
  */
 struct bsp_device *bsp_device_open_writable(const char *path, GError **error);
 
+/*
+ * Opens the regular file at path like bsp_device_open_writable(), made if it is
+ * missing, and makes it size bytes long, all of them a hole: what it held is
+ * gone. A file that cannot be had for itself is refused untouched, and so is a
+ * path at which there is something else, or a size of 0.
+ */
+struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   GError **error);
+
 /* Closes it; NULL is fine. A device given to bsp_sparse_new() is not the
  * caller's to close. */
 void bsp_device_close(struct bsp_device *dev);

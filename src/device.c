@@ -202,6 +202,51 @@ void bsp_device_close(struct bsp_device *dev)
 	g_free(path);
 }
 
+/* Empties it, and makes it size bytes long. */
+static bool make_hole(const char *path, int fd, uint64_t size, GError **error)
+{
+	if (size > INT64_MAX || ftruncate(fd, 0) < 0 ||
+	    ftruncate(fd, (off_t)size) < 0)
+		return bsp_error_set_errno(
+			error, size > INT64_MAX ? EFBIG : errno,
+			"make %s %" G_GUINT64_FORMAT " bytes long", path, size);
+	return true;
+}
+
+struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   GError **error)
+{
+	struct bsp_device *dev = NULL;
+	struct stat st;
+	int fd;
+
+	if (size == 0) {
+		bsp_error_set(error, BSP_ERROR_USAGE,
+			      "%s cannot be made an image of 0 bytes", path);
+		return NULL;
+	}
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		bsp_error_set(error, BSP_ERROR_FAILED,
+			      "%s is %s; give a regular file", path,
+			      S_ISBLK(st.st_mode) ? "a block device"
+						  : kind_of(st.st_mode));
+		return NULL;
+	}
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	if (fd < 0) {
+		open_failed(path, errno, error);
+		return NULL;
+	}
+	if (fstat(fd, &st) < 0)
+		bsp_error_set_errno(error, errno, "stat %s", path);
+	else if (take_image(path, fd, &st, error) &&
+		 make_hole(path, fd, size, error))
+		dev = open_kind(path, fd, true, error);
+	if (!dev)
+		close(fd);
+	return dev;
+}
+
 ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
 			    uint64_t off)
 {

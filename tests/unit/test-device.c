@@ -126,6 +126,53 @@ static void a_write_right_after_a_stamp_is_noticed(void **state)
 	bsp_device_close(dev);
 }
 
+static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
+{
+	struct image *image = *state;
+	struct bsp_device_info info;
+	struct bsp_device *dev, *again;
+	g_autoptr(GError) error = NULL;
+	struct stat st;
+
+	put(image, 0, "old");
+	dev = bsp_device_create_image(image->path, 1 << 20, NULL);
+	assert_non_null(dev);
+	bsp_device_get_info(dev, &info);
+	assert_true(info.writable);
+	assert_int_equal(info.size, 1 << 20);
+	assert_int_equal(fstat(image->fd, &st), 0);
+	assert_int_equal(st.st_size, 1 << 20);
+	assert_int_equal(st.st_blocks, 0);
+	/* It is taken: nobody else may empty it. */
+	put(image, 0, "new");
+	again = bsp_device_create_image(image->path, 4096, &error);
+	assert_null(again);
+	assert_non_null(strstr(error->message, "is locked"));
+	assert_int_equal(fstat(image->fd, &st), 0);
+	assert_int_equal(st.st_size, 1 << 20);
+	bsp_device_close(dev);
+	assert_null(bsp_device_create_image("/dev/null", 4096, NULL));
+	assert_null(bsp_device_create_image(image->path, 0, NULL));
+	assert_null(bsp_device_create_image("/nonexistent/x", 4096, NULL));
+}
+
+static void a_writable_image_is_for_one(void **state)
+{
+	struct image *image = *state;
+	g_autoptr(GError) error = NULL;
+	struct bsp_device *dev;
+
+	put(image, 0, "data");
+	dev = bsp_device_open_writable(image->path, NULL);
+	assert_non_null(dev);
+	assert_null(bsp_device_open_writable(image->path, &error));
+	assert_non_null(strstr(error->message, "is locked"));
+	bsp_device_close(dev);
+	dev = bsp_device_open_writable(image->path, NULL);
+	assert_non_null(dev);
+	bsp_device_close(dev);
+}
+
 static void stamps_that_nobody_counted_are_never_equal(void **state)
 {
 	struct bsp_stamp a = { .counted = true }, b = a, c = { 0 }, d = c;
@@ -151,6 +198,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_write_right_after_a_stamp_is_noticed, image_setup,
 			image_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_is_made_of_one_hole_or_not_at_all, image_setup,
+			image_teardown),
+		cmocka_unit_test_setup_teardown(a_writable_image_is_for_one,
+						image_setup, image_teardown),
 		cmocka_unit_test(stamps_that_nobody_counted_are_never_equal),
 	};
 
