@@ -210,6 +210,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->keep_cache = watch_opened(file->watch);
+	/* A flush is not told the flags. */
+	fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY;
 	/* Whoever asked was killed: no release will follow. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		watch_closed(file->watch);
@@ -335,7 +337,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!file->writable)
 		r = -ENOSYS;
-	else if ((fi->flags & O_ACCMODE) != O_RDONLY)
+	else if (fi->fh)
 		r = bsp_sparse_carry_out(file->sparse, is_interrupted, req);
 	fuse_reply_err(req, -r);
 }
