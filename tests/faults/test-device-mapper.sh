@@ -4,11 +4,12 @@
 # A volume of the device mapper, as LVM's and dm-crypt's are, in a virtual
 # machine: what was learned of it is remembered, and forgotten when another
 # program writes to it. On Linux 6.1 its queue/iostats is 0, and yet it counts.
+# TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 if [[ -z ${IN_VM:-} ]]; then
 	requires dmsetup qemu-system-x86_64 busybox cpio modprobe
-	"$LIB/vm" -t 280 "$(realpath "$0")"
+	"$LIB/vm" -t 560 "$(realpath "$0")"
 	exit
 fi
 

@@ -3,11 +3,12 @@
 #
 # Sectors that cannot be read, in a virtual machine, by the device mapper's
 # error target: data to lseek, EIO to a read of them, and all else is fine.
+# TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 if [[ -z ${IN_VM:-} ]]; then
 	requires dmsetup qemu-system-x86_64 busybox cpio modprobe
-	"$LIB/vm" -t 280 "$(realpath "$0")"
+	"$LIB/vm" -t 560 "$(realpath "$0")"
 	exit
 fi
 
@@ -79,7 +80,7 @@ all_as_expected() {
 	assert_eq "$STATUS" 1 "status of cp"
 	assert_contains "$ERR" "Input/output error" "message of cp"
 	# Zeros stand in for what it cannot read, as in the image.
-	run_status dd if="$MNT/x" of="$TEST_TMP/copy" bs=4096 iflag=direct \
+	run_status dd if="$MNT/x" of="$TEST_TMP/copy" bs=64K iflag=direct \
 		conv=noerror,sync
 	assert_contains "$ERR" "Input/output error" "message of dd"
 	assert_same_bytes "$TEST_TMP/copy" "$TEST_TMP/image"

@@ -4,11 +4,12 @@
 # A disk is removed while it is mounted, in a virtual machine: its file gives
 # errors and no hang, the others in the mount are fine, and the mount ends
 # cleanly.
+# TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 if [[ -z ${IN_VM:-} ]]; then
 	requires qemu-system-x86_64 busybox cpio modprobe
-	"$LIB/vm" -t 280 "$(realpath "$0")"
+	"$LIB/vm" -t 560 "$(realpath "$0")"
 	exit
 fi
 
