@@ -27,8 +27,8 @@
  * Offsets and lengths are in bytes; ranges are [off, off + len).
  *
  * Threads. Every function that takes a struct bsp_sparse may be called from
- * several threads at once, but for bsp_sparse_free(). The library starts no
- * thread, prints nothing and installs no signal handler.
+ * several threads at once, but for bsp_sparse_free(). The library prints
+ * nothing, installs no signal handler, and starts threads only in bsp_copy().
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H
@@ -336,6 +336,56 @@ typedef void (*bsp_progress_fn)(void *data, uint64_t done, uint64_t total);
 int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		    void *data);
+
+/* --- Copying --- */
+
+/* Zero in a field stands for its default. */
+struct bsp_copy_options {
+	unsigned jobs;	     /* threads that read and write; default 4 */
+	bool target_is_zero; /* all of the target reads as zeros already */
+	bool verify;	     /* read both again, and compare */
+};
+
+/* What a copy was doing. */
+enum bsp_copy_step {
+	BSP_COPY_READING,   /* the source */
+	BSP_COPY_WRITING,   /* the target */
+	BSP_COPY_FLUSHING,  /* carrying out zeros, making it durable */
+	BSP_COPY_VERIFYING, /* reading the target again */
+};
+
+struct bsp_copy_totals {
+	uint64_t data; /* bytes written */
+	uint64_t hole; /* bytes that are zero, and were not */
+	enum bsp_copy_step failed_step; /* after an error: where, */
+	uint64_t failed_off;		/* and at which offset */
+};
+
+/*
+ * Makes the content of to, which must be writable, that of from: as long, byte
+ * for byte, and durable. What the device holds past that is its tail. Each
+ * block of from is read once, and zeros are not written but carried out as
+ * those of bsp_sparse_write(). Starts threads of its own, and ends them.
+ * progress and interrupted (either may be NULL) are called with data by the
+ * calling thread.
+ *
+ * Returns 0; -EFBIG, with nothing changed, if from does not fit; -EROFS;
+ * -ECANCELED when interrupted; -EBADMSG if verifying found a byte that differs;
+ * or another error of either device, about which *ret_totals says more. After
+ * an error the content of to is undefined.
+ */
+int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
+	     const struct bsp_copy_options *options,
+	     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+	     void *data, struct bsp_copy_totals *ret_totals);
+
+/*
+ * True if what is at the two paths are different things, so that one may be
+ * copied to the other; false and an error if they are one device or file, if
+ * one is a part of the other, or one an image of the other. What cannot be
+ * looked at counts as different: opening it will say why.
+ */
+bool bsp_check_distinct(const char *from, const char *to, GError **error);
 
 /* --- Extents --- */
 

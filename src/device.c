@@ -202,6 +202,16 @@ void bsp_device_close(struct bsp_device *dev)
 	g_free(path);
 }
 
+/* Would a file at path stand among the device nodes, for a mistyped one? */
+static bool is_among_devices(const char *path)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	struct stat st, dev;
+
+	return stat(folder, &st) == 0 && stat("/dev", &dev) == 0 &&
+	       st.st_dev == dev.st_dev;
+}
+
 /* Empties it, and makes it size bytes long. */
 static bool make_hole(const char *path, int fd, uint64_t size, GError **error)
 {
@@ -230,6 +240,13 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 			      "%s is %s; give a regular file", path,
 			      S_ISBLK(st.st_mode) ? "a block device"
 						  : kind_of(st.st_mode));
+		return NULL;
+	}
+	if (is_among_devices(path)) {
+		bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"there is no device %s (lsblk lists the devices there are)",
+			path);
 		return NULL;
 	}
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);

@@ -15,6 +15,8 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *summary;
 } commands[] = {
+	{ "copy", command_copy,
+	  "Copy one to another, zeros as holes" },
 	{ "map", command_map,
 	  "Report which parts are data, and which are zero" },
 };

@@ -6,6 +6,7 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
+int command_copy(int argc, char **argv);
 int command_map(int argc, char **argv);
 
 #endif

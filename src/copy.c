@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Copying one sparse object to another.
+ *
+ * Several threads each take the next piece of the source, read it, and write
+ * what of it is not zero: so reads and writes overlap, and there are several
+ * requests in flight on either side. Each byte is read once; what is known to
+ * be zero, by the map or by a source that knows its holes, not at all.
+ *
+ * The target's zeros cost nothing: before the first byte it is cut to nothing
+ * and made as long as the source, so that all of it is markers; what data is
+ * not written over is carried out at the end, in ranges as long as they can be.
+ * A target that is zero already needs not even that.
+ */
+#include "sparse.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "range.h"
+#include "zero.h"
+
+enum {
+	JOBS_DEFAULT = 4,
+	JOBS_MAX = 64,
+	PIECE = 1 << 20,
+	TICK_MS = 100, /* between two looks of the one who waits */
+};
+
+enum phase { COPY, VERIFY };
+
+struct copy {
+	/* Fixed while threads run. */
+	struct bsp_sparse *from, *to;
+	enum phase phase;
+	uint64_t size;
+
+	pthread_mutex_t lock; /* a leaf lock but for the source's map */
+	pthread_cond_t changed;
+	/* protected by lock: */
+	uint64_t cursor; /* up to where the source has been handed out */
+	uint64_t finished;
+	unsigned running; /* threads */
+	bool stop;
+	int error;
+	struct bsp_copy_totals *totals;
+};
+
+struct piece {
+	uint64_t off;
+	size_t len;
+};
+
+/* --- The source, piece by piece --- */
+
+/* Up to where the source is zero from off on, without reading it. */
+static uint64_t known_zeros(struct copy *c, uint64_t off)
+{
+	struct bsp_sparse *from = c->from;
+	uint64_t end = bsp_sparse_run_end(from, BSP_IN_UNKNOWN | BSP_IN_DATA,
+					  off, c->size);
+	uint64_t zeros = off;
+
+	if (end > off)
+		return end;
+	if (from->dev->ops->zeros &&
+	    bsp_map_get(from->map, off >> from->shift) == BSP_UNKNOWN)
+		zeros = bsp_min(from->dev->ops->zeros(from->dev, off), c->size);
+	/* As far as whole granules go, which is what is written. */
+	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
+}
+
+/* Takes the next piece to read; false if there is none left. */
+static bool take_piece(struct copy *c, struct piece *piece)
+{
+	bool found;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->phase == COPY && !c->stop && c->cursor < c->size) {
+		uint64_t end = known_zeros(c, c->cursor);
+
+		if (end <= c->cursor)
+			break;
+		c->finished += end - c->cursor;
+		c->totals->hole += end - c->cursor;
+		c->cursor = end;
+	}
+	found = !c->stop && c->cursor < c->size;
+	if (found) {
+		piece->off = c->cursor;
+		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
+		c->cursor += piece->len;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+static void finish_piece(struct copy *c, const struct piece *piece,
+			 uint64_t data)
+{
+	pthread_mutex_lock(&c->lock);
+	c->finished += piece->len;
+	if (c->phase == COPY) {
+		c->totals->data += data;
+		c->totals->hole += piece->len - data;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void fail(struct copy *c, int error, enum bsp_copy_step step,
+		 uint64_t off)
+{
+	pthread_mutex_lock(&c->lock);
+	if (!c->error) {
+		c->error = error;
+		c->totals->failed_step = step;
+		c->totals->failed_off = off;
+	}
+	c->stop = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- What a thread does with a piece --- */
+
+/* Writes the runs of buf that are not zero. Adds them up in *data. */
+static bool write_data(struct copy *c, const char *buf,
+		       const struct piece *piece, uint64_t *data)
+{
+	size_t granule = (size_t)bsp_sparse_granule(c->to);
+
+	for (size_t at = 0; at < piece->len;) {
+		bool zero;
+		size_t run =
+			bsp_zero_run(buf + at, piece->len - at, granule, &zero);
+		ssize_t n = (ssize_t)run;
+
+		if (!zero) {
+			n = bsp_sparse_write(c->to, buf + at, run,
+					     piece->off + at);
+			*data += n > 0 ? (uint64_t)n : 0;
+		}
+		if (n <= 0) {
+			fail(c, n ? (int)n : -ENOSPC, BSP_COPY_WRITING,
+			     piece->off + at);
+			return false;
+		}
+		at += (size_t)n;
+	}
+	return true;
+}
+
+/* The same, past what the host has cached, against what was to be there. */
+static bool compare(struct copy *c, const char *buf, char *other,
+		    const struct piece *piece)
+{
+	struct bsp_device *dev = c->to->dev;
+	size_t done = 0;
+
+	while (done < piece->len) {
+		ssize_t n = dev->ops->read_through(dev, other + done,
+						   piece->len - done,
+						   piece->off + done);
+
+		if (n <= 0) {
+			fail(c, n ? (int)n : -EIO, BSP_COPY_VERIFYING,
+			     piece->off + done);
+			return false;
+		}
+		done += (size_t)n;
+	}
+	for (size_t at = 0; at < piece->len; at++) {
+		size_t rest = bsp_min(piece->len - at, BSP_GRANULE_MIN);
+
+		if (memcmp(buf + at, other + at, rest) == 0) {
+			at += rest - 1;
+		} else if (buf[at] != other[at]) {
+			fail(c, -EBADMSG, BSP_COPY_VERIFYING, piece->off + at);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool do_piece(struct copy *c, char *buf, const struct piece *piece)
+{
+	ssize_t n = bsp_sparse_read(c->from, buf, piece->len, piece->off);
+	uint64_t data = 0;
+	bool ok;
+
+	if (n != (ssize_t)piece->len) {
+		fail(c, n < 0 ? (int)n : -EIO, BSP_COPY_READING, piece->off);
+		return false;
+	}
+	ok = c->phase == COPY ? write_data(c, buf, piece, &data)
+			      : compare(c, buf, buf + PIECE, piece);
+	if (ok)
+		finish_piece(c, piece, data);
+	return ok;
+}
+
+static void *worker(void *data)
+{
+	struct copy *c = data;
+	struct piece piece;
+	void *buf;
+
+	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, 2 * PIECE)) {
+		fail(c, -ENOMEM, BSP_COPY_READING, 0);
+		buf = NULL;
+	}
+	while (buf && take_piece(c, &piece) && do_piece(c, buf, &piece))
+		;
+	free(buf);
+	pthread_mutex_lock(&c->lock);
+	c->running--;
+	pthread_cond_signal(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* --- The threads --- */
+
+static unsigned start_threads(struct copy *c, pthread_t *threads, unsigned n)
+{
+	sigset_t all, old;
+	unsigned started = 0;
+	int r = 0;
+
+	/* Signals are for the threads of the caller. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_mutex_lock(&c->lock);
+	while (started < n && r == 0) {
+		r = pthread_create(&threads[started], NULL, worker, c);
+		started += r == 0;
+	}
+	c->running = started;
+	pthread_mutex_unlock(&c->lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (started == 0)
+		fail(c, -r, BSP_COPY_READING, 0);
+	return started;
+}
+
+/* Waits for the threads, and tells how far they are. */
+static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
+			  bsp_progress_fn progress, void *data)
+{
+	pthread_mutex_lock(&c->lock);
+	while (c->running) {
+		uint64_t finished = c->finished;
+		struct timespec until;
+		bool end;
+
+		pthread_mutex_unlock(&c->lock);
+		if (progress)
+			progress(data, finished, c->size);
+		end = interrupted && interrupted(data);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += TICK_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_mutex_lock(&c->lock);
+		if (end && !c->stop && !c->error)
+			c->error = -ECANCELED;
+		c->stop |= end;
+		if (c->running)
+			(void)pthread_cond_timedwait(&c->changed, &c->lock,
+						     &until);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (progress)
+		progress(data, c->finished, c->size);
+}
+
+static int run_phase(struct copy *c, enum phase phase, unsigned jobs,
+		     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		     void *data)
+{
+	pthread_t threads[JOBS_MAX];
+	unsigned n;
+
+	c->phase = phase;
+	c->cursor = 0;
+	c->finished = 0;
+	n = start_threads(c, threads, jobs);
+	watch_threads(c, interrupted, progress, data);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	return c->error;
+}
+
+/* --- The copy --- */
+
+/* Makes all of the target markers, or nothing if it is zero already. */
+static int prepare_target(struct copy *c, bool is_zero)
+{
+	int r = 0;
+
+	if (is_zero)
+		return 0;
+	r = bsp_sparse_truncate(c->to, 0);
+	return r ? r : bsp_sparse_truncate(c->to, c->size);
+}
+
+static int copy_and_verify(struct copy *c,
+			   const struct bsp_copy_options *options,
+			   bsp_interrupted_fn interrupted,
+			   bsp_progress_fn progress, void *data)
+{
+	unsigned jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
+	int r = prepare_target(c, options->target_is_zero);
+
+	jobs = jobs < JOBS_MAX ? jobs : JOBS_MAX;
+	if (!r)
+		r = run_phase(c, COPY, jobs, interrupted, progress, data);
+	if (r)
+		return r;
+	c->totals->failed_step = BSP_COPY_FLUSHING;
+	r = bsp_sparse_flush(c->to, interrupted, data);
+	if (r)
+		return r == -EINTR ? -ECANCELED : r;
+	if (options->verify)
+		r = run_phase(c, VERIFY, jobs, interrupted, progress, data);
+	return r;
+}
+
+int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
+	     const struct bsp_copy_options *options,
+	     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+	     void *data, struct bsp_copy_totals *ret_totals)
+{
+	static const struct bsp_copy_options defaults;
+	struct copy c = { .from = from, .to = to, .totals = ret_totals };
+	int r;
+
+	*ret_totals = (struct bsp_copy_totals){ 0 };
+	if (!to->dev->info.writable)
+		return -EROFS;
+	(void)bsp_sparse_refresh(from);
+	(void)bsp_sparse_refresh(to);
+	c.size = bsp_sparse_size(from);
+	if (c.size > atomic_load(&to->capacity))
+		return -EFBIG;
+	pthread_mutex_init(&c.lock, NULL);
+	pthread_cond_init(&c.changed, NULL);
+	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
+			    progress, data);
+	pthread_cond_destroy(&c.changed);
+	pthread_mutex_destroy(&c.lock);
+	return r;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blksparse copy: one device, image or sparse file to another.
+ *
+ * The target is opened, and so taken and checked, before anything is written.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "blksparse.h"
+#include "command.h"
+#include "interrupt.h"
+#include "options.h"
+#include "output.h"
+#include "progress.h"
+
+enum { JOBS_MAX = 64 };
+
+static gboolean opt_target_is_zero, opt_verify, opt_quiet, opt_json;
+static gint opt_jobs;
+static char **opt_paths;
+
+static const GOptionEntry entries[] = {
+	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
+	  "Threads that read and write, 1 to 64 (default: 4)", "N" },
+	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
+	  "Write the summary as JSON to standard output", NULL },
+	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
+	  "No progress and no summary", NULL },
+	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
+	  "All of DST is zero already: do not zero it", NULL },
+	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
+	  "Read both again in the end, and compare", NULL },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
+	  NULL, "SRC DST" },
+	{ 0 },
+};
+
+struct job {
+	const char *from_path, *to_path;
+	struct bsp_sparse *from, *to;
+	struct progress progress;
+	struct bsp_copy_totals totals;
+	int64_t started; /* microseconds */
+	bool is_new;	 /* the target is a file, made empty for this */
+};
+
+static int fail_with(const GError *error)
+{
+	failure("%s", error->message);
+	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
+		       ? STATUS_USAGE
+		       : STATUS_FAILED;
+}
+
+/* --- Source and target --- */
+
+static struct bsp_sparse *open_sparse(struct bsp_device *dev, GError **error)
+{
+	struct bsp_sparse *sp = dev ? bsp_sparse_new(dev, NULL, error) : NULL;
+
+	if (dev && !sp)
+		bsp_device_close(dev);
+	return sp;
+}
+
+static bool fits(const struct job *job, GError **error)
+{
+	uint64_t need = bsp_sparse_size(job->from);
+	uint64_t have = bsp_sparse_size(job->to);
+
+	if (need <= have)
+		return true;
+	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,
+		    "%s is too small: %" G_GUINT64_FORMAT
+		    " bytes, and %s has %" G_GUINT64_FORMAT
+		    "; nothing was written",
+		    job->to_path, have, job->from_path, need);
+	return false;
+}
+
+static bool open_both(struct job *job, GError **error)
+{
+	struct stat st;
+	struct bsp_device *dev;
+
+	if (!bsp_check_distinct(job->from_path, job->to_path, error))
+		return false;
+	job->from = open_sparse(bsp_device_open(job->from_path, error), error);
+	if (!job->from)
+		return false;
+	job->is_new = stat(job->to_path, &st) < 0 || S_ISREG(st.st_mode);
+	dev = job->is_new ? bsp_device_create_image(job->to_path,
+						    bsp_sparse_size(job->from),
+						    error)
+			  : bsp_device_open_writable(job->to_path, error);
+	job->to = open_sparse(dev, error);
+	return job->to && fits(job, error);
+}
+
+/* --- What came of it --- */
+
+static int report_failure(const struct job *job, int r)
+{
+	const struct bsp_copy_totals *totals = &job->totals;
+	const char *then =
+		job->is_new || totals->failed_step == BSP_COPY_VERIFYING
+			? ""
+			: "; what is there now is incomplete";
+
+	if (r == -ECANCELED)
+		return failure("interrupted; %s is incomplete", job->to_path);
+	if (r == -EBADMSG)
+		return failure(
+			"%s is not what %s is, at byte %" G_GUINT64_FORMAT
+			": one of the two is failing, or was written to",
+			job->to_path, job->from_path, totals->failed_off);
+	if (totals->failed_step == BSP_COPY_READING)
+		return failure("reading %s at byte %" G_GUINT64_FORMAT ": %s",
+			       job->from_path, totals->failed_off,
+			       g_strerror(-r));
+	if (totals->failed_step == BSP_COPY_FLUSHING)
+		return failure("zeroing or syncing %s: %s%s", job->to_path,
+			       g_strerror(-r), then);
+	return failure("%s %s at byte %" G_GUINT64_FORMAT ": %s%s",
+		       totals->failed_step == BSP_COPY_WRITING ? "writing"
+							       : "reading back",
+		       job->to_path, totals->failed_off, g_strerror(-r), then);
+}
+
+static int summarize(const struct job *job)
+{
+	const struct bsp_copy_totals *totals = &job->totals;
+	double seconds = (double)(g_get_monotonic_time() - job->started) / 1e6;
+	g_autofree char *text = NULL;
+
+	if (opt_json) {
+		text = g_strdup_printf(
+			"{ \"format\": \"blksparse-copy\", \"version\": 1, "
+			"\"size\": %" G_GUINT64_FORMAT
+			", \"data\": %" G_GUINT64_FORMAT
+			", \"hole\": %" G_GUINT64_FORMAT
+			", \"verified\": %s, \"seconds\": %.3f }\n",
+			totals->data + totals->hole, totals->data, totals->hole,
+			opt_verify ? "true" : "false", seconds);
+		return output_text(text);
+	}
+	if (!opt_quiet)
+		(void)fprintf(stderr,
+			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
+			      " of data written, %" G_GUINT64_FORMAT
+			      " in holes; %.3f seconds%s\n",
+			      totals->data + totals->hole, totals->data,
+			      totals->hole, seconds,
+			      opt_verify ? ", verified" : "");
+	return STATUS_OK;
+}
+
+static void show_progress(void *data, uint64_t done, uint64_t total)
+{
+	struct job *job = data;
+
+	if (!opt_quiet)
+		progress_update(&job->progress, done, total);
+}
+
+static int run(struct job *job)
+{
+	const struct bsp_copy_options options = {
+		.jobs = (unsigned)opt_jobs,
+		.target_is_zero = job->is_new || opt_target_is_zero,
+		.verify = opt_verify,
+	};
+	int r;
+
+	job->started = g_get_monotonic_time();
+	progress_begin(&job->progress, 0);
+	r = bsp_copy(job->from, job->to, &options, interrupted, show_progress,
+		     job, &job->totals);
+	progress_clear(&job->progress);
+	return r < 0 ? report_failure(job, r) : summarize(job);
+}
+
+int command_copy(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GError) error = NULL;
+	g_auto(GStrv) paths = NULL;
+	struct job job = { 0 };
+	int status;
+
+	g_set_prgname("blksparse copy");
+	g_option_context_set_summary(
+		context,
+		"Copies SRC, a block device, an image or a sparse file, to DST, "
+		"which is made\nsparse: a file gets holes, a device is zeroed "
+		"where SRC is zero.");
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!options_parse(context, &argc, argv, &status))
+		return status;
+	paths = g_steal_pointer(&opt_paths);
+	if (!paths || !paths[1])
+		return usage_error("no %s given", paths ? "DST" : "SRC");
+	if (paths[2])
+		return usage_error("one SRC and one DST, not also '%s'",
+				   paths[2]);
+	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
+		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
+				   JOBS_MAX);
+	interrupt_catch();
+	job.from_path = paths[0];
+	job.to_path = paths[1];
+	status = open_both(&job, &error) ? run(&job) : fail_with(error);
+	bsp_sparse_free(job.from);
+	bsp_sparse_free(job.to);
+	return status;
+}
