@@ -11,7 +11,7 @@ requires python3 bmaptool ddrescue ddrescuelog
 # The image has no holes, so that whatever is found was found by reading.
 # check_device KIND SIZE [LOSETUP-OPTION...]
 check_device() {
-	local size format granule image
+	local size format formats granule image
 	say "$*"
 	make_device "$1" "$2" device "${@:3}"
 	image=$TEST_TMP/device
@@ -20,7 +20,10 @@ check_device() {
 	for granule in 4K 64K 1M; do
 		python3 "$LIB/devices.py" list --granule "$granule" "$image" \
 			>"$TEST_TMP/expected"
-		for format in table json qemu bmap ddrescue; do
+		# One granule for all formats: what they write of it is the same.
+		formats=(json)
+		[[ $granule != 4K ]] || formats+=(table qemu bmap ddrescue)
+		for format in "${formats[@]}"; do
 			map_extents "$format" "$LOOP" "$size" \
 				--granule="$granule" >"$TEST_TMP/got"
 			diff -u "$TEST_TMP/expected" "$TEST_TMP/got" ||
@@ -33,9 +36,15 @@ report = json.load(sys.stdin)
 assert report["granule"] == 4096, report
 assert report["path"] == sys.argv[1], report
 assert report["totals"]["unknown"]["bytes"] == 0, report' "$LOOP"
-	assert_bmap "$LOOP" "$size"
-	assert_bmap "$LOOP" "$size" --granule=1M
-	assert_ddrescue "$LOOP" "$size"
+	loop_free "$LOOP"
+}
+
+# check_copies KIND SIZE [LOSETUP-OPTION...]: what the tools make of the map.
+check_copies() {
+	say "copies of $*"
+	make_device "$1" "$2" device "${@:3}"
+	assert_bmap "$LOOP" "$(blockdev --getsize64 "$LOOP")"
+	assert_ddrescue "$LOOP" "$(blockdev --getsize64 "$LOOP")"
 	loop_free "$LOOP"
 }
 
@@ -47,6 +56,13 @@ check_device data 512
 check_device zero 512
 check_device mixed 8M --sector-size 4096
 check_device tenth 64M
+
+check_copies zero 3M
+check_copies data $(((1 << 20) + 512))
+check_copies edges 3M
+check_copies mixed $(((1 << 20) + 512))
+check_copies data 512
+check_copies tenth 64M --sector-size 4096
 
 say "a symbolic link"
 make_device mixed 1M device
