@@ -2,7 +2,7 @@
 /*
  * libblksparse: a block device as a sparse file.
  *
- * A block device has no holes: it answers lseek(SEEK_HOLE) with its end. This
+ * A block device has no holes, and does not answer lseek(SEEK_DATA). This
  * library finds the zeros by reading, once, and remembers them:
  *
  *	struct bsp_device *dev = bsp_device_open("/dev/sdb", &error);

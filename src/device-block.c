@@ -14,7 +14,9 @@
  * 5, 7, 12 and 14: writes and discards, done and in sectors). They count
  * requests, so what a program wrote to the page cache is pushed out before:
  * that of this node and, where it may be opened, of the disk. Counters stand
- * still while queue/iostats is 0; then nobody counts.
+ * still while queue/iostats is 0, and then nobody counts; but device-mapper
+ * counts whatever that says, and says 0 (Linux 6.1). So one read at opening
+ * tells whether it counts all the same.
  */
 #include "device.h"
 
@@ -49,6 +51,7 @@ struct block {
 	int iostats_fd;
 	int offload_fd;	    /* queue/write_zeroes_max_bytes */
 	bool thin;	    /* a thin volume: unmapped is zero for good */
+	bool counts_anyway; /* also while queue/iostats is 0 */
 	atomic_bool direct; /* to read; until the driver refuses */
 };
 
@@ -175,18 +178,35 @@ static bool read_counters(int stat_fd, struct bsp_stamp *stamp)
 		      &v[0], &v[1], &v[2], &v[3]) == 4;
 }
 
+/* How many reads were done; 0 if that cannot be had. */
+static uint64_t read_count(int stat_fd)
+{
+	char text[512];
+	uint64_t reads;
+
+	if (!read_text(stat_fd, text, sizeof(text)) ||
+	    sscanf(text, "%" SCNu64, &reads) != 1)
+		return 0;
+	return reads;
+}
+
+static bool iostats_on(const struct block *block)
+{
+	char iostats[8];
+
+	return read_text(block->iostats_fd, iostats, sizeof(iostats)) &&
+	       iostats[0] != '0';
+}
+
 static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 {
 	struct block *block = to_block(dev);
 	struct bsp_stamp stamp = { 0 };
-	char iostats[8];
 
 	push_out(block->fd);
 	push_out(block->disk_fd);
-	stamp.counted =
-		read_counters(block->stat_fd, &stamp) &&
-		read_text(block->iostats_fd, iostats, sizeof(iostats)) &&
-		iostats[0] != '0';
+	stamp.counted = read_counters(block->stat_fd, &stamp) &&
+			(iostats_on(block) || block->counts_anyway);
 	*ret_stamp = stamp;
 }
 
@@ -454,7 +474,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 {
 	struct block *block;
 	struct stat st;
-	uint64_t size = 0;
+	uint64_t size = 0, reads;
 	int sector;
 	int r = fd_size(fd, &size);
 
@@ -479,9 +499,12 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->fd = fd;
 	block->disk_fd = block->stat_fd = -1;
 	block->iostats_fd = block->offload_fd = -1;
+	open_counters(block, st.st_rdev);
+	reads = read_count(block->stat_fd);
 	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
+	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
+			       read_count(block->stat_fd) > reads;
 	block->thin = info->writable && is_thin(st.st_rdev);
 	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
-	open_counters(block, st.st_rdev);
 	return &block->dev;
 }

@@ -21,10 +21,15 @@ check_file() {
 	map --format=qemu "$file" >got
 	qemu-img map -f raw --output=json "$file" >expected
 	diff -u expected got || fail "qemu of $file is not qemu-img's"
-	assert_bmap "$file" "$size"
-	assert_bmap "$file" "$size" --granule=64K
-	assert_ddrescue "$file" "$size"
-	assert_ddrescue "$file" "$size" --granule=1M
+	# The tools sync what they copy, which takes its time.
+	case $kind:$size in
+	data:512 | zero:1049088 | edges:1049088 | mixed:4194305)
+		assert_bmap "$file" "$size"
+		assert_bmap "$file" "$size" --granule=64K
+		assert_ddrescue "$file" "$size"
+		assert_ddrescue "$file" "$size" --granule=1M
+		;;
+	esac
 }
 
 for kind in zero data first last alternating edges mixed; do

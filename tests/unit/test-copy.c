@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blksparse.h"
+#include "fake-device.h"
+
+enum { G = 4096, MIB = 1 << 20, SIZE = 5 * MIB + 512 };
+
+struct both {
+	struct fake *from, *to;
+	struct bsp_sparse *source, *target;
+	struct bsp_copy_totals totals;
+};
+
+/* A source of some data, a target of old bytes. */
+static struct both both_new(uint64_t target_size)
+{
+	struct both b = { .from = fake_new(SIZE), .to = fake_new(target_size) };
+
+	memset(fake_bytes(b.from) + 3 * G, 'a', 2 * G);
+	memset(fake_bytes(b.from) + 2 * MIB - 100, 'b', 200);
+	fake_bytes(b.from)[SIZE - 1] = 'c';
+	memset(fake_bytes(b.to), 0xaa, target_size);
+	fake_make_writable(b.to, 1 << FAKE_PUNCH);
+	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
+	b.target = bsp_sparse_new(fake_device(b.to), NULL, NULL);
+	assert_non_null(b.source);
+	assert_non_null(b.target);
+	return b;
+}
+
+static void both_free(struct both *b)
+{
+	bsp_sparse_free(b->source);
+	bsp_sparse_free(b->target);
+}
+
+static int copy(struct both *b, const struct bsp_copy_options *options)
+{
+	return bsp_copy(b->source, b->target, options, NULL, NULL, NULL,
+			&b->totals);
+}
+
+static uint64_t bytes_in(const struct fake_call *calls, size_t n,
+			 enum fake_kind kind)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += calls[i].kind == kind ? calls[i].len : 0;
+	return sum;
+}
+
+static void a_copy_is_the_source_and_the_targets_tail(void **state)
+{
+	for (unsigned jobs = 1; jobs <= 8; jobs += 7) {
+		const struct bsp_copy_options options = { .jobs = jobs };
+		struct both b = both_new(7 * MIB);
+		const struct fake_call *calls;
+		uint64_t read = 0;
+		size_t n;
+
+		assert_int_equal(copy(&b, &options), 0);
+		assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+		for (size_t i = SIZE; i < 7 * MIB; i++)
+			assert_int_equal(fake_bytes(b.to)[i], 0xaa);
+		/* Five granules with data; and all was read, once. */
+		assert_int_equal(b.totals.data, 4 * G + 512);
+		assert_int_equal(b.totals.data + b.totals.hole, SIZE);
+		n = fake_reads(b.from, &calls);
+		for (size_t i = 0; i < n; i++)
+			read += calls[i].len;
+		assert_int_equal(read, SIZE);
+		n = fake_changes(b.to, &calls);
+		assert_int_equal(bytes_in(calls, n, FAKE_WRITE), 4 * G + 512);
+		assert_int_equal(bytes_in(calls, n, FAKE_PUNCH),
+				 SIZE - 4 * G - 512);
+		assert_true(fake_flushes(b.to) > 0);
+		both_free(&b);
+	}
+}
+
+static void a_target_that_is_zero_is_not_zeroed(void **state)
+{
+	const struct bsp_copy_options options = { .target_is_zero = true };
+	struct both b = both_new(SIZE);
+	const struct fake_call *calls;
+	size_t n;
+
+	memset(fake_bytes(b.to), 0, SIZE);
+	assert_int_equal(copy(&b, &options), 0);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	n = fake_changes(b.to, &calls);
+	assert_int_equal(bytes_in(calls, n, FAKE_PUNCH), 0);
+	assert_int_equal(bytes_in(calls, n, FAKE_WRITE), 4 * G + 512);
+	both_free(&b);
+}
+
+static void what_the_source_knows_is_zero_is_not_read(void **state)
+{
+	struct both b = both_new(SIZE);
+	const struct fake_call *calls;
+	size_t n;
+
+	fake_know_zeros(b.from, 2 * MIB + 100, 3 * MIB);
+	assert_int_equal(copy(&b, NULL), 0);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	n = fake_reads(b.from, &calls);
+	for (size_t i = 0; i < n; i++)
+		assert_true(calls[i].off < 3 * MIB ||
+			    calls[i].off + calls[i].len > 5 * MIB);
+	both_free(&b);
+}
+
+static void too_small_a_target_is_left_alone(void **state)
+{
+	struct both b = both_new(SIZE - 512);
+
+	assert_int_equal(copy(&b, NULL), -EFBIG);
+	assert_int_equal(fake_changes(b.to, NULL), 0);
+	assert_int_equal(bsp_sparse_size(b.target), SIZE - 512);
+	assert_int_equal(fake_reads(b.from, NULL), 0);
+	both_free(&b);
+}
+
+static void a_failure_is_told_with_its_place(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	fake_fail_reads(b.from, 3 * MIB + 5, 1, EIO);
+	assert_int_equal(copy(&b, NULL), -EIO);
+	assert_int_equal(b.totals.failed_step, BSP_COPY_READING);
+	assert_int_equal(b.totals.failed_off, 3 * MIB);
+	both_free(&b);
+
+	b = both_new(SIZE);
+	fake_fail_writes(b.to, 3 * G, 1, EIO);
+	assert_int_equal(copy(&b, NULL), -EIO);
+	assert_int_equal(b.totals.failed_step, BSP_COPY_WRITING);
+	assert_int_equal(b.totals.failed_off, 3 * G);
+	both_free(&b);
+
+	b = both_new(SIZE);
+	fake_fail_flush(b.to, EIO);
+	assert_int_equal(copy(&b, NULL), -EIO);
+	assert_int_equal(b.totals.failed_step, BSP_COPY_FLUSHING);
+	both_free(&b);
+
+	b = both_new(SIZE);
+	fake_fail_writes(b.to, MIB, 512, EIO); /* where zeros are carried out */
+	assert_int_equal(copy(&b, NULL), -EIO);
+	assert_int_equal(b.totals.failed_step, BSP_COPY_FLUSHING);
+	both_free(&b);
+}
+
+/* The source changes after it was copied: then they differ. */
+static void change_late(void *data)
+{
+	struct both *b = data;
+
+	if (fake_flushes(b->to) > 0)
+		fake_write(b->from, 4 * MIB + 7, 1, 'x');
+}
+
+static void verifying_finds_a_byte_that_differs(void **state)
+{
+	const struct bsp_copy_options options = { .verify = true };
+	struct both b = both_new(SIZE);
+
+	assert_int_equal(copy(&b, &options), 0);
+	both_free(&b);
+
+	b = both_new(SIZE);
+	/* Not a hole, so that it is read again. */
+	fake_bytes(b.from)[4 * MIB] = 'y';
+	fake_on_read(b.to, change_late, &b);
+	fake_on_read(b.from, change_late, &b);
+	assert_int_equal(copy(&b, &options), -EBADMSG);
+	assert_int_equal(b.totals.failed_step, BSP_COPY_VERIFYING);
+	assert_int_equal(b.totals.failed_off, 4 * MIB + 7);
+	both_free(&b);
+}
+
+struct watched {
+	uint64_t last;
+	unsigned calls;
+	bool interrupt;
+};
+
+static void on_progress(void *data, uint64_t done, uint64_t total)
+{
+	struct watched *w = data;
+
+	assert_true(done >= w->last && done <= total);
+	assert_int_equal(total, SIZE);
+	w->last = done;
+	w->calls++;
+}
+
+static bool is_interrupted(void *data)
+{
+	const struct watched *w = data;
+
+	return w->interrupt;
+}
+
+static void progress_comes_to_the_end_and_an_interrupt_ends_it(void **state)
+{
+	struct both b = both_new(SIZE);
+	struct watched w = { 0 };
+
+	assert_int_equal(bsp_copy(b.source, b.target, NULL, is_interrupted,
+				  on_progress, &w, &b.totals),
+			 0);
+	assert_true(w.calls > 0);
+	assert_int_equal(w.last, SIZE);
+	both_free(&b);
+
+	b = both_new(SIZE);
+	w = (struct watched){ .interrupt = true };
+	assert_int_equal(bsp_copy(b.source, b.target, NULL, is_interrupted,
+				  on_progress, &w, &b.totals),
+			 -ECANCELED);
+	both_free(&b);
+}
+
+static void a_target_must_be_writable(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	assert_int_equal(
+		bsp_copy(b.target, b.source, NULL, NULL, NULL, NULL, &b.totals),
+		-EROFS);
+	both_free(&b);
+}
+
+static void a_thing_and_itself_are_not_distinct(void **state)
+{
+	g_autoptr(GError) error = NULL;
+
+	assert_true(bsp_check_distinct("/dev/null", "/dev/zero", NULL));
+	assert_true(bsp_check_distinct("/nonexistent", "/nonexistent", NULL));
+	assert_false(
+		bsp_check_distinct("/proc/self/exe", "/proc/self/exe", &error));
+	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_copy_is_the_source_and_the_targets_tail),
+		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed),
+		cmocka_unit_test(what_the_source_knows_is_zero_is_not_read),
+		cmocka_unit_test(too_small_a_target_is_left_alone),
+		cmocka_unit_test(a_failure_is_told_with_its_place),
+		cmocka_unit_test(verifying_finds_a_byte_that_differs),
+		cmocka_unit_test(
+			progress_comes_to_the_end_and_an_interrupt_ends_it),
+		cmocka_unit_test(a_target_must_be_writable),
+		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
+	};
+
+	return cmocka_run_group_tests_name("copy", tests, NULL, NULL);
+}
