@@ -136,8 +136,8 @@ static bool open_writable_failed(const char *path, const struct stat *st,
 	if (S_ISBLK(st->st_mode) && errnum == EBUSY) {
 		holder = bsp_device_holder(st->st_rdev);
 		return bsp_error_set(error, BSP_ERROR_FAILED,
-				     "%s %s, or mount it read-only", path,
-				     holder);
+				     "%s %s (until then it can only be read)",
+				     path, holder);
 	}
 	if (errnum == EROFS || (S_ISBLK(st->st_mode) && is_read_only(path)))
 		return bsp_error_set(error, BSP_ERROR_FAILED,
@@ -156,14 +156,14 @@ static bool take_image(const char *path, int fd, const struct stat *st,
 
 	if (holder)
 		return bsp_error_set(error, BSP_ERROR_FAILED,
-				     "%s %s, or mount it read-only", path,
-				     holder);
+				     "%s %s (until then it can only be read)",
+				     path, holder);
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
 		return true;
 	if (errno == EAGAIN || errno == EACCES)
 		return bsp_error_set(
 			error, BSP_ERROR_FAILED,
-			"%s is locked by another program (lslocks tells which); end that first, or mount it read-only",
+			"%s is locked by another program (lslocks tells which); end that first (until then it can only be read)",
 			path);
 	return bsp_error_set_errno(error, errno, "lock %s", path);
 }

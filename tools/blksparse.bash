@@ -19,13 +19,18 @@ _blksparse() {
 	done
 
 	case $command:$option in
+	copy:--jobs) words='1 2 4 8' ;;
+	copy:*)
+		words='--jobs= --json --quiet --target-is-zero --verify --help'
+		[[ $cur == -* ]] || words=
+		;;
 	map:--format) words='table json qemu bmap ddrescue' ;;
 	map:--granule) words='4K 64K 1M' ;;
 	map:*)
 		words='--format= --granule= --summary --help'
 		[[ $cur == -* ]] || words=
 		;;
-	:*) words='map --help --version' ;;
+	:*) words='copy map --help --version' ;;
 	esac
 	COMPREPLY=()
 	if [[ -n $words ]]; then

@@ -74,11 +74,11 @@ assert_eq "$(<"$TEST_TMP/out")" "--a --help -h -o c -o e -o g" "names on a page"
 
 compare "$SRC/tools/blksparse.1.scd" "$TOOL"
 completes "$SRC/tools/blksparse.bash"
-compare "$SRC/tools/blksparse-map.1.scd" "$TOOL" map
-completes "$SRC/tools/blksparse.bash"
-if [[ -e $SRC/fuse/blksparsefs.8.scd ]]; then
-	compare "$SRC/fuse/blksparsefs.8.scd" "$FS"
-fi
+for command in copy map; do
+	compare "$SRC/tools/blksparse-$command.1.scd" "$TOOL" "$command"
+	completes "$SRC/tools/blksparse.bash"
+done
+compare "$SRC/fuse/blksparsefs.8.scd" "$FS"
 
 say "versions"
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)

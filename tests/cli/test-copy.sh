@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# blksparse copy between devices and files of all shapes: right bytes, holes
+# where the source is zero, each block read once, and nothing destroyed that
+# should not be.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+requires_loop
+requires python3 jq
+
+# old_device SIZE: a loop device $OLD full of 0xAA.
+old_device() {
+	head -c "$1" /dev/zero | tr '\0' '\252' >"$TEST_TMP/old.$1"
+	loop_new "$TEST_TMP/old.$1"
+	OLD=$LOOP
+}
+
+sectors_read() {
+	awk '{ print $3 }' "/sys/block/${1##*/}/stat"
+}
+
+copy_tool() {
+	"$TOOL" copy "$@"
+}
+
+# check_copy: the copy of KIND SIZE [LOSETUP-OPTION...] to a file, to a
+# larger device, and from the file to one that fits.
+check_copy() {
+	local source size before after data
+	say "$*"
+	make_device "$1" "$2" device "${@:3}"
+	source=$LOOP
+	size=$(blockdev --getsize64 "$source")
+	before=$(sectors_read "$source")
+	"$TOOL" copy --json "$source" "$TEST_TMP/copy" >"$TEST_TMP/json"
+	after=$(sectors_read "$source")
+	assert_same_bytes "$source" "$TEST_TMP/copy"
+	# Sectors; opening tries one block.
+	assert_le $((after - before)) $((size / 512 + 8)) "sectors read"
+	data=$(jq .data "$TEST_TMP/json")
+	assert_eq $((data + $(jq .hole "$TEST_TMP/json"))) "$size" "size"
+	assert_le "$(($(stat -c %b "$TEST_TMP/copy") * 512))" \
+		$((data + 65536)) "allocated size of the copy"
+
+	old_device $((size + 1048576))
+	"$TOOL" copy --verify --quiet "$source" "$OLD"
+	cmp -n "$size" "$source" "$OLD" || fail "the device is not its source"
+	tail -c 1048576 "$OLD" | cmp - <(head -c 1048576 /dev/zero |
+		tr '\0' '\252') || fail "the tail was not kept"
+	loop_free "$OLD"
+
+	old_device "$size"
+	"$TOOL" copy --quiet --jobs=1 "$TEST_TMP/copy" "$OLD"
+	assert_same_bytes "$source" "$OLD"
+	loop_free "$OLD"
+	loop_free "$source"
+}
+
+for kind in zero data first last alternating edges mixed; do
+	check_copy "$kind" $(((3 << 20) + 512))
+done
+check_copy mixed 512
+check_copy mixed 8M --sector-size 4096
+check_copy tenth 64M
+
+say "a file that was there before"
+make_device mixed 4M device
+source=$LOOP
+old_device 8388608
+cp "$TEST_TMP/old.8388608" "$TEST_TMP/longer"
+"$TOOL" copy --quiet "$source" "$TEST_TMP/longer"
+assert_same_bytes "$source" "$TEST_TMP/longer"
+
+say "a target that is zero"
+truncate -s 4M "$TEST_TMP/blank"
+loop_new "$TEST_TMP/blank"
+"$TOOL" copy --quiet --target-is-zero "$source" "$LOOP"
+assert_same_bytes "$source" "$LOOP"
+
+say "what is refused, untouched"
+sum=$(sha256sum <"$TEST_TMP/old.8388608")
+old_device 2097152
+small=$LOOP
+run_status copy_tool "$source" "$small"
+assert_eq "$STATUS" 1 "status with a device that is too small"
+assert_contains "$ERR" "$small is too small" "message"
+run_status copy_tool "$source" "$source"
+assert_eq "$STATUS" 2 "status of a device to itself"
+run_status copy_tool "$TEST_TMP/device" "$source"
+assert_eq "$STATUS" 2 "status of an image to its loop device"
+run_status copy_tool "$source" "$TEST_TMP/device"
+assert_eq "$STATUS" 2 "status of a loop device to its image"
+run_status copy_tool "$source" /dev/no-such-device
+assert_eq "$STATUS" 1 "status of a device that is not there"
+[[ ! -e /dev/no-such-device ]] || fail "it made a file among the devices"
+run_status copy_tool "$TEST_TMP/none" "$small"
+assert_eq "$STATUS" 1 "status of a source that is not there"
+assert_contains "$ERR" "$TEST_TMP/none: No such file" "message"
+run_status copy_tool "$source"
+assert_eq "$STATUS" 2 "status without a target"
+run_status copy_tool --jobs=65 "$source" "$small"
+assert_eq "$STATUS" 2 "status of too many jobs"
+mkdir -p "$TEST_TMP/used"
+loop_new "$TEST_TMP/old.8388608"
+mkfs.ext4 -q -F "$LOOP"
+mount "$LOOP" "$TEST_TMP/used"
+cleanup umount "$TEST_TMP/used"
+run_status copy_tool "$source" "$LOOP"
+assert_eq "$STATUS" 1 "status of a target that is mounted"
+assert_contains "$ERR" "is mounted on $TEST_TMP/used" "message"
+
+say "a source that is mounted here as a file"
+mount_fs "$source"
+"$TOOL" copy --quiet "$MNT/${source##*/}" "$TEST_TMP/through"
+assert_same_bytes "$source" "$TEST_TMP/through"
