@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "le.h"
+#include "stream-native.h"
+#include "stream.h"
+
+/* --- Streams that are kept here --- */
+
+struct bytes {
+	unsigned char at[1 << 14];
+	size_t len;
+};
+
+/* 8192 zeros and "hello", as blksparse-stream(5) has it. */
+static const char native_vector[] =
+	/* clang-format off */
+	"\x89\x42\x53\x50\x0d\x0a\x1a\x0a\x01\x00\x00\x00\x00\x00\x00\x00"
+	"\x05\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	"\x00\x10\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	"\x00\x00\x00\x00\x00\x00\x00\x00\x5d\x6f\x95\x29\xbf\xfa\x9f\x1d"
+	"\x02\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	"\x00\x20\x00\x00\x00\x00\x00\x00\xc2\x94\xd3\x38\x05\x80\x06\x2d"
+	"\x0e\x14\x16\xff\x1d\xe2\x3b\xbf"
+	"\x01\x00\x00\x80\x05\x00\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00"
+	"\x05\x00\x00\x00\x00\x00\x00\x00\xfd\xdc\x62\x5c\x55\xe8\x55\x95"
+	"\x89\xb3\x5d\x6f\x93\x40\x5e\xff"
+	"\x68\x65\x6c\x6c\x6f"
+	"\x03\x00\x00\x80\x18\x00\x00\x00\x05\x20\x00\x00\x00\x00\x00\x00"
+	"\x00\x00\x00\x00\x00\x00\x00\x00\x6a\x05\x95\xad\x55\x3d\x27\x25"
+	"\x9b\x5a\xad\x66\x02\xd1\xf2\x91"
+	"\x05\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00"
+	"\x02\x00\x00\x00\x00\x00\x00\x00";
+/* clang-format on */
+
+/* The same as rbd export-diff would write it with the snapshot "now"; Ceph
+ * leaves the hole out, blksparse says it. */
+static const char rbd_vector[] = "rbd diff v1\n"
+				 "t\3\0\0\0now"
+				 "s\5\x20\0\0\0\0\0\0"
+				 "w\0\x20\0\0\0\0\0\0\5\0\0\0\0\0\0\0hello"
+				 "e";
+static const char rbd_own_vector[] = "rbd diff v1\n"
+				     "s\5\x20\0\0\0\0\0\0"
+				     "z\0\0\0\0\0\0\0\0\0\x20\0\0\0\0\0\0"
+				     "w\0\x20\0\0\0\0\0\0\5\0\0\0\0\0\0\0hello"
+				     "e";
+
+#define SIZE UINT64_C(8197)
+
+static struct bytes bytes_of(const char *from, size_t len)
+{
+	struct bytes bytes = { .len = len };
+
+	memcpy(bytes.at, from, len);
+	return bytes;
+}
+
+#define VECTOR(name) bytes_of(name, sizeof(name) - 1)
+
+/* --- A target --- */
+
+enum { ROOM = 1 << 16 };
+
+static unsigned char target[ROOM];
+static unsigned char buffer[BSP_STREAM_BUFFER];
+static struct bsp_decoder dec;
+
+/* What an event says must follow what came before, and lie inside. */
+static void apply(uint64_t *pos)
+{
+	assert_int_equal(dec.off, *pos);
+	assert_int_not_equal(dec.len, 0);
+	if (dec.sized)
+		assert_true(dec.len <= dec.size - dec.off);
+	*pos += dec.len;
+	if (*pos > ROOM)
+		return;
+	if (dec.data)
+		memcpy(target + dec.off, dec.data, dec.len);
+	else
+		memset(target + dec.off, 0, dec.len);
+}
+
+/* Gives the decoder the bytes, at most step at once, until it is done. */
+static enum bsp_stream_event decode(const struct bytes *in, size_t step)
+{
+	enum bsp_stream_event event;
+	uint64_t pos = 0;
+	size_t fed = 0;
+
+	memset(target, 0xaa, sizeof(target));
+	while ((event = bsp_decoder_step(&dec)) != BSP_STREAM_END &&
+	       event != BSP_STREAM_BROKEN) {
+		size_t len;
+
+		if (event == BSP_STREAM_BEGIN)
+			pos = dec.start;
+		if (event == BSP_STREAM_DATA || event == BSP_STREAM_HOLE)
+			apply(&pos);
+		if (event != BSP_STREAM_WANT)
+			continue;
+		void *space = bsp_decoder_space(&dec, &len);
+
+		assert_true(len > 0 && len <= BSP_STREAM_BUFFER);
+		len = len < step ? len : step;
+		len = len < in->len - fed ? len : in->len - fed;
+		memcpy(space, in->at + fed, len);
+		bsp_decoder_fill(&dec, len);
+		fed += len;
+	}
+	assert_int_equal(dec.at, fed);
+	assert_int_equal(bsp_decoder_step(&dec), event);
+	if (event == BSP_STREAM_BROKEN) {
+		assert_non_null(dec.why);
+		assert_true(dec.broke_at <= in->len);
+	} else {
+		assert_int_equal(pos, dec.size);
+	}
+	return event;
+}
+
+static enum bsp_stream_event decode_native(const struct bytes *in)
+{
+	bsp_native_decoder_init(&dec, buffer);
+	return decode(in, SIZE_MAX);
+}
+
+static enum bsp_stream_event decode_rbd(const struct bytes *in)
+{
+	bsp_rbd_decoder_init(&dec, buffer);
+	return decode(in, SIZE_MAX);
+}
+
+static void assert_content(void)
+{
+	static const unsigned char zeros[8192];
+
+	assert_int_equal(dec.size, SIZE);
+	assert_int_equal(dec.data_bytes, 5);
+	assert_int_equal(dec.hole_bytes, 8192);
+	assert_memory_equal(target, zeros, sizeof(zeros));
+	assert_memory_equal(target + 8192, "hello", 5);
+	assert_int_equal(target[SIZE], 0xaa);
+}
+
+/* What of the target was written is what the stream had there. */
+static void assert_only_good(void)
+{
+	for (size_t i = 0; i < 8192; i++)
+		assert_true(target[i] == 0 || target[i] == 0xaa);
+	if (target[8192] != 0xaa)
+		assert_memory_equal(target + 8192, "hello", 5);
+	for (size_t i = SIZE; i < ROOM; i++)
+		assert_int_equal(target[i], 0xaa);
+}
+
+static void assert_breaks(const struct bytes *in, uint64_t at, const char *why)
+{
+	assert_int_equal(decode_native(in), BSP_STREAM_BROKEN);
+	assert_non_null(strstr(dec.why, why));
+	assert_int_equal(dec.broke_at, at);
+}
+
+static void assert_rbd_breaks(const struct bytes *in, uint64_t at,
+			      const char *why)
+{
+	assert_int_equal(decode_rbd(in), BSP_STREAM_BROKEN);
+	assert_non_null(strstr(dec.why, why));
+	assert_int_equal(dec.broke_at, at);
+}
+
+/* --- The native format --- */
+
+static void native_vector_is_what_it_stands_for(void **state)
+{
+	const struct bytes in = VECTOR(native_vector);
+
+	for (size_t step = 1; step < 300; step += 7) {
+		bsp_native_decoder_init(&dec, buffer);
+		assert_int_equal(decode(&in, step), BSP_STREAM_END);
+		assert_content();
+	}
+	assert_int_equal(dec.granule, 4096);
+}
+
+/* Appends what the encoder says, and the data. */
+static void put(struct bytes *out, const struct bsp_piece *piece,
+		const void *data, size_t len)
+{
+	assert_true(out->len + piece->head_len + len + piece->zeros <=
+		    sizeof(out->at));
+	memcpy(out->at + out->len, piece->head, piece->head_len);
+	out->len += piece->head_len;
+	if (len)
+		memcpy(out->at + out->len, data, len);
+	out->len += len;
+	memset(out->at + out->len, 0, piece->zeros);
+	out->len += piece->zeros;
+}
+
+static struct bytes encode(const struct bsp_encoder_ops *ops)
+{
+	struct bsp_encoder enc = { .ops = ops, .size = SIZE, .granule = 4096 };
+	struct bytes out = { .len = 0 };
+	struct bsp_piece piece;
+
+	bsp_encoder_begin(&enc, &piece);
+	put(&out, &piece, NULL, 0);
+	bsp_encoder_hole(&enc, 8192, &piece);
+	put(&out, &piece, NULL, 0);
+	bsp_encoder_data(&enc, "hello", 5, &piece);
+	put(&out, &piece, "hello", 5);
+	bsp_encoder_end(&enc, &piece);
+	put(&out, &piece, NULL, 0);
+	assert_int_equal(enc.pos, SIZE);
+	return out;
+}
+
+static void encoders_write_the_vectors(void **state)
+{
+	struct bytes out = encode(&bsp_native_encoder);
+
+	assert_int_equal(out.len, sizeof(native_vector) - 1);
+	assert_memory_equal(out.at, native_vector, out.len);
+	out = encode(&bsp_rbd_encoder);
+	assert_int_equal(out.len, sizeof(rbd_own_vector) - 1);
+	assert_memory_equal(out.at, rbd_own_vector, out.len);
+	out = encode(&bsp_raw_encoder);
+	assert_int_equal(out.len, SIZE);
+	assert_memory_equal(out.at + 8192, "hello", 5);
+}
+
+static void every_truncation_is_noticed(void **state)
+{
+	struct bytes in = VECTOR(native_vector);
+
+	for (size_t len = 0; len < sizeof(native_vector) - 1; len++) {
+		in.len = len;
+		assert_breaks(&in, len, "not complete");
+		assert_only_good();
+	}
+}
+
+static void every_flipped_bit_is_noticed(void **state)
+{
+	struct bytes in = VECTOR(native_vector);
+
+	for (size_t bit = 0; bit < in.len * 8; bit++) {
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+		assert_int_equal(decode_native(&in), BSP_STREAM_BROKEN);
+		assert_only_good();
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+	}
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+}
+
+static void bytes_behind_the_end_are_not_asked_for(void **state)
+{
+	struct bytes in = VECTOR(native_vector);
+	size_t end = in.len;
+
+	in.len += 100;
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+	assert_int_equal(dec.at, end);
+}
+
+/* A header; the bytes at off are replaced by an 8-byte number first. */
+static struct bytes header_with(size_t off, uint64_t value, size_t width)
+{
+	struct bytes out = VECTOR(native_vector);
+
+	out.len = BSP_NATIVE_HEADER;
+	for (size_t i = 0; i < width; i++)
+		out.at[off + i] = (unsigned char)(value >> (8 * i));
+	bsp_put_le64(out.at + 56, bsp_native_sum(out.at, 56));
+	return out;
+}
+
+static void headers_that_cannot_be_are_refused(void **state)
+{
+	static const struct {
+		size_t off;
+		uint64_t value;
+		size_t width;
+		uint64_t broke_at;
+		const char *why;
+	} cases[] = {
+		{ 0, 'x', 1, 0, "not a blksparse stream" },
+		{ 8, 2, 4, 8, "version" },
+		{ 8, 0, 4, 8, "version" },
+		{ 12, 0x10000, 4, 0, "newer version" },
+		{ 12, 0x80000000, 4, 0, "newer version" },
+		{ 16, UINT64_C(1) << 63, 8, 0, "size" },
+		{ 16, UINT64_MAX, 8, 0, "size" },
+		{ 24, 8198, 8, 0, "start" },
+		{ 24, 100, 8, 0, "start" },
+		{ 32, 0, 4, 0, "granule" },
+		{ 32, 2048, 4, 0, "granule" },
+		{ 32, 6000, 4, 0, "granule" },
+		{ 32, 2 << 20, 4, 0, "granule" },
+		{ 36, 0, 4, 0, "checksum" },
+		{ 36, 2, 4, 0, "checksum" },
+		{ 40, 1, 1, 0, "not zero" },
+		{ 55, 1, 1, 0, "not zero" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct bytes in = header_with(cases[i].off, cases[i].value,
+					      cases[i].width);
+
+		assert_breaks(&in, cases[i].broke_at, cases[i].why);
+	}
+}
+
+static void flags_that_need_not_be_known_are_not_looked_at(void **state)
+{
+	struct bytes in = header_with(12, 0xffff, 4);
+	const struct bytes whole = VECTOR(native_vector);
+
+	memcpy(in.at + in.len, whole.at + in.len, whole.len - in.len);
+	in.len = whole.len;
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+	assert_content();
+}
+
+/* Appends a frame whose checksums are right. */
+static void put_frame(struct bytes *out, uint32_t type, uint64_t off,
+		      uint64_t len, const void *payload, uint32_t payload_len)
+{
+	unsigned char *head = out->at + out->len;
+
+	bsp_put_le32(head, type);
+	bsp_put_le32(head + 4, payload_len);
+	bsp_put_le64(head + 8, off);
+	bsp_put_le64(head + 16, len);
+	bsp_put_le64(head + 24, bsp_native_sum(payload, payload_len));
+	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+	out->len += BSP_NATIVE_FRAME;
+	if (payload_len && out->len + payload_len <= sizeof(out->at)) {
+		memcpy(out->at + out->len, payload, payload_len);
+		out->len += payload_len;
+	}
+}
+
+static void put_end(struct bytes *out, uint64_t off, uint64_t data,
+		    uint64_t hole, uint64_t frames)
+{
+	unsigned char totals[BSP_NATIVE_TOTALS];
+
+	bsp_put_le64(totals, data);
+	bsp_put_le64(totals + 8, hole);
+	bsp_put_le64(totals + 16, frames);
+	put_frame(out, BSP_NATIVE_END, off, 0, totals, sizeof(totals));
+}
+
+static void frames_that_cannot_be_are_refused(void **state)
+{
+	static unsigned char zeros[(1 << 20) + 4096];
+	static const struct {
+		uint32_t type;
+		uint64_t off;
+		uint64_t len;
+		uint32_t payload;
+		const char *why;
+	} cases[] = {
+		{ BSP_NATIVE_DATA, 0, 4096, 4096, "before it" },
+		{ BSP_NATIVE_DATA, 8192, 5, 5, "gap" },
+		{ BSP_NATIVE_HOLE, 8192, 5, 0, "gap" },
+		{ BSP_NATIVE_HOLE, UINT64_MAX, 5, 0, "gap" },
+		{ BSP_NATIVE_HOLE, 0, 4096, 0, "before it" },
+		{ BSP_NATIVE_HOLE, 4096, 0, 0, "nothing" },
+		{ BSP_NATIVE_DATA, 4096, 0, 0, "nothing" },
+		{ BSP_NATIVE_HOLE, 4096, 4102, 0, "past the size" },
+		{ BSP_NATIVE_HOLE, 4096, UINT64_MAX, 0, "past the size" },
+		{ BSP_NATIVE_HOLE, 4096, 100, 0, "granule" },
+		{ BSP_NATIVE_DATA, 4096, 100, 100, "granule" },
+		{ BSP_NATIVE_HOLE, 4096, 4096, 1, "a hole has data" },
+		{ BSP_NATIVE_DATA, 4096, 4096, 100, "as much" },
+		{ BSP_NATIVE_DATA, 4096, (1 << 20) + 4096, (1 << 20) + 4096,
+		  "1 MiB" },
+		{ 7, 4096, 0, (1 << 20) + 1, "1 MiB" },
+		{ 7, 0, 0, UINT32_MAX, "1 MiB" },
+		{ BSP_NATIVE_CRITICAL | 7, 4096, 0, 0, "newer version" },
+		{ BSP_NATIVE_END, 4096, 0, BSP_NATIVE_TOTALS,
+		  "before the end" },
+		{ BSP_NATIVE_END, 8197, 0, BSP_NATIVE_TOTALS,
+		  "before the end" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct bytes in = header_with(0, 0x89, 1);
+		uint64_t at;
+
+		put_frame(&in, BSP_NATIVE_HOLE, 0, 4096, NULL, 0);
+		at = in.len;
+		put_frame(&in, cases[i].type, cases[i].off, cases[i].len, zeros,
+			  cases[i].payload == UINT32_MAX ? 0
+							 : cases[i].payload);
+		if (cases[i].payload == UINT32_MAX) {
+			bsp_put_le32(in.at + at + 4, UINT32_MAX);
+			bsp_put_le64(in.at + at + 32,
+				     bsp_native_sum(in.at + at, 32));
+		}
+		assert_breaks(&in, at, cases[i].why);
+	}
+}
+
+static void the_end_must_be_the_end_of_what_came(void **state)
+{
+	static const uint64_t wrong[][3] = { { 6, 8192, 2 },
+					     { 5, 8191, 2 },
+					     { 5, 8192, 1 } };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct bytes in = header_with(0, 0x89, 1);
+
+		put_frame(&in, BSP_NATIVE_HOLE, 0, 8192, NULL, 0);
+		put_frame(&in, BSP_NATIVE_DATA, 8192, 5, "hello", 5);
+		put_end(&in, SIZE, wrong[i][0], wrong[i][1], wrong[i][2]);
+		assert_breaks(&in, in.len - BSP_NATIVE_TOTALS, "totals");
+	}
+}
+
+static void frames_that_need_not_be_known_are_skipped(void **state)
+{
+	struct bytes in = header_with(0, 0x89, 1);
+
+	put_frame(&in, 1, 77, 99, "note", 4);
+	put_frame(&in, BSP_NATIVE_HOLE, 0, 8192, NULL, 0);
+	put_frame(&in, 0x7fffffff, UINT64_MAX, UINT64_MAX, NULL, 0);
+	put_frame(&in, BSP_NATIVE_DATA, 8192, 5, "hello", 5);
+	put_end(&in, SIZE, 5, 8192, 4);
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+	assert_content();
+	/* But they must be whole. */
+	in.at[BSP_NATIVE_HEADER + BSP_NATIVE_FRAME] ^= 1;
+	assert_breaks(&in, BSP_NATIVE_HEADER + BSP_NATIVE_FRAME, "payload");
+}
+
+static void a_stream_may_start_inside(void **state)
+{
+	struct bytes in = header_with(24, 8192, 8);
+
+	put_frame(&in, BSP_NATIVE_DATA, 8192, 5, "hello", 5);
+	put_end(&in, SIZE, 5, 0, 1);
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+	assert_int_equal(dec.start, 8192);
+	assert_int_equal(target[8191], 0xaa);
+
+	/* Also at the end, where nothing is left to come. */
+	in = header_with(24, SIZE, 8);
+	put_end(&in, SIZE, 0, 0, 0);
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+}
+
+/* --- rbd-diff --- */
+
+static void rbd_vectors_are_what_they_stand_for(void **state)
+{
+	const struct bytes ceph = VECTOR(rbd_vector);
+	const struct bytes own = VECTOR(rbd_own_vector);
+
+	for (size_t step = 1; step < 70; step += 3) {
+		bsp_rbd_decoder_init(&dec, buffer);
+		assert_int_equal(decode(&ceph, step), BSP_STREAM_END);
+		assert_content();
+		bsp_rbd_decoder_init(&dec, buffer);
+		assert_int_equal(decode(&own, step), BSP_STREAM_END);
+		assert_content();
+	}
+}
+
+static void rbd_truncations_are_noticed(void **state)
+{
+	struct bytes in = VECTOR(rbd_vector);
+
+	for (size_t len = 0; len < sizeof(rbd_vector) - 1; len++) {
+		in.len = len;
+		assert_rbd_breaks(&in, len, "not complete");
+		assert_only_good();
+	}
+}
+
+/* There are no checksums: all that can be asked is that it stays inside. */
+static void rbd_flipped_bits_write_nothing_outside(void **state)
+{
+	struct bytes in = VECTOR(rbd_vector);
+
+	for (size_t bit = 0; bit < in.len * 8; bit++) {
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+		decode_rbd(&in);
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+	}
+}
+
+static void rbd_streams_that_cannot_be_are_refused(void **state)
+{
+#define BANNER "rbd diff v1\n"
+#define S8K "s\0\x20\0\0\0\0\0\0"
+#define Z4K "z\0\x10\0\0\0\0\0\0\0\x10\0\0\0\0\0\0"
+	static const struct {
+		const char *bytes;
+		size_t len;
+		uint64_t broke_at;
+		const char *why;
+	} cases[] = {
+#define CASE(bytes, at, why) { bytes, sizeof(bytes) - 1, at, why }
+		CASE("rbd diff v2\n" S8K "e", 0, "version 1"),
+		CASE("rbd image v2", 0, "version 1"),
+		CASE(BANNER "e", 12, "before the size"),
+		CASE(BANNER Z4K, 12, "before the size"),
+		CASE(BANNER S8K S8K "e", 21, "twice"),
+		CASE(BANNER "f\1\0\0\0a" S8K "e", 12, "difference"),
+		CASE(BANNER "t\1\0\0\0at\1\0\0\0a" S8K "e", 18, "twice"),
+		CASE(BANNER "t\1\x10\0\0", 12, "4096"),
+		CASE(BANNER "t\377\377\377\377", 12, "4096"),
+		CASE(BANNER S8K "x", 21, "type"),
+		CASE(BANNER S8K "\0", 21, "type"),
+		CASE(BANNER S8K Z4K S8K, 38, "after data"),
+		CASE(BANNER S8K Z4K Z4K, 38, "before it"),
+		CASE(BANNER "s\0\0\0\0\0\0\0\x80"
+			    "e",
+		     12, "size"),
+		CASE(BANNER S8K "z\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 21,
+		     "nothing"),
+		CASE(BANNER S8K "z\0\0\0\0\0\0\0\0\1\x20\0\0\0\0\0\0", 21,
+		     "past the size"),
+		CASE(BANNER S8K "w\0\x30\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 21,
+		     "past the size"),
+		CASE(BANNER S8K
+		     "w\1\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377",
+		     21, "past the size"),
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const struct bytes in = bytes_of(cases[i].bytes, cases[i].len);
+
+		assert_rbd_breaks(&in, cases[i].broke_at, cases[i].why);
+	}
+}
+
+/* More than fits the buffer comes in pieces. */
+static void rbd_data_has_no_limit(void **state)
+{
+	static const char head[] = BANNER "s\0\0\x30\0\0\0\0\0"
+					  "w\0\0\0\0\0\0\0\0\0\0\x30\0\0\0\0\0";
+	const struct bytes in = VECTOR(head);
+	enum bsp_stream_event event;
+	unsigned pieces = 0;
+	size_t fed = 0;
+
+	bsp_rbd_decoder_init(&dec, buffer);
+	while ((event = bsp_decoder_step(&dec)) != BSP_STREAM_END) {
+		size_t len;
+		unsigned char *space = bsp_decoder_space(&dec, &len);
+
+		pieces += event == BSP_STREAM_DATA;
+		if (event != BSP_STREAM_WANT)
+			continue;
+		if (fed < in.len)
+			memcpy(space, in.at + fed, len);
+		else
+			memset(space, dec.pos == 3 << 20 ? 'e' : 'x', len);
+		bsp_decoder_fill(&dec, len);
+		fed += len;
+	}
+	assert_int_equal(pieces, 3);
+	assert_int_equal(dec.data_bytes, 3 << 20);
+}
+
+/* --- raw --- */
+
+static void zeros_are_found_in_raw_bytes(void **state)
+{
+	struct bytes in = { .len = SIZE };
+
+	memcpy(in.at + 8192, "hello", 5);
+	bsp_raw_decoder_init(&dec, buffer, 4096);
+	assert_int_equal(decode(&in, 1000), BSP_STREAM_END);
+	assert_false(dec.sized);
+	assert_content();
+
+	in.len = 0;
+	bsp_raw_decoder_init(&dec, buffer, 4096);
+	assert_int_equal(decode(&in, 1), BSP_STREAM_END);
+	assert_int_equal(dec.size, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(native_vector_is_what_it_stands_for),
+		cmocka_unit_test(encoders_write_the_vectors),
+		cmocka_unit_test(every_truncation_is_noticed),
+		cmocka_unit_test(every_flipped_bit_is_noticed),
+		cmocka_unit_test(bytes_behind_the_end_are_not_asked_for),
+		cmocka_unit_test(headers_that_cannot_be_are_refused),
+		cmocka_unit_test(
+			flags_that_need_not_be_known_are_not_looked_at),
+		cmocka_unit_test(frames_that_cannot_be_are_refused),
+		cmocka_unit_test(the_end_must_be_the_end_of_what_came),
+		cmocka_unit_test(frames_that_need_not_be_known_are_skipped),
+		cmocka_unit_test(a_stream_may_start_inside),
+		cmocka_unit_test(rbd_vectors_are_what_they_stand_for),
+		cmocka_unit_test(rbd_truncations_are_noticed),
+		cmocka_unit_test(rbd_flipped_bits_write_nothing_outside),
+		cmocka_unit_test(rbd_streams_that_cannot_be_are_refused),
+		cmocka_unit_test(rbd_data_has_no_limit),
+		cmocka_unit_test(zeros_are_found_in_raw_bytes),
+	};
+
+	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
+}
