@@ -28,7 +28,8 @@
  *
  * Threads. Every function that takes a struct bsp_sparse may be called from
  * several threads at once, but for bsp_sparse_free(). The library prints
- * nothing, installs no signal handler, and starts threads only in bsp_copy().
+ * nothing, installs no signal handler, and starts threads only in bsp_copy() and
+ * bsp_send(), which end them.
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H
@@ -461,6 +462,89 @@ typedef int (*bsp_write_fn)(void *data, const void *buf, size_t len);
  */
 int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
 		     bsp_write_fn write, void *data);
+
+/* --- Streams --- */
+
+/* blksparse-stream(5) describes them. */
+enum bsp_stream_format {
+	BSP_STREAM_FORMAT_NATIVE,   /* with checksums, can be gone on with */
+	BSP_STREAM_FORMAT_RBD_DIFF, /* of rbd export-diff, version 1 */
+	BSP_STREAM_FORMAT_RAW,	    /* plain bytes, zeros and all */
+};
+
+/* Finds a format by its name: native, rbd-diff, raw. */
+bool bsp_stream_format_from_name(const char *name,
+				 enum bsp_stream_format *ret_format,
+				 GError **error);
+
+/* How far a transfer has come. All in bytes. */
+struct bsp_transfer {
+	bool sized;	/* size is known: not of a raw stream before its end */
+	uint64_t size;	/* of what is sent, or what comes */
+	uint64_t start; /* where it begins; 0 unless it goes on from there */
+	/*
+	 * Sent: [start, done) was. Received: while it goes on, [start, done)
+	 * was written. When bsp_recv() has returned, [0, done) of the target
+	 * is good and durable, provided that [0, start) was good before; 0 if
+	 * nothing can be said of it.
+	 */
+	uint64_t done;
+	uint64_t data;	/* of [start, done), in data */
+	uint64_t hole;	/* and in holes */
+	uint64_t moved; /* of the stream itself */
+};
+
+/* Is told, often, how far it is; in the thread that made the call. */
+typedef void (*bsp_transfer_fn)(void *data,
+				const struct bsp_transfer *transfer);
+
+/* Zero, false or NULL in a field stands for its default. */
+struct bsp_transfer_options {
+	enum bsp_stream_format format;
+	bsp_interrupted_fn interrupted; /* may be NULL, and so may progress */
+	bsp_transfer_fn progress;
+	void *data; /* what both are called with */
+
+	/* For bsp_send(): leave out what lies before this offset, rounded down
+	 * to a granule. Native streams only. */
+	uint64_t from;
+
+	/* For bsp_recv(): */
+	bool resume;	     /* [0, start of the stream) is there already */
+	bool target_is_zero; /* it holds zeros all over: holes cost nothing */
+	enum bsp_zeroing zeroing; /* how holes are made on a device */
+};
+
+/*
+ * Writes what sp holds as a stream to the descriptor fd, reading each byte of
+ * the device at most once; what is known to be a hole is not read. Takes some
+ * MiB of memory whatever the size. A thread reads ahead until it returns. The
+ * size is that of the beginning. If others write to sp meanwhile, each granule
+ * is of some time during the call. Returns false and an error if it could not
+ * be read, or written (BSP_ERROR_USAGE: options that go not together), or was
+ * interrupted. *ret_transfer is set in any case. To a pipe that nobody reads it
+ * is an error only where the program ignores SIGPIPE.
+ */
+bool bsp_send(struct bsp_sparse *sp, int fd,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_transfer *ret_transfer, GError **error);
+
+/*
+ * Reads a stream from the descriptor fd, up to its end, into the block device
+ * or regular file at path, which it opens for itself, as
+ * bsp_device_open_writable(). A file is made if it is missing, emptied, and
+ * gets the size of the stream; a device that is smaller than that is refused
+ * before anything is written, and what a larger one has behind it stays.
+ * Takes 1 MiB of memory or so, whatever the size.
+ *
+ * Returns true when all of it was written and is durable. Otherwise, an error;
+ * what came so far, and was whole, is made durable, and ret_transfer->done says
+ * up to where (see there), so that bsp_send() from there and bsp_recv() with
+ * resume go on. *ret_transfer is set in any case.
+ */
+bool bsp_recv(const char *path, int fd,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_transfer *ret_transfer, GError **error);
 
 G_END_DECLS
 

@@ -163,6 +163,11 @@ static int file_flush(struct bsp_device *dev)
 	return fsync(to_file(dev)->fd) < 0 ? -errno : 0;
 }
 
+static int file_resize(struct bsp_device *dev, uint64_t size)
+{
+	return ftruncate(to_file(dev)->fd, (off_t)size) < 0 ? -errno : 0;
+}
+
 static void file_close(struct bsp_device *dev)
 {
 	close(to_file(dev)->fd);
@@ -181,6 +186,7 @@ static const struct bsp_device_ops file_ops = {
 	.offload = file_offload,
 	.discard = file_punch,
 	.flush = file_flush,
+	.resize = file_resize,
 	.close = file_close,
 };
 

@@ -103,6 +103,9 @@ struct bsp_device_ops {
 	/* Makes what was written durable. */
 	int (*flush)(struct bsp_device *dev);
 
+	/* Makes it size bytes long; NULL if this kind has the size it has. */
+	int (*resize)(struct bsp_device *dev, uint64_t size);
+
 	/* Frees what is the kind's own, and the structure. */
 	void (*close)(struct bsp_device *dev);
 };
