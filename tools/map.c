@@ -39,21 +39,7 @@ static gboolean parse_format(const gchar *option, const gchar *value,
 static gboolean parse_granule(const gchar *option, const gchar *value,
 			      gpointer data, GError **error)
 {
-	uint64_t granule;
-
-	if (!bsp_parse_size(value, &granule, error)) {
-		g_prefix_error(error, "%s: ", option);
-		return false;
-	}
-	if (granule < BSP_GRANULE_MIN || granule > BSP_GRANULE_MAX ||
-	    (granule & (granule - 1)) != 0) {
-		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
-			    "%s: '%s' is not a power of two from 4K to 1M",
-			    option, value);
-		return false;
-	}
-	opt_granule = (uint32_t)granule;
-	return true;
+	return option_granule(option, value, &opt_granule, error);
 }
 
 static const GOptionEntry entries[] = {

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "blksparse.h"
 #include "output.h"
 
 static gboolean opt_help;
@@ -75,4 +76,24 @@ int usage_error(const char *format, ...)
 	va_end(args);
 	failure("%s; see '%s --help'", message, g_get_prgname());
 	return STATUS_USAGE;
+}
+
+bool option_granule(const char *option, const char *value,
+		    uint32_t *ret_granule, GError **error)
+{
+	uint64_t granule;
+
+	if (!bsp_parse_size(value, &granule, error)) {
+		g_prefix_error(error, "%s: ", option);
+		return false;
+	}
+	if (granule < BSP_GRANULE_MIN || granule > BSP_GRANULE_MAX ||
+	    (granule & (granule - 1)) != 0) {
+		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
+			    "%s: '%s' is not a power of two from 4K to 1M",
+			    option, value);
+		return false;
+	}
+	*ret_granule = (uint32_t)granule;
+	return true;
 }

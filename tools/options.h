@@ -7,6 +7,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum {
 	STATUS_OK = 0,
@@ -27,5 +28,9 @@ int failure(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 /* The same with where to find help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+/* The value of --granule; the error names the option. */
+bool option_granule(const char *option, const char *value,
+		    uint32_t *ret_granule, GError **error);
 
 #endif

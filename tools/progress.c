@@ -19,15 +19,19 @@ void progress_begin(struct progress *progress, int delay_ms)
 	progress->next = progress->started + (int64_t)delay_ms * 1000;
 }
 
-static void draw(uint64_t done, uint64_t total, int64_t elapsed_us)
+static void draw(uint64_t done, uint64_t total, int64_t elapsed_us,
+		 const char *note)
 {
 	double seconds = MAX((double)elapsed_us / G_USEC_PER_SEC, 1e-3);
 	double rate = (double)done / seconds;
-	unsigned percent =
-		total ? (unsigned)((double)done * 100 / (double)total) : 100;
 
-	fprintf(stderr, "\r%3u%% of %.1f GiB, %.0f MiB/s", percent,
-		(double)total / (1 << 30), rate / (1 << 20));
+	if (total)
+		fprintf(stderr, "\r%3u%% of %.1f GiB",
+			(unsigned)((double)done * 100 / (double)total),
+			(double)total / (1 << 30));
+	else
+		fprintf(stderr, "\r%.1f GiB", (double)done / (1 << 30));
+	fprintf(stderr, "%s, %.0f MiB/s", note, rate / (1 << 20));
 	if (rate > 0 && total > done) {
 		double left = (double)(total - done) / rate;
 
@@ -42,14 +46,21 @@ static void draw(uint64_t done, uint64_t total, int64_t elapsed_us)
 
 void progress_update(struct progress *progress, uint64_t done, uint64_t total)
 {
-	int64_t now;
+	if (progress_due(progress))
+		progress_draw(progress, done, total, "");
+}
 
-	if (!progress->enabled)
-		return;
-	now = g_get_monotonic_time();
-	if (now < progress->next)
-		return;
-	draw(done, total, now - progress->started);
+bool progress_due(const struct progress *progress)
+{
+	return progress->enabled && g_get_monotonic_time() >= progress->next;
+}
+
+void progress_draw(struct progress *progress, uint64_t done, uint64_t total,
+		   const char *note)
+{
+	int64_t now = g_get_monotonic_time();
+
+	draw(done, total, now - progress->started, note);
 	progress->shown = true;
 	progress->next = now + INTERVAL_US;
 }

@@ -22,6 +22,12 @@ void progress_begin(struct progress *progress, int delay_ms);
 /* May be called as often as one likes. Bytes. */
 void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 
+/* The same in two steps, for a line with more in it: is it time, and then draw
+ * it, with a note after how much is done. total 0: nobody knows. */
+bool progress_due(const struct progress *progress);
+void progress_draw(struct progress *progress, uint64_t done, uint64_t total,
+		   const char *note);
+
 /* Takes the line away; the next update may bring it back. */
 void progress_clear(struct progress *progress);
 
