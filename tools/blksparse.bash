@@ -25,12 +25,22 @@ _blksparse() {
 		[[ $cur == -* ]] || words=
 		;;
 	map:--format) words='table json qemu bmap ddrescue' ;;
-	map:--granule) words='4K 64K 1M' ;;
+	send:--format | recv:--format) words='native rbd-diff raw' ;;
+	map:--granule | send:--granule) words='4K 64K 1M' ;;
+	send:--from) words='' ;;
 	map:*)
 		words='--format= --granule= --summary --help'
 		[[ $cur == -* ]] || words=
 		;;
-	:*) words='copy map --help --version' ;;
+	send:*)
+		words='--from= --format= --granule= --progress --quiet --json --help'
+		[[ $cur == -* ]] || words=
+		;;
+	recv:*)
+		words='--format= --target-is-zero --resume --progress --quiet --json --help'
+		[[ $cur == -* ]] || words=
+		;;
+	:*) words='copy map recv send --help --version' ;;
 	esac
 	COMPREPLY=()
 	if [[ -n $words ]]; then

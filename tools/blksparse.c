@@ -19,6 +19,8 @@ static const struct {
 	  "Copy one to another, zeros as holes" },
 	{ "map", command_map,
 	  "Report which parts are data, and which are zero" },
+	{ "recv", command_recv, "Write a stream to a device or a file" },
+	{ "send", command_send, "Write a device or a file as a stream" },
 };
 
 static gboolean opt_version;

@@ -8,5 +8,7 @@
 
 int command_copy(int argc, char **argv);
 int command_map(int argc, char **argv);
+int command_recv(int argc, char **argv);
+int command_send(int argc, char **argv);
 
 #endif

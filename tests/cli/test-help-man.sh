@@ -74,7 +74,7 @@ assert_eq "$(<"$TEST_TMP/out")" "--a --help -h -o c -o e -o g" "names on a page"
 
 compare "$SRC/tools/blksparse.1.scd" "$TOOL"
 completes "$SRC/tools/blksparse.bash"
-for command in copy map; do
+for command in copy map recv send; do
 	compare "$SRC/tools/blksparse-$command.1.scd" "$TOOL" "$command"
 	completes "$SRC/tools/blksparse.bash"
 done

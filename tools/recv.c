@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blksparse recv: a stream on standard input into a device or a file.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blksparse.h"
+#include "command.h"
+#include "options.h"
+#include "transfer.h"
+
+static gboolean opt_resume;
+static gboolean opt_target_is_zero;
+static char **opt_paths;
+
+static const GOptionEntry entries[] = {
+	{ "resume", 0, 0, G_OPTION_ARG_NONE, &opt_resume,
+	  "Go on where a stream broke before", NULL },
+	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
+	  "Holes need nothing: DST has only zeros", NULL },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
+	  NULL, "DST" },
+	{ 0 },
+};
+
+/* A path as a shell takes it, in quotes only where it needs them. */
+static char *quote(const char *path)
+{
+	static const char plain[] =
+		G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "/._-+@=:,";
+
+	return path[strspn(path, plain)] || path[0] == '-' ? g_shell_quote(path)
+							   : g_strdup(path);
+}
+
+/* What went wrong, and what there is all the same. */
+static int fail(const GError *error, const struct bsp_transfer *done,
+		const char *path, bool native)
+{
+	g_autofree char *quoted = quote(path);
+
+	if (!done->done)
+		failure("%s", error->message);
+	else if (!native)
+		failure("%s; the target is good and durable up to %" PRIu64,
+			error->message, done->done);
+	else
+		failure("%s; the target is good and durable up to %" PRIu64
+			"; go on with: blksparse send --from=%" PRIu64
+			" SRC | blksparse recv --resume %s",
+			error->message, done->done, done->done, quoted);
+	return transfer_status(error);
+}
+
+static int recv_path(const char *path)
+{
+	struct bsp_transfer_options options = {
+		.resume = opt_resume,
+		.target_is_zero = opt_target_is_zero,
+	};
+	g_autoptr(GError) error = NULL;
+	struct transfer transfer = { .json_to_stdout = true };
+	struct bsp_transfer done;
+	bool received;
+	int status;
+
+	transfer_begin(&transfer, "recv", path, &options);
+	received = bsp_recv(path, STDIN_FILENO, &options, &done, &error);
+	status = transfer_end(&transfer, &done, error);
+	if (!received)
+		return fail(error, &done, path,
+			    options.format == BSP_STREAM_FORMAT_NATIVE);
+	return status;
+}
+
+int command_recv(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_auto(GStrv) paths = NULL;
+	int status;
+
+	g_set_prgname("blksparse recv");
+	g_option_context_set_summary(
+		context,
+		"Reads a stream, as 'blksparse send' writes it, from standard "
+		"input into DST,\na block device or a regular file, which is "
+		"made if it is missing.");
+	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, transfer_entries, NULL);
+	if (!options_parse(context, &argc, argv, &status))
+		return status;
+	paths = g_steal_pointer(&opt_paths);
+	status = transfer_one_path(paths, "DST");
+	if (status == STATUS_OK)
+		status = transfer_check_options();
+	if (status != STATUS_OK)
+		return status;
+	if (isatty(STDIN_FILENO))
+		return usage_error("standard input is a terminal; give it a "
+				   "file or a pipe");
+	return recv_path(paths[0]);
+}

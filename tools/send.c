@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blksparse send: a device or a file as a stream on standard output.
+ */
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "blksparse.h"
+#include "command.h"
+#include "options.h"
+#include "transfer.h"
+
+static uint64_t opt_from;
+static uint32_t opt_granule; /* 0: the default */
+static char **opt_paths;
+
+static gboolean parse_from(const gchar *option, const gchar *value,
+			   gpointer data, GError **error)
+{
+	if (bsp_parse_size(value, &opt_from, error))
+		return true;
+	g_prefix_error(error, "%s: ", option);
+	return false;
+}
+
+static gboolean parse_granule(const gchar *option, const gchar *value,
+			      gpointer data, GError **error)
+{
+	return option_granule(option, value, &opt_granule, error);
+}
+
+static const GOptionEntry entries[] = {
+	{ "from", 0, 0, G_OPTION_ARG_CALLBACK, parse_from,
+	  "Leave out what lies before OFFSET (native)", "OFFSET" },
+	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, parse_granule,
+	  "Tell data and holes apart in units of SIZE", "SIZE" },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
+	  NULL, "SRC" },
+	{ 0 },
+};
+
+static void on_change(void *data, enum bsp_change change)
+{
+	bool *changed = data;
+
+	if (change != BSP_CHANGE_UNWATCHABLE)
+		*changed = true;
+}
+
+static int fail(const GError *error, const struct bsp_transfer *done)
+{
+	if (done->moved)
+		failure("%s; it was sent up to byte %" PRIu64 " of %" PRIu64,
+			error->message, done->done, done->size);
+	else
+		failure("%s", error->message);
+	return transfer_status(error);
+}
+
+static int send_sparse(struct bsp_sparse *sp, const char *path)
+{
+	struct bsp_transfer_options options = { .from = opt_from };
+	g_autoptr(GError) error = NULL;
+	struct transfer transfer = { 0 };
+	struct bsp_transfer done;
+	bool changed = false, sent;
+
+	transfer_begin(&transfer, "send", path, &options);
+	bsp_sparse_set_changed(sp, on_change, &changed);
+	sent = bsp_send(sp, STDOUT_FILENO, &options, &done, &error);
+	bsp_sparse_refresh(sp);
+	(void)transfer_end(&transfer, &done, error);
+	if (!sent)
+		return fail(error, &done);
+	if (changed)
+		failure("warning: the disk of %s was written to meanwhile; "
+			"what was sent of %s may be of different times",
+			path, path);
+	return STATUS_OK;
+}
+
+static int send_path(const char *path)
+{
+	const struct bsp_sparse_options options = { .granule = opt_granule };
+	g_autoptr(GError) error = NULL;
+	struct bsp_device *dev = bsp_device_open(path, &error);
+	struct bsp_sparse *sp = NULL;
+	int status;
+
+	if (dev)
+		sp = bsp_sparse_new(dev, &options, &error);
+	if (!sp) {
+		bsp_device_close(dev);
+		failure("%s", error->message);
+		return transfer_status(error);
+	}
+	status = send_sparse(sp, path);
+	bsp_sparse_free(sp);
+	return status;
+}
+
+int command_send(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_auto(GStrv) paths = NULL;
+	int status;
+
+	g_set_prgname("blksparse send");
+	g_option_context_set_summary(
+		context,
+		"Writes SRC, a block device or a regular file, to standard "
+		"output, without\nits zeros; 'blksparse recv' reads that.");
+	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, transfer_entries, NULL);
+	if (!options_parse(context, &argc, argv, &status))
+		return status;
+	paths = g_steal_pointer(&opt_paths);
+	status = transfer_one_path(paths, "SRC");
+	if (status == STATUS_OK)
+		status = transfer_check_options();
+	if (status != STATUS_OK)
+		return status;
+	if (isatty(STDOUT_FILENO))
+		return usage_error("standard output is a terminal; give it a "
+				   "file or a pipe");
+	return send_path(paths[0]);
+}
