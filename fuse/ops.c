@@ -313,6 +313,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 		fuse_reply_err(req, -r);
 		return;
 	}
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		watch_resized(file->watch);
 	file_set_attr(file, attr, to_set);
 	op_getattr(req, ino, fi);
 }

@@ -316,3 +316,11 @@ void watch_closed(struct watch *watch)
 	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
 }
+
+void watch_resized(struct watch *watch)
+{
+	pthread_mutex_lock(&watch->lock);
+	watch->woken = true;
+	pthread_cond_signal(&watch->wake);
+	pthread_mutex_unlock(&watch->lock);
+}

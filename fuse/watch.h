@@ -29,6 +29,10 @@ bool watch_opened(struct watch *watch);
 
 void watch_closed(struct watch *watch);
 
+/* Its size was changed, perhaps while nobody had it open: zeros may wait to be
+ * carried out. */
+void watch_resized(struct watch *watch);
+
 /* Asks the thread to end, and does not wait. */
 void watch_stop(struct watch *watch);
 
