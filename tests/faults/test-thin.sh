@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Thin volumes, in a virtual machine: writing a sparse image to one leaves only
+# the blocks of its data mapped, whether the volume was empty or full, shared
+# with a snapshot or not, and the bytes are the image's.
+#
+# TIMEOUT: 600 seconds
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+. "$(dirname "$0")/lib.sh"
+in_vm 580 python3
+
+modprobe -a loop fuse dm-mod dm-thin-pool
+requires_fuse
+
+size=8 # MiB, of a volume
+block=$((64 << 10))
+truncate -s 4M "$TEST_TMP/metadata"
+truncate -s 32M "$TEST_TMP/pool"
+loop_new "$TEST_TMP/metadata"
+metadata=$LOOP
+loop_new "$TEST_TMP/pool"
+pool=$LOOP
+# What a block held before somebody mapped it must not show.
+make_stale "$pool"
+new_volume pool "0 $((32 << 11)) thin-pool $metadata $pool $((block >> 9)) 0"
+
+# thin ID NAME: a new volume.
+thin() {
+	dmsetup message pool 0 "create_thin $1"
+	new_volume "$2" "0 $((size << 11)) thin /dev/mapper/pool $1"
+}
+
+# mapped NAME: its bytes that are mapped. What is under way counts, too.
+mapped() {
+	local sectors
+	read -r _ _ _ sectors _ < <(dmsetup status "$1")
+	echo $((sectors * 512))
+}
+
+is_mapped() {
+	[[ $(mapped "$1") == "$2" ]]
+}
+
+# A granule here and there, whole blocks, and data across blocks: "OFFSET
+# LENGTH" in KiB.
+make_image() {
+	local from length
+	truncate -s "${size}M" "$TEST_TMP/image"
+	while read -r from length; do
+		python3 "$LIB/devices.py" make data "${length}K" "$TEST_TMP/piece"
+		dd if="$TEST_TMP/piece" of="$TEST_TMP/image" bs=1K seek="$from" \
+			conv=notrunc status=none
+	done
+} <<'PIECES'
+4 4
+64 64
+1020 8
+2048 1536
+4095 1
+5120 1024
+8188 4
+PIECES
+# Blocks 0, 1, 15 and 16, 32 to 55, 63, 80 to 95, 127.
+blocks=$((1 + 1 + 2 + 24 + 1 + 16 + 1))
+make_image
+
+# restored NAME: copies the image there and looks at what came of it.
+restored() {
+	mount_fs -o "rw$options" "x=/dev/mapper/$1"
+	cp --sparse=always "$TEST_TMP/image" "$MNT/x"
+	sync "$MNT/x"
+	device_is "/dev/mapper/$1" "$TEST_TMP/image" || fail "wrong bytes in $1"
+	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+	umount_fs
+	device_is "/dev/mapper/$1" "$TEST_TMP/image" || fail "wrong in the end"
+	# Discards are carried out by the pool in its own time.
+	wait_until 20 is_mapped "$1" $((blocks * block)) ||
+		fail "$1 has $(mapped "$1") mapped, not $((blocks * block))"
+}
+
+options=
+say "an empty volume"
+thin 0 empty
+restored empty
+
+say "again, onto what is there"
+restored empty
+
+say "a full volume"
+thin 1 full
+make_stale /dev/mapper/full
+assert_eq "$(mapped full)" $((size << 20)) "mapped at first"
+restored full
+
+say "the space is to be kept"
+make_stale /dev/mapper/full
+options=,zero=keep
+mount_fs -o rw,zero=keep x=/dev/mapper/full
+cp --sparse=always "$TEST_TMP/image" "$MNT/x"
+umount_fs
+device_is /dev/mapper/full "$TEST_TMP/image" || fail "wrong bytes"
+assert_eq "$(mapped full)" $((size << 20)) "mapped with zero=keep"
+
+say "the space is to be kept, and there is none"
+thin 2 fresh
+restored fresh
+
+say "a volume with a snapshot, which stays as it is"
+options=
+make_stale /dev/mapper/full
+dmsetup suspend full
+dmsetup message pool 0 "create_snap 3 1"
+dmsetup resume full
+new_volume snapshot "0 $((size << 11)) thin /dev/mapper/pool 3"
+restored full
+assert_stale /dev/mapper/snapshot 0 $((size << 20)) "the snapshot"
+
+say "granules of several blocks, and a punch of half a block"
+options=,granule=256K
+make_stale /dev/mapper/full
+mount_fs -o rw,granule=256K x=/dev/mapper/full
+fallocate -p -o $((MIB - 32768)) -l $((2 * MIB)) "$MNT/x"
+sync "$MNT/x"
+umount_fs
+assert_zeros /dev/mapper/full $((MIB - 32768)) $((2 * MIB)) "the punch"
+assert_stale /dev/mapper/full 0 $((MIB - 32768)) "before it"
+assert_stale /dev/mapper/full $((3 * MIB - 32768)) $((5 * MIB + 32768)) \
+	"behind it"
+# Seven granules are whole, and two are halves.
+wait_until 20 is_mapped full $((size * MIB - 7 * 256 * 1024)) ||
+	fail "full has $(mapped full) mapped"
