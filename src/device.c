@@ -115,14 +115,21 @@ struct bsp_device *bsp_device_open(const char *path, GError **error)
 	return dev;
 }
 
-static bool is_read_only(const char *path)
+static bool is_read_only(int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), read_only = 0;
+	int read_only = 0;
+
+	return ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
+}
+
+static bool path_is_read_only(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	bool read_only;
 
 	if (fd < 0)
 		return false;
-	if (ioctl(fd, BLKROGET, &read_only) < 0)
-		read_only = 0;
+	read_only = is_read_only(fd);
 	close(fd);
 	return read_only;
 }
@@ -139,7 +146,7 @@ static bool open_writable_failed(const char *path, const struct stat *st,
 				     "%s %s (until then it can only be read)",
 				     path, holder);
 	}
-	if (errnum == EROFS || (S_ISBLK(st->st_mode) && is_read_only(path)))
+	if (errnum == EROFS || (S_ISBLK(st->st_mode) && path_is_read_only(path)))
 		return bsp_error_set(error, BSP_ERROR_FAILED,
 				     "%s is read-only; mount it read-only",
 				     path);
@@ -184,7 +191,10 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 		open_writable_failed(path, &st, errno, error);
 		return NULL;
 	}
-	if (block || take_image(path, fd, &st, error))
+	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
+	if (block && is_read_only(fd))
+		open_writable_failed(path, &st, EROFS, error);
+	else if (block || take_image(path, fd, &st, error))
 		dev = open_kind(path, fd, true, error);
 	if (!dev)
 		close(fd);
