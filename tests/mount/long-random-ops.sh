@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# 200,000 random operations on writable mounts; see test-random-ops.sh. One
+# round of each kind is served by the build that watches for races, and one by
+# that which watches for bad memory accesses.
+# TIMEOUT: 3600
+set -euo pipefail
+# shellcheck source=random-ops.sh
+. "$(dirname "$0")/random-ops.sh"
+requires_fuse
+requires_loop
+
+seed=${RANDOM_SEED:-$(fresh_seed)}
+say "the fresh seed is $seed"
+
+# rounds SEED OPS: that many operations in each of eight mounts.
+rounds() {
+	local sector
+	for sector in 512 4096; do
+		random_device $(((24 << 20) + sector)) "$sector" "$1"
+		random_round 4096 "" keep --seed "$1" --ops "$2" --map --direct
+		random_round 65536 "" zero --seed "$1" --ops "$2" --map --direct
+		random_round 65536 zero=write discard --seed "$1" \
+			--ops $(($2 / 5)) --threads 5 --map --noise
+		random_round 4096 zero=keep keep --seed "$1" \
+			--ops $(($2 / 5)) --threads 5 --direct --noise
+	done
+}
+
+# libfuse keeps the mount point's name until it unmounts itself.
+echo "leak:fuse_session_mount" >"$TEST_TMP/leaks"
+export LSAN_OPTIONS=suppressions=$TEST_TMP/leaks:print_suppressions=0
+
+rounds 1 10000
+rounds "$seed" 10000
+for variant in "${BUILD_ASAN:-$SRC/build-asan}" "${BUILD_TSAN:-$SRC/build-tsan}"; do
+	FS=$variant/fuse/blksparsefs
+	[[ -x $FS ]] || skip "$FS is not built"
+	say "$FS"
+	# ThreadSanitizer may not cope with much randomness of addresses.
+	# shellcheck disable=SC2034 # for mount_fs()
+	FS_WRAP=(setarch -R)
+	rounds "$seed" 2500
+done

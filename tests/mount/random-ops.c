@@ -1,0 +1,1099 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Random operations on a file of a writable mount, against a shadow of it.
+ *
+ *   random-ops init [--seed N] DEVICE SHADOW
+ *   random-ops run [OPTION...] FILE DEVICE SHADOW
+ *   random-ops settle --tail keep|zero|discard DEVICE SHADOW
+ *
+ * "init" fills DEVICE with runs of data and zeros, and SHADOW with the same.
+ * "run" works on FILE, which shows DEVICE: each thread has a range of its own
+ * and the last one the end of the file as well. After each operation lseek is
+ * asked, and nothing that it skips may hold a byte that is not zero. "settle"
+ * is for after the unmounting: the device must be the file up to its end, and
+ * past it what the tail option says; then the shadow is that of a new mount.
+ *
+ * Options of "run":
+ *   --seed N     default 1
+ *   --ops N      of each thread, default 1000
+ *   --threads N  default 1
+ *   --granule N  of the mount, default 4096
+ *   --map        mapped reads and writes; ranges of threads are whole pages
+ *   --direct     O_DIRECT as well, also many writes at once
+ *   --noise      beside them, one thread that opens and closes all the time,
+ *                which carries zeros out, and one that reads
+ *
+ * With more than one thread --map and --direct exclude each other: the kernel
+ * does not keep mapped pages and direct writes apart that are in flight at
+ * once.
+ *
+ * What a SHADOW holds: the file's bytes, those of the device at the mount, and
+ * which bytes were touched since, each as long as the device; and the length of
+ * the file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/aio_abi.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	PAGE = 4096,
+	LEN_MAX = 384 << 10,
+	DEVICE_WINDOW = 1 << 20,
+	BATCH_MAX = 16,
+	LOG_LEN = 4096,
+	TEXT = 64,
+};
+
+/* --- The shadow --- */
+
+struct header {
+	uint64_t size; /* of the device */
+	uint64_t len;  /* of the file */
+	char pad[PAGE - 16];
+};
+
+struct shadow {
+	struct header *header;
+	uint64_t size;
+	unsigned char *bytes;	/* of the file; zero past its end */
+	unsigned char *initial; /* of the device, when it was mounted */
+	unsigned char *touched;
+};
+
+struct entry {
+	uint64_t op, from, to;
+	char text[TEXT];
+};
+
+struct work {
+	/* Fixed. */
+	const char *path;
+	struct shadow shadow;
+	uint64_t seed, ops, granule;
+	unsigned threads;
+	bool map, direct, noise;
+	int device; /* through the page cache, or not */
+	int device_direct;
+
+	atomic_bool done;
+};
+
+struct worker {
+	struct work *work;
+	unsigned number;
+	uint64_t from, to;
+	bool owns_end;
+	uint64_t random;
+
+	int fd, direct;
+	char *mapped;	/* [from, to), or NULL */
+	bool map_dirty; /* something was stored there, and not synced */
+	aio_context_t aio;
+
+	uint64_t op;
+	struct entry *log; /* the last LOG_LEN operations */
+	uint64_t logged;
+	char *buf, *buf2;
+};
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "random-ops: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static void shadow_open(struct shadow *shadow, const char *path, uint64_t size)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	struct stat st;
+	char *base;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		die(path);
+	if (st.st_size == 0 &&
+	    ftruncate(fd, (off_t)(sizeof(struct header) + 3 * size)) < 0)
+		die(path);
+	base = mmap(NULL, sizeof(struct header) + 3 * size,
+		    PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		die(path);
+	close(fd);
+	shadow->header = (struct header *)base;
+	shadow->size = size;
+	shadow->bytes = (unsigned char *)base + sizeof(struct header);
+	shadow->initial = shadow->bytes + size;
+	shadow->touched = shadow->initial + size;
+}
+
+static int device_open(const char *path, int flags, uint64_t *ret_size)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, ret_size) < 0)
+		die(path);
+	return fd;
+}
+
+static void pread_all(int fd, void *buf, size_t len, uint64_t off)
+{
+	while (len) {
+		ssize_t n = pread(fd, buf, len, (off_t)off);
+
+		if (n <= 0)
+			die("read the device");
+		buf = (char *)buf + n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+}
+
+/* --- Chance --- */
+
+static uint64_t draw(uint64_t *state)
+{
+	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+static uint64_t below(struct worker *w, uint64_t n)
+{
+	return n ? draw(&w->random) % n : 0;
+}
+
+static bool chance(struct worker *w, unsigned percent)
+{
+	return below(w, 100) < percent;
+}
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Bytes, none of which is zero. */
+static void fill_data(struct worker *w, char *buf, uint64_t len)
+{
+	uint64_t value = draw(&w->random);
+
+	for (uint64_t i = 0; i < len; i++) {
+		if (i % 64 == 0)
+			value = value * UINT64_C(6364136223846793005) + 1;
+		buf[i] = (char)((value >> (8 + i % 48)) | 1);
+	}
+}
+
+/* A mix of zeros and data, whose borders may be those of granules. */
+static void fill(struct worker *w, char *buf, uint64_t len, uint64_t off)
+{
+	uint64_t unit = w->work->granule;
+
+	memset(buf, 0, len);
+	switch (below(w, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		fill_data(w, buf, len);
+		break;
+	case 3:
+	case 4:
+		break;
+	case 5: /* one byte */
+		buf[below(w, 3) == 0 ? 0
+		    : below(w, 2)    ? len - 1
+				     : below(w, len)] = 'x';
+		break;
+	default:
+		for (uint64_t at = 0; at < len;) {
+			uint64_t run =
+				1 + below(w, chance(w, 50) ? unit * 4 : len);
+
+			if (chance(w, 60))
+				run = unit - (off + at) % unit +
+				      unit * below(w, 3);
+			run = min(run, len - at);
+			if (chance(w, 50))
+				fill_data(w, buf + at, run);
+			at += run;
+		}
+	}
+}
+
+/* --- What is wrong --- */
+
+static __attribute__((format(printf, 4, 5))) void
+note(struct worker *w, uint64_t from, uint64_t to, const char *format, ...)
+{
+	struct entry *entry = &w->log[w->logged++ % LOG_LEN];
+	va_list args;
+
+	entry->op = w->op;
+	entry->from = from;
+	entry->to = to;
+	va_start(args, format);
+	(void)vsnprintf(entry->text, TEXT, format, args);
+	va_end(args);
+}
+
+/* What happened to this byte, and to its granule. */
+static _Noreturn __attribute__((format(printf, 3, 4))) void
+wrong(struct worker *w, uint64_t at, const char *format, ...)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	uint64_t granule = w->work->granule;
+	uint64_t from = at / granule * granule, to = from + granule;
+	uint64_t i = w->logged > LOG_LEN ? w->logged - LOG_LEN : 0;
+	va_list args;
+
+	pthread_mutex_lock(&lock);
+	fprintf(stderr,
+		"WRONG: seed %" PRIu64 " thread %u operation %" PRIu64
+		", at %" PRIu64 " (granule %" PRIu64 " + %" PRIu64
+		"), file of %" PRIu64 ": ",
+		w->work->seed, w->number, w->op, at, at / granule, at % granule,
+		w->work->shadow.header->len);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\nIts granule's last operations of this thread:\n");
+	for (; i < w->logged; i++) {
+		const struct entry *entry = &w->log[i % LOG_LEN];
+
+		if (entry->from < to && from < entry->to)
+			fprintf(stderr,
+				"  %6" PRIu64 " [%" PRIu64 ", %" PRIu64
+				")%s %s\n",
+				entry->op, entry->from, entry->to,
+				at >= entry->from && at < entry->to ? " *" : "",
+				entry->text);
+	}
+	fflush(stderr);
+	_exit(1);
+}
+
+static void compare(struct worker *w, const char *got, uint64_t len,
+		    uint64_t off, const char *what)
+{
+	const unsigned char *right = w->work->shadow.bytes + off;
+
+	if (memcmp(got, right, len) == 0)
+		return;
+	for (uint64_t i = 0; i < len; i++)
+		if ((unsigned char)got[i] != right[i])
+			wrong(w, off + i,
+			      "%s of %" PRIu64 " at %" PRIu64 ": %#x, not %#x",
+			      what, len, off, (unsigned char)got[i], right[i]);
+}
+
+/* --- The shadow's side of each operation --- */
+
+static uint64_t file_len(const struct worker *w)
+{
+	return w->work->shadow.header->len;
+}
+
+static void shadow_write(struct worker *w, const char *buf, uint64_t len,
+			 uint64_t off)
+{
+	struct shadow *shadow = &w->work->shadow;
+
+	memcpy(shadow->bytes + off, buf, len);
+	memset(shadow->touched + off, 1, len);
+}
+
+static void shadow_zero(struct worker *w, uint64_t from, uint64_t to)
+{
+	struct shadow *shadow = &w->work->shadow;
+
+	if (from >= to)
+		return;
+	memset(shadow->bytes + from, 0, to - from);
+	memset(shadow->touched + from, 1, to - from);
+}
+
+static void shadow_resize(struct worker *w, uint64_t len)
+{
+	struct shadow *shadow = &w->work->shadow;
+	uint64_t old = shadow->header->len;
+
+	if (len < old)
+		memset(shadow->bytes + len, 0, old - len);
+	else
+		memset(shadow->touched + old, 1, len - old);
+	shadow->header->len = len;
+}
+
+/* --- Where --- */
+
+/* The end of what this thread may touch without making the file longer. */
+static uint64_t limit(const struct worker *w)
+{
+	return w->owns_end ? min(w->to, file_len(w)) : w->to;
+}
+
+static uint64_t pick_len(struct worker *w, uint64_t most)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t len;
+
+	switch (below(w, 6)) {
+	case 0:
+		len = 1 + below(w, 16);
+		break;
+	case 1:
+		len = 1 + below(w, PAGE);
+		break;
+	case 2:
+		len = granule * (1 + below(w, 4));
+		break;
+	case 3:
+		len = 1 + below(w, 3 * granule);
+		break;
+	case 4:
+		len = 1 + below(w, 65536);
+		break;
+	default:
+		len = 1 + below(w, LEN_MAX);
+	}
+	return min(min(len, LEN_MAX), most);
+}
+
+/* A range inside [w->from, end); false if that is empty. */
+static bool pick(struct worker *w, uint64_t end, uint64_t *off, uint64_t *len)
+{
+	static const uint64_t units[] = { 1, 512, PAGE, 0 };
+	uint64_t unit = units[below(w, 4)];
+
+	if (end <= w->from)
+		return false;
+	if (!unit)
+		unit = w->work->granule;
+	*off = w->from + below(w, end - w->from);
+	if (chance(w, 15)) /* there where others just were */
+		*off = w->from +
+		       below(w, min(end - w->from, 64 * w->work->granule));
+	else if (chance(w, 8))
+		*off = end - 1 -
+		       below(w, min(end - w->from, 3 * w->work->granule));
+	*off = max(w->from, *off / unit * unit);
+	*len = pick_len(w, end - *off);
+	return true;
+}
+
+/* --- lseek --- */
+
+static off_t seek(struct worker *w, uint64_t at, int whence)
+{
+	off_t found = lseek(w->fd, (off_t)at, whence);
+
+	if (found < 0 && errno != ENXIO)
+		wrong(w, at, "lseek: %s", strerror(errno));
+	return found;
+}
+
+static void must_be_zero(struct worker *w, uint64_t from, uint64_t to,
+			 const char *what)
+{
+	const unsigned char *bytes = w->work->shadow.bytes;
+
+	for (uint64_t at = from; at < to; at++)
+		if (bytes[at])
+			wrong(w, at, "%s at %" PRIu64 " skips %#x", what, from,
+			      bytes[at]);
+}
+
+static void sync_map(struct worker *w)
+{
+	if (w->map_dirty && msync(w->mapped, w->to - w->from, MS_SYNC) < 0)
+		die("msync");
+	w->map_dirty = false;
+}
+
+/* Asks at a place, and goes on from there for some steps. */
+static void check_seeks(struct worker *w, uint64_t at, unsigned steps)
+{
+	uint64_t end = limit(w), granule = w->work->granule;
+
+	sync_map(w);
+	for (; at < end && steps; steps--) {
+		off_t data = seek(w, at, SEEK_DATA), hole;
+
+		if (data < 0) {
+			must_be_zero(w, at, end, "no data");
+			if (!w->owns_end)
+				return;
+			if (seek(w, file_len(w), SEEK_HOLE) >= 0)
+				wrong(w, at, "SEEK_HOLE at the end");
+			return;
+		}
+		if ((uint64_t)data < at)
+			wrong(w, at, "SEEK_DATA went back to %jd",
+			      (intmax_t)data);
+		must_be_zero(w, at, min((uint64_t)data, end), "SEEK_DATA");
+		if ((uint64_t)data >= end)
+			return;
+		if ((uint64_t)data > at && (uint64_t)data % granule)
+			wrong(w, at, "SEEK_DATA is %jd: not a granule",
+			      (intmax_t)data);
+		hole = seek(w, (uint64_t)data, SEEK_HOLE);
+		if (hole <= data)
+			wrong(w, at, "SEEK_HOLE(%jd) is %jd", (intmax_t)data,
+			      (intmax_t)hole);
+		at = (uint64_t)hole;
+	}
+}
+
+/* It was made zero: whole granules of it are holes. */
+static void check_hole(struct worker *w, uint64_t from, uint64_t to)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t start = (from + granule - 1) / granule * granule;
+
+	sync_map(w);
+	if (start + granule > to)
+		return;
+	if (seek(w, start, SEEK_HOLE) != (off_t)start)
+		wrong(w, start, "no hole where zeros were just made");
+	if (seek(w, start, SEEK_DATA) >= 0 &&
+	    seek(w, start, SEEK_DATA) < (off_t)(to / granule * granule))
+		wrong(w, start, "data where zeros were just made");
+}
+
+/* --- The operations --- */
+
+static int any_fd(struct worker *w)
+{
+	return w->direct >= 0 && chance(w, 50) ? w->direct : w->fd;
+}
+
+static void op_read(struct worker *w)
+{
+	uint64_t off, len, end = w->owns_end ? w->to : limit(w), right;
+	int fd = any_fd(w);
+	ssize_t n;
+
+	if (!pick(w, end, &off, &len))
+		return;
+	n = pread(fd, w->buf, len, (off_t)off);
+	right = off < limit(w) ? min(len, limit(w) - off) : 0;
+	if (n != (ssize_t)right)
+		wrong(w, off, "read of %" PRIu64 ": %zd (%s)", len, n,
+		      n < 0 ? strerror(errno) : "count");
+	compare(w, w->buf, right, off,
+		fd == w->direct ? "direct read" : "read");
+}
+
+static void op_write(struct worker *w)
+{
+	uint64_t off, len, end = w->to;
+	int fd = any_fd(w);
+	ssize_t n;
+
+	/* It may make the file longer, but mostly does not. */
+	if (w->owns_end && chance(w, 90))
+		end = limit(w);
+	if (!pick(w, end, &off, &len))
+		return;
+	fill(w, w->buf, len, off);
+	note(w, off, off + len, "%swrite", fd == w->direct ? "direct " : "");
+	n = pwrite(fd, w->buf, len, (off_t)off);
+	if (n != (ssize_t)len)
+		wrong(w, off, "write of %" PRIu64 ": %zd (%s)", len, n,
+		      n < 0 ? strerror(errno) : "count");
+	if (w->owns_end && off + len > file_len(w))
+		shadow_resize(w, off + len);
+	shadow_write(w, w->buf, len, off);
+}
+
+static void op_map_read(struct worker *w)
+{
+	uint64_t off, len;
+
+	if (!w->mapped || !pick(w, limit(w), &off, &len))
+		return;
+	compare(w, w->mapped + (off - w->from), len, off, "mapped read");
+}
+
+static void op_map_write(struct worker *w)
+{
+	uint64_t off, len;
+
+	if (!w->mapped || !pick(w, limit(w), &off, &len))
+		return;
+	fill(w, w->buf, len, off);
+	note(w, off, off + len, "mapped write");
+	memcpy(w->mapped + (off - w->from), w->buf, len);
+	w->map_dirty = true;
+	shadow_write(w, w->buf, len, off);
+	if (chance(w, 50))
+		sync_map(w);
+}
+
+static void op_zero(struct worker *w)
+{
+	static const int modes[] = {
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_ZERO_RANGE,
+	};
+	int mode = modes[below(w, 3)];
+	uint64_t off, len, end = w->to;
+	bool grows;
+
+	if (w->owns_end && chance(w, 90))
+		end = limit(w);
+	if (!pick(w, end, &off, &len))
+		return;
+	if (chance(w, 30))
+		len = 1 + below(w, end - off);
+	note(w, off, off + len, "fallocate %#x", mode);
+	if (fallocate(any_fd(w), mode, (off_t)off, (off_t)len) < 0)
+		wrong(w, off, "fallocate %#x of %" PRIu64 ": %s", mode, len,
+		      strerror(errno));
+	grows = w->owns_end && mode == FALLOC_FL_ZERO_RANGE &&
+		off + len > file_len(w);
+	if (grows)
+		shadow_resize(w, off + len);
+	shadow_zero(w, off, min(off + len, limit(w)));
+	check_hole(w, off, min(off + len, limit(w)));
+}
+
+static void op_allocate(struct worker *w)
+{
+	uint64_t off, len;
+	int mode = below(w, 2) ? FALLOC_FL_KEEP_SIZE : 0;
+
+	if (!pick(w, w->to, &off, &len))
+		return;
+	note(w, off, off + len, "fallocate %#x", mode);
+	if (fallocate(w->fd, mode, (off_t)off, (off_t)len) < 0)
+		wrong(w, off, "fallocate %#x: %s", mode, strerror(errno));
+	if (w->owns_end && mode == 0 && off + len > file_len(w))
+		shadow_resize(w, off + len);
+}
+
+static void op_truncate(struct worker *w)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t old = file_len(w), len;
+
+	if (!w->owns_end)
+		return;
+	switch (below(w, 8)) {
+	case 0:
+		len = w->to;
+		break;
+	case 1:
+	case 2:
+		len = old - below(w, min(old - w->from, 3 * granule) + 1);
+		break;
+	case 3:
+	case 4:
+	case 5:
+		len = old + below(w, min(w->to - old, 3 * granule) + 1);
+		break;
+	case 6:
+		len = max(old, w->from + below(w, w->to - w->from + 1));
+		break;
+	default:
+		len = w->from + below(w, w->to - w->from + 1);
+	}
+	if (chance(w, 20))
+		len = max(w->from, len / granule * granule);
+	note(w, min(old, len), w->to, "truncate from %" PRIu64 " to %" PRIu64,
+	     old, len);
+	if (ftruncate(w->fd, (off_t)len) < 0)
+		wrong(w, len, "truncate: %s", strerror(errno));
+	shadow_resize(w, len);
+}
+
+/* The device itself must have these bytes. */
+static void compare_device(struct worker *w, int fd, const char *what)
+{
+	uint64_t off, len, skip;
+
+	if (!pick(w, limit(w), &off, &len))
+		return;
+	skip = off % PAGE;
+	len = min(len, DEVICE_WINDOW - 2 * PAGE);
+	/* Aligned, and up to the end of the device. */
+	pread_all(fd, w->buf,
+		  min((skip + len + PAGE - 1) / PAGE * PAGE,
+		      w->work->shadow.size - (off - skip)),
+		  off - skip);
+	compare(w, w->buf + skip, len, off, what);
+}
+
+static void op_fsync(struct worker *w)
+{
+	note(w, w->from, w->to, "fsync");
+	if ((chance(w, 50) ? fsync : fdatasync)(any_fd(w)) < 0)
+		wrong(w, w->from, "fsync: %s", strerror(errno));
+	w->map_dirty = false;
+	compare_device(w, w->work->device_direct, "the device after fsync");
+}
+
+static void open_files(struct worker *w)
+{
+	w->fd = open(w->work->path, O_RDWR | O_CLOEXEC);
+	if (w->fd < 0)
+		die(w->work->path);
+	w->direct = -1;
+	if (w->work->direct) {
+		w->direct = open(w->work->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+		if (w->direct < 0)
+			die("open with O_DIRECT");
+	}
+}
+
+static void map_file(struct worker *w)
+{
+	w->mapped = NULL;
+	if (!w->work->map)
+		return;
+	w->mapped = mmap(NULL, w->to - w->from, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, w->fd, (off_t)w->from);
+	if (w->mapped == MAP_FAILED)
+		die("mmap");
+}
+
+static void op_reopen(struct worker *w)
+{
+	bool map_anew = w->mapped && chance(w, 50);
+
+	note(w, w->from, w->to, "close%s", map_anew ? ", unmapped" : "");
+	if (map_anew && munmap(w->mapped, w->to - w->from) < 0)
+		die("munmap");
+	if (w->direct >= 0 && close(w->direct) < 0)
+		wrong(w, w->from, "close: %s", strerror(errno));
+	if (close(w->fd) < 0)
+		wrong(w, w->from, "close: %s", strerror(errno));
+	w->map_dirty = false;
+	compare_device(w, w->work->device, "the device after close");
+	open_files(w);
+	if (map_anew)
+		map_file(w);
+}
+
+/* O_TRUNC, for which nobody else may be there. */
+static void op_open_truncated(struct worker *w)
+{
+	int fd;
+
+	if (w->work->threads > 1 || !chance(w, 20))
+		return;
+	note(w, 0, w->to, "O_TRUNC");
+	fd = open(w->work->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (fd < 0)
+		wrong(w, 0, "O_TRUNC: %s", strerror(errno));
+	shadow_resize(w, 0);
+	if (chance(w, 80)) {
+		uint64_t len = 1 + below(w, w->to);
+
+		note(w, 0, len, "truncate to %" PRIu64, len);
+		if (ftruncate(fd, (off_t)len) < 0)
+			wrong(w, len, "truncate: %s", strerror(errno));
+		shadow_resize(w, len);
+	}
+	if (close(fd) < 0)
+		wrong(w, 0, "close: %s", strerror(errno));
+}
+
+/* Direct writes and reads side by side: there is no lock of the kernel's
+ * around these. */
+static void op_batch(struct worker *w)
+{
+	struct iocb blocks[BATCH_MAX], *list[BATCH_MAX];
+	struct io_event events[BATCH_MAX];
+	uint64_t off, len, at;
+	long n = 0, got;
+
+	if (w->direct < 0 || !pick(w, limit(w), &off, &len))
+		return;
+	memset(blocks, 0, sizeof(blocks));
+	for (at = 0; at < len && n < BATCH_MAX; n++) {
+		uint64_t piece = min(1 + below(w, len / 3 + 1), len - at);
+
+		blocks[n].aio_fildes = (uint32_t)w->direct;
+		blocks[n].aio_offset = (int64_t)(off + at);
+		blocks[n].aio_nbytes = piece;
+		blocks[n].aio_data = (uint64_t)n;
+		list[n] = &blocks[n];
+		if (chance(w, 20)) {
+			blocks[n].aio_lio_opcode = IOCB_CMD_PREAD;
+			blocks[n].aio_buf = (uint64_t)(uintptr_t)(w->buf2 + at);
+		} else {
+			blocks[n].aio_lio_opcode = IOCB_CMD_PWRITE;
+			fill(w, w->buf + at, piece, off + at);
+			blocks[n].aio_buf = (uint64_t)(uintptr_t)(w->buf + at);
+			note(w, off + at, off + at + piece, "batch write");
+		}
+		at += piece;
+	}
+	for (got = 0; got < n;) {
+		long r = syscall(SYS_io_submit, w->aio, n - got, list + got);
+
+		if (r <= 0)
+			die("io_submit");
+		got += r;
+	}
+	for (got = 0; got < n;) {
+		long r = syscall(SYS_io_getevents, w->aio, 1, n - got,
+				 events + got, NULL);
+
+		if (r < 0 && errno != EINTR)
+			die("io_getevents");
+		got += r > 0 ? r : 0;
+	}
+	for (long i = 0; i < n; i++) {
+		const struct iocb *block = &blocks[events[i].data];
+
+		if (events[i].res != (int64_t)block->aio_nbytes)
+			wrong(w, (uint64_t)block->aio_offset,
+			      "batch of %" PRIu64 ": %jd",
+			      (uint64_t)block->aio_nbytes,
+			      (intmax_t)events[i].res);
+		if (block->aio_lio_opcode == IOCB_CMD_PWRITE)
+			shadow_write(w, (char *)(uintptr_t)block->aio_buf,
+				     block->aio_nbytes,
+				     (uint64_t)block->aio_offset);
+		else
+			compare(w, (char *)(uintptr_t)block->aio_buf,
+				block->aio_nbytes, (uint64_t)block->aio_offset,
+				"batch read");
+	}
+}
+
+static void op_stat(struct worker *w)
+{
+	struct stat st;
+
+	if (fstat(w->fd, &st) < 0)
+		die("fstat");
+	if (w->owns_end && (uint64_t)st.st_size != file_len(w))
+		wrong(w, file_len(w), "st_size is %jd", (intmax_t)st.st_size);
+	if (w->work->threads == 1 &&
+	    (uint64_t)st.st_blocks > (file_len(w) + 511) / 512)
+		wrong(w, 0, "st_blocks is %jd", (intmax_t)st.st_blocks);
+}
+
+static void op_seek(struct worker *w)
+{
+	uint64_t end = limit(w);
+
+	if (end > w->from)
+		check_seeks(w, w->from + below(w, end - w->from), 8);
+}
+
+static void op_walk(struct worker *w)
+{
+	if (chance(w, 10))
+		check_seeks(w, w->from, 1000000);
+}
+
+typedef void (*op_fn)(struct worker *w);
+
+static const struct {
+	op_fn call;
+	unsigned weight;
+} ops[] = {
+	{ op_read, 16 },      { op_write, 26 },		{ op_map_read, 8 },
+	{ op_map_write, 10 }, { op_zero, 8 },		{ op_allocate, 1 },
+	{ op_truncate, 5 },   { op_fsync, 3 },		{ op_reopen, 2 },
+	{ op_batch, 6 },      { op_open_truncated, 1 }, { op_stat, 1 },
+	{ op_seek, 8 },	      { op_walk, 1 },
+};
+
+static op_fn pick_op(struct worker *w)
+{
+	uint64_t total = 0, chosen;
+	size_t i = 0;
+
+	for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++)
+		total += ops[k].weight;
+	chosen = below(w, total);
+	while (chosen >= ops[i].weight)
+		chosen -= ops[i++].weight;
+	return ops[i].call;
+}
+
+static void read_all(struct worker *w)
+{
+	for (uint64_t at = w->from; at < limit(w);) {
+		uint64_t len = min(LEN_MAX, limit(w) - at);
+		ssize_t n = pread(w->fd, w->buf, len, (off_t)at);
+
+		if (n != (ssize_t)len)
+			wrong(w, at, "read of %" PRIu64 ": %zd", len, n);
+		compare(w, w->buf, len, at, "the last read");
+		at += len;
+	}
+}
+
+static void *work_main(void *data)
+{
+	struct worker *w = data;
+	struct work *work = w->work;
+
+	w->random = work->seed * 1000003 + w->number;
+	w->log = calloc(LOG_LEN, sizeof(*w->log));
+	if (!w->log || posix_memalign((void **)&w->buf, PAGE, DEVICE_WINDOW) ||
+	    posix_memalign((void **)&w->buf2, PAGE, DEVICE_WINDOW))
+		die("memory");
+	if (work->direct && syscall(SYS_io_setup, BATCH_MAX, &w->aio) < 0)
+		die("io_setup");
+	open_files(w);
+	map_file(w);
+	for (w->op = 1; w->op <= work->ops; w->op++) {
+		uint64_t end;
+
+		pick_op(w)(w);
+		end = limit(w);
+		if (end > w->from)
+			check_seeks(w, w->from + below(w, end - w->from), 1);
+	}
+	read_all(w);
+	check_seeks(w, w->from, 1000000);
+	if (w->mapped && munmap(w->mapped, w->to - w->from) < 0)
+		die("munmap");
+	if ((w->direct >= 0 && close(w->direct) < 0) || close(w->fd) < 0)
+		wrong(w, 0, "close: %s", strerror(errno));
+	if (work->direct)
+		(void)syscall(SYS_io_destroy, w->aio);
+	free(w->log);
+	free(w->buf);
+	free(w->buf2);
+	return NULL;
+}
+
+/* --- Noise --- */
+
+static void *flusher(void *data)
+{
+	struct work *work = data;
+
+	while (!atomic_load(&work->done)) {
+		int fd = open(work->path, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || close(fd) < 0)
+			die("open and close");
+	}
+	return NULL;
+}
+
+/* What is read here is not looked at, for others write it just now. */
+static void *reader(void *data)
+{
+	struct work *work = data;
+	int fd = open(work->path,
+		      O_RDONLY | O_CLOEXEC | (work->direct ? O_DIRECT : 0));
+	uint64_t random = work->seed;
+	void *buf;
+
+	if (fd < 0 || posix_memalign(&buf, PAGE, 256 << 10))
+		die("reader");
+	while (!atomic_load(&work->done)) {
+		uint64_t off = draw(&random) % work->shadow.size / 512 * 512;
+
+		if (pread(fd, buf, 256 << 10, (off_t)off) < 0)
+			die("read beside the others");
+	}
+	free(buf);
+	close(fd);
+	return NULL;
+}
+
+/* --- Commands --- */
+
+static int run(struct work *work)
+{
+	struct worker *workers = calloc(work->threads, sizeof(*workers));
+	pthread_t *threads = calloc(work->threads + 2, sizeof(*threads));
+	uint64_t part = work->shadow.size / work->threads, at = 0;
+	unsigned extra = 0;
+
+	if (!workers || !threads)
+		die("memory");
+	/* Pages are shared by neighbours, but where they are mapped. */
+	if (work->map)
+		part = part / PAGE * PAGE;
+	else
+		part -= part % 2 ? 0 : 1;
+	for (unsigned i = 0; i < work->threads; i++) {
+		bool last = i + 1 == work->threads;
+
+		workers[i] = (struct worker){
+			.work = work,
+			.number = i,
+			.from = at,
+			.to = last ? work->shadow.size : at + part,
+			.owns_end = last,
+		};
+		at += part;
+	}
+	if (work->noise) {
+		pthread_create(&threads[work->threads], NULL, flusher, work);
+		pthread_create(&threads[work->threads + 1], NULL, reader, work);
+		extra = 2;
+	}
+	for (unsigned i = 0; i < work->threads; i++)
+		if (pthread_create(&threads[i], NULL, work_main, &workers[i]))
+			die("thread");
+	for (unsigned i = 0; i < work->threads; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&work->done, true);
+	for (unsigned i = 0; i < extra; i++)
+		pthread_join(threads[work->threads + i], NULL);
+	free(workers);
+	free(threads);
+	return 0;
+}
+
+static int init(const char *device, const char *path, uint64_t seed)
+{
+	struct work work = { .granule = PAGE };
+	struct worker w = { .work = &work, .random = seed };
+	struct shadow *shadow = &work.shadow;
+	uint64_t size;
+	int fd = device_open(device, O_RDWR, &size);
+
+	shadow_open(shadow, path, size);
+	for (uint64_t at = 0; at < size;) {
+		uint64_t len = min(1 + below(&w, 256 << 10), size - at);
+
+		memset(shadow->bytes + at, 0, len);
+		if (chance(&w, 70))
+			memset(shadow->bytes + at, 0xaa, len);
+		at += len;
+	}
+	if (pwrite(fd, shadow->bytes, size, 0) != (ssize_t)size ||
+	    fsync(fd) < 0)
+		die(device);
+	close(fd);
+	memcpy(shadow->initial, shadow->bytes, size);
+	memset(shadow->touched, 0, size);
+	*shadow->header = (struct header){ .size = size, .len = size };
+	return 0;
+}
+
+static bool tail_is_right(const struct shadow *shadow, const char *tail,
+			  const unsigned char *got, uint64_t at)
+{
+	if (strcmp(tail, "zero") == 0)
+		return got[at] == 0;
+	if (strcmp(tail, "keep") == 0)
+		return shadow->touched[at] || got[at] == shadow->initial[at];
+	return true;
+}
+
+static int settle(const char *device, const char *path, const char *tail)
+{
+	struct shadow shadow;
+	unsigned char *got;
+	uint64_t size;
+	int fd = device_open(device, O_RDONLY, &size);
+
+	shadow_open(&shadow, path, size);
+	got = malloc(size);
+	if (!got)
+		die("memory");
+	pread_all(fd, got, size, 0);
+	close(fd);
+	for (uint64_t at = 0; at < size; at++) {
+		if (at < shadow.header->len
+			    ? got[at] == shadow.bytes[at]
+			    : tail_is_right(&shadow, tail, got, at))
+			continue;
+		fprintf(stderr,
+			"WRONG: after unmounting a file of %" PRIu64
+			" byte %" PRIu64 " of the device is %#x, not %#x"
+			" (tail=%s, at mounting %#x, %s)\n",
+			shadow.header->len, at, got[at], shadow.bytes[at], tail,
+			shadow.initial[at],
+			shadow.touched[at] ? "touched" : "untouched");
+		return 1;
+	}
+	memcpy(shadow.bytes, got, size);
+	memcpy(shadow.initial, got, size);
+	memset(shadow.touched, 0, size);
+	shadow.header->len = size;
+	free(got);
+	return 0;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "random-ops: see the head of its source\n");
+	return 2;
+}
+
+static uint64_t number(const char *text)
+{
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct work work = {
+		.seed = 1, .ops = 1000, .granule = PAGE, .threads = 1
+	};
+	const char *tail = "keep", *command = argc > 1 ? argv[1] : "";
+	char **arg = argv + 2;
+	uint64_t size;
+
+	for (; *arg && strncmp(*arg, "--", 2) == 0; arg++) {
+		if (strcmp(*arg, "--map") == 0)
+			work.map = true;
+		else if (strcmp(*arg, "--direct") == 0)
+			work.direct = true;
+		else if (strcmp(*arg, "--noise") == 0)
+			work.noise = true;
+		else if (strcmp(*arg, "--seed") == 0)
+			work.seed = number(*++arg);
+		else if (strcmp(*arg, "--ops") == 0)
+			work.ops = number(*++arg);
+		else if (strcmp(*arg, "--granule") == 0)
+			work.granule = number(*++arg);
+		else if (strcmp(*arg, "--threads") == 0)
+			work.threads = (unsigned)number(*++arg);
+		else if (strcmp(*arg, "--tail") == 0)
+			tail = *++arg;
+		else
+			return usage();
+	}
+	argc -= (int)(arg - argv);
+	if (strcmp(command, "init") == 0 && argc == 2)
+		return init(arg[0], arg[1], work.seed);
+	if (strcmp(command, "settle") == 0 && argc == 2)
+		return settle(arg[0], arg[1], tail);
+	if (strcmp(command, "run") != 0 || argc != 3 || !work.threads ||
+	    !work.granule || (work.map && work.direct && work.threads > 1))
+		return usage();
+	work.path = arg[0];
+	work.device = device_open(arg[1], O_RDONLY, &size);
+	work.device_direct = device_open(arg[1], O_RDONLY | O_DIRECT, &size);
+	shadow_open(&work.shadow, arg[2], size);
+	return run(&work);
+}

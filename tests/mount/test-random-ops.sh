@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Random operations on a writable mount, against a shadow: what is read, what
+# lseek skips, what the device holds after fsync, close and unmounting, over
+# several mounts of one device. Half of the seeds are fixed, half are fresh; a
+# failure names its seed, and RANDOM_SEED=N repeats it.
+set -euo pipefail
+# shellcheck source=random-ops.sh
+. "$(dirname "$0")/random-ops.sh"
+requires_fuse
+requires_loop
+
+seed=${RANDOM_SEED:-$(fresh_seed)}
+say "the fresh seed is $seed"
+
+say "blocks of 512 bytes"
+random_device $(((12 << 20) + 512)) 512 1
+random_round 4096 "" keep --seed 1 --ops 700 --map --direct
+random_round 65536 "" zero --seed "$seed" --ops 700 --map --direct
+random_round 4096 zero=keep keep --seed 2 --ops 250 --threads 4 --direct --noise
+random_round 65536 zero=write discard --seed "$seed" --ops 250 --threads 4 --map --noise
+
+say "blocks of 4096 bytes"
+random_device $(((12 << 20) + 4096)) 4096 2
+random_round 65536 zero=write keep --seed 3 --ops 700 --map --direct
+random_round 4096 "" discard --seed "$seed" --ops 700 --map --direct
+random_round 65536 "" keep --seed "$seed" --ops 250 --threads 4 --direct --noise
+random_round 4096 zero=keep zero --seed 4 --ops 250 --threads 4 --map --noise
