@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The format of Ceph's rbd export-diff, version 1, as its documentation has it.
+
+  rbd_diff.py export IMAGE [SNAPSHOT]   as rbd export-diff: only what is there,
+                                        in objects of 4 MiB, to standard output
+  rbd_diff.py import IMAGE              as rbd import-diff: from standard input
+                                        onto what IMAGE holds
+"""
+import os
+import struct
+import sys
+
+OBJECT = 4 << 20
+BLOCK = 4096
+DISCARD_MAX = (1 << 31) - 1  # librbd refuses more
+
+
+def runs(piece):
+    """[start, end) of runs of blocks that are not zero."""
+    start = None
+    for at in range(0, len(piece), BLOCK):
+        if any(piece[at:at + BLOCK]):
+            start = at if start is None else start
+        elif start is not None:
+            yield start, at
+            start = None
+    if start is not None:
+        yield start, len(piece)
+
+
+def export(path, snapshot=None):
+    out = sys.stdout.buffer
+    out.write(b"rbd diff v1\n")
+    if snapshot:
+        name = snapshot.encode()
+        out.write(b"t" + struct.pack("<I", len(name)) + name)
+    out.write(b"s" + struct.pack("<Q", os.path.getsize(path)))
+    with open(path, "rb") as image:
+        at = 0
+        while piece := image.read(OBJECT):
+            for start, end in runs(piece):
+                out.write(b"w" + struct.pack("<QQ", at + start, end - start))
+                out.write(piece[start:end])
+            at += len(piece)
+    out.write(b"e")
+
+
+def need(source, length):
+    data = source.read(length)
+    assert len(data) == length, "it ends early"
+    return data
+
+
+def import_to(path):
+    source = sys.stdin.buffer
+    assert need(source, 12) == b"rbd diff v1\n"
+    size = None
+    with open(path, "r+b") as image:
+        while (tag := need(source, 1)) != b"e":
+            if tag == b"s":
+                size, = struct.unpack("<Q", need(source, 8))
+                image.truncate(size)
+                continue
+            offset, length = struct.unpack("<QQ", need(source, 16))
+            assert offset + length <= size
+            image.seek(offset)
+            if tag == b"w":
+                image.write(need(source, length))
+            else:
+                assert tag == b"z" and length <= DISCARD_MAX, (tag, length)
+                for _ in range(length >> 20):
+                    image.write(bytes(1 << 20))
+                image.write(bytes(length % (1 << 20)))
+        assert source.read() == b"", "there is more behind the end"
+
+
+if sys.argv[1] == "export":
+    export(*sys.argv[2:])
+else:
+    import_to(sys.argv[2])
