@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any bytes, given to a decoder: it ends, with a result or with an error that
+ * says where; what it gives is in order, inside, and complete. Built once for
+ * each format, with FORMAT_native, FORMAT_rbd_diff or FORMAT_raw defined.
+ *
+ * The first byte of the input says how to give the rest: bit 0, with the
+ * checksums of a native stream put right, for no fuzzer finds those; the other
+ * bits, how many bytes at once (0: as many as are wanted).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "le.h"
+#include "stream-native.h"
+#include "stream.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static unsigned char buffer[BSP_STREAM_BUFFER];
+static struct bsp_decoder dec;
+
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+/* --- The three --- */
+
+static void begin(void)
+{
+#if defined(FORMAT_native)
+	bsp_native_decoder_init(&dec, buffer);
+#elif defined(FORMAT_rbd_diff)
+	bsp_rbd_decoder_init(&dec, buffer);
+#elif defined(FORMAT_raw)
+	bsp_raw_decoder_init(&dec, buffer, 4096);
+#endif
+}
+
+/* Puts the checksums of one frame right. Returns how long it is. */
+static size_t seal_frame(unsigned char *head, size_t left)
+{
+	size_t payload = bsp_get_le32(head + 4);
+
+	if (payload <= left - BSP_NATIVE_FRAME)
+		bsp_put_le64(head + 24,
+			     bsp_native_sum(head + BSP_NATIVE_FRAME, payload));
+	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+	return BSP_NATIVE_FRAME + payload;
+}
+
+static void seal(unsigned char *bytes, size_t len)
+{
+	size_t at = BSP_NATIVE_HEADER;
+
+	if (len < BSP_NATIVE_HEADER)
+		return;
+	bsp_put_le64(bytes + 56, bsp_native_sum(bytes, 56));
+	while (at < len && len - at >= BSP_NATIVE_FRAME)
+		at += seal_frame(bytes + at, len - at);
+}
+
+/* --- What must hold of any --- */
+
+static uint64_t pos;
+static bool begun;
+
+static void check_piece(void)
+{
+	must(begun);
+	must(dec.off == pos);
+	must(dec.len > 0);
+	must(dec.len <= BSP_STREAM_SIZE_MAX - dec.off);
+	must(!dec.sized || dec.len <= dec.size - dec.off);
+	pos += dec.len;
+}
+
+static void check_event(enum bsp_stream_event event)
+{
+	static volatile unsigned char touched;
+
+	switch (event) {
+	case BSP_STREAM_BEGIN:
+		must(!begun && dec.start <= dec.size);
+		must(dec.size <= BSP_STREAM_SIZE_MAX);
+		begun = true;
+		pos = dec.start;
+		break;
+	case BSP_STREAM_DATA:
+		must(dec.len <= BSP_STREAM_BUFFER);
+		must(dec.data >= buffer);
+		must(dec.data + dec.len <= buffer + BSP_STREAM_BUFFER);
+		touched = dec.data[dec.len - 1];
+		check_piece();
+		break;
+	case BSP_STREAM_HOLE:
+		check_piece();
+		break;
+	case BSP_STREAM_END:
+		must(begun && pos == dec.size);
+		must(dec.data_bytes + dec.hole_bytes == pos - dec.start);
+		break;
+	case BSP_STREAM_BROKEN:
+		must(dec.why && dec.broke_at <= dec.at);
+		break;
+	case BSP_STREAM_WANT:
+		break;
+	}
+	(void)touched;
+}
+
+static void feed(const unsigned char *bytes, size_t len, size_t step)
+{
+	size_t fed = 0, steps = 0;
+	enum bsp_stream_event event;
+
+	do {
+		event = bsp_decoder_step(&dec);
+		check_event(event);
+		/* Each step takes bytes, or gives one of few things. */
+		must(++steps < 4 * len + 64);
+		if (event == BSP_STREAM_WANT) {
+			size_t want, n;
+			void *space = bsp_decoder_space(&dec, &want);
+
+			must(want > 0 && want <= BSP_STREAM_BUFFER);
+			n = want < len - fed ? want : len - fed;
+			n = step && n > step ? step : n;
+			memcpy(space, bytes + fed, n);
+			bsp_decoder_fill(&dec, n);
+			fed += n;
+		}
+	} while (event != BSP_STREAM_END && event != BSP_STREAM_BROKEN);
+	must(dec.at == fed);
+	must(bsp_decoder_step(&dec) == event);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	unsigned char *bytes;
+
+	if (len == 0)
+		return 0;
+	/* A copy of just that size, so that reading past it shows. */
+	bytes = malloc(len);
+	must(bytes);
+	memcpy(bytes, data + 1, len - 1);
+	if (data[0] & 1)
+		seal(bytes, len - 1);
+	begun = false;
+	pos = 0;
+	begin();
+	feed(bytes, len - 1, data[0] >> 1);
+	free(bytes);
+	return 0;
+}
