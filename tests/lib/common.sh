@@ -181,7 +181,7 @@ loop_new() {
 	local image=$1
 	shift
 	LOOP=$(losetup -f --show "$@" "$image")
-	cleanup loop_free "$LOOP"
+	cleanup loop_free_of "$LOOP" "$(realpath "$image")"
 	if command -v udevadm >/dev/null; then
 		udevadm settle --timeout=10 || true # where no udevd runs
 	fi
@@ -200,6 +200,14 @@ loop_free() {
 	loop_attached "$1" || return 0
 	losetup -d "$1" || loop_detached "$1" || return 1
 	wait_until 10 loop_detached "$1"
+}
+
+# loop_free_of DEVICE IMAGE: the same, but if it is another's by now, who got
+# its name after it was detached, it is left alone.
+loop_free_of() {
+	local image
+	image=$(losetup -n -O BACK-FILE "$1" 2>/dev/null) || return 0
+	[[ $image != "$2" && $image != "$2 (deleted)" ]] || loop_free "$1"
 }
 
 # device_reads DEVICE: how many reads its disk has served.
