@@ -46,6 +46,7 @@ struct block {
 	/* Fixed after opening; -1 where there is none. */
 	int fd;	       /* through the page cache */
 	int direct_fd; /* O_DIRECT */
+	int zero_fd;   /* as fd, for zeroing a writable device */
 	int disk_fd;   /* the whole disk's node, of a partition */
 	int stat_fd;   /* the whole disk's counters in sysfs */
 	int iostats_fd;
@@ -254,7 +255,8 @@ static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
 		n = pwrite(block->direct_fd, buf, len, (off_t)off);
 	/* Less than a block, or a driver that has no direct writes. */
 	if (n < 0 && errno == EINVAL)
-		n = pwritev2(block->fd, &iov, 1, (off_t)off, RWF_DSYNC);
+		n = pwritev2(block->zero_fd >= 0 ? block->zero_fd : block->fd,
+			     &iov, 1, (off_t)off, RWF_DSYNC);
 	return n < 0 ? -errno : n;
 }
 
@@ -411,14 +413,11 @@ static void open_counters(struct block *block, dev_t rdev)
 /* Opens fd's node once more with O_DIRECT, and tries one block of it. */
 static int open_direct(int fd, bool writable, uint32_t logical_block_size)
 {
-	char path[32];
-	int direct;
+	int direct = bsp_device_reopen(fd, (writable ? O_RDWR : O_RDONLY) |
+						   O_DIRECT);
 	void *block;
 	ssize_t n;
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	direct = open(path,
-		      (writable ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC);
 	if (direct < 0)
 		return -1;
 	if (posix_memalign(&block, BSP_BUFFER_ALIGN, logical_block_size)) {
@@ -445,6 +444,7 @@ static void block_close(struct bsp_device *dev)
 	struct block *block = to_block(dev);
 
 	close_fd(block->direct_fd);
+	close_fd(block->zero_fd);
 	close_fd(block->disk_fd);
 	close_fd(block->stat_fd);
 	close_fd(block->iostats_fd);
@@ -504,6 +504,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
 	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
 			       read_count(block->stat_fd) > reads;
+	block->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
 	block->thin = info->writable && is_thin(st.st_rdev);
 	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
 	return &block->dev;

@@ -26,7 +26,9 @@
 
 struct file {
 	struct bsp_device dev;
-	int fd; /* fixed after opening */
+	/* Fixed after opening. */
+	int fd;
+	int zero_fd; /* the same, for zeroing a writable one; otherwise -1 */
 };
 
 static struct file *to_file(struct bsp_device *dev)
@@ -128,10 +130,12 @@ static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
 				  size_t len, uint64_t off)
 {
 	const struct iovec iov = { (void *)buf, len };
+	struct file *file = to_file(dev);
+	int fd = file->zero_fd >= 0 ? file->zero_fd : file->fd;
 	ssize_t n;
 
 	do
-		n = pwritev2(to_file(dev)->fd, &iov, 1, (off_t)off, RWF_DSYNC);
+		n = pwritev2(fd, &iov, 1, (off_t)off, RWF_DSYNC);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -170,6 +174,8 @@ static int file_resize(struct bsp_device *dev, uint64_t size)
 
 static void file_close(struct bsp_device *dev)
 {
+	if (to_file(dev)->zero_fd >= 0)
+		close(to_file(dev)->zero_fd);
 	close(to_file(dev)->fd);
 	g_free(to_file(dev));
 }
@@ -208,5 +214,6 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	file->dev.info = *info;
 	file->dev.info.logical_block_size = 512;
 	file->fd = fd;
+	file->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
 	return &file->dev;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -19,6 +20,14 @@ bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b)
 {
 	return a->counted && b->counted &&
 	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
+}
+
+int bsp_device_reopen(int fd, int flags)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
 }
 
 static const char *kind_of(mode_t mode)

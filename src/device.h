@@ -36,6 +36,13 @@ char *bsp_device_holder(dev_t rdev);
 /* The same of an image file; NULL if no loop device has it. */
 char *bsp_image_holder(dev_t dev, ino_t ino);
 
+/*
+ * Opens what fd is open on once more; -1 if that fails. The kernel tells each
+ * opening once that a write-back failed: zeroing must not take from flush what
+ * it has to say of data.
+ */
+int bsp_device_reopen(int fd, int flags);
+
 bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b);
 
 struct bsp_device_ops {
