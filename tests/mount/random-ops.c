@@ -96,9 +96,11 @@ struct work {
 struct worker {
 	struct work *work;
 	unsigned number;
-	uint64_t from, to;
+	uint64_t from, to; /* the file never gets longer than that */
 	bool owns_end;
 	uint64_t random;
+	uint64_t hot;		 /* where it often goes */
+	uint64_t last, last_len; /* where it was last */
 
 	int fd, direct;
 	char *mapped;	/* [from, to), or NULL */
@@ -380,6 +382,31 @@ static uint64_t pick_len(struct worker *w, uint64_t most)
 	return min(min(len, LEN_MAX), most);
 }
 
+/* Often where others just were, or about the end of the file. */
+static uint64_t pick_off(struct worker *w, uint64_t end)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t centre = limit(w);
+
+	switch (below(w, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		if (chance(w, 4))
+			w->hot = w->from + below(w, w->to - w->from);
+		centre = w->hot;
+		break;
+	case 3:
+	case 4:
+		break;
+	default:
+		return w->from + below(w, end - w->from);
+	}
+	centre += below(w, 4 * granule);
+	centre -= min(centre, 2 * granule);
+	return min(max(w->from, centre), end - 1);
+}
+
 /* A range inside [w->from, end); false if that is empty. */
 static bool pick(struct worker *w, uint64_t end, uint64_t *off, uint64_t *len)
 {
@@ -390,15 +417,10 @@ static bool pick(struct worker *w, uint64_t end, uint64_t *off, uint64_t *len)
 		return false;
 	if (!unit)
 		unit = w->work->granule;
-	*off = w->from + below(w, end - w->from);
-	if (chance(w, 15)) /* there where others just were */
-		*off = w->from +
-		       below(w, min(end - w->from, 64 * w->work->granule));
-	else if (chance(w, 8))
-		*off = end - 1 -
-		       below(w, min(end - w->from, 3 * w->work->granule));
-	*off = max(w->from, *off / unit * unit);
+	*off = max(w->from, pick_off(w, end) / unit * unit);
 	*len = pick_len(w, end - *off);
+	w->last = *off;
+	w->last_len = *len;
 	return true;
 }
 
@@ -512,7 +534,7 @@ static void op_write(struct worker *w)
 	ssize_t n;
 
 	/* It may make the file longer, but mostly does not. */
-	if (w->owns_end && chance(w, 90))
+	if (w->owns_end && chance(w, 80))
 		end = limit(w);
 	if (!pick(w, end, &off, &len))
 		return;
@@ -562,7 +584,7 @@ static void op_zero(struct worker *w)
 	uint64_t off, len, end = w->to;
 	bool grows;
 
-	if (w->owns_end && chance(w, 90))
+	if (w->owns_end && chance(w, 80))
 		end = limit(w);
 	if (!pick(w, end, &off, &len))
 		return;
@@ -603,7 +625,7 @@ static void op_truncate(struct worker *w)
 		return;
 	switch (below(w, 8)) {
 	case 0:
-		len = w->to;
+		len = chance(w, 30) ? w->to : old - (old - w->from) / 8;
 		break;
 	case 1:
 	case 2:
@@ -622,11 +644,42 @@ static void op_truncate(struct worker *w)
 	}
 	if (chance(w, 20))
 		len = max(w->from, len / granule * granule);
+	w->last = min(old, len);
+	w->last_len = 1;
 	note(w, min(old, len), w->to, "truncate from %" PRIu64 " to %" PRIu64,
 	     old, len);
 	if (ftruncate(w->fd, (off_t)len) < 0)
 		wrong(w, len, "truncate: %s", strerror(errno));
 	shadow_resize(w, len);
+}
+
+/*
+ * A granule of zeros in which the file ends is carried out up to that end; what
+ * the device has behind it must not come back when the file grows.
+ */
+static void op_edge(struct worker *w)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t end = limit(w), from, cut;
+
+	if (!w->owns_end || end < w->from + 4 * granule)
+		return;
+	from = (end - 2 * granule) / granule * granule;
+	cut = from + 1 + below(w, end - from - 1);
+	note(w, from, end, "data, punch, cut to %" PRIu64 ", fsync", cut);
+	fill_data(w, w->buf, end - from);
+	if (pwrite(w->fd, w->buf, end - from, (off_t)from) !=
+		    (ssize_t)(end - from) ||
+	    fsync(w->fd) < 0 ||
+	    fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)from, (off_t)(end - from)) < 0 ||
+	    ftruncate(w->fd, (off_t)cut) < 0 || fsync(w->fd) < 0)
+		wrong(w, from, "at the end: %s", strerror(errno));
+	shadow_write(w, w->buf, end - from, from);
+	shadow_zero(w, from, end);
+	shadow_resize(w, cut);
+	w->map_dirty = false;
+	op_truncate(w);
 }
 
 /* The device itself must have these bytes. */
@@ -819,11 +872,11 @@ static const struct {
 	op_fn call;
 	unsigned weight;
 } ops[] = {
-	{ op_read, 16 },      { op_write, 26 },		{ op_map_read, 8 },
-	{ op_map_write, 10 }, { op_zero, 8 },		{ op_allocate, 1 },
-	{ op_truncate, 5 },   { op_fsync, 3 },		{ op_reopen, 2 },
-	{ op_batch, 6 },      { op_open_truncated, 1 }, { op_stat, 1 },
-	{ op_seek, 8 },	      { op_walk, 1 },
+	{ op_edge, 2 },	    { op_read, 16 },	  { op_write, 26 },
+	{ op_map_read, 8 }, { op_map_write, 10 }, { op_zero, 8 },
+	{ op_allocate, 1 }, { op_truncate, 5 },	  { op_fsync, 3 },
+	{ op_reopen, 2 },   { op_batch, 6 },	  { op_open_truncated, 1 },
+	{ op_stat, 1 },	    { op_seek, 8 },	  { op_walk, 1 },
 };
 
 static op_fn pick_op(struct worker *w)
@@ -837,6 +890,40 @@ static op_fn pick_op(struct worker *w)
 	while (chosen >= ops[i].weight)
 		chosen -= ops[i++].weight;
 	return ops[i].call;
+}
+
+/* What is about the place where something was just done. */
+static void read_around(struct worker *w)
+{
+	uint64_t granule = w->work->granule;
+	uint64_t off = max(w->from, w->last - min(w->last, granule));
+	uint64_t end = min(limit(w),
+			   min(w->last + w->last_len + granule, off + LEN_MAX));
+	int fd = any_fd(w);
+
+	if (off >= end)
+		return;
+	if (pread(fd, w->buf, end - off, (off_t)off) != (ssize_t)(end - off))
+		wrong(w, off, "read around: %s", strerror(errno));
+	compare(w, w->buf, end - off, off,
+		fd == w->direct ? "direct read around" : "read around");
+}
+
+/*
+ * In some runs the file is cut at once, and is never as long as its device
+ * again: what is there past it must still be there in the end.
+ */
+static void cap(struct worker *w)
+{
+	uint64_t most = w->to - w->from;
+
+	if (!w->owns_end || below(w, 2))
+		return;
+	w->to -= below(w, most / 2);
+	note(w, w->to, w->work->shadow.size, "truncate to %" PRIu64, w->to);
+	if (ftruncate(w->fd, (off_t)w->to) < 0)
+		die("truncate");
+	shadow_resize(w, w->to);
 }
 
 static void read_all(struct worker *w)
@@ -865,11 +952,13 @@ static void *work_main(void *data)
 	if (work->direct && syscall(SYS_io_setup, BATCH_MAX, &w->aio) < 0)
 		die("io_setup");
 	open_files(w);
+	cap(w);
 	map_file(w);
 	for (w->op = 1; w->op <= work->ops; w->op++) {
 		uint64_t end;
 
 		pick_op(w)(w);
+		read_around(w);
 		end = limit(w);
 		if (end > w->from)
 			check_seeks(w, w->from + below(w, end - w->from), 1);
