@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sending: what is asked of the device for it, and what the stream then says.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "blksparse.h"
+#include "fake-device.h"
+#include "stream.h"
+
+enum { G = 4096, CHUNK = 1 << 20 };
+
+struct fixture {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	int fd; /* what is sent goes there */
+	struct bsp_transfer transfer;
+};
+
+static struct fixture open_new(uint64_t size)
+{
+	struct fixture f = { .fake = fake_new(size),
+			     .fd = memfd_create("stream", MFD_CLOEXEC) };
+
+	fake_make_writable(f.fake, 0);
+	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+	assert_non_null(f.sp);
+	assert_true(f.fd >= 0);
+	return f;
+}
+
+static void close_it(struct fixture *f)
+{
+	bsp_sparse_free(f->sp);
+	close(f->fd);
+}
+
+static bool send_from(struct fixture *f, uint64_t from, GError **error)
+{
+	const struct bsp_transfer_options options = { .from = from };
+
+	assert_int_equal(ftruncate(f->fd, 0), 0);
+	lseek(f->fd, 0, SEEK_SET);
+	fake_reads(f->fake, &(const struct fake_call *){ NULL });
+	return bsp_send(f->sp, f->fd, &options, &f->transfer, error);
+}
+
+/* The device was read in just these ranges. */
+static void was_read(const struct fixture *f, const struct fake_call *want,
+		     size_t n)
+{
+	const struct fake_call *reads;
+
+	assert_int_equal(fake_reads(f->fake, &reads), n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(reads[i].off, want[i].off);
+		assert_int_equal(reads[i].len, want[i].len);
+	}
+}
+
+/* What was sent, decoded: content must be that, from the start on. */
+static void stream_holds(const struct fixture *f, const unsigned char *content)
+{
+	static unsigned char buffer[BSP_STREAM_BUFFER];
+	struct bsp_decoder dec;
+	enum bsp_stream_event event;
+
+	lseek(f->fd, 0, SEEK_SET);
+	bsp_native_decoder_init(&dec, buffer);
+	while ((event = bsp_decoder_step(&dec)) != BSP_STREAM_END) {
+		size_t len;
+		void *space;
+
+		assert_int_not_equal(event, BSP_STREAM_BROKEN);
+		for (size_t i = 0; event == BSP_STREAM_DATA && i < dec.len; i++)
+			assert_int_equal(dec.data[i], content[dec.off + i]);
+		for (size_t i = 0; event == BSP_STREAM_HOLE && i < dec.len; i++)
+			assert_int_equal(content[dec.off + i], 0);
+		if (event != BSP_STREAM_WANT)
+			continue;
+		space = bsp_decoder_space(&dec, &len);
+		bsp_decoder_fill(&dec, (size_t)read(f->fd, space, len));
+	}
+	assert_int_equal(dec.data_bytes, f->transfer.data);
+	assert_int_equal(dec.hole_bytes, f->transfer.hole);
+	assert_int_equal(dec.at, f->transfer.moved);
+}
+
+/* --- Tests --- */
+
+static void each_byte_is_read_once(void **state)
+{
+	struct fixture f = open_new(3 * CHUNK + 100);
+	const struct fake_call want[] = { { 0, CHUNK },
+					  { CHUNK, CHUNK },
+					  { 2 * CHUNK, CHUNK },
+					  { 3 * CHUNK, 100 } };
+
+	memset(fake_bytes(f.fake) + CHUNK - G, 1, 2 * G);
+	fake_bytes(f.fake)[3 * CHUNK + 99] = 1;
+	assert_true(send_from(&f, 0, NULL));
+	was_read(&f, want, 4);
+	stream_holds(&f, fake_bytes(f.fake));
+	assert_int_equal(f.transfer.data, 2 * G + 100);
+	assert_int_equal(f.transfer.done, 3 * CHUNK + 100);
+	close_it(&f);
+}
+
+static void it_starts_at_a_granule(void **state)
+{
+	struct fixture f = open_new(CHUNK);
+	const struct fake_call want[] = { { 2 * G, CHUNK - 2 * G } };
+
+	memset(fake_bytes(f.fake), 1, CHUNK);
+	assert_true(send_from(&f, 3 * G - 1, NULL));
+	was_read(&f, want, 1);
+	assert_int_equal(f.transfer.start, 2 * G);
+	assert_int_equal(f.transfer.data, CHUNK - 2 * G);
+	stream_holds(&f, fake_bytes(f.fake));
+
+	assert_true(send_from(&f, CHUNK, NULL));
+	was_read(&f, NULL, 0);
+	assert_false(send_from(&f, CHUNK + 1, NULL));
+	close_it(&f);
+}
+
+/* What the device has below a marker is old. */
+static void zeros_that_were_written_are_not_read(void **state)
+{
+	struct fixture f = open_new(CHUNK);
+	unsigned char *content = calloc(1, CHUNK);
+	const struct fake_call want[] = { { 0, 4 * G },
+					  { 8 * G, CHUNK - 8 * G } };
+
+	memset(fake_bytes(f.fake), 0xaa, CHUNK);
+	memset(content, 0xaa, CHUNK);
+	memset(content + 4 * G, 0, 4 * G);
+	assert_int_equal(
+		bsp_sparse_fallocate(f.sp,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     4 * G, 4 * G),
+		0);
+	assert_true(send_from(&f, 0, NULL));
+	was_read(&f, want, 2);
+	stream_holds(&f, content);
+	free(content);
+	close_it(&f);
+}
+
+static void zeros_that_the_device_knows_are_not_read(void **state)
+{
+	struct fixture f = open_new(4 * CHUNK);
+	const struct fake_call want[] = { { 0, CHUNK }, { 3 * CHUNK, CHUNK } };
+
+	memset(fake_bytes(f.fake), 1, G);
+	fake_know_zeros(f.fake, CHUNK, 2 * CHUNK);
+	assert_true(send_from(&f, 0, NULL));
+	was_read(&f, want, 2);
+	stream_holds(&f, fake_bytes(f.fake));
+	assert_int_equal(f.transfer.hole, 4 * CHUNK - G);
+	close_it(&f);
+}
+
+static void what_cannot_be_read_ends_it_there(void **state)
+{
+	struct fixture f = open_new(2 * CHUNK);
+	g_autoptr(GError) error = NULL;
+
+	memset(fake_bytes(f.fake), 1, 2 * CHUNK);
+	fake_fail_reads(f.fake, CHUNK + 3 * G, G, EIO);
+	assert_false(send_from(&f, 0, &error));
+	assert_non_null(
+		strstr(error->message, "at byte 1060864: Input/output"));
+	assert_int_equal(f.transfer.done, CHUNK + 3 * G);
+	close_it(&f);
+}
+
+static bool at_once(void *data)
+{
+	return true;
+}
+
+static void it_can_be_interrupted(void **state)
+{
+	struct fixture f = open_new(64 * CHUNK);
+	const struct bsp_transfer_options options = { .interrupted = at_once };
+	const struct fake_call *reads;
+	g_autoptr(GError) error = NULL;
+
+	assert_false(bsp_send(f.sp, f.fd, &options, &f.transfer, &error));
+	assert_string_equal(error->message, "interrupted");
+	/* It read ahead, but not all. */
+	assert_true(fake_reads(f.fake, &reads) < 10);
+	close_it(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_byte_is_read_once),
+		cmocka_unit_test(it_starts_at_a_granule),
+		cmocka_unit_test(zeros_that_were_written_are_not_read),
+		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
+		cmocka_unit_test(what_cannot_be_read_ends_it_there),
+		cmocka_unit_test(it_can_be_interrupted),
+	};
+
+	return cmocka_run_group_tests_name("send", tests, NULL, NULL);
+}
