@@ -50,6 +50,9 @@ check_stream() {
 	assert_ge $((after - before)) $((size / 512)) "sectors read"
 	assert_le $((after - before)) $((size / 512 + 8)) "sectors read"
 
+	python3 "$CLI/native_stream.py" "$source" <"$TEST_TMP/stream" ||
+		fail "the stream is not what its specification says"
+
 	recv "$copy" <"$TEST_TMP/stream"
 	assert_same_bytes "$source" "$copy"
 	data=$(python3 "$LIB/devices.py" data "$TEST_TMP/device")
