@@ -148,6 +148,52 @@ zeroed unmap
 assert_le "$took" $((written - 1)) "requests that zero 4 MiB, unmap"
 assert_le "$(allocated "$TEST_TMP/device")" $((5 * MIB)) "allocated, zero=unmap"
 
+# --- Devices that grow -----------------------------------------------------
+
+size_is() {
+	[[ $(stat -c %s "$MNT/x") == "$1" ]]
+}
+
+# grown CUT: the file is zeroed, and cut to CUT; then its device gets 1 MiB more,
+# of 0xAA.
+grown() {
+	dd if="$TEST_TMP/image.aa" of="$device" bs=1M conv=fsync status=none
+	mount_fs -o rw "x=$device"
+	# Held open, so that nothing is carried out by a close.
+	exec 7<>"$MNT/x"
+	fallocate -p -o 0 -l "$SIZE" "$MNT/x"
+	truncate -s "$1" "$MNT/x"
+	head -c "$MIB" "$TEST_TMP/image.aa" >>"$TEST_TMP/device"
+	losetup -c "$device"
+}
+
+# shrunk: back to what it was.
+shrunk() {
+	exec 7>&-
+	umount_fs
+	assert_eq "$(bytes_at 0 "$SIZE")" 00 "the old part"
+	assert_eq "$(bytes_at "$SIZE" "$MIB")" "$1" "the new part"
+	truncate -s "$SIZE" "$TEST_TMP/device"
+	losetup -c "$device"
+}
+
+say "the device grows"
+grown "$SIZE"
+wait_until 10 size_is $((SIZE + MIB)) || fail "the file does not grow"
+assert_eq "$(ask data 0 "$MNT/x")" $((SIZE / 4096 * 4096)) "SEEK_DATA"
+cmp -n "$SIZE" "$MNT/x" /dev/zero
+cmp -n "$MIB" -i "$SIZE:0" "$MNT/x" "$TEST_TMP/image.aa"
+shrunk aa
+say "the device of a file that was cut grows"
+grown $((MIB + 100))
+longer() {
+	truncate -s $((SIZE + MIB)) "$MNT/x" 2>/dev/null
+}
+wait_until 10 longer || fail "the file cannot be longer"
+assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA"
+cmp -n $((SIZE + MIB)) "$MNT/x" /dev/zero
+shrunk 00
+
 # --- Read-only mounts ------------------------------------------------------
 
 say "a read-only mount writes nothing"
