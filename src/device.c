@@ -155,9 +155,10 @@ static bool open_writable_failed(const char *path, const struct stat *st,
 				     "%s %s (until then it can only be read)",
 				     path, holder);
 	}
-	if (errnum == EROFS || (S_ISBLK(st->st_mode) && path_is_read_only(path)))
+	if (errnum == EROFS ||
+	    (S_ISBLK(st->st_mode) && path_is_read_only(path)))
 		return bsp_error_set(error, BSP_ERROR_FAILED,
-				     "%s is read-only; mount it read-only",
+				     "%s is read-only: it can only be read",
 				     path);
 	return open_failed(path, errnum, error);
 }

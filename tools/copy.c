@@ -46,14 +46,6 @@ struct job {
 	bool is_new;	 /* the target is a file, made empty for this */
 };
 
-static int fail_with(const GError *error)
-{
-	failure("%s", error->message);
-	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
-		       ? STATUS_USAGE
-		       : STATUS_FAILED;
-}
-
 /* --- Source and target --- */
 
 static struct bsp_sparse *open_sparse(struct bsp_device *dev, GError **error)
@@ -211,7 +203,7 @@ int command_copy(int argc, char **argv)
 	interrupt_catch();
 	job.from_path = paths[0];
 	job.to_path = paths[1];
-	status = open_both(&job, &error) ? run(&job) : fail_with(error);
+	status = open_both(&job, &error) ? run(&job) : failure_of(error);
 	bsp_sparse_free(job.from);
 	bsp_sparse_free(job.to);
 	return status;

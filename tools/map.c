@@ -56,14 +56,6 @@ static const GOptionEntry entries[] = {
 
 /* --- What devices and files have in common ------------------------------ */
 
-static int fail_with(const GError *error)
-{
-	failure("%s", error->message);
-	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
-		       ? STATUS_USAGE
-		       : STATUS_FAILED;
-}
-
 /* Says why the extents of path could not be had. */
 static int fail_reading(const char *path, int r)
 {
@@ -155,11 +147,11 @@ static int map_device(const char *path)
 	int status;
 
 	if (!dev)
-		return fail_with(error);
+		return failure_of(error);
 	sp = bsp_sparse_new(dev, &options, &error);
 	if (!sp) {
 		bsp_device_close(dev);
-		return fail_with(error);
+		return failure_of(error);
 	}
 	status = map_sparse(sp, path);
 	bsp_sparse_free(sp);

@@ -97,3 +97,16 @@ bool option_granule(const char *option, const char *value,
 	*ret_granule = (uint32_t)granule;
 	return true;
 }
+
+int error_status(const GError *error)
+{
+	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
+		       ? STATUS_USAGE
+		       : STATUS_FAILED;
+}
+
+int failure_of(const GError *error)
+{
+	failure("%s", error->message);
+	return error_status(error);
+}

@@ -26,7 +26,11 @@ bool options_parse(GOptionContext *context, int *argc, char **argv,
 /* Prints "PROGRAM: message" to stderr. Returns STATUS_FAILED. */
 int failure(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* The same with where to find help. Returns STATUS_USAGE. */
+/* The status to exit with for an error; and the same when it was shown. */
+int error_status(const GError *error);
+int failure_of(const GError *error);
+
+/* As failure(), with where to find help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 /* The value of --granule; the error names the option. */

@@ -51,7 +51,7 @@ static int fail(const GError *error, const struct bsp_transfer *done,
 			"; go on with: blksparse send --from=%" PRIu64
 			" SRC | blksparse recv --resume %s",
 			error->message, done->done, done->done, quoted);
-	return transfer_status(error);
+	return error_status(error);
 }
 
 static int recv_path(const char *path)

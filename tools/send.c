@@ -54,7 +54,7 @@ static int fail(const GError *error, const struct bsp_transfer *done)
 			error->message, done->done, done->size);
 	else
 		failure("%s", error->message);
-	return transfer_status(error);
+	return error_status(error);
 }
 
 static int send_sparse(struct bsp_sparse *sp, const char *path)
@@ -92,7 +92,7 @@ static int send_path(const char *path)
 	if (!sp) {
 		bsp_device_close(dev);
 		failure("%s", error->message);
-		return transfer_status(error);
+		return error_status(error);
 	}
 	status = send_sparse(sp, path);
 	bsp_sparse_free(sp);

@@ -60,13 +60,6 @@ int transfer_one_path(char **paths, const char *what)
 	return STATUS_OK;
 }
 
-int transfer_status(const GError *error)
-{
-	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
-		       ? STATUS_USAGE
-		       : STATUS_FAILED;
-}
-
 /* --- Progress --- */
 
 static double mib(uint64_t bytes)

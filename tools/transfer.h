@@ -38,9 +38,6 @@ void transfer_begin(struct transfer *transfer, const char *command,
 int transfer_end(struct transfer *transfer, const struct bsp_transfer *done,
 		 const GError *error);
 
-/* The exit status for an error that was shown. */
-int transfer_status(const GError *error);
-
 /* The paths that were given are one path; if not, an exit status. */
 int transfer_one_path(char **paths, const char *what);
 

@@ -90,7 +90,7 @@ cleanups=("${cleanups[@]/swapoff*/true}")
 
 say "a disk that is read-only"
 blockdev --setro "$spare"
-refused "$spare" "is read-only; mount it read-only"
+refused "$spare" "is read-only: it can only be read"
 may_be_read "$spare"
 blockdev --setrw "$spare"
 
