@@ -5,6 +5,8 @@
 # the device, whatever it was doing. In the midst of a load, and while it
 # carries out zeros at the end of a mount.
 #
+# TIMEOUT: 600 seconds
+#
 #   test-kill.sh [ROUNDS]
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
