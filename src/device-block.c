@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/dm-ioctl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdatomic.h>
@@ -307,51 +306,6 @@ static int block_flush(struct bsp_device *dev)
 	return fsync(to_block(dev)->fd) < 0 ? -errno : 0;
 }
 
-/* A device's table as device-mapper tells it (linux/dm-ioctl.h). */
-union dm_table {
-	struct dm_ioctl ioctl;
-	char bytes[16384];
-};
-
-static bool all_thin(const union dm_table *table)
-{
-	size_t at = sizeof(struct dm_ioctl);
-
-	for (uint32_t i = 0; i < table->ioctl.target_count; i++) {
-		struct dm_target_spec spec;
-
-		if (at > sizeof(*table) - sizeof(spec))
-			return false;
-		memcpy(&spec, table->bytes + at, sizeof(spec));
-		if (strncmp(spec.target_type, "thin",
-			    sizeof(spec.target_type)) != 0)
-			return false;
-		at = sizeof(struct dm_ioctl) + spec.next;
-	}
-	return table->ioctl.target_count > 0;
-}
-
-/* Is it a thin volume, all of it? False where that cannot be asked. */
-static bool is_thin(dev_t rdev)
-{
-	union dm_table table = { .ioctl = {
-					 .version = { DM_VERSION_MAJOR, 0, 0 },
-					 .data_size = sizeof(table),
-					 .data_start = sizeof(struct dm_ioctl),
-					 .flags = DM_STATUS_TABLE_FLAG,
-					 .dev = rdev,
-				 } };
-	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
-	bool thin;
-
-	if (fd < 0)
-		return false;
-	thin = ioctl(fd, DM_TABLE_STATUS, &table) == 0 &&
-	       !(table.ioctl.flags & DM_BUFFER_FULL_FLAG) && all_thin(&table);
-	close(fd);
-	return thin;
-}
-
 /* --- Opening --- */
 
 /* The folder of the whole disk in sysfs, or -1. */
@@ -505,7 +459,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
 			       read_count(block->stat_fd) > reads;
 	block->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
-	block->thin = info->writable && is_thin(st.st_rdev);
+	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
 	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
 	return &block->dev;
 }

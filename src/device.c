@@ -204,7 +204,8 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
 	if (block && is_read_only(fd))
 		open_writable_failed(path, &st, EROFS, error);
-	else if (block || take_image(path, fd, &st, error))
+	else if (block ? bsp_device_check_stack(path, st.st_rdev, error)
+		       : take_image(path, fd, &st, error))
 		dev = open_kind(path, fd, true, error);
 	if (!dev)
 		close(fd);

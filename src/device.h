@@ -36,6 +36,16 @@ char *bsp_device_holder(dev_t rdev);
 /* The same of an image file; NULL if no loop device has it. */
 char *bsp_image_holder(dev_t dev, ino_t ino);
 
+/* Is it a thin volume, all of it? False where that cannot be asked. */
+bool bsp_device_is_thin(dev_t rdev);
+
+/*
+ * False, and an error, if zeros that are read there may turn into something
+ * else by a write beside them: what lies on a thin pool that does not zero new
+ * blocks can only be read.
+ */
+bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error);
+
 /*
  * Opens what fd is open on once more; -1 if that fails. The kernel tells each
  * opening once that a write-back failed: zeroing must not take from flush what

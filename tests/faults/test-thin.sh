@@ -131,3 +131,59 @@ assert_stale /dev/mapper/full $((3 * MIB - 32768)) $((5 * MIB + 32768)) \
 # Seven granules are whole, and two are halves.
 wait_until 20 is_mapped full $((size * MIB - 7 * 256 * 1024)) ||
 	fail "full has $(mapped full) mapped"
+
+# Where a pool does not zero new blocks, a hole that was read, or found there
+# and not written, is full of old bytes once something is written beside it.
+say "a pool that does not zero new blocks"
+make_stale /dev/mapper/full
+for volume in empty fresh full snapshot; do
+	drop_volume "$volume"
+done
+pool_table="0 $((32 << 11)) thin-pool $metadata $pool $((block >> 9)) 0"
+reload pool "$pool_table 1 skip_block_zeroing"
+thin 4 unzeroed
+mkdir "$TEST_TMP/nowhere"
+
+# refused COMMAND [ARG...]
+refused() {
+	run_status "$@"
+	assert_eq "$STATUS" 1 "status"
+	assert_contains "$ERR" \
+		"lies on the thin pool pool, which does not zero new blocks" "message"
+	assert_contains "$ERR" "lvchange --zero y" "message"
+	assert_eq "$(mapped unzeroed)" 0 "mapped"
+}
+
+receive() {
+	"$TOOL" recv "$1" <"$TEST_TMP/stream"
+}
+
+refused "$FS" -f -o rw x=/dev/mapper/unzeroed "$TEST_TMP/nowhere"
+refused "$TOOL" copy "$TEST_TMP/image" /dev/mapper/unzeroed
+"$TOOL" send "$TEST_TMP/image" >"$TEST_TMP/stream"
+refused receive /dev/mapper/unzeroed
+
+say "what lies on it"
+new_volume over "0 $((4 << 11)) linear /dev/mapper/unzeroed 0
+$((4 << 11)) $((4 << 11)) linear $pool 0"
+new_volume stack "0 $((8 << 11)) linear /dev/mapper/over 0"
+refused "$FS" -f -o rw x=/dev/mapper/stack "$TEST_TMP/nowhere"
+drop_volume stack
+drop_volume over
+loop_new /dev/mapper/unzeroed
+refused "$FS" -f -o rw "x=$LOOP" "$TEST_TMP/nowhere"
+loop_free "$LOOP"
+mount_fs x=/dev/mapper/unzeroed
+assert_zeros "$MNT/x" 0 $((8 * MIB)) "read-only"
+umount_fs
+
+say "the pool zeroes them"
+reload pool "$pool_table"
+mount_fs -o rw x=/dev/mapper/unzeroed
+truncate -s 0 "$MNT/x"
+truncate -s 8M "$MNT/x"
+head -c 4096 /dev/urandom >"$TEST_TMP/piece"
+dd if="$TEST_TMP/piece" of="$MNT/x" bs=4K seek=256 conv=notrunc,fsync status=none
+assert_zeros /dev/mapper/unzeroed 0 $MIB "before"
+assert_zeros /dev/mapper/unzeroed $((MIB + 4096)) $((7 * MIB - 4096)) "behind"
+umount_fs
