@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The place where the works are done: devices, mounts, processes, time.
+
+All that is made lies in one directory in memory and is taken down by close(),
+the latest first.
+"""
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import devices
+
+GIB = 1 << 30
+BLKFLSBUF = 0x1261
+HERE = Path(__file__).resolve().parent
+SRC = HERE.parent.parent
+
+
+class Failed(Exception):
+    """Something did not do what it is there for; the text says what."""
+
+
+class Wrong(Failed):
+    """A copy that does not have its source's bytes."""
+
+
+def die_with_parent():
+    """So that a killed bench leaves no process behind; prctl(2)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def mounted(where):
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        return any(line.split()[4] == str(where) for line in table)
+
+
+def wait_until(is_so, what, seconds=30):
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not within {seconds} seconds")
+        time.sleep(0.005)
+
+
+class Device:
+    """A loop device over a file in memory whose content is known."""
+
+    def __init__(self, image, path):
+        self.image = image
+        self.path = path
+        self.size = os.path.getsize(image)
+        self.stat = Path("/sys/block", os.path.basename(path), "stat")
+
+    def counters(self):
+        return [int(word) for word in self.stat.read_text().split()]
+
+    def bytes_read(self):
+        return self.counters()[2] * 512
+
+    def bytes_written(self):
+        """Those of zeroing commands among them."""
+        return self.counters()[6] * 512
+
+    def write_requests(self):
+        return self.counters()[4]
+
+    def forget(self):
+        """Drops what the kernel has cached of it."""
+        with open(self.path, "rb") as dev:
+            fcntl.ioctl(dev, BLKFLSBUF)
+
+    def data(self):
+        """The bytes in granules that are not all zeros."""
+        return sum(end - start for start, end in
+                   devices.truth(str(self.image), devices.BLOCK)[1])
+
+    def extents(self):
+        """Lines "OFFSET LENGTH data|hole"."""
+        return "".join(f"{at} {length} {kind}\n" for at, length, kind in
+                       devices.extents(str(self.image), devices.BLOCK))
+
+
+class Lab:
+    def __init__(self, build, scale, directory):
+        self.build = Path(build)
+        self.scale = scale
+        self.stack = contextlib.ExitStack()
+        self.dir = Path(tempfile.mkdtemp(prefix="blksparse-bench.",
+                                         dir=directory))
+        self.stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
+        self.log = self.dir / "log"
+        self.out = self.dir / "out"
+        self.made = {}
+        self.blksparse = self.build / "tools/blksparse"
+        self.blksparsefs = self.build / "fuse/blksparsefs"
+        self.floor = self.build / "tests/bench/floor"
+
+    def close(self):
+        self.stack.close()
+
+    # --- Devices -----------------------------------------------------------
+
+    def device(self, name):
+        """One of the devices of the works: S, of which a tenth is data, and D,
+        all of it; made at the first asking."""
+        if name not in self.made:
+            kind, size = {"S": ("tenth", 2 * GIB), "D": ("data", GIB)}[name]
+            image = self.dir / name
+            devices.make(str(image), kind, size // self.scale)
+            scope = contextlib.ExitStack()
+            device = scope.enter_context(self.loop(image))
+            scope.callback(image.unlink)
+            self.made[name] = device, scope
+            self.stack.callback(self.drop, name)
+        return self.made[name][0]
+
+    def drop(self, name):
+        """Gives the memory of such a device back."""
+        if name in self.made:
+            self.made.pop(name)[1].close()
+
+    @contextlib.contextmanager
+    def loop(self, image):
+        path = self.output("losetup", "-f", "--show", image).strip()
+        try:
+            if shutil.which("udevadm"):
+                self.run("udevadm", "settle", "--timeout=10", check=False)
+            yield Device(image, path)
+        finally:
+            # A prober may have it for a moment.
+            wait_until(lambda: self.run("losetup", "-d", path, check=False) == 0,
+                       f"losetup -d {path}")
+
+    # --- Processes ---------------------------------------------------------
+
+    def popen(self, *command, **options):
+        # In a session of its own: Ctrl-C is for the bench to handle. No
+        # preexec_fn here, for that makes starting it slower.
+        with open(self.log, "wb") as log:
+            options = {"stdin": subprocess.DEVNULL, "stdout": log,
+                       "stderr": log, **options}
+            return subprocess.Popen([str(word) for word in command],
+                                    start_new_session=True, **options)
+
+    def run(self, *command, check=True, text=None):
+        """Runs it; TEXT is its input. Its status, 0 if CHECK."""
+        process = self.popen(*command, **(
+            {"stdin": subprocess.PIPE} if text is not None else {}))
+        try:
+            process.communicate(text.encode() if text is not None else None)
+        except BaseException:
+            self.end(process)
+            raise
+        if check and process.returncode:
+            raise Failed(f"{command_line(command)}: "
+                         f"status {process.returncode}: {self.said()}")
+        return process.returncode
+
+    def output(self, *command):
+        self.run(*command)
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def said(self):
+        words = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        return words[-500:] or "(it said nothing)"
+
+    def time(self, *command, text=None):
+        """Runs it, and tells how many seconds that took."""
+        start = time.monotonic()
+        self.run(*command, text=text)
+        return time.monotonic() - start
+
+    @staticmethod
+    def end(process, seconds=20):
+        """Ends a process, politely if it listens."""
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    # --- Mounts ------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def daemon(self, where, *command):
+        """A program that mounts WHERE and stays in the foreground."""
+        log = self.dir / "daemon.log"
+        with open(log, "wb") as out:
+            process = self.popen(*command, stdout=out, stderr=out,
+                                 preexec_fn=die_with_parent)
+        try:
+            wait_until(lambda: mounted(where) or process.poll() is not None,
+                       command_line(command))
+            if process.poll() is not None:
+                raise Failed(f"{command_line(command)}: {log.read_text()}")
+            yield process
+        finally:
+            if mounted(where):
+                subprocess.run(["umount", where], check=False,
+                               stderr=subprocess.DEVNULL)
+            if mounted(where):
+                subprocess.run(["umount", "-l", where], check=False)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.end(process)
+
+    @contextlib.contextmanager
+    def mount(self, device, *options, wrap=()):
+        """Ours, of a device or an image; gives its file and its process."""
+        path = device.path if isinstance(device, Device) else device
+        with self.directory("mnt") as where:
+            with self.daemon(where, *wrap, self.blksparsefs, "-f", *options,
+                             f"f={path}", where) as process:
+                yield where / "f", process
+
+    @contextlib.contextmanager
+    def directory(self, name):
+        where = self.dir / name
+        where.mkdir()
+        try:
+            yield where
+        finally:
+            where.rmdir()
+
+    @contextlib.contextmanager
+    def file(self, name, size=0):
+        """An empty file, or a hole of SIZE."""
+        path = self.dir / name
+        with open(path, "wb") as out:
+            out.truncate(size)
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    @staticmethod
+    def forget(path):
+        """Drops what the kernel has cached of a file."""
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+    # --- Bytes -------------------------------------------------------------
+
+    def expect_same(self, path, image, size=None):
+        """Raises Wrong unless PATH has the bytes of IMAGE."""
+        limit = ["-n", size] if size is not None else []
+        if self.run("cmp", *limit, path, image, check=False):
+            raise Wrong(self.said().splitlines()[-1])
+
+    def fresh_out(self):
+        """The name of a file to write, that is not there."""
+        self.out.unlink(missing_ok=True)
+        return self.out
+
+
+def command_line(command):
+    return " ".join(str(word) for word in command)
+
+
+def message(text):
+    print(text, file=sys.stderr, flush=True)

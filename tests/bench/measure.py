@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Works, those who do them, and the figures that come out.
+
+A work has contenders: ours, peers, and what the hardware allows. They run in
+turn, A B C B C A C A B ..., each doing its whole round: preparing, the timed
+part, checking the bytes. Ours is compared with each of the others by the ratio
+of medians.
+"""
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Callable
+
+from lab import Failed, Wrong, message
+
+OURS, PEER, LIMIT = "ours", "peer", "limit"
+
+
+@dataclass
+class Sample:
+    """One round: the figure, and facts beside it."""
+    value: float
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass
+class Contender:
+    name: str
+    once: Callable[[], Sample]
+    role: str = PEER
+    # Ours is to be at most so many times this (at least, where more is
+    # better). Of several with the same goal group, the best one counts.
+    goal: float = None
+    group: str = ""
+    samples: list = field(default_factory=list)
+    wrong: str = ""
+    failed: str = ""
+    spent: float = 0
+
+    def values(self):
+        return [sample.value for sample in self.samples]
+
+    def median(self):
+        return statistics.median(self.values()) if self.samples else None
+
+    def fact(self, name):
+        known = [s.facts[name] for s in self.samples if name in s.facts]
+        return statistics.median(known) if known else None
+
+
+@dataclass
+class Fact:
+    """Something that is told of each contender, and may have a goal for ours."""
+    name: str
+    text: str
+    at_most: float = None
+
+
+@dataclass
+class Work:
+    name: str
+    title: str
+    prepare: Callable          # a context manager of the lab; gives contenders
+    unit: str = "s"
+    more_is_better: bool = False
+    devices: tuple = ()
+    facts: tuple = ()
+    contenders: list = field(default_factory=list)
+    skipped: str = ""
+
+    def ours(self):
+        return next((c for c in self.contenders if c.role == OURS), None)
+
+    def better(self, a, b):
+        return a > b if self.more_is_better else a < b
+
+
+def once(contender):
+    start = time.monotonic()
+    try:
+        contender.samples.append(contender.once())
+    except Wrong as error:
+        contender.wrong = str(error)
+    except Failed as error:
+        contender.failed = str(error)
+    contender.spent += time.monotonic() - start
+
+
+def do(work, lab, rounds, patience):
+    """All rounds of a work. A contender that took more than PATIENCE seconds
+    does no more of them, once it has done two."""
+    with work.prepare(lab) as contenders:
+        work.contenders = contenders
+        for number in range(rounds):
+            turn = number % len(contenders)
+            for contender in contenders[turn:] + contenders[:turn]:
+                if contender.wrong or contender.failed:
+                    continue
+                if contender.spent > patience and len(contender.samples) > 1:
+                    continue
+                message(f"{work.name} {number + 1}/{rounds}: {contender.name}")
+                once(contender)
+
+
+@dataclass
+class Comparison:
+    """Ours against one of the others."""
+    ratio: float = None
+    goal: float = None
+    reached: bool = None
+
+
+def best_of_group(work, contender):
+    group = [c for c in work.contenders
+             if c.group == contender.group and c.samples]
+    return all(c is contender or not work.better(c.median(), contender.median())
+               for c in group)
+
+
+def compare(work, contender):
+    ours = work.ours()
+    if contender.role == OURS or not contender.samples or not ours \
+            or not ours.samples:
+        return Comparison()
+    ratio = ours.median() / contender.median() if contender.median() else None
+    if contender.goal is None or ratio is None or (
+            contender.group and not best_of_group(work, contender)):
+        return Comparison(ratio)
+    reached = ratio >= contender.goal if work.more_is_better \
+        else ratio <= contender.goal
+    return Comparison(ratio, contender.goal, reached)
