@@ -187,27 +187,34 @@ loop_new() {
 	fi
 }
 
-loop_attached() {
-	losetup "$1" >/dev/null 2>&1
+# loop_image DEVICE: the file that it is over; nothing if it is detached.
+loop_image() {
+	losetup -n -O BACK-FILE "$1" 2>/dev/null || true
 }
 
-loop_detached() {
-	! loop_attached "$1"
+# loop_left DEVICE IMAGE: it is over IMAGE no more; it may be another's by now.
+loop_left() {
+	local image
+	image=$(loop_image "$1")
+	[[ $image != "$2" && $image != "$2 (deleted)" ]]
 }
 
 # loop_free DEVICE: detaches it, if it still is attached, and waits for that.
 loop_free() {
-	loop_attached "$1" || return 0
-	losetup -d "$1" || loop_detached "$1" || return 1
-	wait_until 10 loop_detached "$1"
+	local image
+	image=$(loop_image "$1")
+	[[ -z $image ]] || loop_free_of "$1" "${image% (deleted)}"
 }
 
 # loop_free_of DEVICE IMAGE: the same, but if it is another's by now, who got
 # its name after it was detached, it is left alone.
 loop_free_of() {
-	local image
-	image=$(losetup -n -O BACK-FILE "$1" 2>/dev/null) || return 0
-	[[ $image != "$2" && $image != "$2 (deleted)" ]] || loop_free "$1"
+	! loop_left "$1" "$2" || return 0
+	losetup -d "$1" || loop_left "$1" "$2" || return 1
+	wait_until 10 loop_left "$1" "$2" || {
+		echo "$1 is still in use" >&2
+		return 1
+	}
 }
 
 # device_reads DEVICE: how many reads its disk has served.

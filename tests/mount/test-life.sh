@@ -71,4 +71,5 @@ umount_fs
 
 say "the device is free"
 losetup -d "$device"
-wait_until 10 loop_detached "$device" || fail "somebody holds $device"
+wait_until 10 loop_left "$device" "$(realpath "$TEST_TMP/image")" ||
+	fail "somebody holds $device"

@@ -75,7 +75,8 @@ losetup -d "$device"
 check walk,reads,bytes "$MNT/x" "$image" "$image"
 other_is_fine
 umount_fs
-wait_until 10 loop_detached "$device" || fail "$device is held"
+wait_until 10 loop_left "$device" "$(realpath "$image")" ||
+	fail "$device is held"
 
 say "gone for good: errors, and the others are fine"
 make_device data 8M fading

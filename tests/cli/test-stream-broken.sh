@@ -177,6 +177,7 @@ for words in "send" "send a b" "send --format=tar $source" "recv" \
 done
 
 say "Ctrl-C"
+rm file # what has come shows in one that is new
 mkfifo pipe
 "$TOOL" recv --json file <pipe >json 2>err &
 pid=$!
