@@ -18,6 +18,7 @@ from pathlib import Path
 
 import devices
 
+MIB = 1 << 20
 GIB = 1 << 30
 BLKFLSBUF = 0x1261
 HERE = Path(__file__).resolve().parent
@@ -91,7 +92,8 @@ class Device:
 class Lab:
     def __init__(self, build, scale, directory):
         self.build = Path(build)
-        self.scale = scale
+        self.scale = scale    # devices are smaller by that
+        self.seconds = 3 if scale == 1 else 1    # of a run that has no end
         self.stack = contextlib.ExitStack()
         self.dir = Path(tempfile.mkdtemp(prefix="blksparse-bench.",
                                          dir=directory))
@@ -101,7 +103,10 @@ class Lab:
         self.made = {}
         self.blksparse = self.build / "tools/blksparse"
         self.blksparsefs = self.build / "fuse/blksparsefs"
-        self.floor = self.build / "tests/bench/floor"
+        self.floor = self.tool("floor")
+
+    def tool(self, name):
+        return self.build / "tests/bench" / name
 
     def close(self):
         self.stack.close()
@@ -128,8 +133,8 @@ class Lab:
             self.made.pop(name)[1].close()
 
     @contextlib.contextmanager
-    def loop(self, image):
-        path = self.output("losetup", "-f", "--show", image).strip()
+    def loop(self, image, *options):
+        path = self.output("losetup", "-f", "--show", *options, image).strip()
         try:
             if shutil.which("udevadm"):
                 self.run("udevadm", "settle", "--timeout=10", check=False)

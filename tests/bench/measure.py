@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from lab import Failed, Wrong, message
+from peers import have
 
 OURS, PEER, LIMIT = "ours", "peer", "limit"
 
@@ -63,7 +64,8 @@ class Work:
     prepare: Callable          # a context manager of the lab; gives contenders
     unit: str = "s"
     more_is_better: bool = False
-    devices: tuple = ()
+    devices: tuple = ()        # of the lab's, by name
+    needs: tuple = ()          # programs
     facts: tuple = ()
     contenders: list = field(default_factory=list)
     skipped: str = ""
@@ -86,10 +88,17 @@ def once(contender):
     contender.spent += time.monotonic() - start
 
 
-def do(work, lab, rounds, patience):
-    """All rounds of a work. A contender that took more than PATIENCE seconds
-    does no more of them, once it has done two."""
-    with work.prepare(lab) as contenders:
+def do(work, lab, rounds, patience, against=""):
+    """All rounds of a work, against the peers that have AGAINST in their names.
+    A contender that took more than PATIENCE seconds does no more of them, once
+    it has done two."""
+    missing = [name for name in work.needs if not have(name)]
+    if missing:
+        work.skipped = f"{', '.join(missing)} not installed; see --install"
+        return
+    with work.prepare(lab) as everybody:
+        contenders = [c for c in everybody
+                      if c.role != PEER or against in c.name]
         work.contenders = contenders
         for number in range(rounds):
             turn = number % len(contenders)
@@ -112,15 +121,15 @@ class Comparison:
 
 def best_of_group(work, contender):
     group = [c for c in work.contenders
-             if c.group == contender.group and c.samples]
+             if c.group == contender.group and c.samples and not c.wrong]
     return all(c is contender or not work.better(c.median(), contender.median())
                for c in group)
 
 
 def compare(work, contender):
     ours = work.ours()
-    if contender.role == OURS or not contender.samples or not ours \
-            or not ours.samples:
+    if contender.role == OURS or any(
+            not c or not c.samples or c.wrong for c in (ours, contender)):
         return Comparison()
     ratio = ours.median() / contender.median() if contender.median() else None
     if contender.goal is None or ratio is None or (

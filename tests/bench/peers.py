@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The programs that somebody would use instead of ours."""
 import contextlib
+import gzip
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 
 def have(*commands):
@@ -57,3 +60,38 @@ def nbdfuse(lab, device):
                         "nbdkit", "-s", "--exit-with-parent", "file",
                         device.path):
             yield where / "f"
+
+
+EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
+
+
+def passthrough_there(lab):
+    """libfuse's example, compiled as it says there; False where it is not, or
+    where there is no compiler."""
+    program = lab.dir / "passthrough_ll"
+    if program.exists():
+        return True
+    found = sorted(EXAMPLES.glob("passthrough_ll.c*"))
+    if not found or not have("cc", "pkg-config"):
+        return False
+    source = lab.dir / "passthrough_ll.c"
+    with (gzip.open if found[0].suffix == ".gz" else open)(found[0], "rb") as text:
+        source.write_bytes(text.read())
+    flags = subprocess.run(["pkg-config", "fuse3", "--cflags", "--libs"],
+                           capture_output=True, text=True, check=False)
+    lab.run("cc", "-O2", source, "-I", EXAMPLES, "-o", program,
+            *flags.stdout.split())
+    return True
+
+
+@contextlib.contextmanager
+def passthrough(lab, image):
+    """The image as a file, by that example; of a directory with that alone."""
+    with lab.directory("source") as source, lab.directory("passthrough") as where:
+        os.link(image, source / "f")
+        try:
+            with lab.daemon(where, lab.dir / "passthrough_ll", "-f", "-o",
+                            f"source={source}", where):
+                yield where / "f"
+        finally:
+            (source / "f").unlink()

@@ -11,10 +11,8 @@ HEADER = (f"{'':44} {'median':>10}  {'least .. most':>19} {'ratio':>6}"
 def number(value, unit):
     if unit == "s":
         return f"{value:.3f} s"
-    if unit == "us":
-        return f"{value:.2f} us"
-    if unit in ("IOPS", "MiB"):
-        return f"{value:.0f}" + (" MiB" if unit == "MiB" else "/s")
+    if unit == "IOPS":
+        return f"{value:.0f}/s"
     return f"{value:.2f} {unit}"
 
 

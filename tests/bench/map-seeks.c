@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Makes a map of 80 GiB with so many extents, evenly spread, and prints the
+ * microseconds of a seek in it and of a stat, and the MiB of memory it takes.
+ * The device behind it is never read.
+ *
+ *   map-seeks EXTENTS
+ */
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sparse.h"
+
+enum { SEEKS = 1000000, GRANULE = 4096 };
+static const uint64_t SIZE = UINT64_C(80) << 30;
+
+static ssize_t never_read(struct bsp_device *dev, void *buf, size_t len,
+			  uint64_t off)
+{
+	errx(1, "the device was read");
+}
+
+static int size_now(struct bsp_device *dev, uint64_t *ret_size)
+{
+	*ret_size = SIZE;
+	return 0;
+}
+
+static void stamp_now(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+{
+	*ret_stamp = (struct bsp_stamp){ .counted = true };
+}
+
+static void close_nothing(struct bsp_device *dev)
+{
+}
+
+static const struct bsp_device_ops ops = {
+	.read = never_read,
+	.size = size_now,
+	.stamp = stamp_now,
+	.close = close_nothing,
+};
+
+static struct bsp_sparse *new_sparse(struct bsp_device *dev)
+{
+	GError *error = NULL;
+	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, &error);
+
+	if (!sp)
+		errx(1, "%s", error->message);
+	return sp;
+}
+
+static void learn(struct bsp_sparse *sp, uint64_t from, uint64_t to, bool zero)
+{
+	if (from < to && bsp_map_learned(sp->map, bsp_map_generation(sp->map),
+					 from, to, zero))
+		errx(1, "no memory");
+}
+
+static void learn_extents(struct bsp_sparse *sp, uint64_t extents)
+{
+	uint64_t granules = SIZE / GRANULE, each = granules / extents;
+
+	for (uint64_t at = 0; at < granules; at += each) {
+		uint64_t end = at + each < granules ? at + each : granules;
+
+		learn(sp, at, at + 1, false);
+		learn(sp, at + 1, end, true);
+	}
+}
+
+static double now_us(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
+}
+
+static double time_seeks(struct bsp_sparse *sp)
+{
+	uint64_t random = 88172645463325252, to;
+	double start = now_us();
+
+	for (int i = 0; i < SEEKS; i++) {
+		int r;
+
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		if (i % 2)
+			r = bsp_sparse_seek_data(sp, random % SIZE, NULL, NULL,
+						 &to);
+		else
+			r = bsp_sparse_seek_hole(sp, random % SIZE, NULL, NULL,
+						 &to);
+		if (r && r != -ENXIO)
+			errx(1, "seek: %d", r);
+	}
+	return (now_us() - start) / SEEKS;
+}
+
+static double time_stats(struct bsp_sparse *sp)
+{
+	struct bsp_stat stat;
+	double start = now_us();
+
+	for (int i = 0; i < SEEKS; i++)
+		bsp_sparse_stat(sp, &stat);
+	return (now_us() - start) / SEEKS;
+}
+
+static uint64_t resident(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	uint64_t pages = 0;
+
+	if (!file || fscanf(file, "%*u %" SCNu64, &pages) != 1)
+		err(1, "/proc/self/statm");
+	fclose(file);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t extents = argc == 2 ? strtoull(argv[1], NULL, 0) : 0;
+	struct bsp_device device = {
+		.ops = &ops,
+		.path = g_strdup("nothing"),
+		.info = { .size = SIZE,
+			  .logical_block_size = 512,
+			  .is_block = true },
+	};
+	struct bsp_sparse *sp;
+	uint64_t before;
+	double seeks;
+
+	if (extents == 0 || extents > SIZE / GRANULE / 2)
+		errx(2, "usage: map-seeks EXTENTS");
+	sp = new_sparse(&device);
+	before = resident();
+	learn_extents(sp, extents);
+	seeks = time_seeks(sp);
+	printf("%.4f %.4f %.1f\n", seeks, time_stats(sp),
+	       (double)(resident() - before) / (1 << 20));
+	bsp_sparse_free(sp);
+	return 0;
+}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What grows with the device, and what must not."""
+import contextlib
+import os
+
+from lab import GIB, Failed
+from measure import OURS, Contender, Fact, Sample, Work
+
+PIECE = 64 << 10
+# A hundredth of it is data.
+STRIDE = 100 * PIECE
+
+
+def make_sparse(path, size):
+    """Returns how many extents it has."""
+    data = b"\1" * PIECE
+    starts = range(STRIDE // 2, size - PIECE, STRIDE)
+    with open(path, "wb", buffering=0) as out:
+        out.truncate(size)
+        for start in starts:
+            os.pwrite(out.fileno(), data, start)
+    return len(starts)
+
+
+def most_resident(process):
+    """MiB, at the most so far."""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1024 for line in status
+                    if line.startswith("VmHWM"))
+
+
+def scanned(lab, gib):
+    """Milliseconds for each GiB of one listing by lseek through a mount."""
+    with lab.file("large") as path:
+        extents = make_sparse(path, gib * GIB)
+        with lab.loop(path) as device, lab.mount(device) as (shown, process):
+            seconds = lab.time(lab.tool("list-extents"), shown)
+            found = int(lab.said().split()[0])
+            if found != extents:
+                raise Failed(f"{found} extents, and not {extents}")
+            return Sample(seconds * 1000 / gib,
+                          {"memory": most_resident(process)})
+
+
+@contextlib.contextmanager
+def scan_work(lab):
+    sizes = (1, 4, 16, 64) if lab.scale == 1 else (1, 4, 16)
+    last = sizes[-1]
+    yield [Contender(f"{last} GiB", lambda: scanned(lab, last), OURS)] + [
+        Contender(f"{gib} GiB", lambda g=gib: scanned(lab, g),
+                  goal=1.1 if gib == 1 else None) for gib in sizes[:-1]]
+
+
+def sought(lab, extents):
+    seek, stat, memory = lab.output(lab.tool("map-seeks"), extents).split()
+    return Sample(float(seek), {"stat": float(stat), "memory": float(memory)})
+
+
+@contextlib.contextmanager
+def seek_work(lab):
+    yield [
+        Contender("10,000,000 extents", lambda: sought(lab, 10_000_000), OURS),
+        Contender("100,000 extents", lambda: sought(lab, 100_000)),
+        Contender("1,000 extents", lambda: sought(lab, 1000)),
+        Contender("10 extents", lambda: sought(lab, 10), goal=1.1),
+    ]
+
+
+MEMORY = Fact("memory", "MiB resident")
+
+WORKS = (
+    Work("growth-scan", "finding the extents of a device, through a mount, for "
+         "each GiB", scan_work, unit="ms", facts=(MEMORY,)),
+    # 80 GiB and two bits for 4 KiB each make 5 MiB.
+    Work("growth-seek", "a seek in a map of 80 GiB, in the library", seek_work,
+         unit="us", facts=(Fact("stat", "us a stat"),
+                           Fact("memory", "MiB of map", 6))),
+)
