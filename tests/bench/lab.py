@@ -93,7 +93,7 @@ class Lab:
     def __init__(self, build, scale, directory):
         self.build = Path(build)
         self.scale = scale    # devices are smaller by that
-        self.seconds = 3 if scale == 1 else 1    # of a run that has no end
+        self.seconds = 3 if scale == 1 else 0.5    # of a run that has no end
         self.stack = contextlib.ExitStack()
         self.dir = Path(tempfile.mkdtemp(prefix="blksparse-bench.",
                                          dir=directory))

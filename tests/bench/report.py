@@ -4,16 +4,13 @@ import json
 
 from measure import LIMIT, OURS, compare
 
-HEADER = (f"{'':44} {'median':>10}  {'least .. most':>19} {'ratio':>6}"
-          f" {'goal':>7}")
+HEADER = (f"{'':46} {'median':>12}  {'least .. most':>16}  {'ratio':>6}"
+          f"   {'goal':>5}")
 
 
 def number(value, unit):
-    if unit == "s":
-        return f"{value:.3f} s"
-    if unit == "IOPS":
-        return f"{value:.0f}/s"
-    return f"{value:.2f} {unit}"
+    digits = {"s": 3, "IOPS": 0, "ms": 0}.get(unit, 2)
+    return f"{value:.{digits}f}"
 
 
 def verdict(reached):
@@ -26,7 +23,7 @@ def facts_text(work, contender):
         value = contender.fact(fact.name)
         if value is None:
             continue
-        text = f"{fact.text} {value:.2f}"
+        text = f"{fact.text} {value:.{0 if value >= 100 else 2}f}"
         if contender.role == OURS and fact.at_most is not None:
             text += f" (goal {fact.at_most:g}: " \
                     f"{verdict(value <= fact.at_most)})"
@@ -41,7 +38,7 @@ def print_work(work, out):
         print(f"  not done: {work.skipped}", file=out)
     for contender in work.contenders:
         name = ("limit: " if contender.role == LIMIT else "") + contender.name
-        line = f"  {name:42}"
+        line = f"  {name:44}"
         if contender.wrong or contender.failed:
             why = "WRONG BYTES: " + contender.wrong if contender.wrong \
                 else "failed: " + contender.failed
@@ -49,8 +46,10 @@ def print_work(work, out):
         if not contender.samples:
             continue
         values = contender.values()
-        spread = f"{min(values):.3g} .. {max(values):.3g}"
-        line += f" {number(contender.median(), work.unit):>10}  {spread:>19}"
+        least, median, most = (number(value, work.unit) for value in
+                               (min(values), contender.median(), max(values)))
+        spread = f"{least} .. {most}"
+        line += f" {median + ' ' + work.unit:>12}  {spread:>16} "
         result = compare(work, contender)
         if result.ratio is not None:
             line += f" {result.ratio:6.2f}"

@@ -44,7 +44,7 @@ def scanned(lab, gib):
 
 @contextlib.contextmanager
 def scan_work(lab):
-    sizes = (1, 4, 16, 64) if lab.scale == 1 else (1, 4, 16)
+    sizes = (1, 4, 16, 64) if lab.scale == 1 else (1, 2, 8)
     last = sizes[-1]
     yield [Contender(f"{last} GiB", lambda: scanned(lab, last), OURS)] + [
         Contender(f"{gib} GiB", lambda g=gib: scanned(lab, g),

@@ -16,7 +16,7 @@ PASSTHROUGH = "passthrough_ll"
 
 def fio(lab, path, rw, direct, bs, jobs=1, seconds=0):
     """What fio says of the reads of one run."""
-    limits = ["--time_based", f"--runtime={seconds}"] if seconds else []
+    limits = ["--time_based", f"--runtime={seconds * 1000:.0f}ms"] if seconds else []
     lab.run("fio", "--name=x", f"--filename={path}", "--readonly", f"--rw={rw}",
             f"--bs={bs}", f"--direct={direct:d}", "--ioengine=psync", "--thread",
             f"--numjobs={jobs}", "--group_reporting", "--allow_file_create=0",

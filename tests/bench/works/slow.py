@@ -29,8 +29,9 @@ def slow(lab, name, image):
 def pair(lab):
     """A slow device of data, and a slow one to write to."""
     source, target = lab.dir / "source", lab.dir / "target"
-    devices.make(str(source), "data", SIZE)
-    with lab.file("target", SIZE):
+    size = SIZE if lab.scale == 1 else SIZE // 2
+    devices.make(str(source), "data", size)
+    with lab.file("target", size):
         with slow(lab, "slow-source", source) as read, \
                 slow(lab, "slow-target", target) as write:
             yield read, write
