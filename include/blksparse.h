@@ -494,7 +494,11 @@ struct bsp_transfer {
 	uint64_t moved; /* of the stream itself */
 };
 
-/* Is told, often, how far it is; in the thread that made the call. */
+/*
+ * Is told, often, how far it is; in the thread that made the call. In what is
+ * being sent, a hole counts as far as its end is looked for: it is sent when
+ * that was found.
+ */
 typedef void (*bsp_transfer_fn)(void *data,
 				const struct bsp_transfer *transfer);
 

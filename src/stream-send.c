@@ -72,6 +72,17 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 	return r ? write_failed(sender, r) : true;
 }
 
+/* A hole is sent when its end is found; how far the search is counts too. */
+static void tell(struct sender *sender)
+{
+	struct bsp_transfer now = *sender->transfer;
+
+	now.done += sender->hole;
+	now.hole += sender->hole;
+	if (sender->options->progress)
+		sender->options->progress(sender->options->data, &now);
+}
+
 /* Writes what the encoder said, with the data that it was given. */
 static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 			const void *buf, size_t len)
@@ -88,8 +99,7 @@ static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 	transfer->done = sender->enc.pos;
 	transfer->data = sender->enc.data_bytes;
 	transfer->hole = sender->enc.hole_bytes;
-	if (sender->options->progress)
-		sender->options->progress(sender->options->data, transfer);
+	tell(sender);
 	return true;
 }
 
@@ -100,10 +110,10 @@ static bool send_hole(struct sender *sender)
 	while (sender->hole) {
 		uint64_t len = bsp_min(sender->hole, sender->enc.ops->hole_max);
 
+		sender->hole -= len;
 		bsp_encoder_hole(&sender->enc, len, &piece);
 		if (!write_piece(sender, &piece, NULL, 0))
 			return false;
-		sender->hole -= len;
 	}
 	return true;
 }
@@ -164,6 +174,8 @@ static bool send_chunks(struct sender *sender, struct bsp_reader *reader)
 			sender->hole += chunk.len;
 		else if (!send_data(sender, chunk.data, (size_t)chunk.len))
 			return false;
+		if (sender->hole)
+			tell(sender);
 	}
 	if (r == 0 && !send_hole(sender))
 		return false;
