@@ -368,7 +368,7 @@ struct bsp_copy_totals {
  * block of from is read once, and zeros are not written but carried out as
  * those of bsp_sparse_write(). Starts threads of its own, and ends them.
  * progress and interrupted (either may be NULL) are called with data by the
- * calling thread.
+ * calling thread; *ret_totals is up to date then.
  *
  * Returns 0; -EFBIG, with nothing changed, if from does not fit; -EROFS;
  * -ECANCELED when interrupted; -EBADMSG if verifying found a byte that differs;

@@ -45,7 +45,9 @@ struct copy {
 	unsigned running; /* threads */
 	bool stop;
 	int error;
-	struct bsp_copy_totals *totals;
+	struct bsp_copy_totals totals;
+
+	struct bsp_copy_totals *ret_totals; /* the calling thread's */
 };
 
 struct piece {
@@ -84,7 +86,7 @@ static bool take_piece(struct copy *c, struct piece *piece)
 		if (end <= c->cursor)
 			break;
 		c->finished += end - c->cursor;
-		c->totals->hole += end - c->cursor;
+		c->totals.hole += end - c->cursor;
 		c->cursor = end;
 	}
 	found = !c->stop && c->cursor < c->size;
@@ -103,8 +105,8 @@ static void finish_piece(struct copy *c, const struct piece *piece,
 	pthread_mutex_lock(&c->lock);
 	c->finished += piece->len;
 	if (c->phase == COPY) {
-		c->totals->data += data;
-		c->totals->hole += piece->len - data;
+		c->totals.data += data;
+		c->totals.hole += piece->len - data;
 	}
 	pthread_mutex_unlock(&c->lock);
 }
@@ -115,8 +117,8 @@ static void fail(struct copy *c, int error, enum bsp_copy_step step,
 	pthread_mutex_lock(&c->lock);
 	if (!c->error) {
 		c->error = error;
-		c->totals->failed_step = step;
-		c->totals->failed_off = off;
+		c->totals.failed_step = step;
+		c->totals.failed_off = off;
 	}
 	c->stop = true;
 	pthread_mutex_unlock(&c->lock);
@@ -254,6 +256,7 @@ static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
 		struct timespec until;
 		bool end;
 
+		*c->ret_totals = c->totals;
 		pthread_mutex_unlock(&c->lock);
 		if (progress)
 			progress(data, finished, c->size);
@@ -263,13 +266,18 @@ static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
 		pthread_mutex_lock(&c->lock);
-		if (end && !c->stop && !c->error)
+		if (end && !c->stop && !c->error) {
 			c->error = -ECANCELED;
+			c->totals.failed_step = c->phase == COPY
+							? BSP_COPY_READING
+							: BSP_COPY_VERIFYING;
+		}
 		c->stop |= end;
 		if (c->running)
 			(void)pthread_cond_timedwait(&c->changed, &c->lock,
 						     &until);
 	}
+	*c->ret_totals = c->totals;
 	pthread_mutex_unlock(&c->lock);
 	if (progress)
 		progress(data, c->finished, c->size);
@@ -318,7 +326,7 @@ static int copy_and_verify(struct copy *c,
 		r = run_phase(c, COPY, jobs, interrupted, progress, data);
 	if (r)
 		return r;
-	c->totals->failed_step = BSP_COPY_FLUSHING;
+	c->ret_totals->failed_step = BSP_COPY_FLUSHING;
 	r = bsp_sparse_flush(c->to, interrupted, data);
 	if (r)
 		return r == -EINTR ? -ECANCELED : r;
@@ -333,7 +341,7 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	     void *data, struct bsp_copy_totals *ret_totals)
 {
 	static const struct bsp_copy_options defaults;
-	struct copy c = { .from = from, .to = to, .totals = ret_totals };
+	struct copy c = { .from = from, .to = to, .ret_totals = ret_totals };
 	int r;
 
 	*ret_totals = (struct bsp_copy_totals){ 0 };

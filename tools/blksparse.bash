@@ -21,7 +21,7 @@ _blksparse() {
 	case $command:$option in
 	copy:--jobs) words='1 2 4 8' ;;
 	copy:*)
-		words='--jobs= --json --quiet --target-is-zero --verify --help'
+		words='--jobs= --json --progress --quiet --target-is-zero --verify --help'
 		[[ $cur == -* ]] || words=
 		;;
 	map:--format) words='table json qemu bmap ddrescue' ;;

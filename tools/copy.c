@@ -14,10 +14,12 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "summary.h"
 
 enum { JOBS_MAX = 64 };
 
-static gboolean opt_target_is_zero, opt_verify, opt_quiet, opt_json;
+static gboolean opt_target_is_zero, opt_verify;
+static gboolean opt_progress, opt_quiet, opt_json;
 static gint opt_jobs;
 static char **opt_paths;
 
@@ -26,6 +28,8 @@ static const GOptionEntry entries[] = {
 	  "Threads that read and write, 1 to 64 (default: 4)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
+	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
+	  "Show progress also where that is no terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "No progress and no summary", NULL },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
@@ -42,6 +46,8 @@ struct job {
 	struct bsp_sparse *from, *to;
 	struct progress progress;
 	struct bsp_copy_totals totals;
+	uint64_t size;
+	uint64_t done;	 /* bytes, of copying or verifying */
 	int64_t started; /* microseconds */
 	bool is_new;	 /* the target is a file, made empty for this */
 };
@@ -93,7 +99,24 @@ static bool open_both(struct job *job, GError **error)
 
 /* --- What came of it --- */
 
-static int report_failure(const struct job *job, int r)
+/* Nothing can be gone on with: pieces are copied in no order, zeros at the end.
+ */
+static char *describe_interrupt(const struct job *job)
+{
+	uint64_t done = job->totals.data + job->totals.hole;
+
+	if (job->totals.failed_step == BSP_COPY_VERIFYING)
+		return g_strdup_printf("interrupted; %s is copied, and not "
+				       "verified",
+				       job->to_path);
+	return g_strdup_printf("interrupted after %" G_GUINT64_FORMAT
+			       " of %" G_GUINT64_FORMAT
+			       " bytes; %s is incomplete",
+			       done, job->size, job->to_path);
+}
+
+/* A message of what went wrong, to be freed. */
+static char *describe_failure(const struct job *job, int r)
 {
 	const struct bsp_copy_totals *totals = &job->totals;
 	const char *then =
@@ -102,49 +125,65 @@ static int report_failure(const struct job *job, int r)
 			: "; what is there now is incomplete";
 
 	if (r == -ECANCELED)
-		return failure("interrupted; %s is incomplete", job->to_path);
+		return describe_interrupt(job);
 	if (r == -EBADMSG)
-		return failure(
+		return g_strdup_printf(
 			"%s is not what %s is, at byte %" G_GUINT64_FORMAT
 			": one of the two is failing, or was written to",
 			job->to_path, job->from_path, totals->failed_off);
 	if (totals->failed_step == BSP_COPY_READING)
-		return failure("reading %s at byte %" G_GUINT64_FORMAT ": %s",
-			       job->from_path, totals->failed_off,
-			       g_strerror(-r));
+		return g_strdup_printf(
+			"reading %s at byte %" G_GUINT64_FORMAT ": %s",
+			job->from_path, totals->failed_off, g_strerror(-r));
 	if (totals->failed_step == BSP_COPY_FLUSHING)
-		return failure("zeroing or syncing %s: %s%s", job->to_path,
-			       g_strerror(-r), then);
-	return failure("%s %s at byte %" G_GUINT64_FORMAT ": %s%s",
-		       totals->failed_step == BSP_COPY_WRITING ? "writing"
-							       : "reading back",
-		       job->to_path, totals->failed_off, g_strerror(-r), then);
+		return g_strdup_printf("zeroing or syncing %s: %s%s",
+				       job->to_path, g_strerror(-r), then);
+	return g_strdup_printf(
+		"%s %s at byte %" G_GUINT64_FORMAT ": %s%s",
+		totals->failed_step == BSP_COPY_WRITING ? "writing"
+							: "reading back",
+		job->to_path, totals->failed_off, g_strerror(-r), then);
 }
 
-static int summarize(const struct job *job)
+/* Returns an exit status. */
+static int write_json(const struct job *job, double seconds, const char *error)
+{
+	const struct bsp_copy_totals *totals = &job->totals;
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+	g_autofree char *text = NULL;
+
+	json_builder_begin_object(builder);
+	summary_text(builder, "format", "blksparse-copy");
+	summary_number(builder, "version", 1);
+	json_builder_set_member_name(builder, "complete");
+	json_builder_add_boolean_value(builder, !error);
+	summary_text(builder, "error", error);
+	summary_number(builder, "size", job->size);
+	summary_number(builder, "data", totals->data);
+	summary_number(builder, "hole", totals->hole);
+	json_builder_set_member_name(builder, "verified");
+	json_builder_add_boolean_value(builder, opt_verify && !error);
+	json_builder_set_member_name(builder, "seconds");
+	json_builder_add_double_value(builder, seconds);
+	json_builder_end_object(builder);
+	text = summary_line(builder);
+	return output_text(text);
+}
+
+/* error: what went wrong, or NULL. Returns an exit status. */
+static int summarize(const struct job *job, const char *error)
 {
 	const struct bsp_copy_totals *totals = &job->totals;
 	double seconds = (double)(g_get_monotonic_time() - job->started) / 1e6;
-	g_autofree char *text = NULL;
 
-	if (opt_json) {
-		text = g_strdup_printf(
-			"{ \"format\": \"blksparse-copy\", \"version\": 1, "
-			"\"size\": %" G_GUINT64_FORMAT
-			", \"data\": %" G_GUINT64_FORMAT
-			", \"hole\": %" G_GUINT64_FORMAT
-			", \"verified\": %s, \"seconds\": %.3f }\n",
-			totals->data + totals->hole, totals->data, totals->hole,
-			opt_verify ? "true" : "false", seconds);
-		return output_text(text);
-	}
-	if (!opt_quiet)
+	if (opt_json)
+		return write_json(job, seconds, error);
+	if (!opt_quiet && !error)
 		(void)fprintf(stderr,
 			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
 			      " of data written, %" G_GUINT64_FORMAT
 			      " in holes; %.3f seconds%s\n",
-			      totals->data + totals->hole, totals->data,
-			      totals->hole, seconds,
+			      job->size, totals->data, totals->hole, seconds,
 			      opt_verify ? ", verified" : "");
 	return STATUS_OK;
 }
@@ -152,9 +191,13 @@ static int summarize(const struct job *job)
 static void show_progress(void *data, uint64_t done, uint64_t total)
 {
 	struct job *job = data;
+	const struct bsp_copy_totals *totals = &job->totals;
 
-	if (!opt_quiet)
-		progress_update(&job->progress, done, total);
+	if (done < job->done) /* from copying to verifying */
+		job->progress.started = g_get_monotonic_time();
+	job->done = done;
+	progress_update_parts(&job->progress, done, total, totals->data,
+			      totals->hole);
 }
 
 static int run(struct job *job)
@@ -164,14 +207,21 @@ static int run(struct job *job)
 		.target_is_zero = job->is_new || opt_target_is_zero,
 		.verify = opt_verify,
 	};
-	int r;
+	g_autofree char *error = NULL;
+	int r, status;
 
+	job->size = bsp_sparse_size(job->from);
 	job->started = g_get_monotonic_time();
 	progress_begin(&job->progress, 0);
+	job->progress.enabled |= opt_progress;
+	job->progress.enabled &= !opt_quiet;
 	r = bsp_copy(job->from, job->to, &options, interrupted, show_progress,
 		     job, &job->totals);
 	progress_clear(&job->progress);
-	return r < 0 ? report_failure(job, r) : summarize(job);
+	if (r < 0)
+		error = describe_failure(job, r);
+	status = summarize(job, error);
+	return error ? failure("%s", error) : status;
 }
 
 int command_copy(int argc, char **argv)
@@ -197,6 +247,8 @@ int command_copy(int argc, char **argv)
 	if (paths[2])
 		return usage_error("one SRC and one DST, not also '%s'",
 				   paths[2]);
+	if (opt_quiet && opt_progress)
+		return usage_error("--quiet does not go with --progress");
 	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
 		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
 				   JOBS_MAX);

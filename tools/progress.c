@@ -44,25 +44,42 @@ static void draw(uint64_t done, uint64_t total, int64_t elapsed_us,
 	fflush(stderr);
 }
 
-void progress_update(struct progress *progress, uint64_t done, uint64_t total)
-{
-	if (progress_due(progress))
-		progress_draw(progress, done, total, "");
-}
-
-bool progress_due(const struct progress *progress)
+static bool is_due(const struct progress *progress)
 {
 	return progress->enabled && g_get_monotonic_time() >= progress->next;
 }
 
-void progress_draw(struct progress *progress, uint64_t done, uint64_t total,
-		   const char *note)
+static void draw_now(struct progress *progress, uint64_t done, uint64_t total,
+		     const char *note)
 {
 	int64_t now = g_get_monotonic_time();
 
 	draw(done, total, now - progress->started, note);
 	progress->shown = true;
 	progress->next = now + INTERVAL_US;
+}
+
+void progress_update(struct progress *progress, uint64_t done, uint64_t total)
+{
+	if (is_due(progress))
+		draw_now(progress, done, total, "");
+}
+
+static double mib(uint64_t bytes)
+{
+	return (double)bytes / (1 << 20);
+}
+
+void progress_update_parts(struct progress *progress, uint64_t done,
+			   uint64_t total, uint64_t data, uint64_t hole)
+{
+	g_autofree char *note = NULL;
+
+	if (!is_due(progress))
+		return;
+	note = g_strdup_printf(" (%.0f MiB data, %.0f MiB holes)", mib(data),
+			       mib(hole));
+	draw_now(progress, done, total, note);
 }
 
 void progress_clear(struct progress *progress)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A line on the terminal that says how far something has come. It is written
- * to stderr, and only if that is a terminal.
+ * to stderr, and only if that is a terminal, or if whoever began it enables it.
  */
 #ifndef PROGRESS_H
 #define PROGRESS_H
@@ -22,11 +22,10 @@ void progress_begin(struct progress *progress, int delay_ms);
 /* May be called as often as one likes. Bytes. */
 void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 
-/* The same in two steps, for a line with more in it: is it time, and then draw
- * it, with a note after how much is done. total 0: nobody knows. */
-bool progress_due(const struct progress *progress);
-void progress_draw(struct progress *progress, uint64_t done, uint64_t total,
-		   const char *note);
+/* The same, with how much of what is done is data and holes. total 0: nobody
+ * knows. */
+void progress_update_parts(struct progress *progress, uint64_t done,
+			   uint64_t total, uint64_t data, uint64_t hole);
 
 /* Takes the line away; the next update may bring it back. */
 void progress_clear(struct progress *progress);

@@ -6,12 +6,12 @@
 #include "transfer.h"
 
 #include <inttypes.h>
-#include <json-glib/json-glib.h>
 #include <stdio.h>
 
 #include "interrupt.h"
 #include "options.h"
 #include "output.h"
+#include "summary.h"
 
 /* A transfer that is faster than this shows no progress. */
 enum { DELAY_MS = 500 };
@@ -62,22 +62,13 @@ int transfer_one_path(char **paths, const char *what)
 
 /* --- Progress --- */
 
-static double mib(uint64_t bytes)
-{
-	return (double)bytes / (1 << 20);
-}
-
 static void on_progress(void *data, const struct bsp_transfer *done)
 {
 	struct transfer *transfer = data;
-	g_autofree char *note = NULL;
 
-	if (!progress_due(&transfer->progress))
-		return;
-	note = g_strdup_printf(" (%.0f MiB data, %.0f MiB holes)",
-			       mib(done->data), mib(done->hole));
-	progress_draw(&transfer->progress, done->done - done->start,
-		      done->sized ? done->size - done->start : 0, note);
+	progress_update_parts(&transfer->progress, done->done - done->start,
+			      done->sized ? done->size - done->start : 0,
+			      done->data, done->hole);
 }
 
 void transfer_begin(struct transfer *transfer, const char *command,
@@ -127,58 +118,35 @@ static void write_text(const struct transfer *transfer,
 		done->start ? " of it" : "", data, hole, moved, seconds);
 }
 
-static void add_number(JsonBuilder *builder, const char *name, uint64_t value)
-{
-	json_builder_set_member_name(builder, name);
-	json_builder_add_int_value(builder, (gint64)value);
-}
-
-static void add_text(JsonBuilder *builder, const char *name, const char *value)
-{
-	g_autofree char *valid = value ? g_utf8_make_valid(value, -1) : NULL;
-
-	json_builder_set_member_name(builder, name);
-	if (valid)
-		json_builder_add_string_value(builder, valid);
-	else
-		json_builder_add_null_value(builder);
-}
-
 /* Returns an exit status. */
 static int write_json(const struct transfer *transfer,
 		      const struct bsp_transfer *done, double seconds,
 		      const GError *error)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonGenerator) generator = json_generator_new();
-	g_autofree char *line = NULL, *text = NULL;
-	JsonNode *root;
+	g_autofree char *text = NULL;
 
 	json_builder_begin_object(builder);
-	add_text(builder, "format", "blksparse-transfer");
-	add_number(builder, "version", 1);
-	add_text(builder, "command", transfer->command);
-	add_text(builder, "path", transfer->path);
+	summary_text(builder, "format", "blksparse-transfer");
+	summary_number(builder, "version", 1);
+	summary_text(builder, "command", transfer->command);
+	summary_text(builder, "path", transfer->path);
 	json_builder_set_member_name(builder, "complete");
 	json_builder_add_boolean_value(builder, !error);
-	add_text(builder, "error", error ? error->message : NULL);
+	summary_text(builder, "error", error ? error->message : NULL);
 	if (done->sized)
-		add_number(builder, "size", done->size);
+		summary_number(builder, "size", done->size);
 	else
-		add_text(builder, "size", NULL);
-	add_number(builder, "start", done->start);
-	add_number(builder, "done", done->done);
-	add_number(builder, "data", done->data);
-	add_number(builder, "hole", done->hole);
-	add_number(builder, "moved", done->moved);
+		summary_text(builder, "size", NULL);
+	summary_number(builder, "start", done->start);
+	summary_number(builder, "done", done->done);
+	summary_number(builder, "data", done->data);
+	summary_number(builder, "hole", done->hole);
+	summary_number(builder, "moved", done->moved);
 	json_builder_set_member_name(builder, "seconds");
 	json_builder_add_double_value(builder, seconds);
 	json_builder_end_object(builder);
-	root = json_builder_get_root(builder);
-	json_generator_set_root(generator, root);
-	json_node_unref(root);
-	line = json_generator_to_data(generator, NULL);
-	text = g_strconcat(line, "\n", NULL);
+	text = summary_line(builder);
 	if (transfer->json_to_stdout)
 		return output_text(text);
 	fputs(text, stderr);

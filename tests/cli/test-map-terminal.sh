@@ -17,9 +17,13 @@ small=$LOOP
 
 say "progress, then Ctrl-C"
 python3 - "$TOOL" "$large" <<'EOF'
-import os, pty, re, subprocess, sys
+import os, pty, re, subprocess, sys, termios
 tool, device = sys.argv[1:]
 master, slave = pty.openpty()
+# Ctrl-C drops what was written and not read yet: not here.
+modes = termios.tcgetattr(slave)
+modes[3] |= termios.NOFLSH
+termios.tcsetattr(slave, termios.TCSANOW, modes)
 child = subprocess.Popen([tool, "map", device], stdin=slave,
                          stdout=subprocess.PIPE, stderr=slave,
                          start_new_session=True, preexec_fn=lambda:

@@ -1,0 +1,141 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What copy, send and recv say while they are at it, on a terminal and elsewhere,
+# and what they leave behind after Ctrl-C.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+requires_loop
+requires python3 jq
+
+cd "$TEST_TMP"
+# Too much to read in the time of a test, and none of it data.
+truncate -s 4T huge
+loop_new "$TEST_TMP/huge"
+huge=$LOOP
+make_device mixed 8M device
+"$TOOL" send --quiet "$LOOP" >stream
+
+# What is held back makes a transfer last until it has shown how far it is.
+cat >watch.py <<'PY'
+"""watch.py tty|pipe LINES SLOW COMMAND...: runs COMMAND with its stderr on a
+terminal or a pipe until it has drawn LINES lines of progress, or, if that is 0,
+for so long that it would have, and then presses Ctrl-C. SLOW, unless empty, is a
+file that comes slowly on its stdin. Prints what was on stderr; the status is
+COMMAND's."""
+import fcntl, os, pty, re, signal, subprocess, sys, termios, threading, time
+where, lines, slow, *command = sys.argv[1:]
+ours, theirs = pty.openpty() if where == "tty" else os.pipe()
+if where == "tty":
+    # Ctrl-C drops what was written and not read yet: not here.
+    modes = termios.tcgetattr(theirs)
+    modes[3] |= termios.NOFLSH
+    termios.tcsetattr(theirs, termios.TCSANOW, modes)
+
+
+def session():
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if where == "tty":
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+
+def feed(to):
+    data = open(slow, "rb").read()
+    for at in range(0, len(data), 1 << 16):
+        try:
+            to.write(data[at:at + (1 << 16)])
+            to.flush()
+        except BrokenPipeError:
+            return
+        time.sleep(0.1)
+
+
+def press():
+    if where == "tty":
+        os.write(ours, b"\x03")
+    else:
+        child.send_signal(signal.SIGINT)
+
+
+child = subprocess.Popen(command, stdin=subprocess.PIPE if slow else None,
+                         stdout=open("out", "wb"), stderr=theirs,
+                         preexec_fn=session)
+os.close(theirs)
+if slow:
+    threading.Thread(target=feed, args=[child.stdin], daemon=True).start()
+if lines == "0":
+    threading.Timer(1.5, press).start()
+line = rb"(% of [0-9.]+ GiB|GiB) \(\d+ MiB data, \d+ MiB holes\), \d+ MiB/s"
+seen = b""
+pressed = lines == "0"
+try:
+    while more := os.read(ours, 1000):
+        seen += more
+        if not pressed and len(re.findall(line, seen)) >= int(lines):
+            pressed = True
+            press()
+except OSError:
+    pass  # the terminal's other end is closed
+sys.stdout.buffer.write(seen)
+assert pressed, "it ended by itself"
+sys.exit(child.wait())
+PY
+
+# watch tty|pipe LINES SLOW COMMAND...: sets $STATUS and $SEEN.
+watch() {
+	STATUS=0
+	timeout 60 python3 watch.py "$@" >seen || STATUS=$?
+	SEEN=$(tr '\r' '\n' <seen)
+	echo "+ ${*:4} => $STATUS"
+	echo "$SEEN" | tail -n 4
+}
+
+# ended_by_interrupt MESSAGE: and the line of progress was taken away before.
+ended_by_interrupt() {
+	assert_eq "$STATUS" 1 "status"
+	[[ ${SEEN##*$'\e[K'} == *"$1"* ]] || fail_at "no '$1' in the end"
+	# Time left is known, for the size is.
+	assert_contains "$SEEN" " left" "progress"
+}
+
+for where in tty pipe; do
+	options=()
+	[[ $where == tty ]] || options=(--progress)
+	say "copy, $where"
+	watch "$where" 2 "" "$TOOL" copy --json "${options[@]}" "$huge" copy
+	ended_by_interrupt "; copy is incomplete"
+	assert_contains "$SEEN" "interrupted after " "message"
+	jq -e '.complete == false and (.error | startswith("interrupted")) and
+		.hole > 0 and .hole < .size and .size == 4398046511104' out
+	say "send, $where"
+	watch "$where" 2 "" "$TOOL" send "${options[@]}" "$huge"
+	ended_by_interrupt "interrupted; it was sent up to byte 0 of "
+	say "recv, $where"
+	watch "$where" 2 stream "$TOOL" recv "${options[@]}" received
+	ended_by_interrupt "interrupted; the target is good and durable up to "
+	good=$(sed -n 's/.* durable up to \([0-9]*\).*/\1/p' <<<"$SEEN")
+	assert_ge "$good" 1 "offset"
+	cmp -n "$good" device received || fail "not good up to $good"
+done
+
+say "quiet, or no terminal: nothing, however long it takes"
+for words in "tty --quiet" "pipe"; do
+	read -r where option <<<"$words"
+	for command in "copy $huge target" "send $huge" "recv target"; do
+		slow=
+		[[ $command != recv* ]] || slow=stream
+		# shellcheck disable=SC2086 # words
+		watch "$where" 0 "$slow" "$TOOL" $command $option
+		assert_eq "$STATUS" 1 "status"
+		assert_lacks "$SEEN" "MiB/s" "what is shown"
+		# What Ctrl-C itself leaves on a terminal is not ours.
+		assert_eq "$(grep -c "^blksparse" <<<"${SEEN/^C/}")" 1 "lines"
+		assert_contains "$SEEN" "blksparse ${command%% *}: interrupted" "text"
+	done
+done
+for command in "copy --quiet --progress $huge x" "send --quiet --progress $huge"; do
+	# shellcheck disable=SC2086 # words
+	run_status "$TOOL" $command
+	assert_eq "$STATUS" 2 "status of $command"
+done
