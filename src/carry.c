@@ -4,6 +4,12 @@
  * punched or cut as zeros. It goes by runs of markers, as long as the map has
  * them and a device takes at once, each under an exclusive lock of its own, so
  * that writers elsewhere go on.
+ *
+ * A device may have these zeros in a cache of its own until it is flushed, and
+ * when that fails nobody knows what it still has. So what was carried out since
+ * the last flush that did not fail becomes markers again: the next flush
+ * carries it out anew. Of data that was written the caller is told, once, and
+ * has to write it again, as on any file system.
  */
 #include "sparse.h"
 
@@ -11,6 +17,107 @@
 
 #include "range.h"
 #include "zeroing.h"
+
+/* --- What is not durable yet --- */
+
+static bool is_empty(struct bsp_span span)
+{
+	return span.from == span.to;
+}
+
+static struct bsp_span join(struct bsp_span a, struct bsp_span b)
+{
+	if (is_empty(a) || is_empty(b))
+		return is_empty(a) ? b : a;
+	return (struct bsp_span){ bsp_min(a.from, b.from),
+				  bsp_max(a.to, b.to) };
+}
+
+/* How many flushes have failed. */
+static unsigned count_losses(struct bsp_sparse *sp)
+{
+	unsigned losses;
+
+	pthread_mutex_lock(&sp->carried_lock);
+	losses = sp->losses;
+	pthread_mutex_unlock(&sp->carried_lock);
+	return losses;
+}
+
+/* Takes note of what is zeroed, since there were so many losses; false if a
+ * flush failed since. */
+static bool note_carried(struct bsp_sparse *sp, struct bsp_span span,
+			 unsigned losses)
+{
+	bool kept;
+
+	pthread_mutex_lock(&sp->carried_lock);
+	kept = losses == sp->losses;
+	if (kept)
+		sp->carried = join(sp->carried, span);
+	pthread_mutex_unlock(&sp->carried_lock);
+	return kept;
+}
+
+int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	uint64_t start = from << sp->shift;
+	uint64_t end = bsp_granule_start(to, sp->shift, atomic_load(&sp->size));
+	unsigned losses = count_losses(sp);
+	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
+
+	if (!r && !note_carried(sp, (struct bsp_span){ from, to }, losses))
+		r = -EIO;
+	return r ? r : bsp_map_event(sp->map, BSP_CARRIED, from, to);
+}
+
+/* Makes markers again of the holes in what was lost. flush_lock is held.
+ * Returns 0 or -ENOMEM. */
+static int mark_lost(struct bsp_sparse *sp)
+{
+	const struct bsp_span lost = sp->lost;
+	struct bsp_range_hold hold;
+	int r;
+
+	if (is_empty(lost))
+		return 0;
+	pthread_rwlock_rdlock(&sp->size_lock);
+	bsp_range_lock(&sp->ranges, &hold, lost.from, lost.to, true);
+	r = bsp_map_event(sp->map, BSP_STALE, lost.from, lost.to);
+	bsp_range_unlock(&sp->ranges, &hold);
+	pthread_rwlock_unlock(&sp->size_lock);
+	if (!r)
+		sp->lost = (struct bsp_span){ 0 };
+	return r;
+}
+
+/* Has the device make durable what it was given. flush_lock is held. */
+static int flush_device(struct bsp_sparse *sp)
+{
+	struct bsp_span carried;
+	int r;
+
+	pthread_mutex_lock(&sp->carried_lock);
+	carried = sp->carried;
+	sp->carried = (struct bsp_span){ 0 };
+	pthread_mutex_unlock(&sp->carried_lock);
+	r = sp->dev->ops->flush(sp->dev);
+	if (!r)
+		return 0;
+	bsp_device_failed(sp->dev);
+	/* Also what was carried out meanwhile. What still is under way finds
+	 * that there was a loss. */
+	pthread_mutex_lock(&sp->carried_lock);
+	carried = join(carried, sp->carried);
+	sp->carried = (struct bsp_span){ 0 };
+	sp->losses++;
+	pthread_mutex_unlock(&sp->carried_lock);
+	sp->lost = join(sp->lost, carried);
+	(void)mark_lost(sp); /* or the next one does */
+	return r;
+}
+
+/* --- Carrying out --- */
 
 /*
  * Zeroes the first run of markers in [from, to), up to the file's end, and sets
@@ -20,22 +127,15 @@
 static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 		     uint64_t *ret_next)
 {
-	uint64_t size = atomic_load(&sp->size);
 	struct bsp_range_hold hold;
-	uint64_t start, end;
 	int r = 0;
 
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	/* It may have changed until the lock was ours. */
 	from = bsp_map_next(sp->map, BSP_IN_MARKER, from, to);
 	to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from, to);
-	if (from < to) {
-		start = from << sp->shift;
-		end = bsp_granule_start(to, sp->shift, size);
-		r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
-		if (!r)
-			r = bsp_map_event(sp->map, BSP_CARRIED, from, to);
-	}
+	if (from < to)
+		r = bsp_sparse_zero_markers(sp, from, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	*ret_next = to;
 	return r;
@@ -85,12 +185,15 @@ int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data)
 {
-	int r = bsp_sparse_carry_out(sp, interrupted, data);
-	int flushed;
+	int r, flushed = 0;
 
-	if (r == -EINTR || r == -EROFS)
-		return r;
-	flushed = sp->dev->ops->flush(sp->dev);
+	pthread_mutex_lock(&sp->flush_lock);
+	r = mark_lost(sp);
+	if (!r)
+		r = bsp_sparse_carry_out(sp, interrupted, data);
+	if (r != -EINTR && r != -EROFS)
+		flushed = flush_device(sp);
+	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : flushed;
 }
 
@@ -118,12 +221,16 @@ static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 
 int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 {
-	int r = bsp_sparse_carry_out(sp, NULL, NULL);
-	int tail_r, flushed;
+	int r, tail_r, flushed;
 
-	if (r == -EROFS)
-		return r;
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	pthread_mutex_lock(&sp->flush_lock);
+	r = mark_lost(sp);
+	if (!r)
+		r = bsp_sparse_carry_out(sp, NULL, NULL);
 	tail_r = treat_tail(sp, tail);
-	flushed = sp->dev->ops->flush(sp->dev);
+	flushed = flush_device(sp);
+	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : tail_r ? tail_r : flushed;
 }

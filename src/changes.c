@@ -15,7 +15,6 @@
 #include "sparse.h"
 
 #include "range.h"
-#include "zeroing.h"
 
 /* The granule at size covers more or fewer bytes now: nothing is known of it.
  */
@@ -68,8 +67,7 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 
 	if (follows && old > start &&
 	    bsp_map_get(sp->map, last) == BSP_MARKER &&
-	    (bsp_device_zero(sp->dev, sp->zeroing, old - start, start) ||
-	     bsp_map_event(sp->map, BSP_CARRIED, last, last + 1)))
+	    bsp_sparse_zero_markers(sp, last, last + 1))
 		return false; /* at the next look */
 	if (bsp_map_resize(sp->map, to))
 		return false;

@@ -86,6 +86,12 @@ static ssize_t read_aligned(struct block *block, void *buf, size_t len,
 	return read_fd(block->fd, buf, len, off);
 }
 
+static bool is_aligned(const struct bsp_device *dev, const void *buf,
+		       size_t len, uint64_t off)
+{
+	return (off | len | (uintptr_t)buf) % dev->info.logical_block_size == 0;
+}
+
 /* A read of any alignment, through a buffer of its own; may be short. */
 static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 			    uint64_t off)
@@ -113,11 +119,10 @@ static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
 			  uint64_t off)
 {
 	struct block *block = to_block(dev);
-	uint64_t unit = dev->info.logical_block_size;
 
 	if (!atomic_load_explicit(&block->direct, memory_order_relaxed))
 		return read_fd(block->fd, buf, len, off);
-	if ((off | len | (uintptr_t)buf) % unit)
+	if (!is_aligned(dev, buf, len, off))
 		return read_bounced(block, buf, len, off);
 	return read_aligned(block, buf, len, off);
 }
@@ -233,29 +238,65 @@ static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
 {
 	struct block *block = to_block(dev);
 
-	if (block->direct_fd >= 0) {
-		ssize_t n = read_fd(block->direct_fd, buf, len, off);
-
-		if (n != -EINVAL)
-			return n;
-	}
+	if (block->direct_fd >= 0 && is_aligned(dev, buf, len, off))
+		return read_fd(block->direct_fd, buf, len, off);
 	return read_fd(block->fd, buf, len, off);
 }
 
+static ssize_t write_direct(struct block *block, const void *buf, size_t len,
+			    uint64_t off)
+{
+	ssize_t n = pwrite(block->direct_fd, buf, len, (off_t)off);
+
+	return n < 0 ? -errno : n;
+}
+
+/*
+ * The blocks that [off, off + len) touches, with what they hold beside it. The
+ * caller has a lock on all of them (sparse.h), and the kernel writes what it
+ * has of them before it reads.
+ */
+static ssize_t write_ragged(struct block *block, const void *buf, size_t len,
+			    uint64_t off)
+{
+	uint64_t unit = block->dev.info.logical_block_size;
+	uint64_t skip = off % unit;
+	uint64_t want = bsp_min(len, BOUNCE_MAX - unit);
+	uint64_t whole = (skip + want + unit - 1) / unit * unit;
+	void *bounce;
+	ssize_t n;
+
+	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
+		return -ENOMEM;
+	n = read_fd(block->direct_fd, bounce, whole, off - skip);
+	if (n == (ssize_t)whole) {
+		memcpy((char *)bounce + skip, buf, want);
+		n = write_direct(block, bounce, whole, off - skip);
+	} else if (n >= 0) {
+		n = -EIO;
+	}
+	free(bounce);
+	if (n < 0)
+		return n;
+	return n == (ssize_t)whole ? (ssize_t)want : -EIO;
+}
+
+/* Directly, which needs no flush of the device; it has a cache of its own. */
 static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
 				   size_t len, uint64_t off)
 {
 	struct block *block = to_block(dev);
 	const struct iovec iov = { (void *)buf, len };
-	ssize_t n = -1;
+	ssize_t n = -EINVAL;
 
-	errno = EINVAL;
 	if (block->direct_fd >= 0)
-		n = pwrite(block->direct_fd, buf, len, (off_t)off);
-	/* Less than a block, or a driver that has no direct writes. */
-	if (n < 0 && errno == EINVAL)
-		n = pwritev2(block->zero_fd >= 0 ? block->zero_fd : block->fd,
-			     &iov, 1, (off_t)off, RWF_DSYNC);
+		n = is_aligned(dev, buf, len, off)
+			    ? write_direct(block, buf, len, off)
+			    : write_ragged(block, buf, len, off);
+	if (n != -EINVAL) /* a driver that has no direct writes */
+		return n;
+	n = pwritev2(block->zero_fd >= 0 ? block->zero_fd : block->fd, &iov, 1,
+		     (off_t)off, RWF_DSYNC);
 	return n < 0 ? -errno : n;
 }
 
@@ -456,6 +497,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	open_counters(block, st.st_rdev);
 	reads = read_count(block->stat_fd);
 	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
+	block->dev.cached = block->direct_fd < 0;
 	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
 			       read_count(block->stat_fd) > reads;
 	block->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;

@@ -213,6 +213,7 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	file->dev.path = g_strdup(path);
 	file->dev.info = *info;
 	file->dev.info.logical_block_size = 512;
+	file->dev.cached = true;
 	file->fd = fd;
 	file->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
 	return &file->dev;

@@ -89,10 +89,11 @@ struct bsp_device_ops {
 			 uint64_t off);
 
 	/*
-	 * The same two for zeroing: they read what the device itself holds,
-	 * and when a write returns its failure, if it failed, is known. Data
-	 * may be written back later, and a failure be told by flush alone; but
-	 * zeros make a marker a hole, and after that nobody would try again.
+	 * The same two for zeroing: they read what the device itself holds (but
+	 * see cached), and when a write returns its failure, if it failed, is
+	 * known. Data may be written back later, and a failure be told by
+	 * flush alone; but zeros make a marker a hole, and after that nobody
+	 * would try again.
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, void *buf, size_t len,
 				uint64_t off);
@@ -132,7 +133,9 @@ struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
 	struct bsp_device_info info; /* fixed after opening */
-	atomic_uint refused;	     /* ways to zero, as bits (zeroing.c) */
+	bool cached; /* read_through may give what is only in the kernel's
+		      * cache; fixed after opening */
+	atomic_uint refused; /* ways to zero, as bits (zeroing.c) */
 };
 
 /* Reads all of [off, off + len); short, as a count, only at the end. */

@@ -104,7 +104,9 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	atomic_init(&sp->capacity, dev->info.size);
 	pthread_mutex_init(&sp->scan_lock, NULL);
 	pthread_mutex_init(&sp->watch_lock, NULL);
+	pthread_mutex_init(&sp->flush_lock, NULL);
 	pthread_rwlock_init(&sp->size_lock, NULL);
+	pthread_mutex_init(&sp->carried_lock, NULL);
 	bsp_range_lock_init(&sp->ranges);
 	if (!dev->info.writable)
 		dev->ops->stamp(dev, &sp->stamp);
@@ -116,7 +118,9 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	if (!sp)
 		return;
 	bsp_range_lock_done(&sp->ranges);
+	pthread_mutex_destroy(&sp->carried_lock);
 	pthread_rwlock_destroy(&sp->size_lock);
+	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
 	free(sp->scan_buffer);

@@ -8,18 +8,21 @@
  *			twice to learn the same
  *	watch_lock	one look for changes at a time: whoever waited for it
  *			finds the map as that look left it
+ *	flush_lock	one flush at a time: the next finds as markers again
+ *			what this one lost
  *	size_lock	shared by those who write inside the logical size, or
  *			zero up to it; exclusive to change it
  *	ranges		shared by those who write parts of a granule, side by
  *			side; exclusive for who writes or zeroes whole ones, on
  *			the map or on the device, and for who fills the rest of
  *			a marker's granule
+ *	carried_lock	a leaf lock
  *	the map's own	(map.c) a leaf lock
  *
- * Reads, seeks and scans take none of the last three but the map's: what they
+ * Reads, seeks and scans take none from flush_lock on but the map's: what they
  * learn, the map accepts only where it knew nothing.
  *
- * Device I/O may run under any of them but the map's.
+ * Device I/O may run under any of them but the leaf locks.
  *
  * Past the logical size all granules are holes or markers. In the granule that
  * it cuts, the device may hold any bytes past it, whatever the granule's state:
@@ -36,6 +39,11 @@
 #include "device.h"
 #include "map.h"
 #include "range-lock.h"
+
+/* Granules [from, to); from == to: none. */
+struct bsp_span {
+	uint64_t from, to;
+};
 
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
@@ -62,8 +70,18 @@ struct bsp_sparse {
 	uint64_t changes;
 	struct timespec mtime;
 
+	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
 	struct bsp_range_lock ranges;
+
+	/* A span that has in it all that a bad flush lost, and that are not
+	 * markers again yet; protected by flush_lock. */
+	struct bsp_span lost;
+
+	pthread_mutex_t carried_lock;
+	/* Protected by carried_lock: */
+	struct bsp_span carried; /* all carried out since the last good flush */
+	unsigned losses;	 /* bad flushes, so far */
 };
 
 /*
@@ -80,6 +98,14 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
  */
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
+
+/*
+ * Carries out the markers [from, to), the last one up to the file's end:
+ * zeroes the device there, and they are holes. The caller holds size_lock, and
+ * what keeps others from writing there. Returns 0 or -errno; then they are
+ * markers still.
+ */
+int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to);
 
 /*
  * Where, from off on and up to end, the first granule begins whose state is in

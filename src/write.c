@@ -21,6 +21,7 @@
 
 #include "range.h"
 #include "zero.h"
+#include "zeroing.h"
 
 static uint64_t granule_size(const struct bsp_sparse *sp)
 {
@@ -107,32 +108,52 @@ static ssize_t write_granules(struct bsp_sparse *sp, const char *buf,
 
 /* --- A part of one granule --- */
 
+/* As bsp_device_write_all(), but all or -errno. */
+static int write_whole(struct bsp_sparse *sp, const char *buf, size_t len,
+		       uint64_t off)
+{
+	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
+
+	if (n < 0)
+		return (int)n;
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+/* The piece [off, off + len) in [start, stop), which is zero otherwise. */
+static int write_among_zeros(struct bsp_sparse *sp, const char *buf, size_t len,
+			     uint64_t off, uint64_t start, uint64_t stop)
+{
+	size_t whole = (size_t)(stop - start);
+	void *filled;
+	int r;
+
+	if (posix_memalign(&filled, BSP_BUFFER_ALIGN, whole))
+		return -ENOMEM;
+	memset(filled, 0, whole);
+	memcpy((char *)filled + (off - start), buf, len);
+	r = bsp_device_write_through(sp->dev, filled, whole, start);
+	free(filled);
+	return r;
+}
+
 /*
  * The piece [off, off + len) of a marker's granule, together with the zeros
- * that the rest of it reads as, up to end: one write. The granule is locked
- * exclusively.
+ * that the rest of it reads as, up to end: one write. If there are any it goes
+ * through: were it to fail later, the stale bytes around the piece would show.
+ * The granule is locked exclusively.
  */
-static ssize_t fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
-			   uint64_t off, uint64_t end)
+static int fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
+		       uint64_t off, uint64_t end)
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	uint64_t stop = bsp_min(start + granule_size(sp), end);
-	size_t whole = (size_t)(stop - start);
-	char *filled = calloc(1, whole);
-	ssize_t n;
-	int r = 0;
+	int r = len == stop - start
+			? write_whole(sp, buf, len, off)
+			: write_among_zeros(sp, buf, len, off, start, stop);
 
-	if (!filled)
-		return -ENOMEM;
-	memcpy(filled + (off - start), buf, len);
-	n = bsp_device_write_all(sp->dev, filled, whole, start);
-	free(filled);
-	if (n == (ssize_t)whole)
-		r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
-	if (n < 0 || r)
-		return n < 0 ? n : r;
-	return n == (ssize_t)whole ? (ssize_t)len : -EIO;
+	return r ? r
+		 : bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 }
 
 /* The same where the device holds the rest of the granule. */
@@ -157,6 +178,7 @@ static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
 	struct bsp_range_hold hold;
 	enum bsp_state state;
 	ssize_t n = (ssize_t)len;
+	int r = 0;
 
 	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, false);
 	state = bsp_map_get(sp->map, granule);
@@ -169,11 +191,11 @@ static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
 	if ((state == BSP_HOLE || state == BSP_MARKER) && bsp_is_zero(buf, len))
 		n = (ssize_t)len; /* it reads as zeros already */
 	else if (state == BSP_MARKER)
-		n = fill_marker(sp, buf, len, off, end);
+		r = fill_marker(sp, buf, len, off, end);
 	else
 		n = write_piece(sp, buf, len, off);
 	bsp_range_unlock(&sp->ranges, &hold);
-	return n;
+	return r ? r : n;
 }
 
 /* --- A write --- */
@@ -221,18 +243,20 @@ static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
 /*
  * The file is about to reach to size, beyond where it ends now: the rest of the
  * granule in which it ends now must read as zeros, as far as it becomes the
- * file's and is not written before (which begins at written). size_lock is
- * held exclusively.
+ * file's and is not written before (which begins at written). What the device
+ * holds there is not the file's and must not show if a write fails later; but
+ * where data follows in the granule, the gap shares its fate. size_lock is held
+ * exclusively.
  */
 static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 {
-	static const char zeros[BSP_GRANULE_MAX];
+	static const char zeros[BSP_GRANULE_MAX]
+		__attribute__((aligned(BSP_BUFFER_ALIGN)));
 	uint64_t end = atomic_load(&sp->size);
 	uint64_t granule = end >> sp->shift;
 	uint64_t stop =
 		bsp_min(bsp_min(bsp_align_up(end, sp->shift), size), written);
 	enum bsp_state state = bsp_map_get(sp->map, granule);
-	ssize_t n;
 	int r;
 
 	if (end % granule_size(sp) == 0 || state == BSP_MARKER)
@@ -243,10 +267,10 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 	if (r || stop <= end)
 		return r;
-	n = bsp_device_write_all(sp->dev, zeros, (size_t)(stop - end), end);
-	if (n < 0)
-		return (int)n;
-	return n == (ssize_t)(stop - end) ? 0 : -EIO;
+	if (stop == written && written < size)
+		return write_whole(sp, zeros, (size_t)(stop - end), end);
+	return bsp_device_write_through(sp->dev, zeros, (size_t)(stop - end),
+					end);
 }
 
 /* A write that ends past the file's end. size_lock is held exclusively. */

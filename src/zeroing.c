@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The ladder, from the cheapest to the dearest, and what the device refused is
- * not asked of it again:
+ * not asked of it again, unless it failed since: what is broken refuses much
+ * that it takes when it is well (a volume, part of which is away).
  *
  *	punch	 unmaps, and the device promises zeros
  *	unmap	 unmaps, promises nothing; read back, and zeros written where
@@ -26,6 +27,7 @@ enum {
 	PUNCH = 1 << 0,
 	UNMAP = 1 << 1,
 	OFFLOAD = 1 << 2,
+	LOOK = 1 << 3, /* to read first; refused where that may deceive */
 
 	PIECE = 1 << 20, /* read or written at once */
 	GRAIN = 4096,	 /* zero or not is asked of so much */
@@ -61,21 +63,46 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 	return true;
 }
 
+void bsp_device_failed(struct bsp_device *dev)
+{
+	/* Of a write that failed, the cache may have all. */
+	if (dev->cached)
+		atomic_fetch_or(&dev->refused, LOOK);
+	atomic_fetch_and(&dev->refused, LOOK);
+}
+
+int bsp_device_write_through(struct bsp_device *dev, const void *buf,
+			     size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = dev->ops->write_through(
+			dev, (const char *)buf + done, len - done, off + done);
+
+		if (n <= 0) {
+			bsp_device_failed(dev);
+			return n ? (int)n : -EIO;
+		}
+		done += (size_t)n;
+	}
+	return 0;
+}
+
 static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
 	static const char zeros[PIECE]
 		__attribute__((aligned(BSP_BUFFER_ALIGN)));
+	int r = 0;
 
-	while (len) {
-		ssize_t n = dev->ops->write_through(
-			dev, zeros, (size_t)bsp_min(len, PIECE), off);
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, PIECE);
 
-		if (n <= 0)
-			return n ? (int)n : -EIO;
-		len -= (uint64_t)n;
-		off += (uint64_t)n;
+		r = bsp_device_write_through(dev, zeros, (size_t)piece, off);
+		len -= piece;
+		off += piece;
 	}
-	return 0;
+	return r;
 }
 
 /* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
@@ -104,6 +131,8 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 	void *buf;
 	int r = 0;
 
+	if (!has(dev, LOOK))
+		return write_zeros(dev, len, off);
 	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
 		return -ENOMEM;
 	while (len && !r) {
@@ -171,5 +200,7 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
 		r = zero_blocks(dev, zeroing, whole, off + head);
 	if (!r && tail)
 		r = write_zeros(dev, tail, off + head + whole);
+	if (r)
+		bsp_device_failed(dev);
 	return r;
 }

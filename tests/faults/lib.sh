@@ -37,13 +37,11 @@ make_stale() {
 on_device() {
 	local from=$(($2 / 4096 * 4096)) end=$((($2 + $3 + 4095) / 4096 * 4096))
 	dd if="$1" bs=64K iflag=direct,skip_bytes,count_bytes skip=$from \
-		count=$((end - from)) status=none |
-		python3 -c 'import sys
-data = sys.stdin.buffer.read()[int(sys.argv[1]):]
-try:
-    sys.stdout.buffer.write(data[:int(sys.argv[2])])
-except BrokenPipeError:
-    pass' $(($2 - from)) "$3"
+		count=$((end - from)) status=none | {
+		dd bs=64K iflag=fullblock,skip_bytes,count_bytes \
+			skip=$(($2 - from)) count="$3" status=none
+		cat >/dev/null # or the other dd ends by a signal
+	}
 }
 
 # assert_zeros DEVICE OFFSET LENGTH WHAT, assert_stale likewise
@@ -117,4 +115,53 @@ reload() {
 	dmsetup suspend --nolockfs "$1"
 	dmsetup load "$1" --table "$2"
 	dmsetup resume "$1"
+}
+
+# --- Writing to what fails ---------------------------------------------------
+
+# act ACTION...: see do.py; what fails is in $FAILURES, one a line.
+act() {
+	FAILURES=$(python3 "$(dirname "$0")/do.py" "$MNT/x" "$@")
+	echo "+ $* => ${FAILURES//$'\n'/, }"
+}
+
+fails() {
+	printf '%s EIO\n' "$@"
+}
+
+is_well() {
+	assert_eq "$FAILURES" "" "failures when the device is well"
+}
+
+# reads_zeros OFFSET LENGTH [SEEK-DATA]: through the mount, past the kernel's pages.
+reads_zeros() {
+	assert_zeros "$MNT/x" "$1" "$2" "the file"
+	assert_eq "$(ask data "$1" "$MNT/x")" "${3:-$(($1 + $2))}" "SEEK_DATA($1)"
+}
+
+holds() {
+	on_device "$1" "$2" "$3" | cmp - <(head -c "$3" /dev/zero | tr '\0' '\135') ||
+		fail_at "[$2, +$3) of $1 is not what was written"
+}
+
+# other_goes_on DEVICE: the mount's file "other", of that device of 4 MiB, takes
+# writes and gives them back.
+other_goes_on() {
+	local piece=$TEST_TMP/other.piece
+	head -c 200000 /dev/urandom >"$piece"
+	dd if="$piece" of="$MNT/other" bs=64K conv=fsync,notrunc status=none
+	truncate -s 200000 "$MNT/other"
+	truncate -s 4M "$MNT/other"
+	{ cat "$piece" && head -c $((4 * MIB - 200000)) /dev/zero; } >"$TEST_TMP/want"
+	assert_same_bytes "$MNT/other" "$TEST_TMP/want"
+	device_is "$1" "$TEST_TMP/want" || fail "wrong bytes on $1"
+}
+
+# ends STATUS: unmounts; the program ends so.
+ends() {
+	local status=0
+	fusermount3 -u "$MNT"
+	end_fs || status=$?
+	assert_eq "$status" "$1" "status of the program"
+	cat "$FS_LOG"
 }

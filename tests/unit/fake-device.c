@@ -10,8 +10,12 @@
 
 struct fake {
 	struct bsp_device dev;
-	pthread_mutex_t lock; /* protects all that follows */
-	unsigned char *bytes;
+	pthread_mutex_t lock;	/* protects all that follows */
+	unsigned char *bytes;	/* as they are read */
+	unsigned char *disk;	/* as the device has them; NULL: the same */
+	unsigned char *durable; /* as of the last good flush */
+	bool *cached;		/* which bytes the device has still to get */
+	enum fake_loss loss;
 	uint64_t capacity;
 	uint64_t size;
 	uint64_t writes;
@@ -76,6 +80,29 @@ static ssize_t fake_read(struct bsp_device *dev, void *buf, size_t len,
 	if (hook)
 		hook(hook_data);
 	return n;
+}
+
+/* What is cached of [off, off + len) goes to the device, or is dropped. */
+static void write_back(struct fake *fake, uint64_t off, uint64_t len, bool drop)
+{
+	for (uint64_t at = off; fake->disk && at < off + len; at++) {
+		if (fake->cached[at] && !drop)
+			fake->disk[at] = fake->bytes[at];
+		fake->cached[at] = false;
+	}
+}
+
+static ssize_t fake_read_through(struct bsp_device *dev, void *buf, size_t len,
+				 uint64_t off)
+{
+	struct fake *fake = to_fake(dev);
+
+	pthread_mutex_lock(&fake->lock);
+	if (!dev->cached)
+		write_back(fake, off, bsp_range_clamp(off, len, fake->size),
+			   false);
+	pthread_mutex_unlock(&fake->lock);
+	return fake_read(dev, buf, len, off);
 }
 
 static int fake_size(struct bsp_device *dev, uint64_t *ret_size)
@@ -145,7 +172,12 @@ static ssize_t write_as(struct fake *fake, enum fake_kind kind, const void *buf,
 	} else {
 		len = bsp_range_clamp(off, len, fake->size);
 		n = (ssize_t)writable_part(fake, kind, off, len);
-		memcpy(fake->bytes + off, buf, (size_t)n);
+		memcpy(fake->bytes + off, buf,
+		       fake->dev.cached ? len : (size_t)n);
+		if (fake->disk)
+			memset(fake->cached + off, true, (size_t)n);
+		if (kind == FAKE_THROUGH)
+			write_back(fake, off, (uint64_t)n, false);
 		if (n == 0)
 			n = -fake->failing_writes_errno;
 	}
@@ -184,6 +216,9 @@ static int change_range(struct bsp_device *dev, enum fake_kind kind,
 		     at++)
 			fake->bytes[at] = at / 4096 % 2 ? 0x55 : 0;
 		r = part < len ? -fake->failing_writes_errno : 0;
+		if (fake->disk)
+			memset(fake->cached + off, true, part);
+		write_back(fake, off, part, false);
 	}
 	pthread_mutex_unlock(&fake->lock);
 	return r;
@@ -212,6 +247,14 @@ static int fake_flush(struct bsp_device *dev)
 	pthread_mutex_lock(&fake->lock);
 	fake->flushes++;
 	r = -fake->flush_errno;
+	write_back(fake, 0, fake->capacity, r != 0);
+	if (fake->disk && !r)
+		memcpy(fake->durable, fake->disk, fake->capacity);
+	else if (fake->disk && fake->loss == FAKE_LOSES_ALL)
+		memcpy(fake->disk, fake->durable, fake->capacity);
+	/* What could not be written is read from the device again. */
+	if (fake->disk && r && !dev->cached)
+		memcpy(fake->bytes, fake->disk, fake->capacity);
 	pthread_mutex_unlock(&fake->lock);
 	return r;
 }
@@ -226,6 +269,9 @@ static void fake_close(struct bsp_device *dev)
 	g_array_unref(fake->changes);
 	g_array_unref(fake->changes_told);
 	free(fake->bytes);
+	g_free(fake->disk);
+	g_free(fake->durable);
+	g_free(fake->cached);
 	g_free(fake);
 }
 
@@ -235,7 +281,7 @@ static const struct bsp_device_ops fake_ops = {
 	.stamp = fake_stamp,
 	.zeros = fake_zeros,
 	.write = fake_pwrite,
-	.read_through = fake_read,
+	.read_through = fake_read_through,
 	.write_through = fake_write_through,
 	.punch = fake_punch,
 	.offload = fake_offload,
@@ -398,6 +444,21 @@ void fake_fail_flush(struct fake *fake, int errnum)
 	pthread_mutex_lock(&fake->lock);
 	fake->flush_errno = errnum;
 	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_cache(struct fake *fake, enum fake_loss loss)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->disk = g_memdup2(fake->bytes, fake->capacity);
+	fake->durable = g_memdup2(fake->bytes, fake->capacity);
+	fake->cached = g_new0(bool, fake->capacity);
+	fake->loss = loss;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+const unsigned char *fake_disk(struct fake *fake)
+{
+	return fake->disk;
 }
 
 unsigned fake_flushes(struct fake *fake)

@@ -79,6 +79,21 @@ void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
 /* What flush gives. */
 void fake_fail_flush(struct fake *fake, int errnum);
 
+/*
+ * From now on the device is told apart from what the kernel has cached of it,
+ * where writes are until they are flushed, or that part is read through. If
+ * the device is one whose cache cannot be read past (cached), a write through
+ * that fails is in the cache all the same. A flush that fails loses:
+ */
+enum fake_loss {
+	FAKE_LOSES_WRITES, /* what was only in the kernel's cache */
+	FAKE_LOSES_ALL,	   /* all since the last good flush */
+};
+void fake_cache(struct fake *fake, enum fake_loss loss);
+
+/* What the device itself holds; after fake_cache(). */
+const unsigned char *fake_disk(struct fake *fake);
+
 /* The changes since the last call of this; the list lives until the next. */
 size_t fake_changes(struct fake *fake, const struct fake_call **ret_changes);
 

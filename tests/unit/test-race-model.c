@@ -9,6 +9,10 @@
  * each half the model knows which values a read may give: that of the last
  * completed operation, and those of operations that overlap it in time. After
  * every step it reads both halves as bsp_sparse_read() would, and compares.
+ *
+ * A flush of the device may fail, and then lose what the device was given since
+ * the last good one. What is lost of data its writer is told of; but when the
+ * next flush says that all is well, what should be zero must be.
  */
 #include "unit.h"
 
@@ -29,8 +33,9 @@ enum kind {
 	WRITE_PART, /* the first half, not zero */
 	ZERO_PART,  /* the first half, zeros */
 	PUNCH,	    /* zeros for all of it */
-	FLUSH,
+	CARRY,	    /* markers, as by close */
 	SCAN,
+	FLUSH, /* carries out, and flushes the device */
 	KINDS,
 };
 
@@ -45,17 +50,24 @@ enum { OPS_MAX = 4, IDLE = 0, DONE = 100 };
 struct op {
 	unsigned char kind;
 	unsigned char pc;
-	unsigned char seen[2];	  /* what a scan read */
+	unsigned char seen[2];	  /* what a scan read; losses */
 	unsigned char overlap[2]; /* values of operations beside it */
 	unsigned char failed;
+	unsigned char taken; /* it is about what was carried out before */
 };
 
 /* No padding matters: it is compared and hashed as bytes, zeroed before. */
 struct world {
 	unsigned char state;
 	unsigned char device[2];
+	unsigned char durable[2]; /* as of the last good flush */
 	unsigned char may[2];
-	unsigned char shared; /* holders of the range lock */
+	unsigned char carried;	/* out since that */
+	unsigned char losses;	/* flushes that failed */
+	unsigned char flushing; /* holds the lock of flushes */
+	unsigned char shaken;	/* a flush lost much, and is not done */
+	unsigned char untold;	/* a flush said that all is well; it is not */
+	unsigned char shared;	/* holders of the range lock */
 	unsigned char exclusive;
 	unsigned char ops;
 	struct op op[OPS_MAX];
@@ -65,7 +77,9 @@ struct model {
 	const struct bsp_transition *transitions;
 	GHashTable *seen;
 	GQueue todo;
-	bool locks; /* false: nobody takes any, to see that it matters */
+	bool locks;	/* false: nobody takes any, to see that it matters */
+	bool remembers; /* false: nobody knows what was carried out */
+	size_t worlds;
 	size_t wrong;
 };
 
@@ -126,6 +140,9 @@ static void end(struct world *w, struct op *op)
 
 		if (value && !op->failed)
 			w->may[half] = value | op->overlap[half];
+		/* Data beside it may have been lost. */
+		if (value && w->shaken)
+			w->may[half] |= w->device[half];
 	}
 	op->pc = DONE;
 }
@@ -164,6 +181,9 @@ static void device_write(struct model *m, const struct world *from, int i,
 	for (int failed = 0; failed < 3; failed++) {
 		struct world w = *from;
 
+		/* What it does not write was zero until just now. */
+		for (int half = 0; half < 2 && w.shaken; half++)
+			w.may[half] |= w.device[half];
 		if (failed < 2 && first)
 			w.device[0] = first;
 		if (failed < 1 && second)
@@ -287,32 +307,134 @@ static void step_punch(struct model *m, struct world w, int i)
 	visit(m, &w);
 }
 
+/* Carrying out is from first to first + 4, and then goes to next. */
+static void step_carry(struct model *m, struct world w, int i,
+		       unsigned char first, unsigned char next)
+{
+	struct op *op = &w.op[i];
+
+	switch (op->pc - first) {
+	case 0:
+		op->pc = w.state == BSP_MARKER ? first + 1 : next;
+		break;
+	case 1:
+		if (!can_lock(m, &w, true))
+			return;
+		lock(&w, true);
+		op->seen[0] = w.losses;
+		op->pc = w.state == BSP_MARKER ? first + 2 : first + 4;
+		break;
+	case 2:
+		device_write(m, &w, i, ZERO, ZERO, first + 3);
+		return;
+	case 3:
+		op->failed |= op->seen[0] != w.losses;
+		if (!op->failed) {
+			w.carried = m->remembers;
+			happens(m, &w, BSP_CARRIED);
+		}
+		op->pc = first + 4;
+		break;
+	default:
+		unlock(&w, true);
+		op->pc = next;
+		break;
+	}
+	if (op->pc == DONE)
+		end(&w, op);
+	visit(m, &w);
+}
+
+static bool is_writing(const struct op *op)
+{
+	return is_running(op) && op->kind <= ZERO_PART;
+}
+
+/* The device's flush: done, or failed, with all of it lost or nothing. */
+static void device_flush(struct model *m, const struct world *from, int i,
+			 unsigned char done_pc, unsigned char failed_pc)
+{
+	struct world w = *from;
+	bool writing = false;
+
+	memcpy(w.durable, w.device, sizeof(w.durable));
+	w.op[i].pc = done_pc;
+	visit(m, &w);
+
+	w = *from;
+	w.op[i].failed = 1;
+	w.op[i].pc = failed_pc;
+	visit(m, &w);
+
+	for (int j = 0; j < w.ops; j++)
+		writing |= is_writing(&w.op[j]);
+	for (int half = 0; half < 2; half++) {
+		unsigned char value = w.durable[half];
+
+		w.device[half] = value;
+		/* Data that is lost is what was there before. */
+		if (w.state == BSP_DATA || writing)
+			w.may[half] |= value;
+		for (int j = 0; j < w.ops; j++)
+			if (is_writing(&w.op[j]))
+				w.op[j].overlap[half] |= value;
+	}
+	w.shaken = 1;
+	visit(m, &w);
+}
+
 static void step_flush(struct model *m, struct world w, int i)
 {
 	struct op *op = &w.op[i];
 
 	switch (op->pc) {
 	case 1:
-		op->pc = w.state == BSP_MARKER ? 2 : DONE;
+		if (m->locks && w.flushing)
+			return;
+		w.flushing++;
+		op->pc = 2;
 		break;
-	case 2:
+	case 7:
+		op->taken = w.carried;
+		w.carried = 0;
+		op->pc = 8;
+		break;
+	case 8:
+		device_flush(m, &w, i, 13, 9);
+		return;
+	case 9:
+		op->taken |= w.carried;
+		w.carried = 0;
+		w.losses++;
+		op->pc = op->taken ? 10 : 13;
+		break;
+	case 10:
 		if (!can_lock(m, &w, true))
 			return;
 		lock(&w, true);
-		op->pc = w.state == BSP_MARKER ? 3 : 5;
+		op->pc = 11;
 		break;
-	case 3:
-		device_write(m, &w, i, ZERO, ZERO, 4);
-		return;
-	case 4:
-		if (!op->failed)
-			happens(m, &w, BSP_CARRIED);
-		op->pc = 5;
+	case 11:
+		happens(m, &w, BSP_STALE);
+		op->pc = 12;
 		break;
-	default:
+	case 12:
 		unlock(&w, true);
+		op->pc = 13;
+		break;
+	case 13:
+		for (int half = 0; half < 2 && !op->failed; half++)
+			if (w.may[half] == ZERO && !op->overlap[half] &&
+			    w.durable[half] != ZERO)
+				w.untold = 1;
+		if (op->failed)
+			w.shaken = 0;
+		w.flushing--;
 		end(&w, op);
 		break;
+	default:
+		step_carry(m, w, i, 2, 7);
+		return;
 	}
 	visit(m, &w);
 }
@@ -359,6 +481,9 @@ static void step(struct model *m, const struct world *from, int i)
 	case PUNCH:
 		step_punch(m, w, i);
 		break;
+	case CARRY:
+		step_carry(m, w, i, 1, DONE);
+		break;
 	case FLUSH:
 		step_flush(m, w, i);
 		break;
@@ -373,8 +498,10 @@ static void step(struct model *m, const struct world *from, int i)
 static bool is_right(const struct world *w)
 {
 	bool reads_zero = w->state == BSP_HOLE || w->state == BSP_MARKER;
-	bool idle = !w->shared && !w->exclusive;
+	bool idle = !w->shared && !w->exclusive && !w->shaken;
 
+	if (w->untold)
+		return false;
 	for (int half = 0; half < 2; half++) {
 		unsigned char value = reads_zero ? ZERO : w->device[half];
 
@@ -417,32 +544,26 @@ static void visit(struct model *m, const struct world *w)
 }
 
 /* All worlds that can come of these operations; how many of them are wrong. */
-static size_t explore(const struct bsp_transition *transitions, bool locks,
-		      const struct world *start, size_t *ret_worlds)
+static void explore(struct model *m, const struct world *start)
 {
-	struct model m = {
-		.transitions = transitions,
-		.locks = locks,
-		.seen = g_hash_table_new_full(world_hash, world_equal, g_free,
-					      NULL),
-	};
 	struct world *w;
 
-	g_queue_init(&m.todo);
-	visit(&m, start);
-	while ((w = g_queue_pop_head(&m.todo)))
+	m->seen = g_hash_table_new_full(world_hash, world_equal, g_free, NULL);
+	g_queue_init(&m->todo);
+	visit(m, start);
+	while ((w = g_queue_pop_head(&m->todo)))
 		for (int i = 0; i < w->ops; i++)
 			if (w->op[i].pc != DONE)
-				step(&m, w, i);
-	*ret_worlds += g_hash_table_size(m.seen);
-	g_hash_table_destroy(m.seen);
-	return m.wrong;
+				step(m, w, i);
+	m->worlds += g_hash_table_size(m->seen);
+	g_hash_table_destroy(m->seen);
 }
 
 static struct world start_in(enum bsp_state state, unsigned char device)
 {
 	struct world w = { .state = (unsigned char)state,
 			   .device = { device, device },
+			   .durable = { device, device },
 			   .may = { device, device } };
 
 	if (state == BSP_MARKER)
@@ -450,9 +571,11 @@ static struct world start_in(enum bsp_state state, unsigned char device)
 	return w;
 }
 
-/* Every choice of n operations, from every state a granule can be in. */
-static size_t explore_all(const struct bsp_transition *transitions, bool locks,
-			  int n, size_t *ret_worlds)
+/*
+ * Every choice of n operations of the first so many kinds, from every state a
+ * granule can be in. How many worlds were wrong.
+ */
+static size_t explore_all(struct model *m, int kinds_n, int n)
 {
 	const struct world starts[] = {
 		start_in(BSP_UNKNOWN, OLD), start_in(BSP_UNKNOWN, ZERO),
@@ -460,7 +583,6 @@ static size_t explore_all(const struct bsp_transition *transitions, bool locks,
 		start_in(BSP_HOLE, ZERO),   start_in(BSP_MARKER, OLD),
 	};
 	int kinds[OPS_MAX] = { 0 };
-	size_t wrong = 0;
 
 	for (;;) {
 		int i;
@@ -471,26 +593,40 @@ static size_t explore_all(const struct bsp_transition *transitions, bool locks,
 			w.ops = (unsigned char)n;
 			for (i = 0; i < n; i++)
 				w.op[i].kind = (unsigned char)kinds[i];
-			wrong += explore(transitions, locks, &w, ret_worlds);
+			explore(m, &w);
 		}
 		/* The next multiset: kinds never decrease. */
-		for (i = n - 1; i >= 0 && kinds[i] == KINDS - 1; i--)
+		for (i = n - 1; i >= 0 && kinds[i] == kinds_n - 1; i--)
 			;
 		if (i < 0)
-			return wrong;
+			return m->wrong;
 		kinds[i]++;
 		for (int j = i + 1; j < n; j++)
 			kinds[j] = kinds[i];
 	}
 }
 
+static struct model right_model(void)
+{
+	return (struct model){ .transitions = bsp_transitions,
+			       .locks = true,
+			       .remembers = true };
+}
+
 static void no_interleaving_is_wrong(void **state)
 {
-	size_t worlds = 0;
+	struct model m = right_model();
 
-	assert_int_equal(
-		explore_all(bsp_transitions, true, SIDE_BY_SIDE, &worlds), 0);
-	assert_true(worlds > 100000);
+	assert_int_equal(explore_all(&m, FLUSH, SIDE_BY_SIDE), 0);
+	assert_true(m.worlds > 100000);
+}
+
+static void no_interleaving_with_flushes_is_wrong(void **state)
+{
+	struct model m = right_model();
+
+	assert_int_equal(explore_all(&m, KINDS, 3), 0);
+	assert_true(m.worlds > 100000);
 }
 
 /* The model must be able to see what it looks for. */
@@ -505,24 +641,33 @@ static void rules_that_are_wrong_are_found_out(void **state)
 		{ BSP_SPOILT, BSP_IN_ALL },	 /* stale bytes come up */
 		{ BSP_WRITTEN, BSP_IN_UNKNOWN }, /* holes stay */
 		{ BSP_PUNCHED, BSP_IN_UNKNOWN }, /* data stays */
+		{ BSP_STALE, 0 },		 /* what is lost is forgotten */
 	};
-	size_t worlds = 0;
+	struct model m;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(mistakes); i++) {
 		struct bsp_transition wrong[BSP_EVENTS];
 
 		memcpy(wrong, bsp_transitions, sizeof(wrong));
 		wrong[mistakes[i].event].from = mistakes[i].from;
-		assert_true(explore_all(wrong, true, 2, &worlds) > 0);
+		m = right_model();
+		m.transitions = wrong;
+		assert_true(explore_all(&m, KINDS, 2) > 0);
 	}
-	/* And so must locks. */
-	assert_true(explore_all(bsp_transitions, false, 2, &worlds) > 0);
+	/* And so must locks, and knowing what is not durable yet. */
+	m = right_model();
+	m.locks = false;
+	assert_true(explore_all(&m, KINDS, 2) > 0);
+	m = right_model();
+	m.remembers = false;
+	assert_true(explore_all(&m, KINDS, 2) > 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_interleaving_is_wrong),
+		cmocka_unit_test(no_interleaving_with_flushes_is_wrong),
 		cmocka_unit_test(rules_that_are_wrong_are_found_out),
 	};
 

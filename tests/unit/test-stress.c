@@ -376,6 +376,37 @@ static void *flusher(void *data)
 	return NULL;
 }
 
+/* Now and then the device fails, but keeps what it was given. */
+static void *failing_flusher(void *data)
+{
+	struct written *w = data;
+
+	for (unsigned i = 0; !atomic_load(&w->stop); i++) {
+		int r;
+
+		fake_fail_flush(w->fake, i % 3 ? 0 : EIO);
+		r = bsp_sparse_flush(w->sp, NULL, NULL);
+		if (i % 3 ? r != 0 : r != -EIO)
+			w->wrong++;
+	}
+	fake_fail_flush(w->fake, 0);
+	return NULL;
+}
+
+static void *carrier(void *data)
+{
+	struct written *w = data;
+
+	while (!atomic_load(&w->stop)) {
+		int r = bsp_sparse_carry_out(w->sp, NULL, NULL);
+
+		/* A flush failed while it zeroed. */
+		if (r && r != -EIO)
+			w->wrong++;
+	}
+	return NULL;
+}
+
 /* Seeks move on, whatever is written meanwhile. */
 static void *looker(void *data)
 {
@@ -396,12 +427,14 @@ static void what_is_written_beside_each_other_is_there(void **state)
 {
 	static const worker_fn workers[] = { writer, writer,  writer,
 					     writer, flusher, looker };
+	static const worker_fn failing[] = { writer, writer,  writer,
+					     writer, carrier, failing_flusher };
 	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
 
-	for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
-		struct written *w = written_new(ways[i]);
+	for (size_t i = 0; i < 2 * G_N_ELEMENTS(ways); i++) {
+		struct written *w = written_new(ways[i / 2]);
 
-		run(w, workers, G_N_ELEMENTS(workers));
+		run(w, i % 2 ? failing : workers, G_N_ELEMENTS(workers));
 		assert_int_equal(w->wrong, 0);
 		assert_int_equal(bsp_sparse_finish(w->sp, BSP_TAIL_KEEP), 0);
 		assert_memory_equal(fake_bytes(w->fake), w->shadow, SIZE);

@@ -155,7 +155,7 @@ static void a_mix_is_taken_apart_at_granules(void **state)
 
 static void a_part_of_a_marker_is_filled_with_zeros(void **state)
 {
-	static const struct fake_call fill = { 2 * G, G, FAKE_WRITE };
+	static const struct fake_call fill = { 2 * G, G, FAKE_THROUGH };
 	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
 
 	put(f, 0, 8 * G, 0);
@@ -573,6 +573,156 @@ static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 	close_it(f);
 }
 
+/* All of [off, off + len) is byte on the device itself. */
+static void disk_holds(struct fixture f, uint64_t off, size_t len, int byte)
+{
+	for (size_t i = 0; i < len; i++)
+		if (fake_disk(f.fake)[off + i] != byte)
+			fail_msg("the disk's byte %zu is %#x, not %#x",
+				 (size_t)off + i, fake_disk(f.fake)[off + i],
+				 (unsigned)byte);
+}
+
+/* What was carried out before a flush that failed may be lost by it. */
+static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 2 * G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	put(f, 2 * G, 2 * G, 0);
+	assert_int_equal(carry(f), 0);
+	put(f, 5 * G, 2 * G, 0);
+	put(f, 3 * G, G, 'x'); /* data by now: nothing to carry out */
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_true(pending(f));
+	reads_as(f, 2 * G, G, 0);
+	reads_as(f, 5 * G, 2 * G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	changed(f,
+		(const struct fake_call[]){ { 2 * G, G, FAKE_PUNCH },
+					    { 5 * G, 2 * G, FAKE_PUNCH } },
+		2);
+	disk_holds(f, 0, 3 * G, 0);
+	disk_holds(f, 5 * G, 2 * G, 0);
+	disk_holds(f, 7 * G, G, 0xaa);
+	/* And no more than that. */
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	nothing_changed(f);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_false(pending(f));
+	close_it(f);
+}
+
+/* Where a granule was zero, no old byte shows after a lost write beside it. */
+static void what_fills_a_marker_is_not_lost(void **state)
+{
+	for (int how = 0; how < 4; how++) {
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+		uint64_t at = how < 2 ? 2 * G + 100 : 10;
+
+		fake_cache(f.fake, FAKE_LOSES_WRITES);
+		if (how == 0)
+			put(f, 2 * G, G, 0);
+		else
+			assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+		if (how < 2) {
+			put(f, at, 50, 'x');
+		} else {
+			/* The end of data, then a gap. */
+			put(f, 0, 10, 'x');
+			if (how == 2)
+				assert_int_equal(
+					bsp_sparse_truncate(f.sp, 3 * G), 0);
+			else
+				put(f, 2 * G + 5, 10, 'x');
+		}
+		fake_fail_flush(f.fake, EIO);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		if (how < 2)
+			reads_as(f, 2 * G, 100, 0);
+		else
+			reads_as(f, at, 2 * G - at, 0);
+		fake_fail_flush(f.fake, 0);
+		assert_int_equal(bsp_sparse_truncate(f.sp, 3 * G), 0);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		if (how < 2)
+			disk_holds(f, 2 * G, 100, 0);
+		else
+			disk_holds(f, at, 2 * G - at, 0);
+		if (how == 0)
+			disk_holds(f, 2 * G + 150, G - 150, 0);
+		close_it(f);
+	}
+}
+
+/* The end of a file that is written piece by piece costs one write each. */
+static void appending_needs_no_filling(void **state)
+{
+	static const struct fake_call want[] = {
+		{ 0, 1000, FAKE_WRITE },
+		{ 1000, 1000, FAKE_WRITE },
+	};
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	put(f, 0, 1000, 'x');
+	put(f, 1000, 1000, 'x');
+	changed(f, want, 2);
+	close_it(f);
+}
+
+/* Zeros that the kernel has cached are not zeros on the device. */
+static void a_cache_is_not_believed_after_a_failure(void **state)
+{
+	for (int how = 0; how < 2; how++) {
+		struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+
+		fake_device(f.fake)->cached = true;
+		fake_cache(f.fake, FAKE_LOSES_WRITES);
+		if (how == 0) {
+			fake_fail_writes(f.fake, 2 * G, G, EIO);
+		} else {
+			/* As data, which is in the cache alone. */
+			put(f, 2 * G, 100, 0);
+			put(f, 2 * G + 100, G - 100, 0);
+			fake_fail_flush(f.fake, EIO);
+		}
+		put(f, 0, 8 * G, 0);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		disk_holds(f, 2 * G, G, 0xaa);
+		fake_fail_writes(f.fake, 0, 0, 0);
+		fake_fail_flush(f.fake, 0);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		assert_false(pending(f));
+		disk_holds(f, 0, 8 * G, 0);
+		close_it(f);
+	}
+}
+
+/* What a failing device refuses, it may take when it is well. */
+static void a_refusal_is_forgotten_after_a_failure(void **state)
+{
+	static const struct fake_call punch = { 0, 2 * G, FAKE_PUNCH };
+	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 2 * G, 0);
+	fake_fail_writes(f.fake, 0, 8 * G, EIO);
+	assert_int_equal(carry(f), -EIO);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	fake_make_writable(f.fake, PUNCHES);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(carry(f), 0);
+	changed(f, &punch, 1);
+	close_it(f);
+}
+
 static bool always(void *data)
 {
 	return true;
@@ -673,6 +823,11 @@ int main(void)
 		cmocka_unit_test(a_failed_write_makes_a_hole_data),
 		cmocka_unit_test(
 			a_growing_write_that_fails_leaves_zeros_behind),
+		cmocka_unit_test(zeros_that_a_flush_lost_are_carried_out_again),
+		cmocka_unit_test(what_fills_a_marker_is_not_lost),
+		cmocka_unit_test(appending_needs_no_filling),
+		cmocka_unit_test(a_cache_is_not_believed_after_a_failure),
+		cmocka_unit_test(a_refusal_is_forgotten_after_a_failure),
 		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
 		cmocka_unit_test(what_is_not_writable_says_so),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A thin pool that is full, in a virtual machine: who writes is told, nothing
+# that was to be zero is forgotten, and all is well when there is room.
+#
+# TIMEOUT: 600 seconds
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+. "$(dirname "$0")/lib.sh"
+in_vm 580 python3
+
+modprobe -a loop fuse dm-mod dm-thin-pool
+requires_fuse
+
+synced() {
+	dmsetup status pool
+	act fsync
+	[[ -z $FAILURES ]]
+}
+
+make_device data 4M other
+other=$LOOP
+volume=/dev/mapper/volume
+truncate -s 4M "$TEST_TMP/metadata"
+truncate -s 4M "$TEST_TMP/pool"
+loop_new "$TEST_TMP/metadata"
+metadata=$LOOP
+loop_new "$TEST_TMP/pool"
+new_volume pool "0 $((4 * MIB / 512)) thin-pool $metadata $LOOP 128 0 1 error_if_no_space"
+dmsetup message pool 0 "create_thin 0"
+new_volume volume "0 $((16 * MIB / 512)) thin /dev/mapper/pool 0"
+
+say "a thin pool is full"
+mount_fs -o rw "x=$volume" "other=$other"
+act truncate=0 truncate=16M write=1M+1M fsync
+is_well
+act write=2M+8M fsync
+# The kernel's page cache calls each failure EIO; a flush that the pool refuses
+# is ENOSPC.
+assert_contains "$FAILURES" "fsync E" "failures"
+holds "$volume" $MIB $MIB
+reads_zeros $((12 * MIB)) $((4 * MIB)) ENXIO
+other_goes_on "$other"
+# Room is made by giving back what is not needed; a full pool finds out when it
+# is asked for its status, and refuses even to flush before.
+act truncate=2M truncate=16M
+is_well
+wait_until 60 synced || fail "fsync fails for ever"
+holds "$volume" $MIB $MIB
+assert_zeros "$volume" $((2 * MIB)) $((14 * MIB)) "what was cut off"
+act write=10M+2M fsync
+is_well
+holds "$volume" $((10 * MIB)) $((2 * MIB))
+ends 0
+
+say "a thin pool is full, and nobody asked"
+mount_fs -o rw "x=$volume" "other=$other"
+act write=0+16M
+fusermount3 -u "$MNT"
+status=0
+end_fs || status=$?
+cat "$FS_LOG"
+assert_eq "$status" 1 "status of the program"
+assert_contains "$(<"$FS_LOG")" \
+	"$volume: not all that was written is on the device: " \
+	"the log"
