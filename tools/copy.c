@@ -163,10 +163,8 @@ static int write_json(const struct job *job, double seconds, const char *error)
 	summary_number(builder, "hole", totals->hole);
 	json_builder_set_member_name(builder, "verified");
 	json_builder_add_boolean_value(builder, opt_verify && !error);
-	json_builder_set_member_name(builder, "seconds");
-	json_builder_add_double_value(builder, seconds);
 	json_builder_end_object(builder);
-	text = summary_line(builder);
+	text = summary_line(builder, seconds);
 	return output_text(text);
 }
 

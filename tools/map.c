@@ -23,7 +23,6 @@
 enum { FILE_DELAY_MS = 1000 };
 
 static enum bsp_format opt_format = BSP_FORMAT_TABLE;
-static uint32_t opt_granule; /* 0: the default */
 static gboolean opt_summary;
 static char **opt_paths;
 
@@ -36,16 +35,10 @@ static gboolean parse_format(const gchar *option, const gchar *value,
 	return false;
 }
 
-static gboolean parse_granule(const gchar *option, const gchar *value,
-			      gpointer data, GError **error)
-{
-	return option_granule(option, value, &opt_granule, error);
-}
-
 static const GOptionEntry entries[] = {
 	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
 	  "table (default), json, qemu, bmap, ddrescue", "FORMAT" },
-	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, parse_granule,
+	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Tell data and holes apart in units of SIZE", "SIZE" },
 	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
 	  "Only the totals (table, json)", NULL },

@@ -15,6 +15,8 @@
 #include "blksparse.h"
 #include "output.h"
 
+uint32_t opt_granule;
+
 static gboolean opt_help;
 
 static const GOptionEntry help_entries[] = {
@@ -78,8 +80,8 @@ int usage_error(const char *format, ...)
 	return STATUS_USAGE;
 }
 
-bool option_granule(const char *option, const char *value,
-		    uint32_t *ret_granule, GError **error)
+gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
+			GError **error)
 {
 	uint64_t granule;
 
@@ -94,7 +96,7 @@ bool option_granule(const char *option, const char *value,
 			    option, value);
 		return false;
 	}
-	*ret_granule = (uint32_t)granule;
+	opt_granule = (uint32_t)granule;
 	return true;
 }
 

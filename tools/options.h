@@ -33,8 +33,9 @@ int failure_of(const GError *error);
 /* As failure(), with where to find help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* The value of --granule; the error names the option. */
-bool option_granule(const char *option, const char *value,
-		    uint32_t *ret_granule, GError **error);
+/* --granule, for a table of options, and what it was given; 0: the default. */
+gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
+			GError **error);
+extern uint32_t opt_granule;
 
 #endif

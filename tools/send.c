@@ -11,7 +11,6 @@
 #include "transfer.h"
 
 static uint64_t opt_from;
-static uint32_t opt_granule; /* 0: the default */
 static char **opt_paths;
 
 static gboolean parse_from(const gchar *option, const gchar *value,
@@ -23,16 +22,10 @@ static gboolean parse_from(const gchar *option, const gchar *value,
 	return false;
 }
 
-static gboolean parse_granule(const gchar *option, const gchar *value,
-			      gpointer data, GError **error)
-{
-	return option_granule(option, value, &opt_granule, error);
-}
-
 static const GOptionEntry entries[] = {
 	{ "from", 0, 0, G_OPTION_ARG_CALLBACK, parse_from,
 	  "Leave out what lies before OFFSET (native)", "OFFSET" },
-	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, parse_granule,
+	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Tell data and holes apart in units of SIZE", "SIZE" },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "SRC" },

@@ -143,10 +143,8 @@ static int write_json(const struct transfer *transfer,
 	summary_number(builder, "data", done->data);
 	summary_number(builder, "hole", done->hole);
 	summary_number(builder, "moved", done->moved);
-	json_builder_set_member_name(builder, "seconds");
-	json_builder_add_double_value(builder, seconds);
 	json_builder_end_object(builder);
-	text = summary_line(builder);
+	text = summary_line(builder, seconds);
 	if (transfer->json_to_stdout)
 		return output_text(text);
 	fputs(text, stderr);

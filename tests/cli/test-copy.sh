@@ -38,6 +38,8 @@ check_copy() {
 	assert_same_bytes "$source" "$TEST_TMP/copy"
 	# Sectors; opening tries one block.
 	assert_le $((after - before)) $((size / 512 + 8)) "sectors read"
+	grep -Eq ',"seconds":[0-9]+\.[0-9]{3}}$' "$TEST_TMP/json" ||
+		fail "the seconds of $(<"$TEST_TMP/json")"
 	data=$(jq .data "$TEST_TMP/json")
 	assert_eq $((data + $(jq .hole "$TEST_TMP/json"))) "$size" "size"
 	assert_le "$(($(stat -c %b "$TEST_TMP/copy") * 512))" \

@@ -128,6 +128,8 @@ for end in sent received; do
 		.data == $data and .hole == .size - $data and
 		.moved > $data and .seconds > 0' "$TEST_TMP/$end" >/dev/null ||
 		fail "$end: $(<"$TEST_TMP/$end")"
+	grep -Eq ',"seconds":[0-9]+\.[0-9]{3}}$' "$TEST_TMP/$end" ||
+		fail "$end: the seconds of $(<"$TEST_TMP/$end")"
 done
 assert_eq "$(jq .moved "$TEST_TMP/sent")" "$(jq .moved "$TEST_TMP/received")" \
 	"bytes sent, and received"
