@@ -4,6 +4,8 @@
 
   rbd_diff.py export IMAGE [SNAPSHOT]   as rbd export-diff: only what is there,
                                         in objects of 4 MiB, to standard output
+  rbd_diff.py changes OLD NEW           the difference between two, to standard
+                                        output
   rbd_diff.py import IMAGE              as rbd import-diff: from standard input
                                         onto what IMAGE holds
 """
@@ -46,6 +48,21 @@ def export(path, snapshot=None):
     out.write(b"e")
 
 
+def changes(old_path, new_path):
+    out = sys.stdout.buffer
+    out.write(b"rbd diff v1\ns")
+    out.write(struct.pack("<Q", os.path.getsize(new_path)))
+    with open(old_path, "rb") as old, open(new_path, "rb") as new:
+        at = 0
+        while piece := new.read(BLOCK):
+            if piece != old.read(BLOCK):
+                kind = b"w" if any(piece) else b"z"
+                out.write(kind + struct.pack("<QQ", at, len(piece)))
+                out.write(piece if any(piece) else b"")
+            at += len(piece)
+    out.write(b"e")
+
+
 def need(source, length):
     data = source.read(length)
     assert len(data) == length, "it ends early"
@@ -58,6 +75,9 @@ def import_to(path):
     size = None
     with open(path, "r+b") as image:
         while (tag := need(source, 1)) != b"e":
+            if tag == b"t":
+                need(source, struct.unpack("<I", need(source, 4))[0])
+                continue
             if tag == b"s":
                 size, = struct.unpack("<Q", need(source, 8))
                 image.truncate(size)
@@ -77,5 +97,7 @@ def import_to(path):
 
 if sys.argv[1] == "export":
     export(*sys.argv[2:])
+elif sys.argv[1] == "changes":
+    changes(*sys.argv[2:])
 else:
     import_to(sys.argv[2])
