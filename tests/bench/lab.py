@@ -51,6 +51,14 @@ def wait_until(is_so, what, seconds=30):
         time.sleep(0.005)
 
 
+def is_of(backing, image):
+    """Is a loop device's BACKING file (in sysfs) this IMAGE?"""
+    try:
+        return backing.read_text().startswith(str(image))
+    except OSError:
+        return False
+
+
 class Device:
     """A loop device over a file in memory whose content is known."""
 
@@ -140,9 +148,12 @@ class Lab:
                 self.run("udevadm", "settle", "--timeout=10", check=False)
             yield Device(image, path)
         finally:
-            # A prober may have it for a moment.
-            wait_until(lambda: self.run("losetup", "-d", path, check=False) == 0,
-                       f"losetup -d {path}")
+            # While somebody has it open, a prober or what is left of a
+            # process, it goes when they do.
+            self.run("losetup", "-d", path)
+            backing = Path("/sys/block", os.path.basename(path),
+                           "loop/backing_file")
+            wait_until(lambda: not is_of(backing, image), f"losetup -d {path}")
 
     # --- Processes ---------------------------------------------------------
 
