@@ -112,7 +112,9 @@ static int start_watches(struct mount *mount)
 	int r = 0;
 
 	for (size_t i = 0; !r && i < mount->tree.n_files; i++)
-		r = watch_start(mount->tree.files[i].watch, mount->se);
+		r = watch_start(mount->tree.files[i].watch, mount->se,
+				mount->options.writable,
+				mount->options.background);
 	return r;
 }
 

@@ -29,6 +29,8 @@ enum key {
 	KEY_REMOUNT,
 	KEY_GRANULE,
 	KEY_LOOKAHEAD,
+	KEY_MINHOLE,
+	KEY_SCAN,
 	KEY_ZERO,
 	KEY_TAIL,
 	KEY_MAX_READ,
@@ -58,6 +60,8 @@ static const struct fuse_opt table[] = {
 	WORD("remount", KEY_REMOUNT),
 	WORD("granule=", KEY_GRANULE),
 	WORD("lookahead=", KEY_LOOKAHEAD),
+	WORD("minhole=", KEY_MINHOLE),
+	WORD("scan=", KEY_SCAN),
 	WORD("zero=", KEY_ZERO),
 	WORD("tail=", KEY_TAIL),
 	WORD("allow_other", KEY_ALLOW_OTHER),
@@ -144,6 +148,11 @@ static const char help[] =
 	"                         the device (default: 4K, or that block)\n"
 	"  -o lookahead=SIZE      how far a search for a hole reads ahead before it\n"
 	"                         answers; at least a granule (default: 32M)\n"
+	"  -o minhole=SIZE        show shorter holes as data (default: show all); at\n"
+	"                         most 16M\n"
+	"  -o scan=WHEN           lazy: look for holes where somebody asks, and ahead of\n"
+	"                         there; background: and in the rest of the device,\n"
+	"                         while the file is open (default: lazy)\n"
 	"  -o allow_other         let other users in; who may read a file is decided by\n"
 	"                         the owner and mode of its device\n"
 	"  -o ro                  read-only, which is the default\n"
@@ -236,6 +245,9 @@ static int parse_choice(const char *word, const char *const names[], int n)
 	for (int i = 0; i < n; i++)
 		if (strcmp(value, names[i]) == 0)
 			return i;
+	if (n == 2)
+		return usage_error("-o %s: it must be %s or %s", word, names[0],
+				   names[1]);
 	return usage_error("-o %s: it must be %s, %s or %s", word, names[0],
 			   names[1], names[2]);
 }
@@ -251,6 +263,15 @@ static int parse_zero(struct parser *parser, const char *word)
 
 	if (choice >= 0)
 		parser->options->sparse.zeroing = (enum bsp_zeroing)choice;
+	return choice < 0 ? -1 : 0;
+}
+
+static int parse_scan(struct parser *parser, const char *word)
+{
+	static const char *const names[] = { "lazy", "background" };
+	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+
+	parser->options->background = choice == 1;
 	return choice < 0 ? -1 : 0;
 }
 
@@ -321,6 +342,11 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 	case KEY_LOOKAHEAD:
 		return parse_sparse_size(parser, word,
 					 &options->sparse.lookahead);
+	case KEY_MINHOLE:
+		return parse_sparse_size(parser, word,
+					 &options->sparse.minhole);
+	case KEY_SCAN:
+		return parse_scan(parser, word);
 	case KEY_ZERO:
 		return parse_zero(parser, word);
 	case KEY_TAIL:

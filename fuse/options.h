@@ -31,6 +31,7 @@ struct options {
 	unsigned max_read; /* bytes; 0: the kernel's */
 	bool foreground;
 	bool writable;
+	bool background; /* scan all while a file is open */
 	enum bsp_tail tail;
 	struct fuse_args fuse; /* for libfuse */
 };

@@ -12,8 +12,18 @@
  * a change, and seeks would have the cache dropped all the time; there the
  * thread is not woken, and once a second has to do.
  *
- * The lock is held for a few instructions only, never during a call to the
- * library or to libfuse.
+ * The lock is held for a few instructions only, never during a call to libfuse
+ * or one that may read the device.
+ *
+ * What the scan ahead reads goes into the kernel's cache of the file, so that
+ * whoever reads what a seek has found does not come back for it, and the device
+ * is read once. That is right only while nobody writes to the file: the kernel
+ * would put it over newer pages. What was read before a change of the device
+ * must not get there after the kernel was told to drop its pages; so both are
+ * done under cache_lock, and the first only if nothing was forgotten since.
+ * A store waits for pages that are being read. Those who serve reads never wait
+ * for the scan, and of a file one seek at a time does (fuse_file_llseek() holds
+ * the inode's lock), so there are threads left for them.
  */
 #include "watch.h"
 
@@ -42,10 +52,12 @@ struct watch {
 
 	/* Fixed after watch_start(). */
 	struct fuse_session *se;
+	bool background;
 	pthread_t thread;
 	bool started;
 
 	atomic_bool running; /* the thread has not ended */
+	pthread_mutex_t cache_lock;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* CLOCK_MONOTONIC */
@@ -98,6 +110,7 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 	watch->path = path;
 	watch->ino = ino;
 	pthread_mutex_init(&watch->lock, NULL);
+	pthread_mutex_init(&watch->cache_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&watch->wake, &attr);
@@ -111,6 +124,7 @@ void watch_free(struct watch *watch)
 	if (!watch)
 		return;
 	pthread_cond_destroy(&watch->wake);
+	pthread_mutex_destroy(&watch->cache_lock);
 	pthread_mutex_destroy(&watch->lock);
 	g_free(watch);
 }
@@ -159,8 +173,10 @@ static void look(struct watch *watch)
 
 	if (num != watch->told_num) {
 		watch->told_num = num;
+		pthread_mutex_lock(&watch->cache_lock);
 		(void)fuse_lowlevel_notify_inval_inode(watch->se, watch->ino, 0,
 						       0);
+		pthread_mutex_unlock(&watch->cache_lock);
 	}
 	pthread_mutex_lock(&watch->lock);
 	for (int i = 0; i < CHANGES; i++) {
@@ -251,12 +267,37 @@ static void *watch_main(void *data)
 	return NULL;
 }
 
-int watch_start(struct watch *watch, struct fuse_session *se)
+/* A bsp_scanned_fn. The kernel may not know the file any more: then nobody
+ * reads it. */
+static void store(void *data, uint64_t generation, const void *buf,
+		  uint64_t len, uint64_t off)
 {
+	struct watch *watch = data;
+	struct fuse_bufvec bufv = FUSE_BUFVEC_INIT((size_t)len);
+
+	bufv.buf[0].mem = (void *)buf;
+	pthread_mutex_lock(&watch->cache_lock);
+	if (bsp_sparse_is_current(watch->sp, generation))
+		(void)fuse_lowlevel_notify_store(watch->se, watch->ino,
+						 (off_t)off, &bufv, 0);
+	pthread_mutex_unlock(&watch->cache_lock);
+}
+
+int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
+		bool background)
+{
+	const struct bsp_ahead_options ahead = {
+		.scanned = writable ? NULL : store,
+		.scanned_data = watch,
+	};
 	sigset_t all, old;
 	int r;
 
 	watch->se = se;
+	watch->background = background;
+	r = bsp_sparse_start_ahead(watch->sp, &ahead);
+	if (r)
+		return r;
 	watch->told_num = bsp_sparse_refresh(watch->sp);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -275,11 +316,12 @@ void watch_stop(struct watch *watch)
 	watch->stopping = true;
 	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
+	bsp_sparse_stop_ahead(watch->sp);
 }
 
 bool watch_running(const struct watch *watch)
 {
-	return atomic_load(&watch->running);
+	return atomic_load(&watch->running) || bsp_sparse_is_ahead(watch->sp);
 }
 
 void watch_join(struct watch *watch)
@@ -287,6 +329,7 @@ void watch_join(struct watch *watch)
 	if (watch->started)
 		(void)pthread_join(watch->thread, NULL);
 	watch->started = false;
+	bsp_sparse_end_ahead(watch->sp);
 }
 
 /* --- Open files ---------------------------------------------------------- */
@@ -301,8 +344,11 @@ bool watch_opened(struct watch *watch)
 	watch->seen = true;
 	watch->seen_num = num;
 	/* The thread may be asleep for good. */
-	if (watch->opened++ == 0)
+	if (watch->opened++ == 0) {
 		pthread_cond_signal(&watch->wake);
+		if (watch->background)
+			bsp_sparse_scan_rest(watch->sp, true);
+	}
 	pthread_mutex_unlock(&watch->lock);
 	return keep;
 }
@@ -310,7 +356,8 @@ bool watch_opened(struct watch *watch)
 void watch_closed(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
-	watch->opened--;
+	if (--watch->opened == 0)
+		bsp_sparse_scan_rest(watch->sp, false);
 	/* One more look: a close may have left something to carry out. */
 	watch->woken = true;
 	pthread_cond_signal(&watch->wake);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watch over one file: what the kernel has cached of its content is
- * dropped when another program wrote to the device, and a line is logged.
+ * The watch over one file, and over what the kernel has cached of its content:
+ * it is dropped when another program wrote to the device, and a line is logged;
+ * and what a scan reads of a file that nobody can write is put there.
  */
 #ifndef BLKSPARSEFS_WATCH_H
 #define BLKSPARSEFS_WATCH_H
@@ -18,8 +19,13 @@ struct watch;
 struct watch *watch_new(struct bsp_sparse *sp, const char *path,
 			fuse_ino_t ino);
 
-/* Starts the thread; from here on se's kernel is told. Returns 0 or -errno. */
-int watch_start(struct watch *watch, struct fuse_session *se);
+/*
+ * Starts the thread, and the scan ahead of seeks; from here on se's kernel is
+ * told, and if the file is read-only, given what is scanned. background: scan
+ * all of the device while the file is open. Returns 0 or -errno.
+ */
+int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
+		bool background);
 
 /*
  * The file is opened once more. True if what the kernel has cached of it since
@@ -33,13 +39,13 @@ void watch_closed(struct watch *watch);
  * carried out. */
 void watch_resized(struct watch *watch);
 
-/* Asks the thread to end, and does not wait. */
+/* Asks the threads to end, and does not wait. */
 void watch_stop(struct watch *watch);
 
 /* Is there a thread that has not ended? */
 bool watch_running(const struct watch *watch);
 
-/* Waits until the thread has ended, if there is one. The session must still
+/* Waits until the threads have ended, if there are any. The session must still
  * be there; watch_stop() has been called. */
 void watch_join(struct watch *watch);
 

@@ -156,6 +156,12 @@ struct bsp_sparse_options {
 	 */
 	uint32_t budget_ms;
 	enum bsp_zeroing zeroing; /* of a writable device */
+	/*
+	 * Holes that are shorter, bytes, are data for the seeks (not for
+	 * others): each hole costs who asks two seeks, which is more than
+	 * reading a few zeros. At most 16 MiB. Default: all holes count.
+	 */
+	uint64_t minhole;
 };
 
 /*
@@ -261,6 +267,58 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
 			 uint64_t *ret_off);
+
+/* --- Scanning ahead --- */
+
+#define BSP_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)
+
+/*
+ * Is given [off, off + len), which a scan has read from the device and found to
+ * be data, before it can be found in what is known. buf is valid during the
+ * call only. If bsp_sparse_is_current(generation) is false, then or later, the
+ * device was changed since it was read.
+ */
+typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, const void *buf,
+			       uint64_t len, uint64_t off);
+
+/* Zero in a field stands for its default. */
+struct bsp_ahead_options {
+	/* How far it scans ahead of where seeks are, bytes. Default
+	 * BSP_AHEAD_WINDOW_DEFAULT. */
+	uint64_t window;
+	/* Is called by the thread, for what lies in the window. Default: is
+	 * not. */
+	bsp_scanned_fn scanned;
+	void *scanned_data;
+};
+
+/*
+ * Starts a thread that scans on, with several reads in flight, from where seeks
+ * are, while whoever seeks is busy elsewhere; seeks then wait for it and do not
+ * read. It takes 4 MiB (16 MiB with the largest granule) while it works, and
+ * sleeps while there is nothing to do. Returns 0 or -errno. To be called
+ * before others use the object, and once.
+ */
+int bsp_sparse_start_ahead(struct bsp_sparse *sp,
+			   const struct bsp_ahead_options *options);
+
+/* Tells the thread to end, and whoever waits for it to do without. */
+void bsp_sparse_stop_ahead(struct bsp_sparse *sp);
+
+/* Is the thread there? It may take as long to end as the device takes to
+ * answer. */
+bool bsp_sparse_is_ahead(struct bsp_sparse *sp);
+
+/* Waits for the thread to end. No other call on the object may be running.
+ * bsp_sparse_free() does the same. */
+void bsp_sparse_end_ahead(struct bsp_sparse *sp);
+
+/* Whether the thread is to scan the rest of the device, too, when no seek has
+ * needed it for a second. Does nothing where there is no thread. */
+void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest);
+
+/* Was nothing forgotten since generation, which a bsp_scanned_fn was given? */
+bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);
 
 /* --- Writing --- */
 

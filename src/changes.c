@@ -127,6 +127,7 @@ static bool follow_content(struct bsp_sparse *sp)
 	if (bsp_stamp_equal(&stamp, &sp->stamp))
 		return false;
 	sp->stamp = stamp;
+	atomic_store(&sp->counted, stamp.counted);
 	bsp_map_forget(sp->map, 0, UINT64_MAX);
 	return true;
 }

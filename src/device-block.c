@@ -127,6 +127,15 @@ static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
 	return read_aligned(block, buf, len, off);
 }
 
+static int block_read_fd(struct bsp_device *dev)
+{
+	struct block *block = to_block(dev);
+
+	return atomic_load_explicit(&block->direct, memory_order_relaxed)
+		       ? block->direct_fd
+		       : block->fd;
+}
+
 static int fd_size(int fd, uint64_t *ret_size)
 {
 	uint64_t size;
@@ -450,6 +459,7 @@ static void block_close(struct bsp_device *dev)
 
 static const struct bsp_device_ops block_ops = {
 	.read = block_read,
+	.read_fd = block_read_fd,
 	.size = block_size,
 	.stamp = block_stamp,
 	.write = block_write,

@@ -63,6 +63,12 @@ struct bsp_device_ops {
 	ssize_t (*read)(struct bsp_device *dev, void *buf, size_t len,
 			uint64_t off);
 
+	/*
+	 * A descriptor that reads the same when offset, length and buffer are
+	 * aligned to blocks, or -1. NULL if this kind has none.
+	 */
+	int (*read_fd)(struct bsp_device *dev);
+
 	/* The size now, bytes. Returns 0, or -errno if the device is gone. */
 	int (*size)(struct bsp_device *dev, uint64_t *ret_size);
 

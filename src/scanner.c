@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The scanner runs in the thread that wants to know. It reads up to a chunk of
- * unknown granules and tells the map what it saw; the map refuses what is out
- * of date. Chunks are read one after another, under the object's scan_lock:
- * two seeks that want the same granules read them once.
+ * The scanner reads unknown granules and tells the map what it saw; the map
+ * refuses what is out of date.
+ *
+ * A seek of an object that nobody scans ahead for reads a chunk in its own
+ * thread, under the object's scan_lock: two seeks that want the same granules
+ * read them once. Who scans much keeps several smaller reads in flight.
  */
 #include "scanner.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
 
 #include "range.h"
 #include "zero.h"
@@ -35,8 +39,8 @@ static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
  * a read of its own, or as data if that fails as well, and sets *ret_len to
  * what was settled. Done again and again this isolates what is unreadable.
  */
-static int learn_one(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
-		     uint64_t off, uint64_t *ret_len)
+static int learn_one(struct bsp_sparse *sp, uint64_t generation, char *buf,
+		     uint64_t len, uint64_t off, uint64_t *ret_len)
 {
 	uint64_t want = bsp_min(len, UINT64_C(1) << sp->shift);
 	uint64_t granule = off >> sp->shift;
@@ -44,21 +48,20 @@ static int learn_one(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
 	ssize_t n = 1;
 
 	while (done < want && n > 0) {
-		n = sp->dev->ops->read(sp->dev, (char *)sp->scan_buffer + done,
-				       want - done, off + done);
+		n = sp->dev->ops->read(sp->dev, buf + done, want - done,
+				       off + done);
 		done += n > 0 ? (uint64_t)n : 0;
 	}
 	*ret_len = want;
 	if (done == want)
-		return bsp_sparse_learn(sp, generation, sp->scan_buffer, want,
-					off);
+		return bsp_sparse_learn(sp, generation, buf, want, off);
 	return bsp_map_learned(sp->map, generation, granule, granule + 1,
 			       false);
 }
 
-/* Reads and learns [off, off + len), which is at most a chunk. */
-static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
-		       uint64_t off)
+/* Reads and learns [off, off + len), for which buf has room. */
+static int learn_range(struct bsp_sparse *sp, uint64_t generation, char *buf,
+		       uint64_t len, uint64_t off)
 {
 	uint64_t granule_mask = (UINT64_C(1) << sp->shift) - 1;
 	bool failing = false;
@@ -66,8 +69,7 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
 	while (len) {
 		ssize_t n =
 			failing ? -EIO
-				: sp->dev->ops->read(sp->dev, sp->scan_buffer,
-						     len, off);
+				: sp->dev->ops->read(sp->dev, buf, len, off);
 		uint64_t got = n > 0 ? (uint64_t)n : 0;
 		int r;
 
@@ -75,11 +77,10 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t len,
 		if (got < len)
 			got &= ~granule_mask;
 		if (got) {
-			r = bsp_sparse_learn(sp, generation, sp->scan_buffer,
-					     got, off);
+			r = bsp_sparse_learn(sp, generation, buf, got, off);
 		} else {
 			failing = true;
-			r = learn_one(sp, generation, len, off, &got);
+			r = learn_one(sp, generation, buf, len, off, &got);
 		}
 		if (r)
 			return r;
@@ -108,7 +109,7 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
 	off = granule << sp->shift;
-	return learn_range(sp, generation,
+	return learn_range(sp, generation, sp->scan_buffer,
 			   bsp_granule_start(end, sp->shift, size) - off, off);
 }
 
@@ -122,30 +123,196 @@ int bsp_scan_chunk(struct bsp_sparse *sp, uint64_t granule)
 	return r;
 }
 
+/* --- With reads in flight --- */
+
+struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
+				void *scanned_data)
+{
+	struct bsp_scan *scan = calloc(1, sizeof(*scan));
+	void *memory = NULL;
+
+	if (!scan)
+		return NULL;
+	scan->sp = sp;
+	scan->scanned = scanned;
+	scan->scanned_data = scanned_data;
+	scan->read_len =
+		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
+	scan->queue = bsp_read_queue_new(sp->dev, BSP_SCAN_DEPTH);
+	if (!scan->queue || posix_memalign(&memory, BSP_BUFFER_ALIGN,
+					   BSP_SCAN_DEPTH * scan->read_len)) {
+		bsp_read_queue_free(scan->queue);
+		free(scan);
+		return NULL;
+	}
+	scan->memory = memory;
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++)
+		scan->slots[i].read.buf = scan->memory + i * scan->read_len;
+	return scan;
+}
+
+void bsp_scan_end(struct bsp_scan *scan)
+{
+	if (!scan)
+		return;
+	bsp_read_queue_free(scan->queue);
+	free(scan->memory);
+	free(scan);
+}
+
+static struct bsp_scan_slot *free_slot(struct bsp_scan *scan)
+{
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		if (!scan->slots[i].busy)
+			return &scan->slots[i];
+	}
+	return NULL;
+}
+
+int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
+{
+	struct bsp_sparse *sp = scan->sp;
+	struct bsp_scan_slot *slot;
+
+	while ((slot = free_slot(scan))) {
+		uint64_t generation = bsp_map_generation(sp->map);
+		uint64_t size = atomic_load(&sp->size);
+		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
+		uint64_t from = scan->cursor, to;
+		bool done;
+		int r;
+
+		if (from < last)
+			from = bsp_map_next(sp->map, BSP_IN_UNKNOWN, from,
+					    last);
+		scan->cursor = from;
+		if (from >= last)
+			return 0;
+		r = learn_zeros(sp, generation, from, size, &done);
+		if (r)
+			return r;
+		if (done)
+			continue;
+		to = bsp_min(from + (scan->read_len >> sp->shift), last);
+		to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, from,
+				  to);
+		slot->generation = generation;
+		slot->read.off = from << sp->shift;
+		slot->read.len =
+			(size_t)(bsp_granule_start(to, sp->shift, size) -
+				 slot->read.off);
+		slot->busy = true;
+		bsp_read_submit(scan->queue, &slot->read);
+		scan->cursor = to;
+	}
+	return 0;
+}
+
+/* Hands out what is data, then learns: whoever finds it in the map finds what
+ * was handed out, too. */
+static int learn_slot(struct bsp_scan *scan, const struct bsp_scan_slot *slot,
+		      size_t len)
+{
+	struct bsp_sparse *sp = scan->sp;
+	const struct bsp_read *read = &slot->read;
+	int r = 0;
+
+	for (size_t at = 0; !r && at < len;) {
+		const char *buf = (const char *)read->buf + at;
+		bool zero;
+		size_t run = bsp_zero_run(buf, len - at, (size_t)1 << sp->shift,
+					  &zero);
+
+		if (!zero && scan->scanned)
+			scan->scanned(scan->scanned_data, slot->generation, buf,
+				      run, read->off + at);
+		r = bsp_sparse_learn_run(sp, slot->generation, read->off + at,
+					 run, zero);
+		at += run;
+	}
+	return r;
+}
+
+int bsp_scan_settle(struct bsp_scan *scan)
+{
+	struct bsp_sparse *sp = scan->sp;
+	struct bsp_read *read = bsp_read_wait(scan->queue);
+	struct bsp_scan_slot *slot;
+	uint64_t len;
+	int r;
+
+	if (!read)
+		return 0;
+	slot = (struct bsp_scan_slot *)((char *)read -
+					offsetof(struct bsp_scan_slot, read));
+	/* A short read counts up to the last whole granule. */
+	if (read->result > 0 && read->result < (ssize_t)read->len)
+		read->result &= ~(ssize_t)((1 << sp->shift) - 1);
+	scan->failing = read->result <= 0;
+	/* The granules behind one that cannot be read stay unknown: somebody
+	 * else may never want them, and each may take long to fail. */
+	if (scan->failing)
+		r = learn_one(sp, slot->generation, read->buf, read->len,
+			      read->off, &len);
+	else
+		r = learn_slot(scan, slot, (size_t)read->result);
+	slot->busy = false;
+	return r ? r : 1;
+}
+
+bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule)
+{
+	uint64_t off = granule << scan->sp->shift;
+
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		const struct bsp_scan_slot *slot = &scan->slots[i];
+
+		if (slot->busy && off >= slot->read.off &&
+		    off - slot->read.off < slot->read.len)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Goes over the range once: what is forgotten behind it meanwhile stays so.
+ * Where granules are still unknown after they were read, because something was
+ * forgotten in between, they are read again.
+ */
 int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		    void *data)
 {
-	uint64_t size, end, granule;
+	struct bsp_scan *scan = bsp_scan_begin(sp, NULL, NULL);
+	uint64_t granule = off >> sp->shift, end;
+	int r = scan ? 0 : -ENOMEM;
 
 	(void)bsp_sparse_refresh(sp);
-	size = atomic_load(&sp->size);
-	len = bsp_range_clamp(off, len, size);
+	len = bsp_range_clamp(off, len, atomic_load(&sp->size));
 	end = bsp_granules(off + len, sp->shift);
-	for (granule = off >> sp->shift;; granule++) {
+	while (r >= 0) {
 		uint64_t at;
-		int r;
 
 		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN, granule, end);
 		at = bsp_granule_start(granule, sp->shift, off + len);
 		if (progress)
 			progress(data, at > off ? at - off : 0, len);
-		if (granule == end || len == 0)
-			return 0;
-		if (interrupted && interrupted(data))
-			return -ECANCELED;
-		r = bsp_scan_chunk(sp, granule);
-		if (r)
-			return r;
+		if (granule >= end || len == 0)
+			break;
+		if (interrupted && interrupted(data)) {
+			r = -ECANCELED;
+			break;
+		}
+		if (!bsp_scan_covers(scan, granule))
+			scan->cursor = granule;
+		/* One at a time, where they fail. */
+		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
+		if (r == 0)
+			r = bsp_scan_settle(scan);
 	}
+	/* What was read already need not be read again. */
+	while (scan && bsp_scan_settle(scan) > 0)
+		;
+	bsp_scan_end(scan);
+	return r < 0 ? r : 0;
 }

@@ -1,14 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Looking at unknown granules, a chunk at a time.
+ * Looking at unknown granules: a chunk at a time, or with several reads in
+ * flight.
  */
 #ifndef BSP_SCANNER_H
 #define BSP_SCANNER_H
 
+#include "read-queue.h"
 #include "sparse.h"
 
-/* The most that is read at once: what an interrupt may have to wait for. */
-enum { BSP_SCAN_CHUNK = 1 << 20 };
+enum {
+	/* The most that is read at once where one read follows the other: what
+	 * an interrupt may have to wait for. */
+	BSP_SCAN_CHUNK = 1 << 20,
+	/* Where several are in flight: each of so many bytes (or a granule, if
+	 * that is more), and so many of them. */
+	BSP_SCAN_READ = 256 << 10,
+	BSP_SCAN_DEPTH = 16,
+};
 
 /*
  * Settles the unknown granule given, and those that follow it as far as one
@@ -17,5 +26,49 @@ enum { BSP_SCAN_CHUNK = 1 << 20 };
  * to do), or -ENOMEM. Any thread.
  */
 int bsp_scan_chunk(struct bsp_sparse *sp, uint64_t granule);
+
+/*
+ * A scan with reads in flight. It belongs to the thread that began it, and
+ * takes 4 MiB (16 MiB with the largest granule).
+ */
+struct bsp_scan {
+	/* Fixed. */
+	struct bsp_sparse *sp;
+	struct bsp_read_queue *queue;
+	size_t read_len;
+	char *memory;
+	bsp_scanned_fn scanned; /* or NULL */
+	void *scanned_data;
+
+	struct bsp_scan_slot {
+		struct bsp_read read;
+		uint64_t generation;
+		bool busy;
+	} slots[BSP_SCAN_DEPTH];
+	uint64_t cursor; /* the granule before which all was asked for */
+	bool failing;	 /* the last read that came back failed */
+};
+
+/* NULL if there is no memory. */
+struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
+				void *scanned_data);
+
+/* Waits for what is in flight. NULL is fine. */
+void bsp_scan_end(struct bsp_scan *scan);
+
+/*
+ * Asks for unknown granules from the cursor on and before end, as many as may
+ * be in flight. Returns 0, or -ENOMEM.
+ */
+int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
+
+/*
+ * Waits for one read and settles its granules, after what is data among them
+ * was handed to scanned. Returns 1, 0 if nothing was in flight, or -ENOMEM.
+ */
+int bsp_scan_settle(struct bsp_scan *scan);
+
+/* Is a read of this granule in flight? */
+bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule);
 
 #endif

@@ -8,11 +8,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ahead.h"
 #include "error.h"
 #include "range.h"
 #include "scanner.h"
 
-enum { BUDGET_DEFAULT_MS = 1000 };
+enum { BUDGET_DEFAULT_MS = 1000, MINHOLE_MAX = 16 << 20 };
 
 /* --- Life --- */
 
@@ -81,6 +82,13 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 			full.lookahead, full.granule);
 		return NULL;
 	}
+	if (full.minhole > MINHOLE_MAX) {
+		bsp_error_set(error, BSP_ERROR_USAGE,
+			      "holes of %" G_GUINT64_FORMAT
+			      " bytes must be reported; give at most 16M",
+			      full.minhole);
+		return NULL;
+	}
 	sp = calloc(1, sizeof(*sp));
 	if (sp) {
 		sp->shift = (unsigned)__builtin_ctzll(full.granule);
@@ -100,6 +108,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	sp->scan_buffer = buffer;
 	sp->mtime = dev->info.mtime;
 	sp->zeroing = full.zeroing;
+	sp->minhole = full.minhole > full.granule ? full.minhole : 0;
 	atomic_init(&sp->size, dev->info.size);
 	atomic_init(&sp->capacity, dev->info.size);
 	pthread_mutex_init(&sp->scan_lock, NULL);
@@ -110,6 +119,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	bsp_range_lock_init(&sp->ranges);
 	if (!dev->info.writable)
 		dev->ops->stamp(dev, &sp->stamp);
+	atomic_init(&sp->counted, dev->info.writable || sp->stamp.counted);
 	return sp;
 }
 
@@ -117,6 +127,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 {
 	if (!sp)
 		return;
+	bsp_ahead_free(sp->ahead);
 	bsp_range_lock_done(&sp->ranges);
 	pthread_mutex_destroy(&sp->carried_lock);
 	pthread_rwlock_destroy(&sp->size_lock);
@@ -152,8 +163,51 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 	bsp_device_get_info(sp->dev, ret_info);
 }
 
-/* --- What is known
- * --------------------------------------------------------------- */
+/* --- Scanning ahead --- */
+
+int bsp_sparse_start_ahead(struct bsp_sparse *sp,
+			   const struct bsp_ahead_options *options)
+{
+	struct bsp_ahead *ahead = bsp_ahead_new(sp, options);
+	int r = ahead ? bsp_ahead_start(ahead) : -ENOMEM;
+
+	if (r) {
+		bsp_ahead_free(ahead);
+		return r;
+	}
+	sp->ahead = ahead;
+	return 0;
+}
+
+void bsp_sparse_stop_ahead(struct bsp_sparse *sp)
+{
+	if (sp->ahead)
+		bsp_ahead_stop(sp->ahead);
+}
+
+bool bsp_sparse_is_ahead(struct bsp_sparse *sp)
+{
+	return sp->ahead && bsp_ahead_alive(sp->ahead);
+}
+
+void bsp_sparse_end_ahead(struct bsp_sparse *sp)
+{
+	bsp_ahead_free(sp->ahead);
+	sp->ahead = NULL;
+}
+
+void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest)
+{
+	if (sp->ahead)
+		bsp_ahead_set_background(sp->ahead, rest);
+}
+
+bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
+{
+	return bsp_map_generation(sp->map) == generation;
+}
+
+/* --- What is known --- */
 
 /* Bytes of so many granules, of which the last of the device may be short. */
 static uint64_t bytes_in(struct bsp_sparse *sp, uint64_t granules,

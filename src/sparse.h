@@ -18,6 +18,7 @@
  *			a marker's granule
  *	carried_lock	a leaf lock
  *	the map's own	(map.c) a leaf lock
+ *	the scan ahead's (ahead.c) a leaf lock but for the map's
  *
  * Reads, seeks and scans take none from flush_lock on but the map's: what they
  * learn, the map accepts only where it knew nothing.
@@ -55,11 +56,14 @@ struct bsp_sparse {
 	bsp_changed_fn changed;
 	void *changed_data;
 	enum bsp_zeroing zeroing;
+	uint64_t minhole;	 /* bytes; 0: all holes are reported */
+	struct bsp_ahead *ahead; /* NULL: seeks scan by themselves */
 
 	/* Logical. Changed under watch_lock where only the device changes it,
 	 * and under size_lock where it is writable. */
 	_Atomic uint64_t size;
 	_Atomic uint64_t capacity; /* the device's; changed under watch_lock */
+	atomic_bool counted; /* what is known stays, until somebody writes */
 
 	pthread_mutex_t scan_lock;
 	void *scan_buffer; /* of BSP_SCAN_CHUNK bytes; under scan_lock */

@@ -744,7 +744,7 @@ static void scan_progress(void *data, uint64_t done, uint64_t total)
 
 static void a_scan_settles_all_and_tells_how_far_it_is(void **state)
 {
-	struct fake *fake = fake_new(4 * MIB + 512);
+	struct fake *fake = fake_new(20 * MIB + 512);
 	struct bsp_sparse *sp = patient(fake, G);
 	struct scan scan = { .stop_at = 3 };
 	struct bsp_stat st;
@@ -753,17 +753,72 @@ static void a_scan_settles_all_and_tells_how_far_it_is(void **state)
 					 scan_progress, &scan),
 			 -ECANCELED);
 	bsp_sparse_stat(sp, &st);
-	assert_int_equal(st.hole, 2 * MIB);
+	assert_true(st.hole >= MIB / 4 && st.hole < 20 * MIB);
 	scan = (struct scan){ 0 };
 	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, scan_interrupted,
 					 scan_progress, &scan),
 			 0);
-	assert_int_equal(scan.last, 4 * MIB + 512);
-	assert_int_equal(scan.total, 4 * MIB + 512);
+	assert_int_equal(scan.last, 20 * MIB + 512);
+	assert_int_equal(scan.total, 20 * MIB + 512);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.unknown, 0);
-	assert_int_equal(bytes_read(fake), 4 * MIB + 512);
+	assert_int_equal(bytes_read(fake), 20 * MIB + 512);
 	bsp_sparse_free(sp);
+}
+
+/* As lseek would answer if zero runs shorter than minhole were data. */
+static uint64_t find_with_minhole(const unsigned char *bytes, uint64_t size,
+				  uint64_t minhole, uint64_t off, bool hole)
+{
+	while (off < size) {
+		uint64_t from = off / G * G, to = from;
+		bool is_hole;
+
+		while (from > 0 && truly_zero(bytes, size, G, from - 1))
+			from = (from - 1) / G * G;
+		while (to < size && truly_zero(bytes, size, G, to))
+			to += G;
+		is_hole = to > off && to - from >= minhole;
+		if (is_hole == hole)
+			return off;
+		off = off / G * G + G;
+	}
+	return size;
+}
+
+static void short_holes_are_data_to_those_who_seek(void **state)
+{
+	enum { SIZE = 64 * G + 512 };
+	static const uint64_t minholes[] = { G, 2 * G, 3 * G + 1, 16 * G };
+
+	for (size_t m = 0; m < G_N_ELEMENTS(minholes); m++) {
+		struct fake *fake = fake_new(SIZE);
+		const struct bsp_sparse_options options = {
+			.minhole = minholes[m], .budget_ms = UINT32_MAX
+		};
+		/* Whole granules are what can be told apart. */
+		uint64_t least = (minholes[m] / G) * G;
+		struct bsp_sparse *sp;
+
+		for (int g = 0, run = 1; g < 64; g += run + 1, run++)
+			fake_bytes(fake)[g * G + 17] = 'd';
+		sp = bsp_sparse_new(fake_device(fake), &options, NULL);
+		assert_non_null(sp);
+		for (uint64_t off = 0; off < SIZE; off += 2048) {
+			const unsigned char *bytes = fake_bytes(fake);
+			uint64_t hole = find_with_minhole(bytes, SIZE, least,
+							  off, true);
+			uint64_t data = find_with_minhole(bytes, SIZE, least,
+							  off, false);
+
+			assert_int_equal(hole_at(sp, off), hole);
+			if (data < SIZE)
+				assert_int_equal(data_at(sp, off), data);
+			else
+				assert_no_data(sp, off);
+		}
+		bsp_sparse_free(sp);
+	}
 }
 
 static void what_the_device_knows_is_not_read(void **state)
@@ -850,6 +905,7 @@ int main(void)
 		cmocka_unit_test(
 			a_device_that_is_gone_keeps_its_size_and_fails),
 		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
+		cmocka_unit_test(short_holes_are_data_to_those_who_seek),
 		cmocka_unit_test(what_the_device_knows_is_not_read),
 		cmocka_unit_test(extents_partition_what_is_known_and_unknown),
 	};

@@ -111,7 +111,8 @@ static void *scanner(void *data)
 	return NULL;
 }
 
-static struct stress *stress_new(bool filled)
+/* With a scan ahead of seeks, or without. */
+static struct stress *stress_new(bool filled, bool ahead)
 {
 	struct stress *s = calloc(1, sizeof(*s));
 	unsigned seed = 7;
@@ -129,6 +130,11 @@ static struct stress *stress_new(bool filled)
 	memcpy(s->truth, fake_bytes(s->fake), SIZE);
 	s->sp = bsp_sparse_new(fake_device(s->fake), NULL, NULL);
 	assert_non_null(s->sp);
+	if (ahead)
+		assert_int_equal(
+			bsp_sparse_start_ahead(
+				s->sp, &(struct bsp_ahead_options){ 0 }),
+			0);
 	return s;
 }
 
@@ -142,9 +148,10 @@ static void stress_free(struct stress *s)
 static void
 readers_and_seekers_agree_with_the_truth_while_it_is_scanned(void **state)
 {
+	const bool *ahead = *state;
 	static const worker_fn workers[] = { scanner, reader, seeker, reader,
 					     seeker,  reader, seeker, reader };
-	struct stress *s = stress_new(true);
+	struct stress *s = stress_new(true, *ahead);
 
 	run(s, workers, G_N_ELEMENTS(workers));
 	assert_int_equal(s->wrong, 0);
@@ -207,10 +214,11 @@ static void *seeker_after_writer(void *data)
 
 static void what_others_wrote_is_never_hidden_by_a_hole(void **state)
 {
+	const bool *ahead = *state;
 	static const worker_fn workers[] = { other_writer, reader_after_writer,
 					     seeker_after_writer,
 					     reader_after_writer };
-	struct stress *s = stress_new(false);
+	struct stress *s = stress_new(false, *ahead);
 
 	run(s, workers, G_N_ELEMENTS(workers));
 	assert_int_equal(s->wrong, 0);
@@ -248,11 +256,32 @@ static void *reader_at_the_end(void *data)
 	return NULL;
 }
 
+/* Whole granules have a byte there, so no seek skips one. */
+static void *seeker_at_the_end(void *data)
+{
+	struct stress *s = data;
+	unsigned seed = atomic_fetch_add(&s->seed, 1);
+
+	while (!atomic_load(&s->stop)) {
+		uint64_t g = SIZE / G - 64 + pick(&seed, 32), at = g * G;
+		uint64_t hole = g * G + 1;
+		int r = bsp_sparse_seek_data(s->sp, g * G, NULL, NULL, &at);
+
+		if (!r)
+			r = bsp_sparse_seek_hole(s->sp, at, NULL, NULL, &hole);
+		if ((r && r != -ENXIO) || at >= (g + 2) * G || hole <= g * G)
+			s->wrong++;
+	}
+	return NULL;
+}
+
 static void bytes_are_right_while_the_size_changes(void **state)
 {
+	const bool *ahead = *state;
 	static const worker_fn workers[] = { resizer, reader_at_the_end,
-					     reader_at_the_end };
-	struct stress *s = stress_new(false);
+					     reader_at_the_end,
+					     seeker_at_the_end };
+	struct stress *s = stress_new(false, *ahead);
 
 	/* Zero but for the last byte of each granule: a hole learned for a
 	 * short granule is wrong for the whole one. */
@@ -279,7 +308,7 @@ struct written {
 	atomic_bool stop;
 };
 
-static struct written *written_new(unsigned ways)
+static struct written *written_new(unsigned ways, bool ahead)
 {
 	struct written *w = calloc(1, sizeof(*w));
 
@@ -291,6 +320,13 @@ static struct written *written_new(unsigned ways)
 	memset(w->shadow, 0xaa, SIZE);
 	w->sp = bsp_sparse_new(fake_device(w->fake), NULL, NULL);
 	assert_non_null(w->sp);
+	if (ahead) {
+		assert_int_equal(
+			bsp_sparse_start_ahead(
+				w->sp, &(struct bsp_ahead_options){ 0 }),
+			0);
+		bsp_sparse_scan_rest(w->sp, true);
+	}
 	return w;
 }
 
@@ -425,6 +461,7 @@ static void *looker(void *data)
 
 static void what_is_written_beside_each_other_is_there(void **state)
 {
+	const bool *ahead = *state;
 	static const worker_fn workers[] = { writer, writer,  writer,
 					     writer, flusher, looker };
 	static const worker_fn failing[] = { writer, writer,  writer,
@@ -432,7 +469,7 @@ static void what_is_written_beside_each_other_is_there(void **state)
 	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
 
 	for (size_t i = 0; i < 2 * G_N_ELEMENTS(ways); i++) {
-		struct written *w = written_new(ways[i / 2]);
+		struct written *w = written_new(ways[i / 2], *ahead);
 
 		run(w, i % 2 ? failing : workers, G_N_ELEMENTS(workers));
 		assert_int_equal(w->wrong, 0);
@@ -500,11 +537,12 @@ static void random_step(struct written *w, unsigned char *buf, uint64_t *size,
 
 static void any_order_of_operations_reads_as_its_shadow(void **state)
 {
+	const bool *ahead = *state;
 	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
 	unsigned char *buf = malloc(64 * 1024);
 
 	for (unsigned seed = 1; seed <= 6; seed++) {
-		struct written *w = written_new(ways[seed % 3]);
+		struct written *w = written_new(ways[seed % 3], *ahead);
 		unsigned s = seed;
 		uint64_t size = SIZE;
 
@@ -520,15 +558,20 @@ static void any_order_of_operations_reads_as_its_shadow(void **state)
 	free(buf);
 }
 
+static bool without = false, with_ahead = true;
+
+#define BOTH(test)                                                             \
+	cmocka_unit_test_prestate(test, &without),                             \
+		cmocka_unit_test_prestate(test, &with_ahead)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			readers_and_seekers_agree_with_the_truth_while_it_is_scanned),
-		cmocka_unit_test(what_others_wrote_is_never_hidden_by_a_hole),
-		cmocka_unit_test(bytes_are_right_while_the_size_changes),
-		cmocka_unit_test(what_is_written_beside_each_other_is_there),
-		cmocka_unit_test(any_order_of_operations_reads_as_its_shadow),
+		BOTH(readers_and_seekers_agree_with_the_truth_while_it_is_scanned),
+		BOTH(what_others_wrote_is_never_hidden_by_a_hole),
+		BOTH(bytes_are_right_while_the_size_changes),
+		BOTH(what_is_written_beside_each_other_is_there),
+		BOTH(any_order_of_operations_reads_as_its_shadow),
 	};
 
 	return cmocka_run_group_tests_name("stress", tests, NULL, NULL);

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Where seeks are the thread knows from those who wait for it, and from where
+ * the others ended. It scans a window from there on. The window grows with the
+ * way that the seeks have come, as a single seek is no reason to read much, up
+ * to the one that was asked for. When the thread is through with it, it sleeps,
+ * and gives its memory back if it sleeps for long; or, if that was asked for,
+ * goes on with the rest of the device, without handing out what it reads, since
+ * nobody is near.
+ */
+#include "ahead.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "range.h"
+#include "scanner.h"
+
+enum {
+	WINDOW_MIN = 2 << 20,
+	POLL_MS = 10,	/* between two looks whether who waits gives up */
+	IDLE_MS = 1000, /* until memory is given back, or the rest scanned */
+};
+
+/* A granule that no device has: nobody has asked for anything yet. */
+#define NOWHERE (UINT64_MAX >> 13)
+
+/* What somebody waits for: that no granule of [granule, end) is unknown before
+ * the first that is in the set. */
+struct wish {
+	unsigned set;
+	uint64_t granule, end;
+};
+
+struct bsp_ahead {
+	/* Fixed after bsp_ahead_start(). */
+	struct bsp_sparse *sp;
+	uint64_t window_max; /* bytes */
+	bsp_scanned_fn scanned;
+	void *scanned_data;
+	pthread_t thread;
+	bool started;
+
+	atomic_bool alive;
+	atomic_bool stop; /* set under lock */
+
+	/* The thread's own. */
+	struct bsp_scan *scan; /* NULL while it sleeps for long */
+
+	pthread_mutex_t lock;	      /* a leaf lock but for the map's */
+	pthread_cond_t work, settled; /* CLOCK_MONOTONIC */
+	/* Protected by lock: */
+	uint64_t start;	 /* the granule where the run of seeks began, */
+	uint64_t demand; /* and where it is */
+	unsigned waiting;
+	struct wish *wish; /* of the one who waits, if it is one */
+	bool background;
+	bool rest_due; /* there may be a rest to scan in the background */
+	bool failing;  /* the device cannot be read where it was tried last */
+	int error;     /* for who waits */
+};
+
+static uint64_t granules_of(struct bsp_sparse *sp)
+{
+	return bsp_granules(atomic_load(&sp->size), sp->shift);
+}
+
+static struct timespec in_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+/* --- What to scan. lock held --- */
+
+static void demand(struct bsp_ahead *ahead, uint64_t granule)
+{
+	uint64_t far = ahead->window_max >> ahead->sp->shift;
+
+	if (granule < ahead->start || granule > ahead->demand + far)
+		ahead->start = granule;
+	ahead->demand = granule;
+}
+
+static uint64_t window_end(struct bsp_ahead *ahead)
+{
+	unsigned shift = ahead->sp->shift;
+	uint64_t way = (ahead->demand - ahead->start) << shift;
+	uint64_t window =
+		bsp_min(bsp_max(2 * way, WINDOW_MIN), ahead->window_max);
+
+	/* Only what somebody waits for, where each read may take long to fail,
+	 * or what it tells is forgotten at the next look. */
+	if (ahead->failing || !atomic_load(&ahead->sp->counted))
+		window = ahead->waiting ? 1 : 0;
+	return bsp_min(ahead->demand + bsp_granules(window, shift),
+		       granules_of(ahead->sp));
+}
+
+/* Is there something unknown in the window? */
+static bool has_work(struct bsp_ahead *ahead)
+{
+	uint64_t end = window_end(ahead);
+
+	return ahead->demand < end &&
+	       bsp_map_next(ahead->sp->map, BSP_IN_UNKNOWN, ahead->demand,
+			    end) < end;
+}
+
+/* Moves the wish on over what is settled; true if it is fulfilled. */
+static bool is_fulfilled(struct bsp_ahead *ahead, struct wish *wish)
+{
+	struct bsp_map *map = ahead->sp->map;
+	uint64_t end = bsp_min(wish->end, granules_of(ahead->sp));
+
+	if (wish->granule < end)
+		wish->granule = bsp_map_next(map, wish->set | BSP_IN_UNKNOWN,
+					     wish->granule, end);
+	return wish->granule >= end ||
+	       bsp_map_get(map, wish->granule) != BSP_UNKNOWN;
+}
+
+/* Follows who waits alone without waking it; wakes it, or all, otherwise. */
+static void serve_waiting(struct bsp_ahead *ahead)
+{
+	if (ahead->wish && !ahead->error && !is_fulfilled(ahead, ahead->wish)) {
+		demand(ahead, ahead->wish->granule);
+		return;
+	}
+	if (ahead->waiting)
+		pthread_cond_broadcast(&ahead->settled);
+}
+
+/* --- The thread --- */
+
+/* Up to where is to be asked for, from the scan's cursor on. lock held. */
+static uint64_t plan(struct bsp_ahead *ahead, bool rest)
+{
+	struct bsp_scan *scan = ahead->scan;
+	uint64_t end = rest ? granules_of(ahead->sp) : window_end(ahead);
+	uint64_t from = rest ? 0 : ahead->demand;
+
+	/* The seeks went elsewhere, or what was read was not learned, since
+	 * something was forgotten meanwhile. */
+	if (scan->cursor < from || scan->cursor > end ||
+	    (ahead->waiting && !bsp_scan_covers(scan, from) &&
+	     bsp_map_get(ahead->sp->map, from) == BSP_UNKNOWN))
+		scan->cursor = from;
+	return end;
+}
+
+static bool get_memory(struct bsp_ahead *ahead)
+{
+	if (!ahead->scan)
+		ahead->scan = bsp_scan_begin(ahead->sp, ahead->scanned,
+					     ahead->scanned_data);
+	return ahead->scan;
+}
+
+/* Waits until there is work in the window; false if for long there was none,
+ * and there is something to be done then. lock held. */
+static bool wait_for_work(struct bsp_ahead *ahead)
+{
+	struct timespec until = in_ms(IDLE_MS);
+	int timeout = 0;
+
+	while (!ahead->stop && !timeout && !has_work(ahead)) {
+		if (ahead->scan || ahead->rest_due)
+			timeout = pthread_cond_timedwait(&ahead->work,
+							 &ahead->lock, &until);
+		else
+			pthread_cond_wait(&ahead->work, &ahead->lock);
+	}
+	return !timeout;
+}
+
+/* Scans the window to its end, or the rest of the device until there is work in
+ * the window. lock held at both ends. */
+static int scan_on(struct bsp_ahead *ahead, bool rest)
+{
+	int r = 1;
+
+	pthread_mutex_unlock(&ahead->lock);
+	if (!get_memory(ahead))
+		r = -ENOMEM;
+	else
+		ahead->scan->scanned = rest ? NULL : ahead->scanned;
+	pthread_mutex_lock(&ahead->lock);
+	if (r > 0)
+		ahead->scan->cursor = rest ? 0 : ahead->demand;
+	while (r > 0 && !ahead->stop && !(rest && has_work(ahead))) {
+		uint64_t end = plan(ahead, rest);
+
+		pthread_mutex_unlock(&ahead->lock);
+		r = bsp_scan_ask(ahead->scan, end);
+		if (!r)
+			r = bsp_scan_settle(ahead->scan);
+		pthread_mutex_lock(&ahead->lock);
+		ahead->failing = ahead->scan->failing;
+		if (rest && ahead->failing)
+			r = 0;
+		serve_waiting(ahead);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* Waits for what is in flight. */
+static void give_memory_back(struct bsp_ahead *ahead)
+{
+	pthread_mutex_unlock(&ahead->lock);
+	bsp_scan_end(ahead->scan);
+	pthread_mutex_lock(&ahead->lock);
+	ahead->scan = NULL;
+}
+
+static void *ahead_main(void *data)
+{
+	struct bsp_ahead *ahead = data;
+
+	pthread_mutex_lock(&ahead->lock);
+	while (!ahead->stop) {
+		if (wait_for_work(ahead)) {
+			ahead->error = scan_on(ahead, false);
+			ahead->rest_due = ahead->background;
+		} else if (ahead->rest_due) {
+			ahead->rest_due = false;
+			ahead->error = scan_on(ahead, true);
+		} else {
+			give_memory_back(ahead);
+		}
+		if (ahead->error) {
+			struct timespec until = in_ms(IDLE_MS);
+
+			serve_waiting(ahead);
+			give_memory_back(ahead);
+			(void)pthread_cond_timedwait(&ahead->work, &ahead->lock,
+						     &until);
+		}
+	}
+	give_memory_back(ahead);
+	serve_waiting(ahead);
+	pthread_mutex_unlock(&ahead->lock);
+	atomic_store(&ahead->alive, false);
+	return NULL;
+}
+
+/* --- From other threads --- */
+
+int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
+		   uint64_t end, bsp_interrupted_fn over, void *data)
+{
+	struct wish wish = { set, granule, end };
+	int r = 0;
+
+	pthread_mutex_lock(&ahead->lock);
+	ahead->waiting++;
+	ahead->wish = ahead->waiting == 1 ? &wish : NULL;
+	ahead->error = 0;
+	while (!is_fulfilled(ahead, &wish) && !ahead->stop && !r) {
+		struct timespec until = in_ms(POLL_MS);
+		bool gives_up;
+
+		demand(ahead, wish.granule);
+		pthread_cond_signal(&ahead->work);
+		(void)pthread_cond_timedwait(&ahead->settled, &ahead->lock,
+					     &until);
+		r = ahead->error;
+		if (r || is_fulfilled(ahead, &wish))
+			continue;
+		pthread_mutex_unlock(&ahead->lock);
+		gives_up = over(data);
+		pthread_mutex_lock(&ahead->lock);
+		r = gives_up ? -EINTR : 0;
+	}
+	ahead->wish = NULL;
+	ahead->waiting--;
+	pthread_mutex_unlock(&ahead->lock);
+	return r;
+}
+
+void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off)
+{
+	pthread_mutex_lock(&ahead->lock);
+	demand(ahead, off >> ahead->sp->shift);
+	if (has_work(ahead))
+		pthread_cond_signal(&ahead->work);
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+void bsp_ahead_set_background(struct bsp_ahead *ahead, bool background)
+{
+	pthread_mutex_lock(&ahead->lock);
+	ahead->background = background;
+	ahead->rest_due = background;
+	pthread_cond_signal(&ahead->work);
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+void bsp_ahead_stop(struct bsp_ahead *ahead)
+{
+	pthread_mutex_lock(&ahead->lock);
+	atomic_store(&ahead->stop, true);
+	pthread_cond_signal(&ahead->work);
+	pthread_cond_broadcast(&ahead->settled);
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+bool bsp_ahead_running(struct bsp_ahead *ahead)
+{
+	return !atomic_load(&ahead->stop);
+}
+
+bool bsp_ahead_alive(struct bsp_ahead *ahead)
+{
+	return atomic_load(&ahead->alive);
+}
+
+/* --- Life --- */
+
+struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
+				const struct bsp_ahead_options *options)
+{
+	struct bsp_ahead *ahead = calloc(1, sizeof(*ahead));
+	pthread_condattr_t attr;
+
+	if (!ahead)
+		return NULL;
+	ahead->sp = sp;
+	ahead->window_max =
+		options->window ? options->window : BSP_AHEAD_WINDOW_DEFAULT;
+	ahead->start = ahead->demand = NOWHERE;
+	ahead->scanned = options->scanned;
+	ahead->scanned_data = options->scanned_data;
+	pthread_mutex_init(&ahead->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&ahead->work, &attr);
+	pthread_cond_init(&ahead->settled, &attr);
+	pthread_condattr_destroy(&attr);
+	return ahead;
+}
+
+int bsp_ahead_start(struct bsp_ahead *ahead)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	atomic_store(&ahead->alive, true);
+	r = pthread_create(&ahead->thread, NULL, ahead_main, ahead);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ahead->started = r == 0;
+	if (r)
+		atomic_store(&ahead->alive, false);
+	return -r;
+}
+
+void bsp_ahead_free(struct bsp_ahead *ahead)
+{
+	if (!ahead)
+		return;
+	bsp_ahead_stop(ahead);
+	if (ahead->started)
+		(void)pthread_join(ahead->thread, NULL);
+	pthread_cond_destroy(&ahead->settled);
+	pthread_cond_destroy(&ahead->work);
+	pthread_mutex_destroy(&ahead->lock);
+	free(ahead);
+}

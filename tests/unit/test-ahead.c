@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The scan ahead of seeks. Its thread runs beside the test, so what is asserted
+ * is what holds at any speed.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blksparse.h"
+#include "fake-device.h"
+
+enum { G = 4096, MIB = 1 << 20, SIZE = 24 * MIB + 512 };
+
+struct ahead {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	/* Written by the thread: what it was handed. */
+	unsigned char *handed;
+	atomic_uint wrong;
+	/* What a read of the device does. */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool blocking, blocked;
+	atomic_bool rewrite; /* once */
+};
+
+/* What is handed out is data that the map does not know yet. */
+static void scanned(void *data, uint64_t generation, const void *buf,
+		    uint64_t len, uint64_t off)
+{
+	struct ahead *a = data;
+	struct bsp_extent extent;
+
+	if (!bsp_sparse_is_current(a->sp, generation))
+		return;
+	if (off % G || memcmp(buf, fake_bytes(a->fake) + off, len))
+		a->wrong++;
+	if (bsp_sparse_extent(a->sp, off, &extent) != 1 ||
+	    extent.type != BSP_EXTENT_UNKNOWN)
+		a->wrong++;
+	for (uint64_t i = off; i < off + len; i++)
+		a->handed[i]++;
+}
+
+/* Data and holes of many lengths. */
+static void fill(struct fake *fake)
+{
+	unsigned char *bytes = fake_bytes(fake);
+	unsigned seed = 5;
+
+	for (uint64_t at = 0; at < SIZE;) {
+		uint64_t run = 1 + (uint64_t)rand_r(&seed) % (700 * 1024);
+
+		for (uint64_t i = at; i < at + run && i < SIZE; i++)
+			bytes[i] = 'd';
+		at += run + (uint64_t)rand_r(&seed) % (900 * 1024);
+	}
+}
+
+static struct ahead *ahead_new(bool filled, uint64_t window)
+{
+	struct ahead *a = calloc(1, sizeof(*a));
+	const struct bsp_sparse_options patient = { .budget_ms = UINT32_MAX };
+	struct bsp_ahead_options options = {
+		.window = window,
+		.scanned = scanned,
+		.scanned_data = a,
+	};
+
+	assert_non_null(a);
+	a->fake = fake_new(SIZE);
+	if (filled)
+		fill(a->fake);
+	a->handed = calloc(1, SIZE);
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->wake, NULL);
+	a->sp = bsp_sparse_new(fake_device(a->fake), &patient, NULL);
+	assert_non_null(a->sp);
+	assert_int_equal(bsp_sparse_start_ahead(a->sp, &options), 0);
+	return a;
+}
+
+static void ahead_free(struct ahead *a)
+{
+	bsp_sparse_free(a->sp);
+	pthread_cond_destroy(&a->wake);
+	pthread_mutex_destroy(&a->lock);
+	free(a->handed);
+	free(a);
+}
+
+/* Is [from, to) all that byte? The bytes are plain data, and many. */
+static bool all_are(const unsigned char *bytes, uint64_t from, uint64_t to,
+		    int byte)
+{
+	return from == to ||
+	       (bytes[from] == byte &&
+		memcmp(bytes + from, bytes + from + 1, to - from - 1) == 0);
+}
+
+/* Goes over all extents, as cp(1) does; what seeks say must be so. */
+static void walk(struct ahead *a, uint64_t size)
+{
+	const unsigned char *bytes = fake_bytes(a->fake);
+	uint64_t off = 0, data, hole;
+
+	while (bsp_sparse_seek_data(a->sp, off, NULL, NULL, &data) == 0) {
+		assert_in_range(data, off, size - 1);
+		assert_true(all_are(bytes, off, data, 0));
+		assert_int_equal(
+			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			0);
+		assert_in_range(hole, data + 1, size);
+		off = hole;
+	}
+	assert_true(all_are(bytes, off, size, 0));
+}
+
+static uint64_t bytes_read(struct fake *fake)
+{
+	const struct fake_call *reads;
+	size_t n = fake_reads(fake, &reads);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += reads[i].len;
+	return sum;
+}
+
+static void all_is_read_once_and_data_is_handed_out_once(void **state)
+{
+	struct ahead *a = ahead_new(true, 0);
+	const unsigned char *bytes = fake_bytes(a->fake);
+	struct bsp_stat st;
+
+	walk(a, SIZE);
+	bsp_sparse_end_ahead(a->sp);
+	assert_int_equal(bytes_read(a->fake), SIZE);
+	for (uint64_t at = 0; at < SIZE; at += G) {
+		uint64_t end = at + G < SIZE ? at + G : SIZE;
+		bool zero = all_are(bytes, at, end, 0);
+
+		assert_true(all_are(a->handed, at, end, zero ? 0 : 1));
+	}
+	assert_int_equal(a->wrong, 0);
+	bsp_sparse_stat(a->sp, &st);
+	assert_int_equal(st.unknown, 0);
+	ahead_free(a);
+}
+
+static void one_seek_is_no_reason_to_read_much(void **state)
+{
+	struct ahead *a = ahead_new(true, 0);
+	uint64_t at;
+
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &at), 0);
+	/* Only what was asked for may follow, if it had not ended yet. */
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	bsp_sparse_end_ahead(a->sp);
+	assert_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
+	ahead_free(a);
+}
+
+static void the_window_is_as_large_as_asked_for(void **state)
+{
+	struct ahead *a = ahead_new(true, 256 * 1024);
+	uint64_t at = 0;
+
+	for (uint64_t off = 0; off < 8 * MIB; off += MIB / 2)
+		(void)bsp_sparse_seek_data(a->sp, off, NULL, NULL, &at);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	bsp_sparse_end_ahead(a->sp);
+	assert_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
+	ahead_free(a);
+}
+
+static void the_rest_is_scanned_if_asked_for(void **state)
+{
+	struct ahead *a = ahead_new(true, 0);
+	struct bsp_stat st;
+
+	bsp_sparse_scan_rest(a->sp, true);
+	do {
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		bsp_sparse_stat(a->sp, &st);
+	} while (st.unknown);
+	assert_int_equal(bytes_read(a->fake), SIZE);
+	/* Nobody is near: it is not kept for anyone. */
+	assert_true(all_are(a->handed, 0, SIZE, 0));
+	ahead_free(a);
+}
+
+/* --- A device that does not answer --- */
+
+static void block_read(void *data)
+{
+	struct ahead *a = data;
+
+	pthread_mutex_lock(&a->lock);
+	a->blocked = true;
+	while (a->blocking)
+		pthread_cond_wait(&a->wake, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void let_go(struct ahead *a)
+{
+	pthread_mutex_lock(&a->lock);
+	a->blocking = false;
+	pthread_cond_broadcast(&a->wake);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static bool is_blocked(void *data)
+{
+	struct ahead *a = data;
+	bool blocked;
+
+	pthread_mutex_lock(&a->lock);
+	blocked = a->blocked;
+	pthread_mutex_unlock(&a->lock);
+	return blocked;
+}
+
+static void an_interrupt_is_answered_while_the_device_is_not(void **state)
+{
+	struct ahead *a = ahead_new(false, 0);
+	uint64_t data = 7, hole = 7;
+
+	fake_bytes(a->fake)[MIB] = 'd';
+	a->blocking = true;
+	fake_on_read(a->fake, block_read, a);
+	/* Nobody looked: it is called data, and the hole comes after it. */
+	assert_int_equal(bsp_sparse_seek_data(a->sp, G, is_blocked, a, &data),
+			 0);
+	assert_int_equal(data, G);
+	assert_int_equal(bsp_sparse_seek_hole(a->sp, 0, is_blocked, a, &hole),
+			 0);
+	assert_int_equal(hole, 2 * G);
+	let_go(a);
+	/* It goes on as if nothing had been. */
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 2 * G, NULL, NULL, &data),
+			 0);
+	assert_int_equal(data, MIB);
+	ahead_free(a);
+}
+
+static void *stop_when_blocked(void *data)
+{
+	struct ahead *a = data;
+
+	while (!is_blocked(a))
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	bsp_sparse_stop_ahead(a->sp);
+	assert_true(bsp_sparse_is_ahead(a->sp));
+	let_go(a);
+	return NULL;
+}
+
+static void who_waits_does_without_when_it_is_stopped(void **state)
+{
+	struct ahead *a = ahead_new(true, 0);
+	pthread_t thread;
+
+	a->blocking = true;
+	fake_on_read(a->fake, block_read, a);
+	assert_int_equal(pthread_create(&thread, NULL, stop_when_blocked, a),
+			 0);
+	walk(a, SIZE);
+	pthread_join(thread, NULL);
+	ahead_free(a);
+}
+
+/* --- A device that fails --- */
+
+static void what_cannot_be_read_is_data_and_the_rest_is_right(void **state)
+{
+	struct ahead *a = ahead_new(false, 0);
+	uint64_t data, hole;
+
+	fake_bytes(a->fake)[8 * MIB] = 'd';
+	fake_fail_reads(a->fake, MIB + 512, 3 * G, EIO);
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
+	assert_int_equal(data, MIB);
+	assert_int_equal(bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			 0);
+	assert_int_equal(hole, MIB + 4 * G);
+	assert_int_equal(bsp_sparse_seek_data(a->sp, hole, NULL, NULL, &data),
+			 0);
+	assert_int_equal(data, 8 * MIB);
+	assert_int_equal(bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			 0);
+	assert_int_equal(hole, 8 * MIB + G);
+	ahead_free(a);
+}
+
+/* --- Other writers --- */
+
+static void rewrite_once(void *data)
+{
+	struct ahead *a = data;
+
+	if (!atomic_exchange(&a->rewrite, false))
+		return;
+	/* After the read, before what it saw is learned. */
+	fake_write(a->fake, 20 * MIB, G, 'n');
+	(void)bsp_sparse_refresh(a->sp);
+}
+
+static void what_was_read_before_a_change_is_read_again(void **state)
+{
+	struct ahead *a = ahead_new(false, 0);
+	uint64_t data;
+
+	atomic_store(&a->rewrite, true);
+	fake_on_read(a->fake, rewrite_once, a);
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
+	assert_int_equal(data, 20 * MIB);
+	walk(a, SIZE);
+	assert_int_equal(a->wrong, 0);
+	ahead_free(a);
+}
+
+static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
+{
+	struct ahead *a = ahead_new(true, 0);
+	uint64_t at;
+
+	fake_stop_counting(a->fake);
+	(void)bsp_sparse_refresh(a->sp);
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 8 * MIB, NULL, NULL, &at),
+			 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	bsp_sparse_end_ahead(a->sp);
+	assert_in_range(bytes_read(a->fake), 1, at - 8 * MIB + G);
+	ahead_free(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_is_read_once_and_data_is_handed_out_once),
+		cmocka_unit_test(one_seek_is_no_reason_to_read_much),
+		cmocka_unit_test(the_window_is_as_large_as_asked_for),
+		cmocka_unit_test(the_rest_is_scanned_if_asked_for),
+		cmocka_unit_test(
+			an_interrupt_is_answered_while_the_device_is_not),
+		cmocka_unit_test(who_waits_does_without_when_it_is_stopped),
+		cmocka_unit_test(
+			what_cannot_be_read_is_data_and_the_rest_is_right),
+		cmocka_unit_test(what_was_read_before_a_change_is_read_again),
+		cmocka_unit_test(
+			nothing_is_read_ahead_where_nothing_can_be_kept),
+	};
+
+	return cmocka_run_group_tests_name("ahead", tests, NULL, NULL);
+}

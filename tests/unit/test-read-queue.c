@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "read-queue.h"
+
+enum { UNIT = 8192, DEPTH = 8, UNITS = 64 };
+
+/* A file whose units hold their number, as a device. */
+static struct bsp_device *numbered(int *ret_fd)
+{
+	char path[] = "/tmp/test-read-queue-XXXXXX";
+	unsigned char unit[UNIT];
+	int fd = mkstemp(path);
+	struct bsp_device *dev;
+
+	assert_true(fd >= 0);
+	for (int i = 0; i < UNITS; i++) {
+		memset(unit, i, UNIT);
+		assert_int_equal(write(fd, unit, UNIT), UNIT);
+	}
+	dev = bsp_device_open(path, NULL);
+	assert_non_null(dev);
+	unlink(path);
+	*ret_fd = fd;
+	return dev;
+}
+
+/* Reads all units, many at a time, from the last to the first; each comes back
+ * once, with what it asked for. One more is asked for past the end. */
+static void read_all(struct bsp_read_queue *queue)
+{
+	struct bsp_read reads[DEPTH] = { 0 }, *back;
+	bool seen[UNITS + 1] = { false };
+	int next = UNITS;
+
+	for (int i = 0; i < DEPTH; i++) {
+		assert_int_equal(
+			posix_memalign(&reads[i].buf, BSP_BUFFER_ALIGN, UNIT),
+			0);
+		reads[i].len = UNIT;
+		reads[i].off = (uint64_t)next-- * UNIT;
+		bsp_read_submit(queue, &reads[i]);
+	}
+	while ((back = bsp_read_wait(queue))) {
+		uint64_t unit = back->off / UNIT;
+		const unsigned char *bytes = back->buf;
+
+		assert_false(seen[unit]);
+		seen[unit] = true;
+		assert_int_equal(back->result, unit < UNITS ? UNIT : 0);
+		for (ssize_t i = 0; i < back->result; i++)
+			assert_int_equal(bytes[i], unit);
+		if (next < 0)
+			continue;
+		back->off = (uint64_t)next-- * UNIT;
+		bsp_read_submit(queue, back);
+	}
+	for (int i = 0; i <= UNITS; i++)
+		assert_true(seen[i]);
+	for (int i = 0; i < DEPTH; i++)
+		free(reads[i].buf);
+}
+
+static void threads_bring_each_read_back_once(void **state)
+{
+	int fd;
+	struct bsp_device *dev = numbered(&fd);
+	struct bsp_read_queue *queue = bsp_read_queue_threads_new(dev, DEPTH);
+
+	assert_non_null(queue);
+	read_all(queue);
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	close(fd);
+}
+
+static void io_uring_brings_each_read_back_once(void **state)
+{
+	int fd;
+	struct bsp_device *dev = numbered(&fd);
+	struct bsp_read_queue *queue = bsp_read_queue_uring_new(fd, DEPTH);
+
+	/* It was not built, or is not allowed here. */
+	if (queue)
+		read_all(queue);
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	close(fd);
+	if (!queue)
+		skip();
+}
+
+static void errors_come_back_with_their_read(void **state)
+{
+	int fd, wrong = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct bsp_device *dev = numbered(&fd);
+	struct bsp_read_queue *queue = bsp_read_queue_uring_new(wrong, DEPTH);
+	char buf[16];
+	struct bsp_read read = { .buf = buf, .len = sizeof(buf) };
+
+	if (queue) {
+		bsp_read_submit(queue, &read);
+		assert_ptr_equal(bsp_read_wait(queue), &read);
+		assert_int_equal(read.result, -EISDIR);
+		assert_null(bsp_read_wait(queue));
+	}
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	close(wrong);
+	close(fd);
+	if (!queue)
+		skip();
+}
+
+/* What is in flight belongs to the queue until it is gone. */
+static void freeing_waits_for_what_is_in_flight(void **state)
+{
+	int fd;
+	struct bsp_device *dev = numbered(&fd);
+
+	for (int kind = 0; kind < 2; kind++) {
+		struct bsp_read_queue *queue =
+			kind ? bsp_read_queue_uring_new(fd, DEPTH)
+			     : bsp_read_queue_threads_new(dev, DEPTH);
+		struct bsp_read read = { .len = UNIT, .result = -1 };
+
+		if (!queue)
+			continue;
+		read.buf = malloc(UNIT);
+		bsp_read_submit(queue, &read);
+		bsp_read_queue_free(queue);
+		assert_int_equal(read.result, UNIT);
+		free(read.buf);
+	}
+	bsp_device_close(dev);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(threads_bring_each_read_back_once),
+		cmocka_unit_test(io_uring_brings_each_read_back_once),
+		cmocka_unit_test(errors_come_back_with_their_read),
+		cmocka_unit_test(freeing_waits_for_what_is_in_flight),
+	};
+
+	return cmocka_run_group_tests_name("read-queue", tests, NULL, NULL);
+}
