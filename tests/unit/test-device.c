@@ -154,8 +154,8 @@ static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
 	assert_null(bsp_device_create_image("/dev/null", 4096, NULL));
 	assert_null(bsp_device_create_image(image->path, 0, NULL));
 	/* A device's name, mistyped, is not made a file. */
-	assert_null(bsp_device_create_image("/dev/blksparse-no-such", 4096,
-					    NULL));
+	assert_null(
+		bsp_device_create_image("/dev/blksparse-no-such", 4096, NULL));
 	assert_int_equal(access("/dev/blksparse-no-such", F_OK), -1);
 	assert_null(bsp_device_create_image("/nonexistent/x", 4096, NULL));
 }
