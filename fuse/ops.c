@@ -19,6 +19,8 @@
 #include "ops.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
@@ -200,27 +202,56 @@ static int prepare_open(struct file *file, int flags)
 	return r;
 }
 
+/* An open file, in fuse_file_info's fh. */
+struct handle {
+	bool writable;	    /* a flush is not told the flags */
+	atomic_uint losses; /* of which fsync has told its caller */
+};
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static int handle_new(struct file *file, struct fuse_file_info *fi)
+{
+	struct handle *handle = calloc(1, sizeof(*handle));
+
+	if (!handle)
+		return -ENOMEM;
+	handle->writable = (fi->flags & O_ACCMODE) != O_RDONLY;
+	atomic_init(&handle->losses, bsp_sparse_losses(file->sparse));
+	fi->fh = (uintptr_t)handle;
+	return 0;
+}
+
+static void closed(struct file *file, struct fuse_file_info *fi)
+{
+	watch_closed(file->watch);
+	free(handle_of(fi));
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
 	int r = file ? prepare_open(file, fi->flags) : -EISDIR;
 
+	if (!r)
+		r = handle_new(file, fi);
 	if (r) {
 		fuse_reply_err(req, -r);
 		return;
 	}
 	fi->keep_cache = watch_opened(file->watch);
-	/* A flush is not told the flags. */
-	fi->fh = (fi->flags & O_ACCMODE) != O_RDONLY;
 	/* Whoever asked was killed: no release will follow. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		watch_closed(file->watch);
+		closed(file, fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	watch_closed(file_of(req, ino)->watch);
+	closed(file_of(req, ino), fi);
 	fuse_reply_err(req, 0);
 }
 
@@ -339,9 +370,23 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!file->writable)
 		r = -ENOSYS;
-	else if (fi->fh)
+	else if (handle_of(fi)->writable)
 		r = bsp_sparse_carry_out(file->sparse, is_interrupted, req);
 	fuse_reply_err(req, -r);
+}
+
+/* What one of those who have the file open is told of, the others are as well:
+ * theirs may be what was lost. Each once, as by other file systems. */
+static int flush(struct file *file, struct handle *handle, fuse_req_t req)
+{
+	int r = bsp_sparse_flush(file->sparse, is_interrupted, req);
+	unsigned losses = bsp_sparse_losses(file->sparse);
+
+	if (r == -EINTR)
+		return r;
+	if (atomic_exchange(&handle->losses, losses) != losses && !r)
+		r = -EIO;
+	return r;
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
@@ -351,7 +396,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	int r = -ENOSYS;
 
 	if (file->writable)
-		r = bsp_sparse_flush(file->sparse, is_interrupted, req);
+		r = flush(file, handle_of(fi), req);
 	fuse_reply_err(req, -r);
 }
 

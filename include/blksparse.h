@@ -368,6 +368,12 @@ int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data);
 
+/*
+ * How many flushes have failed since bsp_sparse_new(). What was written may be
+ * lost since then, by whomever; only one flush says so.
+ */
+unsigned bsp_sparse_losses(struct bsp_sparse *sp);
+
 /* What becomes of the device past the end of a file that is shorter. */
 enum bsp_tail {
 	BSP_TAIL_KEEP,	  /* it stays as it is */

@@ -33,8 +33,7 @@ static struct bsp_span join(struct bsp_span a, struct bsp_span b)
 				  bsp_max(a.to, b.to) };
 }
 
-/* How many flushes have failed. */
-static unsigned count_losses(struct bsp_sparse *sp)
+unsigned bsp_sparse_losses(struct bsp_sparse *sp)
 {
 	unsigned losses;
 
@@ -63,7 +62,7 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	uint64_t start = from << sp->shift;
 	uint64_t end = bsp_granule_start(to, sp->shift, atomic_load(&sp->size));
-	unsigned losses = count_losses(sp);
+	unsigned losses = bsp_sparse_losses(sp);
 	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
 
 	if (!r && !note_carried(sp, (struct bsp_span){ from, to }, losses))

@@ -118,6 +118,24 @@ assert_stale "$volume" 0 $((3 * MIB)) "before"
 assert_stale "$volume" $((7 * MIB)) $MIB "behind"
 ends 0
 
+say "all who have it open are told, once"
+start ''
+# Has it open meanwhile, and writes where all is well.
+python3 "$(dirname "$0")/do.py" "$MNT/x" write=7M+64K "wait=$TEST_TMP/told" \
+	fsync fsync >"$TEST_TMP/failures" &
+pid=$!
+wait_until 60 dirty_there $((7 * MIB)) || fail "nothing is written"
+reload volume "$(table error)"
+act write=4M+1M fsync fsync
+assert_contains "$FAILURES" "fsync EIO" "failures"
+reload volume "$(table "$sound")"
+act fsync
+is_well
+touch "$TEST_TMP/told"
+wait_until 60 gone "$pid" || fail "the other did not end"
+assert_eq "$(<"$TEST_TMP/failures")" "fsync EIO" "failures of the other"
+ends 0
+
 say "a part of a granule that was to be zero cannot be written"
 start ''
 reload volume "$(table error)"
