@@ -59,13 +59,12 @@ static bool write_failed(struct sender *sender, int r)
 
 static bool write_zeros(struct sender *sender, uint64_t len)
 {
-	static const char zeros[1 << 16];
 	int r = 0;
 
 	while (len && !r) {
-		size_t part = (size_t)bsp_min(len, sizeof(zeros));
+		size_t part = (size_t)bsp_min(len, BSP_ZEROS);
 
-		r = bsp_stream_write(&sender->to, NULL, 0, zeros, part);
+		r = bsp_stream_write(&sender->to, NULL, 0, bsp_zeros, part);
 		len -= part;
 		sender->transfer->moved += r ? 0 : part;
 	}

@@ -23,6 +23,8 @@
 #include "zero.h"
 #include "zeroing.h"
 
+_Static_assert(BSP_GRANULE_MAX <= (int)BSP_ZEROS, "a granule of zeros");
+
 static uint64_t granule_size(const struct bsp_sparse *sp)
 {
 	return UINT64_C(1) << sp->shift;
@@ -250,8 +252,6 @@ static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
  */
 static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 {
-	static const char zeros[BSP_GRANULE_MAX]
-		__attribute__((aligned(BSP_BUFFER_ALIGN)));
 	uint64_t end = atomic_load(&sp->size);
 	uint64_t granule = end >> sp->shift;
 	uint64_t stop =
@@ -268,9 +268,9 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 	if (r || stop <= end)
 		return r;
 	if (stop == written && written < size)
-		return write_whole(sp, zeros, (size_t)(stop - end), end);
-	return bsp_device_write_through(sp->dev, zeros, (size_t)(stop - end),
-					end);
+		return write_whole(sp, bsp_zeros, (size_t)(stop - end), end);
+	return bsp_device_write_through(sp->dev, bsp_zeros,
+					(size_t)(stop - end), end);
 }
 
 /* A write that ends past the file's end. size_lock is held exclusively. */
@@ -381,8 +381,7 @@ int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 static int zero_part(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		     uint64_t file_end)
 {
-	static const char zeros[BSP_GRANULE_MAX];
-	ssize_t n = write_part(sp, zeros, (size_t)len, off, file_end);
+	ssize_t n = write_part(sp, bsp_zeros, (size_t)len, off, file_end);
 
 	if (n < 0)
 		return (int)n;

@@ -12,9 +12,13 @@
 
 enum { HEAD = 16 };
 
+/* Not const, for then it would be a part of the program's file. */
+static char zeros[BSP_ZEROS] __attribute__((aligned(4096)));
+
+const char *const bsp_zeros = zeros;
+
 bool bsp_is_zero(const void *buf, size_t len)
 {
-	static const unsigned char zeros[HEAD];
 	const unsigned char *bytes = buf;
 
 	if (len <= HEAD)

@@ -8,6 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* So many zeros, aligned as direct I/O likes it. */
+enum { BSP_ZEROS = 1 << 20 };
+extern const char *const bsp_zeros;
+
 /* True if all bytes of [buf, buf + len) are zero; true for len 0. */
 bool bsp_is_zero(const void *buf, size_t len);
 

@@ -91,14 +91,13 @@ int bsp_device_write_through(struct bsp_device *dev, const void *buf,
 
 static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
-	static const char zeros[PIECE]
-		__attribute__((aligned(BSP_BUFFER_ALIGN)));
 	int r = 0;
 
 	while (len && !r) {
-		uint64_t piece = bsp_min(len, PIECE);
+		uint64_t piece = bsp_min(len, BSP_ZEROS);
 
-		r = bsp_device_write_through(dev, zeros, (size_t)piece, off);
+		r = bsp_device_write_through(dev, bsp_zeros, (size_t)piece,
+					     off);
 		len -= piece;
 		off += piece;
 	}
