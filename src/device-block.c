@@ -437,6 +437,17 @@ static int open_direct(int fd, bool writable, uint32_t logical_block_size)
 	return direct;
 }
 
+/*
+ * Pages that the kernel has of the node may be out of date, if somebody wrote
+ * through another one (the whole disk's): they go, before they are read, or
+ * written to in part.
+ */
+static void forget_pages(int fd)
+{
+	(void)fsync(fd);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static void close_fd(int fd)
 {
 	if (fd >= 0)
@@ -504,6 +515,8 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->fd = fd;
 	block->disk_fd = block->stat_fd = -1;
 	block->iostats_fd = block->offload_fd = -1;
+	if (info->writable)
+		forget_pages(fd);
 	open_counters(block, st.st_rdev);
 	reads = read_count(block->stat_fd);
 	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);

@@ -53,6 +53,22 @@ partition_case() {
 	cmp "$MNT/x" <(tail -c +$((first + 1)) "$TEST_TMP/disk" | head -c "$size") ||
 		fail "the bytes differ from the disk's"
 	umount_fs
+
+	# Somebody has the partition open, so that its pages stay.
+	say "the whole disk, while the kernel has pages of the partition"
+	exec 3<"$part"
+	cat "$part" >/dev/null
+	dd if="$TEST_TMP/pattern" of="$disk" bs=4096 oflag=direct conv=notrunc \
+		seek=$((first / 4096 + 10)) status=none
+	mount_fs -o rw "x=$part"
+	assert_eq "$(ask data 0 "$MNT/x")" $((10 * 4096)) "SEEK_DATA"
+	# A part of a page that is out of date would take the rest with it.
+	printf x | dd of="$MNT/x" bs=1 seek=$((10 * 4096)) conv=notrunc,fsync status=none
+	umount_fs
+	exec 3<&-
+	cmp <(tail -c +2 "$TEST_TMP/pattern") \
+		<(tail -c +$((first + 10 * 4096 + 2)) "$TEST_TMP/disk" | head -c 4095) ||
+		fail "the bytes beside what was written are not the disk's"
 	partx -d "$disk"
 }
 
