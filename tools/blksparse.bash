@@ -20,8 +20,9 @@ _blksparse() {
 
 	case $command:$option in
 	copy:--jobs) words='1 2 4 8' ;;
+	copy:--tail) words='keep zero discard' ;;
 	copy:*)
-		words='--jobs= --json --progress --quiet --target-is-zero --verify --help'
+		words='--jobs= --json --progress --quiet --tail= --target-is-zero --verify --help'
 		[[ $cur == -* ]] || words=
 		;;
 	map:--format) words='table json qemu bmap ddrescue' ;;

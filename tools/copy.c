@@ -21,7 +21,27 @@ enum { JOBS_MAX = 64 };
 static gboolean opt_target_is_zero, opt_verify;
 static gboolean opt_progress, opt_quiet, opt_json;
 static gint opt_jobs;
+static enum bsp_tail opt_tail = BSP_TAIL_KEEP;
 static char **opt_paths;
+
+static gboolean parse_tail(const gchar *option, const gchar *value,
+			   gpointer data, GError **error)
+{
+	static const char *const names[] = {
+		[BSP_TAIL_KEEP] = "keep",
+		[BSP_TAIL_ZERO] = "zero",
+		[BSP_TAIL_DISCARD] = "discard",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+		if (g_str_equal(value, names[i])) {
+			opt_tail = (enum bsp_tail)i;
+			return true;
+		}
+	g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
+		    "%s: '%s' is not keep, zero or discard", option, value);
+	return false;
+}
 
 static const GOptionEntry entries[] = {
 	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
@@ -32,6 +52,9 @@ static const GOptionEntry entries[] = {
 	  "Show progress also where that is no terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "No progress and no summary", NULL },
+	{ "tail", 0, 0, G_OPTION_ARG_CALLBACK, parse_tail,
+	  "Past the size of SRC: keep (default), zero, discard",
+	  "WHAT" },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
 	  "All of DST is zero already: do not zero it", NULL },
 	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
@@ -215,6 +238,10 @@ static int run(struct job *job)
 	job->progress.enabled &= !opt_quiet;
 	r = bsp_copy(job->from, job->to, &options, interrupted, show_progress,
 		     job, &job->totals);
+	if (r == 0 && opt_tail != BSP_TAIL_KEEP) {
+		job->totals.failed_step = BSP_COPY_FLUSHING;
+		r = bsp_sparse_finish(job->to, opt_tail);
+	}
 	progress_clear(&job->progress);
 	if (r < 0)
 		error = describe_failure(job, r);

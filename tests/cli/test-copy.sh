@@ -80,6 +80,26 @@ loop_new "$TEST_TMP/blank"
 "$TOOL" copy --quiet --target-is-zero "$source" "$LOOP"
 assert_same_bytes "$source" "$LOOP"
 
+say "what a larger device has behind"
+python3 "$LIB/devices.py" make mixed 3000001 "$TEST_TMP/odd"
+for tail in keep zero discard; do
+	for from in device odd; do
+		size=$(stat -c %s "$TEST_TMP/$from")
+		old_device 8388608
+		"$TOOL" copy --quiet --tail="$tail" "$TEST_TMP/$from" "$OLD"
+		cmp -n "$size" "$TEST_TMP/$from" "$OLD" || fail "$tail: bytes"
+		# Where a discard gives zeros, as with these, that can be seen.
+		byte='\252'
+		[[ $tail == keep ]] || byte='\0'
+		# It discards whole blocks.
+		[[ $tail != discard ]] || size=$(((size + 511) / 512 * 512))
+		tail -c +$((size + 1)) "$OLD" | cmp - <(head -c \
+			$((8388608 - size)) /dev/zero | tr '\0' "$byte") ||
+			fail "$tail: the tail of $from"
+		loop_free "$OLD"
+	done
+done
+
 say "what is refused, untouched"
 sum=$(sha256sum <"$TEST_TMP/old.8388608")
 old_device 2097152
@@ -101,6 +121,8 @@ assert_eq "$STATUS" 1 "status of a source that is not there"
 assert_contains "$ERR" "$TEST_TMP/none: No such file" "message"
 run_status copy_tool "$source"
 assert_eq "$STATUS" 2 "status without a target"
+run_status copy_tool --tail=cut "$source" "$small"
+assert_eq "$STATUS" 2 "status of a tail that cannot be"
 run_status copy_tool --jobs=65 "$source" "$small"
 assert_eq "$STATUS" 2 "status of too many jobs"
 mkdir -p "$TEST_TMP/used"
