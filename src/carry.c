@@ -18,6 +18,8 @@
 #include "range.h"
 #include "zeroing.h"
 
+#define DISCARD_STEP (UINT64_C(1) << 30)
+
 /* --- What is not durable yet --- */
 
 static bool is_empty(struct bsp_span span)
@@ -207,8 +209,11 @@ static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 	if (tail == BSP_TAIL_DISCARD)
 		off = bsp_add_sat(off, block - 1) / block * block;
 	while (off < end && tail != BSP_TAIL_KEEP && !r) {
-		uint64_t len = bsp_min(
-			end - off, bsp_device_zero_step(sp->dev, sp->zeroing));
+		uint64_t step =
+			tail == BSP_TAIL_DISCARD
+				? DISCARD_STEP
+				: bsp_device_zero_step(sp->dev, sp->zeroing);
+		uint64_t len = bsp_min(end - off, step);
 
 		r = tail == BSP_TAIL_ZERO
 			    ? bsp_device_zero(sp->dev, sp->zeroing, len, off)

@@ -139,9 +139,9 @@ struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
 	struct bsp_device_info info; /* fixed after opening */
-	bool cached; /* read_through may give what is only in the kernel's
-		      * cache; fixed after opening */
-	atomic_uint refused; /* ways to zero, as bits (zeroing.c) */
+	bool cached;	  /* read_through may give what is only in the kernel's
+			   * cache; fixed after opening */
+	atomic_uint ways; /* to zero: what is known of them (zeroing.c) */
 };
 
 /* Reads all of [off, off + len); short, as a count, only at the end. */

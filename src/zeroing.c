@@ -24,10 +24,13 @@
 #include "zero.h"
 
 enum {
+	/* What is refused: */
 	PUNCH = 1 << 0,
 	UNMAP = 1 << 1,
 	OFFLOAD = 1 << 2,
-	LOOK = 1 << 3, /* to read first; refused where that may deceive */
+	LOOK = 1 << 3, /* to read first, where that may deceive */
+
+	FAST = 1 << 4, /* one command for a long range worked */
 
 	PIECE = 1 << 20, /* read or written at once */
 	GRAIN = 4096,	 /* zero or not is asked of so much */
@@ -38,7 +41,7 @@ enum {
 
 static bool has(struct bsp_device *dev, unsigned way)
 {
-	return !(atomic_load(&dev->refused) & way);
+	return !(atomic_load(&dev->ways) & way);
 }
 
 /*
@@ -56,9 +59,12 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 		return false;
 	r = call(dev, len, off);
 	if (r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS) {
-		atomic_fetch_or(&dev->refused, way);
+		atomic_fetch_or(&dev->ways, way);
+		atomic_fetch_and(&dev->ways, ~(unsigned)FAST);
 		return false;
 	}
+	if (!r && way != UNMAP)
+		atomic_fetch_or(&dev->ways, FAST);
 	*ret_result = r;
 	return true;
 }
@@ -67,8 +73,8 @@ void bsp_device_failed(struct bsp_device *dev)
 {
 	/* Of a write that failed, the cache may have all. */
 	if (dev->cached)
-		atomic_fetch_or(&dev->refused, LOOK);
-	atomic_fetch_and(&dev->refused, LOOK);
+		atomic_fetch_or(&dev->ways, LOOK);
+	atomic_fetch_and(&dev->ways, LOOK);
 }
 
 int bsp_device_write_through(struct bsp_device *dev, const void *buf,
@@ -172,15 +178,10 @@ static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
 
 uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing)
 {
-	const struct bsp_device_ops *ops = dev->ops;
-	bool unmap = zeroing == BSP_ZEROING_UNMAP;
+	/* That it takes long is only known when it was tried. */
+	bool fast = atomic_load(&dev->ways) & FAST;
 
-	if (zeroing == BSP_ZEROING_WRITE)
-		return STEP_WRITE;
-	if ((unmap && ops->punch && has(dev, PUNCH)) ||
-	    (ops->offload && has(dev, OFFLOAD)))
-		return STEP_OFFLOAD;
-	return STEP_WRITE;
+	return fast && zeroing != BSP_ZEROING_WRITE ? STEP_OFFLOAD : STEP_WRITE;
 }
 
 int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,

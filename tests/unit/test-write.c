@@ -744,6 +744,31 @@ static void an_interrupt_keeps_the_markers_that_are_left(void **state)
 	close_it(f);
 }
 
+/* An interrupt waits for no more than a part of what must be written; one
+ * command for a long range is enough where there is one. */
+static void long_ranges_are_zeroed_in_steps(void **state)
+{
+	const uint64_t size = 64 << 20, step = 16 << 20;
+	const struct fake_call *calls;
+	struct fixture f = open_old(size, 0, BSP_ZEROING_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, always, NULL), -EINTR);
+	holds(f, 0, step, 0);
+	holds(f, step, size - step, 0xaa);
+	close_it(f);
+
+	f = open_old(size, PUNCHES, BSP_ZEROING_UNMAP);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
+	assert_int_equal(carry(f), 0);
+	assert_int_equal(fake_changes(f.fake, &calls), 2);
+	assert_int_equal(calls[0].len, step);
+	assert_int_equal(calls[1].len, size - step);
+	close_it(f);
+}
+
 static void what_is_not_writable_says_so(void **state)
 {
 	struct fake *fake = fake_new(4 * G);
@@ -831,6 +856,7 @@ int main(void)
 		cmocka_unit_test(a_cache_is_not_believed_after_a_failure),
 		cmocka_unit_test(a_refusal_is_forgotten_after_a_failure),
 		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
+		cmocka_unit_test(long_ranges_are_zeroed_in_steps),
 		cmocka_unit_test(what_is_not_writable_says_so),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
