@@ -54,7 +54,8 @@ def wait_until(is_so, what, seconds=30):
 def is_of(backing, image):
     """Is a loop device's BACKING file (in sysfs) this IMAGE?"""
     try:
-        return backing.read_text().startswith(str(image))
+        return backing.read_text().strip() in (str(image),
+                                               f"{image} (deleted)")
     except OSError:
         return False
 

@@ -88,8 +88,8 @@ def once(contender):
     contender.spent += time.monotonic() - start
 
 
-def do(work, lab, rounds, patience, against=""):
-    """All rounds of a work, against the peers that have AGAINST in their names.
+def do(work, lab, rounds, patience, against=("",)):
+    """All rounds of a work, against peers that have one of AGAINST in their name.
     A contender that took more than PATIENCE seconds does no more of them, once
     it has done two."""
     missing = [name for name in work.needs if not have(name)]
@@ -98,7 +98,7 @@ def do(work, lab, rounds, patience, against=""):
         return
     with work.prepare(lab) as everybody:
         contenders = [c for c in everybody
-                      if c.role != PEER or against in c.name]
+                      if c.role != PEER or any(part in c.name for part in against)]
         work.contenders = contenders
         for number in range(rounds):
             turn = number % len(contenders)
