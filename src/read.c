@@ -87,7 +87,7 @@ uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 	uint64_t next = bsp_map_next(sp->map, set, off >> sp->shift,
 				     bsp_granules(end, sp->shift));
 
-	return bsp_granule_start(next, sp->shift, end);
+	return bsp_max(off, bsp_granule_start(next, sp->shift, end));
 }
 
 ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
@@ -101,6 +101,7 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 		char *to = (char *)buf + (at - off);
 		uint64_t zeros = bsp_sparse_run_end(
 			sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at, end);
+		uint64_t others;
 		ssize_t n;
 
 		if (zeros > at && !fresh) {
@@ -116,9 +117,10 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			at = zeros;
 			continue;
 		}
-		n = read_and_learn(
-			sp, to,
-			bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end) - at, at);
+		others = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
+		if (others == at)
+			continue; /* it was found to be zero in between */
+		n = read_and_learn(sp, to, others - at, at);
 		if (n < 0)
 			return n;
 		if (n == 0) {

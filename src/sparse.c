@@ -281,11 +281,15 @@ int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)
 
 	if (off >= size)
 		return 0;
-	type = types[bsp_map_get(sp->map, off >> sp->shift)];
 	ret_extent->off = off;
-	ret_extent->len =
-		bsp_sparse_run_end(sp, BSP_IN_ALL & ~sets[type], off, size) -
-		off;
+	do {
+		type = types[bsp_map_get(sp->map, off >> sp->shift)];
+		ret_extent->len =
+			bsp_sparse_run_end(sp, BSP_IN_ALL & ~sets[type], off,
+					   size) -
+			off;
+		/* It became something else in between. */
+	} while (ret_extent->len == 0);
 	ret_extent->type = type;
 	return 1;
 }

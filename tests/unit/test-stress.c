@@ -225,6 +225,53 @@ static void what_others_wrote_is_never_hidden_by_a_hole(void **state)
 	stress_free(s);
 }
 
+/* What is known of holes comes and goes. */
+static void *forgetter(void *data)
+{
+	struct stress *s = data;
+
+	for (int i = 0; i < 20000; i++) {
+		uint64_t at;
+
+		/* This forgets, and this finds. */
+		fake_write(s->fake, SIZE - 1, 1, 0);
+		if (bsp_sparse_seek_data(s->sp, SIZE - 8 * G, NULL, NULL,
+					 &at) != -ENXIO)
+			s->wrong++;
+	}
+	atomic_store(&s->stop, true);
+	return NULL;
+}
+
+static void *reader_of_zeros(void *data)
+{
+	struct stress *s = data;
+	uint64_t off = SIZE - 5 * G;
+	struct bsp_extent extent;
+	char byte = 'x';
+
+	while (!atomic_load(&s->stop)) {
+		if (bsp_sparse_read(s->sp, &byte, 1, off) != 1 || byte)
+			s->wrong++;
+		if (bsp_sparse_extent(s->sp, off, &extent) != 1 ||
+		    extent.len == 0)
+			s->wrong++;
+	}
+	return NULL;
+}
+
+static void no_read_fails_while_holes_are_found(void **state)
+{
+	static const worker_fn workers[] = { forgetter, reader_of_zeros,
+					     reader_of_zeros };
+	const bool *ahead = *state;
+	struct stress *s = stress_new(false, *ahead);
+
+	run(s, workers, G_N_ELEMENTS(workers));
+	assert_int_equal(s->wrong, 0);
+	stress_free(s);
+}
+
 /* The device's end moves in and out, a nonzero byte in its last granules. */
 static void *resizer(void *data)
 {
@@ -569,6 +616,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(readers_and_seekers_agree_with_the_truth_while_it_is_scanned),
 		BOTH(what_others_wrote_is_never_hidden_by_a_hole),
+		BOTH(no_read_fails_while_holes_are_found),
 		BOTH(bytes_are_right_while_the_size_changes),
 		BOTH(what_is_written_beside_each_other_is_there),
 		BOTH(any_order_of_operations_reads_as_its_shadow),
