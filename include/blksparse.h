@@ -614,6 +614,16 @@ bool bsp_recv(const char *path, int fd,
 	      const struct bsp_transfer_options *options,
 	      struct bsp_transfer *ret_transfer, GError **error);
 
+/*
+ * The same into an object, which may be in use by others. One that is shorter
+ * than the stream grows; what a longer one has behind the stream stays. Holes
+ * are markers until all has come, and are carried out then, as its own options
+ * say; so target_is_zero and zeroing mean nothing here.
+ */
+bool bsp_recv_into(struct bsp_sparse *sp, int fd,
+		   const struct bsp_transfer_options *options,
+		   struct bsp_transfer *ret_transfer, GError **error);
+
 G_END_DECLS
 
 #endif

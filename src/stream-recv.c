@@ -6,7 +6,8 @@
  * There is no map in between: a stream goes over the target once, in order, so
  * that there is nothing to remember. A hole is zeroed when it comes, by the
  * cheapest way the device has (zeroing.h); streams have long ones in one piece.
- * A file that was just emptied has nothing to zero.
+ * A file that was just emptied has nothing to zero. Where the target is a
+ * sparse object, which has a map, it does all that.
  *
  * However it ends, what was written is made durable, and `done` tells up to
  * where it can be trusted. What lies behind that may be anything: the frame
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +25,7 @@
 #include "device.h"
 #include "error.h"
 #include "range.h"
+#include "sparse.h"
 #include "stream-io.h"
 #include "stream.h"
 #include "zeroing.h"
@@ -33,7 +36,8 @@ struct receiver {
 	struct bsp_transfer *transfer;
 	struct bsp_decoder dec;
 	struct bsp_stream_fd from;
-	struct bsp_device *dev; /* NULL until the stream began */
+	struct bsp_sparse *sp;	/* the target; NULL where it is at path */
+	struct bsp_device *dev; /* the target's; NULL until the stream began */
 	bool made;		/* a file of ours, emptied: zeros all over */
 	GError **error;
 };
@@ -70,16 +74,10 @@ static bool check_size(struct receiver *recv)
 	return true;
 }
 
-static bool open_target(struct receiver *recv)
+static bool open_path(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
 
-	if (dec->start && !recv->options->resume)
-		return bsp_error_set(
-			recv->error, BSP_ERROR_FAILED,
-			"the stream goes on from byte %" PRIu64
-			"; to have it written to a target that is good up to there, ask for it (--resume)",
-			dec->start);
 	recv->made =
 		!recv->options->resume && is_regular_or_missing(recv->path);
 	/* An image of no bytes cannot be; it gets its size in the end. */
@@ -95,6 +93,53 @@ static bool open_target(struct receiver *recv)
 		recv->dev = NULL;
 		return false;
 	}
+	return true;
+}
+
+/* An object that is shorter than the stream grows, as far as it can. */
+static bool grow_object(struct receiver *recv, uint64_t size)
+{
+	int r = 0;
+
+	if (bsp_sparse_size(recv->sp) < size)
+		r = bsp_sparse_truncate(recv->sp, size);
+	return r == 0 || bsp_error_set_errno(recv->error, -r,
+					     "make %s %" PRIu64 " bytes long",
+					     recv->path, size);
+}
+
+static bool take_object(struct receiver *recv)
+{
+	recv->dev = recv->sp->dev;
+	if (!recv->dev->info.writable)
+		recv->dev = NULL;
+	if (!recv->dev)
+		return bsp_error_set_errno(recv->error, EROFS, "write to %s",
+					   recv->path);
+	if (recv->dec.sized && recv->dec.size > recv->sp->capacity) {
+		recv->dev = NULL;
+		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+				     "%s is too small: it has %" PRIu64
+				     " bytes, and %" PRIu64
+				     " are to come; nothing was written",
+				     recv->path, recv->sp->capacity,
+				     recv->dec.size);
+	}
+	return grow_object(recv, recv->dec.sized ? recv->dec.size : 0);
+}
+
+static bool open_target(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+
+	if (dec->start && !recv->options->resume)
+		return bsp_error_set(
+			recv->error, BSP_ERROR_FAILED,
+			"the stream goes on from byte %" PRIu64
+			"; to have it written to a target that is good up to there, ask for it (--resume)",
+			dec->start);
+	if (!(recv->sp ? take_object(recv) : open_path(recv)))
+		return false;
 	recv->transfer->sized = dec->sized;
 	recv->transfer->size = dec->size;
 	recv->transfer->start = recv->transfer->done = dec->start;
@@ -123,6 +168,8 @@ static int settle(struct receiver *recv)
 	uint64_t size = recv->dec.sized ? recv->dec.size : recv->transfer->done;
 	int r = 0;
 
+	if (recv->sp)
+		return bsp_sparse_flush(recv->sp, NULL, NULL);
 	if (recv->made)
 		r = dev->ops->resize(dev, size);
 	if (!r)
@@ -176,6 +223,13 @@ static bool check_room(struct receiver *recv)
 			     recv->path, info.size);
 }
 
+static ssize_t put(struct receiver *recv, const void *buf, size_t len,
+		   uint64_t off)
+{
+	return recv->sp ? bsp_sparse_write(recv->sp, buf, len, off)
+			: bsp_device_write_all(recv->dev, buf, len, off);
+}
+
 static bool write_data(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
@@ -183,13 +237,12 @@ static bool write_data(struct receiver *recv)
 
 	if (!check_room(recv))
 		return false;
-	n = bsp_device_write_all(recv->dev, dec->data, (size_t)dec->len,
-				 dec->off);
+	n = put(recv, dec->data, (size_t)dec->len, dec->off);
 	/* A short count hides why; what follows says it. */
 	if (n >= 0 && (uint64_t)n < dec->len) {
-		ssize_t more = bsp_device_write_all(
-			recv->dev, dec->data + n, (size_t)dec->len - (size_t)n,
-			dec->off + (uint64_t)n);
+		ssize_t more =
+			put(recv, dec->data + n, (size_t)dec->len - (size_t)n,
+			    dec->off + (uint64_t)n);
 
 		n = more < 0 ? more : n + more;
 	}
@@ -197,6 +250,24 @@ static bool write_data(struct receiver *recv)
 		return failed_at(recv, "write", dec->off,
 				 n < 0 ? (int)n : -EIO);
 	recv->transfer->data += dec->len;
+	tell(recv, dec->off + dec->len);
+	return true;
+}
+
+/* In an object, it is only noted: settle() carries it out. */
+static bool punch_hole(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+	int r;
+
+	if (!check_room(recv) || !grow_object(recv, dec->off + dec->len))
+		return false;
+	r = bsp_sparse_fallocate(recv->sp,
+				 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 dec->off, dec->len);
+	if (r)
+		return failed_at(recv, "zero", dec->off, r);
+	recv->transfer->hole += dec->len;
 	tell(recv, dec->off + dec->len);
 	return true;
 }
@@ -286,7 +357,7 @@ static bool receive(struct receiver *recv)
 			ok = write_data(recv);
 			break;
 		case BSP_STREAM_HOLE:
-			ok = zero_hole(recv);
+			ok = recv->sp ? punch_hole(recv) : zero_hole(recv);
 			break;
 		case BSP_STREAM_END:
 			return check_end(recv);
@@ -311,7 +382,8 @@ static bool run(struct receiver *recv)
 	if (r && received)
 		received = bsp_error_set_errno(recv->error, -r,
 					       "make %s durable", recv->path);
-	bsp_device_close(recv->dev);
+	if (!recv->sp)
+		bsp_device_close(recv->dev);
 	return received;
 }
 
@@ -345,6 +417,27 @@ static bool check_options(const struct bsp_transfer_options *options,
 	return true;
 }
 
+static bool receive_all(struct receiver *recv, int fd)
+{
+	const struct bsp_transfer_options *options = recv->options;
+	void *buffer;
+	bool received;
+
+	recv->from = (struct bsp_stream_fd){ fd, options->interrupted,
+					     options->data };
+	*recv->transfer = (struct bsp_transfer){ 0 };
+	if (!check_options(options, recv->error))
+		return false;
+	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
+		return bsp_error_set_errno(recv->error, ENOMEM, "receive %s",
+					   recv->path);
+	init_decoder(recv, buffer);
+	bsp_stream_widen(fd);
+	received = run(recv);
+	free(buffer);
+	return received;
+}
+
 bool bsp_recv(const char *path, int fd,
 	      const struct bsp_transfer_options *options,
 	      struct bsp_transfer *ret_transfer, GError **error)
@@ -353,20 +446,23 @@ bool bsp_recv(const char *path, int fd,
 		.options = options,
 		.path = path,
 		.transfer = ret_transfer,
-		.from = { fd, options->interrupted, options->data },
 		.error = error,
 	};
-	void *buffer;
-	bool received;
 
-	*ret_transfer = (struct bsp_transfer){ 0 };
-	if (!check_options(options, error))
-		return false;
-	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
-		return bsp_error_set_errno(error, ENOMEM, "receive %s", path);
-	init_decoder(&recv, buffer);
-	bsp_stream_widen(fd);
-	received = run(&recv);
-	free(buffer);
-	return received;
+	return receive_all(&recv, fd);
+}
+
+bool bsp_recv_into(struct bsp_sparse *sp, int fd,
+		   const struct bsp_transfer_options *options,
+		   struct bsp_transfer *ret_transfer, GError **error)
+{
+	struct receiver recv = {
+		.options = options,
+		.path = sp->dev->path,
+		.sp = sp,
+		.transfer = ret_transfer,
+		.error = error,
+	};
+
+	return receive_all(&recv, fd);
 }

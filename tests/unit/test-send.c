@@ -200,6 +200,100 @@ static void it_can_be_interrupted(void **state)
 	close_it(&f);
 }
 
+/* --- And back, into an object --- */
+
+/* Sends f, and has it received by an object of that size full of old bytes. */
+static struct fixture receive_back(struct fixture *f, uint64_t size,
+				   const struct bsp_transfer_options *options,
+				   GError **error)
+{
+	struct fixture to = open_new(size);
+
+	memset(fake_bytes(to.fake), 0xaa, size);
+	assert_true(bsp_send(f->sp, f->fd, options, &f->transfer, NULL));
+	lseek(f->fd, 0, SEEK_SET);
+	assert_int_equal(
+		bsp_recv_into(to.sp, f->fd, options, &to.transfer, error),
+		!error);
+	return to;
+}
+
+static void an_object_receives_what_was_sent(void **state)
+{
+	enum { SIZE = 2 * CHUNK + 512, LARGER = 3 * CHUNK };
+
+	for (int raw = 0; raw < 2; raw++) {
+		const struct bsp_transfer_options options = {
+			.format = raw ? BSP_STREAM_FORMAT_RAW
+				      : BSP_STREAM_FORMAT_NATIVE,
+		};
+		struct fixture f = open_new(SIZE), to;
+		const unsigned char *bytes;
+
+		memset(fake_bytes(f.fake) + CHUNK - G, 1, 2 * G + 7);
+		to = receive_back(&f, LARGER, &options, NULL);
+		bytes = fake_bytes(to.fake);
+		assert_memory_equal(bytes, fake_bytes(f.fake), SIZE);
+		/* What is behind is not the stream's. */
+		for (size_t i = SIZE; i < LARGER; i++)
+			assert_int_equal(bytes[i], 0xaa);
+		assert_int_equal(to.transfer.done, SIZE);
+		assert_int_equal(to.transfer.size, SIZE);
+		assert_int_equal(fake_flushes(to.fake), 1);
+		close_it(&to);
+		close_it(&f);
+	}
+}
+
+static void a_short_object_grows_and_has_no_stale_bytes(void **state)
+{
+	const struct bsp_transfer_options options = { 0 };
+	struct fixture f = open_new(CHUNK), to = open_new(CHUNK);
+
+	fake_bytes(f.fake)[5 * G] = 1;
+	memset(fake_bytes(to.fake), 0xaa, CHUNK);
+	assert_int_equal(bsp_sparse_truncate(to.sp, G + 1), 0);
+	assert_true(bsp_send(f.sp, f.fd, &options, &f.transfer, NULL));
+	lseek(f.fd, 0, SEEK_SET);
+	assert_true(bsp_recv_into(to.sp, f.fd, &options, &to.transfer, NULL));
+	assert_int_equal(bsp_sparse_size(to.sp), CHUNK);
+	assert_memory_equal(fake_bytes(to.fake), fake_bytes(f.fake), CHUNK);
+	close_it(&to);
+	close_it(&f);
+}
+
+static void an_object_that_is_too_small_is_left_alone(void **state)
+{
+	const struct bsp_transfer_options options = { 0 };
+	struct fixture f = open_new(CHUNK), to;
+	g_autoptr(GError) error = NULL;
+	const struct fake_call *changes;
+
+	to = receive_back(&f, CHUNK - 512, &options, &error);
+	assert_non_null(strstr(error->message, "nothing was written"));
+	assert_int_equal(fake_changes(to.fake, &changes), 0);
+	assert_int_equal(to.transfer.done, 0);
+	close_it(&to);
+	close_it(&f);
+}
+
+static void what_an_object_could_not_make_durable_is_not_good(void **state)
+{
+	const struct bsp_transfer_options options = { 0 };
+	struct fixture f = open_new(CHUNK), to = open_new(CHUNK);
+	g_autoptr(GError) error = NULL;
+
+	fake_fail_flush(to.fake, EIO);
+	assert_true(bsp_send(f.sp, f.fd, &options, &f.transfer, NULL));
+	lseek(f.fd, 0, SEEK_SET);
+	assert_false(
+		bsp_recv_into(to.sp, f.fd, &options, &to.transfer, &error));
+	assert_int_equal(to.transfer.done, 0);
+	fake_fail_flush(to.fake, 0);
+	close_it(&to);
+	close_it(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +303,11 @@ int main(void)
 		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
 		cmocka_unit_test(what_cannot_be_read_ends_it_there),
 		cmocka_unit_test(it_can_be_interrupted),
+		cmocka_unit_test(an_object_receives_what_was_sent),
+		cmocka_unit_test(a_short_object_grows_and_has_no_stale_bytes),
+		cmocka_unit_test(an_object_that_is_too_small_is_left_alone),
+		cmocka_unit_test(
+			what_an_object_could_not_make_durable_is_not_good),
 	};
 
 	return cmocka_run_group_tests_name("send", tests, NULL, NULL);
