@@ -98,9 +98,9 @@ static uint64_t window_end(struct bsp_ahead *ahead)
 		bsp_min(bsp_max(2 * way, WINDOW_MIN), ahead->window_max);
 
 	/* Only what somebody waits for, where each read may take long to fail,
-	 * or what it tells is forgotten at the next look. */
+	 * or what is found is forgotten at the next look. */
 	if (ahead->failing || !atomic_load(&ahead->sp->counted))
-		window = ahead->waiting ? 1 : 0;
+		window = !ahead->waiting ? 0 : ahead->failing ? 1 : WINDOW_MIN;
 	return bsp_min(ahead->demand + bsp_granules(window, shift),
 		       granules_of(ahead->sp));
 }

@@ -61,10 +61,12 @@ static int call_data(struct bsp_sparse *sp, uint64_t granule)
 static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
 		  uint64_t end, struct patience *patience)
 {
-	if (sp->ahead && bsp_ahead_running(sp->ahead))
-		return bsp_ahead_wait(sp->ahead, set, granule, end, is_over,
-				      patience);
-	return bsp_scan_chunk(sp, granule);
+	if (!sp->ahead || !bsp_ahead_running(sp->ahead))
+		return bsp_scan_chunk(sp, granule);
+	/* From the second one on its time counts. */
+	return bsp_ahead_wait(sp->ahead, set, granule,
+			      patience->first ? granule + 1 : end, is_over,
+			      patience);
 }
 
 static int find_data(struct bsp_sparse *sp, uint64_t off,
@@ -160,6 +162,7 @@ static int is_short(struct bsp_sparse *sp, uint64_t off,
 	uint64_t least = sp->minhole >> sp->shift;
 	uint64_t from = off >> sp->shift, to = from, size, end;
 
+	patience->first = false; /* this one is */
 	while (from > 0 && to - from < least && is_zero_at(sp, from - 1))
 		from--;
 	for (;;) {

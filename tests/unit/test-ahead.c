@@ -251,6 +251,32 @@ static void an_interrupt_is_answered_while_the_device_is_not(void **state)
 	ahead_free(a);
 }
 
+static void read_slowly(void *data)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+}
+
+/* A device that is all zeros, and takes far longer than the budget. */
+static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
+{
+	const struct bsp_sparse_options hasty = { .budget_ms = 1 };
+	struct fake *fake = fake_new(SIZE);
+	struct bsp_sparse *sp = bsp_sparse_new(fake_device(fake), &hasty, NULL);
+	uint64_t data = 0, hole = 0;
+
+	assert_non_null(sp);
+	assert_int_equal(
+		bsp_sparse_start_ahead(sp, &(struct bsp_ahead_options){ 0 }),
+		0);
+	fake_on_read(fake, read_slowly, NULL);
+	assert_int_equal(bsp_sparse_seek_data(sp, 0, NULL, NULL, &data), 0);
+	assert_in_range(data, G, SIZE - 1);
+	fake_write(fake, 0, SIZE, 'd');
+	assert_int_equal(bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole), 0);
+	assert_in_range(hole, data + G, SIZE - 1);
+	bsp_sparse_free(sp);
+}
+
 static void *stop_when_blocked(void *data)
 {
 	struct ahead *a = data;
@@ -338,7 +364,7 @@ static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
 			 0);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_end_ahead(a->sp);
-	assert_in_range(bytes_read(a->fake), 1, at - 8 * MIB + G);
+	assert_in_range(bytes_read(a->fake), 1, at - 8 * MIB + 3 * MIB);
 	ahead_free(a);
 }
 
@@ -351,6 +377,8 @@ int main(void)
 		cmocka_unit_test(the_rest_is_scanned_if_asked_for),
 		cmocka_unit_test(
 			an_interrupt_is_answered_while_the_device_is_not),
+		cmocka_unit_test(
+			a_seek_that_takes_long_is_answered_with_a_boundary),
 		cmocka_unit_test(who_waits_does_without_when_it_is_stopped),
 		cmocka_unit_test(
 			what_cannot_be_read_is_data_and_the_rest_is_right),
