@@ -206,12 +206,10 @@ static void *worker(void *data)
 {
 	struct copy *c = data;
 	struct piece piece;
-	void *buf;
+	void *buf = bsp_buffer_new(2 * PIECE);
 
-	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, 2 * PIECE)) {
+	if (!buf)
 		fail(c, -ENOMEM, BSP_COPY_READING, 0);
-		buf = NULL;
-	}
 	while (buf && take_piece(c, &piece) && do_piece(c, buf, &piece))
 		;
 	free(buf);

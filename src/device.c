@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -283,6 +284,20 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 	if (!dev)
 		close(fd);
 	return dev;
+}
+
+void *bsp_buffer_new(size_t size)
+{
+	enum { LARGE_PAGE = 2 << 20 };
+	void *buffer;
+
+	if (posix_memalign(&buffer,
+			   size < LARGE_PAGE ? BSP_BUFFER_ALIGN : LARGE_PAGE,
+			   size))
+		return NULL;
+	if (size >= LARGE_PAGE)
+		(void)madvise(buffer, size, MADV_HUGEPAGE);
+	return buffer;
 }
 
 ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,

@@ -144,6 +144,13 @@ struct bsp_device {
 	atomic_uint ways; /* to zero: what is known of them (zeroing.c) */
 };
 
+/*
+ * A buffer for direct I/O, to be freed by free(); NULL if there is no memory. A
+ * large one takes large pages where it can: the kernel pins each page of a
+ * direct read, which took more time than all else that a scan does.
+ */
+void *bsp_buffer_new(size_t size);
+
 /* Reads all of [off, off + len); short, as a count, only at the end. */
 ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
 			    uint64_t off);

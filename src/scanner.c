@@ -129,7 +129,6 @@ struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
 				void *scanned_data)
 {
 	struct bsp_scan *scan = calloc(1, sizeof(*scan));
-	void *memory = NULL;
 
 	if (!scan)
 		return NULL;
@@ -139,13 +138,13 @@ struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
 	scan->read_len =
 		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
 	scan->queue = bsp_read_queue_new(sp->dev, BSP_SCAN_DEPTH);
-	if (!scan->queue || posix_memalign(&memory, BSP_BUFFER_ALIGN,
-					   BSP_SCAN_DEPTH * scan->read_len)) {
+	scan->memory = bsp_buffer_new(BSP_SCAN_DEPTH * scan->read_len);
+	if (!scan->queue || !scan->memory) {
+		free(scan->memory);
 		bsp_read_queue_free(scan->queue);
 		free(scan);
 		return NULL;
 	}
-	scan->memory = memory;
 	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++)
 		scan->slots[i].read.buf = scan->memory + i * scan->read_len;
 	return scan;

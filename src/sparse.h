@@ -113,8 +113,9 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to);
 
 /*
  * Where, from off on and up to end, the first granule begins whose state is in
- * the set; off if that is the one it lies in; end if none is. Another thread may
- * change what it finds at any time: two answers for one place need not agree.
+ * the set; off if that is the one it lies in; end if none is. Another thread
+ * may change what it finds at any time: two answers for one place need not
+ * agree.
  */
 uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 			    uint64_t end);
