@@ -444,7 +444,7 @@ static int open_direct(int fd, bool writable, uint32_t logical_block_size)
  */
 static void forget_pages(int fd)
 {
-	(void)fsync(fd);
+	push_out(fd);
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
