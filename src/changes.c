@@ -139,6 +139,8 @@ uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
 
 	pthread_mutex_lock(&sp->watch_lock);
 	resized = follow_size(sp);
+	if (resized)
+		atomic_fetch_add(&sp->resizes, 1);
 	rewritten = follow_content(sp);
 	counted = sp->stamp.counted;
 	if (resized || rewritten) {

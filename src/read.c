@@ -93,26 +93,29 @@ uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			uint64_t off)
 {
-	uint64_t end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
-	uint64_t at = off;
+	uint64_t at = off, end = off;
 	bool fresh = false;
 
-	while (at < end) {
+	do {
 		char *to = (char *)buf + (at - off);
-		uint64_t zeros = bsp_sparse_run_end(
-			sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at, end);
-		uint64_t others;
+		unsigned resizes = atomic_load(&sp->resizes);
+		uint64_t zeros, others;
 		ssize_t n;
 
+		end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
+		if (at >= end)
+			break;
+		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at,
+					   end);
 		if (zeros > at && !fresh) {
 			/* Is it still a hole? Look anew, and at the size. */
 			(void)bsp_sparse_refresh(sp);
 			fresh = true;
-			end = off + bsp_range_clamp(off, end - off,
-						    atomic_load(&sp->size));
 			continue;
 		}
 		if (zeros > at) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
 			memset(to, 0, zeros - at);
 			at = zeros;
 			continue;
@@ -131,6 +134,6 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			break;
 		}
 		at += (uint64_t)n;
-	}
+	} while (at < end);
 	return (ssize_t)(at - off);
 }

@@ -69,12 +69,18 @@ static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
 			      patience);
 }
 
+/*
+ * Both finders start over when the size has changed: a granule that was short,
+ * and a hole, may be longer now, and have data.
+ */
 static int find_data(struct bsp_sparse *sp, uint64_t off,
 		     struct patience *patience, uint64_t *ret_off)
 {
 	uint64_t granule = off >> sp->shift;
+	unsigned resizes = atomic_load(&sp->resizes);
 
 	for (;;) {
+		unsigned now = atomic_load(&sp->resizes);
 		uint64_t size = atomic_load(&sp->size);
 		uint64_t end = bsp_granules(size, sp->shift);
 		uint64_t start;
@@ -82,15 +88,21 @@ static int find_data(struct bsp_sparse *sp, uint64_t off,
 
 		if (off >= size)
 			return -ENXIO;
+		if (now != resizes)
+			granule = off >> sp->shift;
+		resizes = now;
 		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_DATA,
 				       granule, end);
-		if (granule == end)
-			return -ENXIO;
-		start = granule << sp->shift;
-		if (bsp_map_get(sp->map, granule) == BSP_DATA) {
-			*ret_off = bsp_max(off, start);
+		if (granule == end ||
+		    bsp_map_get(sp->map, granule) == BSP_DATA) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
+			if (granule == end)
+				return -ENXIO;
+			*ret_off = bsp_max(off, granule << sp->shift);
 			return 0;
 		}
+		start = granule << sp->shift;
 		patience->first &= start <= off;
 		if (patience->first || !is_over(patience))
 			r = settle(sp, BSP_IN_DATA, granule, end, patience);
@@ -107,28 +119,32 @@ static int find_hole(struct bsp_sparse *sp, uint64_t off, uint64_t limit,
 		     struct patience *patience, uint64_t *ret_off)
 {
 	uint64_t granule = off >> sp->shift;
+	unsigned resizes = atomic_load(&sp->resizes);
 
 	for (;;) {
+		unsigned now = atomic_load(&sp->resizes);
 		uint64_t size = atomic_load(&sp->size);
 		uint64_t end = bsp_granules(size, sp->shift);
-		enum bsp_state state;
+		enum bsp_state state = BSP_HOLE;
 		uint64_t start;
 		int r;
 
 		if (off >= size)
 			return -ENXIO;
+		if (now != resizes)
+			granule = off >> sp->shift;
+		resizes = now;
 		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_ZERO,
 				       granule, end);
-		if (granule == end) {
-			*ret_off = size;
-			return 0;
-		}
-		start = granule << sp->shift;
-		state = bsp_map_get(sp->map, granule);
+		start = bsp_granule_start(granule, sp->shift, size);
+		if (granule < end)
+			state = bsp_map_get(sp->map, granule);
 		patience->first &= start <= off;
 		if (state == BSP_HOLE || state == BSP_MARKER ||
 		    (state == BSP_UNKNOWN && start > off &&
 		     (granule >= limit || is_over(patience)))) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
 			*ret_off = bsp_max(off, start);
 			return 0;
 		}

@@ -63,6 +63,13 @@ struct bsp_sparse {
 	 * and under size_lock where it is writable. */
 	_Atomic uint64_t size;
 	_Atomic uint64_t capacity; /* the device's; changed under watch_lock */
+	/*
+	 * How often the device's size changed; changed under watch_lock. What
+	 * is known of a granule that the size cuts is of a part of it. Whoever
+	 * loads the size, looks into the map and finds zeros looks whether the
+	 * two belong together.
+	 */
+	atomic_uint resizes;
 	atomic_bool counted; /* what is known stays, until somebody writes */
 
 	pthread_mutex_t scan_lock;
