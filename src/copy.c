@@ -23,7 +23,7 @@
 #include "zero.h"
 
 enum {
-	JOBS_DEFAULT = 4,
+	JOBS_DEFAULT = 8,
 	JOBS_MAX = 64,
 	PIECE = 1 << 20,
 	TICK_MS = 100, /* between two looks of the one who waits */
