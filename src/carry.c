@@ -142,37 +142,41 @@ static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	return r;
 }
 
-/* The next step; false if there is none. */
-static bool carry_next(struct bsp_sparse *sp, uint64_t *granule,
+/* The next step of the runs that end before granule limit, or with the file;
+ * false if there is none. */
+static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
 		       int *ret_result)
 {
 	uint64_t step = bsp_device_zero_step(sp->dev, sp->zeroing) >> sp->shift;
-	uint64_t end, from, to;
+	uint64_t end, from, to = 0;
 	bool more;
 
 	pthread_rwlock_rdlock(&sp->size_lock);
 	end = bsp_granules(atomic_load(&sp->size), sp->shift);
-	from = bsp_map_next(sp->map, BSP_IN_MARKER, *granule, end);
-	more = from < end;
+	limit = bsp_min(limit, end);
+	from = bsp_map_next(sp->map, BSP_IN_MARKER, *granule, limit);
+	more = from < limit;
 	if (more) {
 		to = bsp_min(end, from + step);
 		to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from,
 				  to);
-		*ret_result = to > from ? carry_run(sp, from, to, granule) : 0;
+		more = to < limit || limit == end;
 	}
+	if (more)
+		*ret_result = to > from ? carry_run(sp, from, to, granule) : 0;
+	else
+		*granule = from;
 	pthread_rwlock_unlock(&sp->size_lock);
 	return more;
 }
 
-int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-			 void *data)
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *granule,
+			    uint64_t limit, bsp_interrupted_fn interrupted,
+			    void *data)
 {
-	uint64_t granule = 0;
 	int first = 0, r = 0;
 
-	if (!sp->dev->info.writable)
-		return -EROFS;
-	while (carry_next(sp, &granule, &r)) {
+	while (carry_next(sp, granule, limit, &r)) {
 		if (r && !first)
 			first = r;
 		if (r == -ENODEV || r == -ENXIO)
@@ -181,6 +185,17 @@ int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			return first ? first : -EINTR;
 	}
 	return first;
+}
+
+int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			 void *data)
+{
+	uint64_t granule = 0;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	return bsp_sparse_carry_behind(sp, &granule, UINT64_MAX, interrupted,
+				       data);
 }
 
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,

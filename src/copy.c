@@ -8,9 +8,10 @@
  * be zero, by the map or by a source that knows its holes, not at all.
  *
  * The target's zeros cost nothing: before the first byte it is cut to nothing
- * and made as long as the source, so that all of it is markers; what data is
- * not written over is carried out at the end, in ranges as long as they can be.
- * A target that is zero already needs not even that.
+ * and made as long as the source, so that all of it is markers. A thread of its
+ * own carries out, behind the others, what data was not written over, in ranges
+ * as long as they can be; what it leaves is done at the end. A target that is
+ * zero already needs not even that.
  */
 #include "sparse.h"
 
@@ -26,7 +27,8 @@ enum {
 	JOBS_DEFAULT = 8,
 	JOBS_MAX = 64,
 	PIECE = 1 << 20,
-	TICK_MS = 100, /* between two looks of the one who waits */
+	BEHIND = 16 << 20, /* so much is looked at for markers at once */
+	TICK_MS = 100,	   /* between two looks of the one who waits */
 };
 
 enum phase { COPY, VERIFY };
@@ -39,9 +41,13 @@ struct copy {
 
 	pthread_mutex_t lock; /* a leaf lock but for the source's map */
 	pthread_cond_t changed;
+	pthread_cond_t moved; /* for the one that zeroes */
 	/* protected by lock: */
 	uint64_t cursor; /* up to where the source has been handed out */
 	uint64_t finished;
+	uint64_t busy[JOBS_MAX]; /* where each thread is; UINT64_MAX: nowhere */
+	uint64_t look_at;	 /* where there is enough to zero */
+	unsigned started;
 	unsigned running; /* threads */
 	bool stop;
 	int error;
@@ -74,8 +80,8 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
 }
 
-/* Takes the next piece to read; false if there is none left. */
-static bool take_piece(struct copy *c, struct piece *piece)
+/* Takes the thread's next piece to read; false if there is none left. */
+static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 {
 	bool found;
 
@@ -95,6 +101,9 @@ static bool take_piece(struct copy *c, struct piece *piece)
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
 		c->cursor += piece->len;
 	}
+	c->busy[self] = found ? piece->off : UINT64_MAX;
+	if (c->cursor >= c->look_at)
+		pthread_cond_signal(&c->moved);
 	pthread_mutex_unlock(&c->lock);
 	return found;
 }
@@ -207,30 +216,81 @@ static void *worker(void *data)
 	struct copy *c = data;
 	struct piece piece;
 	void *buf = bsp_buffer_new(2 * PIECE);
+	unsigned self;
 
+	pthread_mutex_lock(&c->lock);
+	self = c->started++;
+	pthread_mutex_unlock(&c->lock);
 	if (!buf)
 		fail(c, -ENOMEM, BSP_COPY_READING, 0);
-	while (buf && take_piece(c, &piece) && do_piece(c, buf, &piece))
+	while (buf && take_piece(c, self, &piece) && do_piece(c, buf, &piece))
 		;
 	free(buf);
 	pthread_mutex_lock(&c->lock);
 	c->running--;
 	pthread_cond_signal(&c->changed);
+	pthread_cond_signal(&c->moved);
 	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* --- Zeroing behind them --- */
+
+/* Below it nobody writes any more. lock held. */
+static uint64_t settled_until(const struct copy *c)
+{
+	uint64_t off = c->cursor;
+
+	for (unsigned i = 0; i < JOBS_MAX; i++)
+		off = bsp_min(off, c->busy[i]);
+	return off;
+}
+
+/* A bsp_interrupted_fn. */
+static bool is_stopped(void *data)
+{
+	struct copy *c = data;
+	bool stop;
+
+	pthread_mutex_lock(&c->lock);
+	stop = c->stop;
+	pthread_mutex_unlock(&c->lock);
+	return stop;
+}
+
+/* What it cannot zero stays a marker, and is tried, and told, at the end. */
+static void *zeroer(void *data)
+{
+	struct copy *c = data;
+	uint64_t granule = 0;
+	int r = 0;
+
+	while (!r) {
+		uint64_t until;
+		bool end;
+
+		pthread_mutex_lock(&c->lock);
+		while (c->running && !c->stop && settled_until(c) < c->look_at)
+			pthread_cond_wait(&c->moved, &c->lock);
+		until = settled_until(c);
+		c->look_at = until + BEHIND;
+		end = !c->running || c->stop;
+		pthread_mutex_unlock(&c->lock);
+		if (end)
+			break;
+		r = bsp_sparse_carry_behind(
+			c->to, &granule, until >> c->to->shift, is_stopped, c);
+	}
 	return NULL;
 }
 
 /* --- The threads --- */
 
-static unsigned start_threads(struct copy *c, pthread_t *threads, unsigned n)
+static unsigned start_workers(struct copy *c, pthread_t *threads, unsigned n)
 {
-	sigset_t all, old;
 	unsigned started = 0;
 	int r = 0;
 
-	/* Signals are for the threads of the caller. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_mutex_lock(&c->lock);
 	while (started < n && r == 0) {
 		r = pthread_create(&threads[started], NULL, worker, c);
@@ -238,7 +298,6 @@ static unsigned start_threads(struct copy *c, pthread_t *threads, unsigned n)
 	}
 	c->running = started;
 	pthread_mutex_unlock(&c->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (started == 0)
 		fail(c, -r, BSP_COPY_READING, 0);
 	return started;
@@ -285,16 +344,30 @@ static int run_phase(struct copy *c, enum phase phase, unsigned jobs,
 		     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		     void *data)
 {
-	pthread_t threads[JOBS_MAX];
+	pthread_t threads[JOBS_MAX], zero_thread;
+	sigset_t all, old;
+	bool zeroes;
 	unsigned n;
 
 	c->phase = phase;
 	c->cursor = 0;
 	c->finished = 0;
-	n = start_threads(c, threads, jobs);
+	c->started = 0;
+	c->look_at = BEHIND;
+	for (unsigned i = 0; i < JOBS_MAX; i++)
+		c->busy[i] = UINT64_MAX;
+	/* Signals are for the threads of the caller. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	n = start_workers(c, threads, jobs);
+	zeroes = phase == COPY && n &&
+		 pthread_create(&zero_thread, NULL, zeroer, c) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	watch_threads(c, interrupted, progress, data);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
+	if (zeroes)
+		pthread_join(zero_thread, NULL);
 	return c->error;
 }
 
@@ -352,8 +425,10 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 		return -EFBIG;
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.changed, NULL);
+	pthread_cond_init(&c.moved, NULL);
 	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
 			    progress, data);
+	pthread_cond_destroy(&c.moved);
 	pthread_cond_destroy(&c.changed);
 	pthread_mutex_destroy(&c.lock);
 	return r;

@@ -119,6 +119,16 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to);
 
 /*
+ * For who writes upwards: carries out the runs of markers from *granule on that
+ * end before granule limit, or with the file, and sets *granule to where to go
+ * on. A run that may still get longer is left. Errors and the interrupt as
+ * bsp_sparse_carry_out(); any thread, of a writable object.
+ */
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *granule,
+			    uint64_t limit, bsp_interrupted_fn interrupted,
+			    void *data);
+
+/*
  * Where, from off on and up to end, the first granule begins whose state is in
  * the set; off if that is the one it lies in; end if none is. Another thread
  * may change what it finds at any time: two answers for one place need not

@@ -228,6 +228,50 @@ static void progress_comes_to_the_end_and_an_interrupt_ends_it(void **state)
 	both_free(&b);
 }
 
+/* Has the last piece wait until zeros came to the device, or for too long. */
+struct patient {
+	struct fake *to;
+	unsigned left; /* reads */
+	bool zeroed;
+};
+
+static void wait_for_zeros(void *data)
+{
+	struct patient *p = data;
+
+	if (--p->left)
+		return;
+	for (int i = 0; i < 20000 && !p->zeroed; i++) {
+		const struct fake_call *calls;
+		size_t n = fake_changes(p->to, &calls);
+
+		p->zeroed = bytes_in(calls, n, FAKE_PUNCH) > 0;
+		if (!p->zeroed)
+			g_usleep(1000);
+	}
+}
+
+static void zeros_are_carried_out_while_it_is_copied(void **state)
+{
+	const struct bsp_copy_options options = { .jobs = 1 };
+	enum { PIECES = 48 };
+	struct both b = { .from = fake_new(PIECES * MIB),
+			  .to = fake_new(PIECES * MIB) };
+	struct patient p = { .to = b.to, .left = PIECES };
+
+	fake_bytes(b.from)[8 * MIB] = 'd';
+	memset(fake_bytes(b.to), 0xaa, PIECES * MIB);
+	fake_make_writable(b.to, 1 << FAKE_PUNCH);
+	fake_on_read(b.from, wait_for_zeros, &p);
+	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
+	b.target = bsp_sparse_new(fake_device(b.to), NULL, NULL);
+	assert_int_equal(copy(&b, &options), 0);
+	assert_int_equal(p.left, 0);
+	assert_true(p.zeroed);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), PIECES * MIB);
+	both_free(&b);
+}
+
 static void a_target_must_be_writable(void **state)
 {
 	struct both b = both_new(SIZE);
@@ -260,6 +304,7 @@ int main(void)
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
 		cmocka_unit_test(
 			progress_comes_to_the_end_and_an_interrupt_ends_it),
+		cmocka_unit_test(zeros_are_carried_out_while_it_is_copied),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
 	};

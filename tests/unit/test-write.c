@@ -9,6 +9,7 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
+#include "sparse.h"
 
 enum {
 	G = 4096,
@@ -127,6 +128,42 @@ static void zeros_written_cost_nothing_until_they_are_carried_out(void **state)
 	holds(f, 6 * G, 10 * G, 0xaa);
 	assert_int_equal(carry(f), 0);
 	nothing_changed(f);
+	close_it(f);
+}
+
+static void
+behind_a_writer_only_runs_that_have_ended_are_carried_out(void **state)
+{
+	static const struct fake_call want[] = {
+		{ 0, 4 * G, FAKE_PUNCH },
+		{ 5 * G, 7 * G, FAKE_PUNCH },
+		{ 13 * G, 3 * G, FAKE_PUNCH },
+	};
+	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	uint64_t granule = 0;
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 16 * G), 0);
+	put(f, 4 * G, G, 'd');
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_carry_behind(f.sp, &granule, 4, NULL, NULL),
+			 0);
+	nothing_changed(f);
+	assert_int_equal(bsp_sparse_carry_behind(f.sp, &granule, 9, NULL, NULL),
+			 0);
+	changed(f, &want[0], 1);
+	put(f, 12 * G, G, 'd');
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(
+		bsp_sparse_carry_behind(f.sp, &granule, 13, NULL, NULL), 0);
+	changed(f, &want[1], 1);
+	assert_true(pending(f));
+	assert_int_equal(
+		bsp_sparse_carry_behind(f.sp, &granule, 16, NULL, NULL), 0);
+	changed(f, &want[2], 1);
+	assert_false(pending(f));
+	holds(f, 4 * G, G, 'd');
+	holds(f, 12 * G, G, 'd');
 	close_it(f);
 }
 
@@ -829,6 +866,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			zeros_written_cost_nothing_until_they_are_carried_out),
+		cmocka_unit_test(
+			behind_a_writer_only_runs_that_have_ended_are_carried_out),
 		cmocka_unit_test(a_mix_is_taken_apart_at_granules),
 		cmocka_unit_test(a_part_of_a_marker_is_filled_with_zeros),
 		cmocka_unit_test(punches_zero_their_ragged_ends),
