@@ -7,6 +7,9 @@
  * requests in flight on either side. Each byte is read once; what is known to
  * be zero, by the map or by a source that knows its holes, not at all.
  *
+ * A device is written past the page cache, which would only copy what is not
+ * read again, and put off the writing to the end.
+ *
  * The target's zeros cost nothing: before the first byte it is cut to nothing
  * and made as long as the source, so that all of it is markers. A thread of its
  * own carries out, behind the others, what data was not written over, in ranges
@@ -393,8 +396,11 @@ static int copy_and_verify(struct copy *c,
 	int r = prepare_target(c, options->target_is_zero);
 
 	jobs = jobs < JOBS_MAX ? jobs : JOBS_MAX;
-	if (!r)
+	if (!r) {
+		atomic_store(&c->to->dev->past_cache, true);
 		r = run_phase(c, COPY, jobs, interrupted, progress, data);
+		atomic_store(&c->to->dev->past_cache, false);
+	}
 	if (r)
 		return r;
 	c->ret_totals->failed_step = BSP_COPY_FLUSHING;

@@ -226,18 +226,38 @@ static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 
 /* --- Writing --- */
 
-/*
- * A writable device is written and read through the page cache: its node is
- * ours alone, and writes need no alignment there. The kernel drops the pages
- * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
- */
-static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
-			   uint64_t off)
+static ssize_t write_direct(struct block *block, const void *buf, size_t len,
+			    uint64_t off)
 {
 	ssize_t n;
 
 	do
-		n = pwrite(to_block(dev)->fd, buf, len, (off_t)off);
+		n = pwrite(block->direct_fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/*
+ * A writable device is written and read through the page cache: its node is
+ * ours alone, and writes need no alignment there. The kernel drops the pages
+ * of a range that it writes directly, zeroes or discards (block/fops.c,
+ * block/ioctl.c).
+ */
+static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
+			   uint64_t off)
+{
+	struct block *block = to_block(dev);
+	ssize_t n;
+
+	if (atomic_load_explicit(&dev->past_cache, memory_order_relaxed) &&
+	    block->direct_fd >= 0 && is_aligned(dev, buf, len, off)) {
+		n = write_direct(block, buf, len, off);
+		if (n != -EINVAL)
+			return n;
+		atomic_store(&dev->past_cache, false);
+	}
+	do
+		n = pwrite(block->fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -250,14 +270,6 @@ static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
 	if (block->direct_fd >= 0 && is_aligned(dev, buf, len, off))
 		return read_fd(block->direct_fd, buf, len, off);
 	return read_fd(block->fd, buf, len, off);
-}
-
-static ssize_t write_direct(struct block *block, const void *buf, size_t len,
-			    uint64_t off)
-{
-	ssize_t n = pwrite(block->direct_fd, buf, len, (off_t)off);
-
-	return n < 0 ? -errno : n;
 }
 
 /*

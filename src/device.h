@@ -142,6 +142,8 @@ struct bsp_device {
 	bool cached;	  /* read_through may give what is only in the kernel's
 			   * cache; fixed after opening */
 	atomic_uint ways; /* to zero: what is known of them (zeroing.c) */
+	atomic_bool past_cache; /* write, where it is aligned, goes past the
+				 * kernel's page cache, if this kind can */
 };
 
 /*
