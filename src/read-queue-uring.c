@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -18,6 +19,13 @@ struct uring {
 	struct io_uring ring;
 	int fd;
 };
+
+/*
+ * Held while a ring is mapped or unmapped. The kernel may give one ring the
+ * addresses that another thread's had before; liburing asks it past libc, where
+ * ThreadSanitizer does not see that the one ended before the other began.
+ */
+static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void pause_a_moment(void)
 {
@@ -67,19 +75,26 @@ static void uring_free(struct bsp_read_queue *queue)
 {
 	struct uring *u = (struct uring *)queue;
 
+	pthread_mutex_lock(&mapping_lock);
 	io_uring_queue_exit(&u->ring);
+	pthread_mutex_unlock(&mapping_lock);
 	free(u);
 }
 
 static bool make_ring(struct io_uring *ring, unsigned depth)
 {
+	int r;
+
+	pthread_mutex_lock(&mapping_lock);
 	/* Since Linux 6.1 completions can be left until they are asked for,
 	 * which spares the reader interruptions (io_uring_setup(2)). */
-	if (io_uring_queue_init(depth, ring,
+	r = io_uring_queue_init(depth, ring,
 				IORING_SETUP_SINGLE_ISSUER |
-					IORING_SETUP_DEFER_TASKRUN) == 0)
-		return true;
-	return io_uring_queue_init(depth, ring, 0) == 0;
+					IORING_SETUP_DEFER_TASKRUN);
+	if (r)
+		r = io_uring_queue_init(depth, ring, 0);
+	pthread_mutex_unlock(&mapping_lock);
+	return r == 0;
 }
 
 static bool works(struct io_uring *ring)

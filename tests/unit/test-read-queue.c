@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,12 +144,44 @@ static void freeing_waits_for_what_is_in_flight(void **state)
 	close(fd);
 }
 
+static void *use_rings(void *data)
+{
+	const int *fd = data;
+
+	for (int i = 0; i < 50; i++) {
+		struct bsp_read_queue *queue =
+			bsp_read_queue_uring_new(*fd, DEPTH);
+
+		if (queue)
+			read_all(queue);
+		bsp_read_queue_free(queue);
+	}
+	return NULL;
+}
+
+/* One may get the addresses of another that is gone; for ThreadSanitizer. */
+static void rings_come_and_go_in_several_threads(void **state)
+{
+	int fd;
+	struct bsp_device *dev = numbered(&fd);
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, use_rings, &fd), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	bsp_device_close(dev);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(threads_bring_each_read_back_once),
 		cmocka_unit_test(io_uring_brings_each_read_back_once),
 		cmocka_unit_test(errors_come_back_with_their_read),
+		cmocka_unit_test(rings_come_and_go_in_several_threads),
 		cmocka_unit_test(freeing_waits_for_what_is_in_flight),
 	};
 
