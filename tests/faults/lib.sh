@@ -7,7 +7,8 @@
 MIB=$((1 << 20))
 
 # in_vm SECONDS COMMAND...: runs the script in a virtual machine, if it does not
-# run there already, and exits; skips without one of the commands.
+# run there already, and exits; skips without one of the commands. VM_CPUS is how
+# many processors it has; 2 if unset.
 in_vm() {
 	if [[ -n ${IN_VM:-} ]]; then
 		# udevd does that elsewhere.
@@ -15,7 +16,7 @@ in_vm() {
 		return
 	fi
 	requires dmsetup qemu-system-x86_64 busybox cpio modprobe "${@:2}"
-	"$LIB/vm" -t "$1" "$(realpath "$0")"
+	"$LIB/vm" -t "$1" -c "${VM_CPUS:-2}" "$(realpath "$0")"
 	exit
 }
 
