@@ -123,11 +123,14 @@ static void finish_piece(struct copy *c, const struct piece *piece,
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Of several threads that fail, the first place counts: all before it was
+ * taken, and ends well or fails. */
 static void fail(struct copy *c, int error, enum bsp_copy_step step,
 		 uint64_t off)
 {
 	pthread_mutex_lock(&c->lock);
-	if (!c->error) {
+	if (!c->error ||
+	    (c->error != -ECANCELED && off < c->totals.failed_off)) {
 		c->error = error;
 		c->totals.failed_step = step;
 		c->totals.failed_off = off;

@@ -178,3 +178,19 @@ assert_contains "$(<"$FS_LOG")" \
 	"the log"
 state running
 assert_stale "$bad" $((4 * MIB)) $MIB "what failed"
+
+say "a copy onto it tells where it could not write"
+{
+	head -c 1M /dev/zero
+	head -c 6M /dev/zero | tr '\0' '\135'
+	head -c 1M /dev/zero
+} >"$TEST_TMP/image"
+make_stale "$volume"
+reload volume "$(table error)"
+run_status "$TOOL" copy --quiet "$TEST_TMP/image" "$volume"
+assert_eq "$STATUS" 1 "status of the copy"
+assert_contains "$ERR" "writing $volume at byte 4194304:" "message"
+assert_stale "$bad" $((4 * MIB)) $((2 * MIB)) "while it was away"
+reload volume "$(table "$sound")"
+"$TOOL" copy --quiet "$TEST_TMP/image" "$volume"
+device_is "$volume" "$TEST_TMP/image" || fail "wrong bytes on $volume"
