@@ -227,7 +227,8 @@ close_tree:
 
 int main(int argc, char **argv)
 {
-	struct mount mount = { .ready.fd = -1 };
+	struct mount mount = { .ready.fd = -1,
+			       .reads_ahead = ATOMIC_FLAG_INIT };
 	int status;
 
 	log_init();

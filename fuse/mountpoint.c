@@ -147,6 +147,26 @@ void mountpoint_mounted(struct mountpoint *mp)
 	entry_clear(&entry);
 }
 
+/* Documentation/ABI/testing/sysfs-class-bdi */
+void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
+{
+	g_autofree char *path = NULL;
+	unsigned now;
+	FILE *knob;
+
+	if (!mp->device)
+		return;
+	path = g_strdup_printf("/sys/class/bdi/%s/read_ahead_kb", mp->device);
+	knob = fopen(path, "r+e");
+	if (!knob)
+		return;
+	if (fscanf(knob, "%u", &now) == 1 && now < kib) {
+		rewind(knob);
+		(void)fprintf(knob, "%u", kib);
+	}
+	(void)fclose(knob);
+}
+
 bool mountpoint_is_ours(const struct mountpoint *mp)
 {
 	struct entry entry = { 0 };

@@ -23,6 +23,13 @@ bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error);
 /* To be called when our mount is there. */
 void mountpoint_mounted(struct mountpoint *mp);
 
+/*
+ * Has the kernel read kib KiB ahead of who reads a file of our mount in order,
+ * if it reads less; nothing if we may not (only root may), or cannot. Not
+ * before the kernel had its answer to init: it takes back what was set before.
+ */
+void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib);
+
 /* False if our mount is known to be gone, or to lie below another. */
 bool mountpoint_is_ours(const struct mountpoint *mp);
 

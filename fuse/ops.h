@@ -6,6 +6,7 @@
 #define BLKSPARSEFS_OPS_H
 
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 
 #include "buffer.h"
 #include "inode.h"
@@ -21,6 +22,7 @@ struct mount {
 	struct ready ready; /* of the thread that runs init */
 	struct stopper stopper;
 	struct fuse_session *se; /* fixed before the loop */
+	atomic_flag reads_ahead; /* the kernel was asked to */
 };
 
 extern const struct fuse_lowlevel_ops ops;

@@ -48,6 +48,22 @@ for kind in tenth mixed data; do
 	umount_fs
 done
 
+say "who reads in order has more read ahead, but no more than was set"
+make_device data "$size" ordered
+mount_fs "x=$LOOP"
+ahead=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
+reads=$(device_reads "$LOOP")
+assert_same_bytes "$MNT/x" "$TEST_TMP/ordered"
+assert_le $(($(device_reads "$LOOP") - reads)) $((size >> 18)) "reads of the device"
+assert_eq "$(<"$ahead")" 1024 "KiB"
+umount_fs
+mount_fs "x=$LOOP"
+ahead=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
+echo 2048 >"$ahead"
+assert_same_bytes "$MNT/x" "$TEST_TMP/ordered"
+assert_eq "$(<"$ahead")" 2048 "KiB"
+umount_fs
+
 say "the rest in the background, while the file is open"
 make_device tenth "$size" background
 data=$(python3 "$LIB/devices.py" data --granule 4K "$TEST_TMP/background")
