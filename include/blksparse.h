@@ -406,7 +406,7 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 
 /* Zero in a field stands for its default. */
 struct bsp_copy_options {
-	unsigned jobs;	     /* threads that read and write; default 8 */
+	unsigned jobs;	     /* reads, and writes, at once; default 8 */
 	bool target_is_zero; /* all of the target reads as zeros already */
 	bool verify;	     /* read both again, and compare */
 };

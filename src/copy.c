@@ -3,9 +3,10 @@
  * Copying one sparse object to another.
  *
  * Several threads each take the next piece of the source, read it, and write
- * what of it is not zero: so reads and writes overlap, and there are several
- * requests in flight on either side. Each byte is read once; what is known to
- * be zero, by the map or by a source that knows its holes, not at all.
+ * what of it is not zero. Of so many as were asked for each can read, and as
+ * many others write meanwhile: a copy takes the longer of both, also where what
+ * counts is how many requests are under way. Each byte is read once; what is
+ * known to be zero, by the map or by a source that knows its holes, not at all.
  *
  * A device is written past the page cache, which would only copy what is not
  * read again, and put off the writing to the end.
@@ -29,6 +30,7 @@
 enum {
 	JOBS_DEFAULT = 8,
 	JOBS_MAX = 64,
+	THREADS_MAX = 2 * JOBS_MAX,
 	PIECE = 1 << 20,
 	BEHIND = 16 << 20, /* so much is looked at for markers at once */
 	TICK_MS = 100,	   /* between two looks of the one who waits */
@@ -36,11 +38,18 @@ enum {
 
 enum phase { COPY, VERIFY };
 
+/* One side: so many threads are at it. Protected by the copy's lock. */
+struct side {
+	unsigned busy;
+	pthread_cond_t left;
+};
+
 struct copy {
 	/* Fixed while threads run. */
 	struct bsp_sparse *from, *to;
 	enum phase phase;
 	uint64_t size;
+	unsigned jobs; /* at once on each side */
 
 	pthread_mutex_t lock; /* a leaf lock but for the source's map */
 	pthread_cond_t changed;
@@ -48,13 +57,14 @@ struct copy {
 	/* protected by lock: */
 	uint64_t cursor; /* up to where the source has been handed out */
 	uint64_t finished;
-	uint64_t busy[JOBS_MAX]; /* where each thread is; UINT64_MAX: nowhere */
-	uint64_t look_at;	 /* where there is enough to zero */
+	uint64_t at[THREADS_MAX]; /* where each is; UINT64_MAX: nowhere */
+	uint64_t look_at;	  /* where there is enough to zero */
 	unsigned started;
 	unsigned running; /* threads */
 	bool stop;
 	int error;
 	struct bsp_copy_totals totals;
+	struct side source, target;
 
 	struct bsp_copy_totals *ret_totals; /* the calling thread's */
 };
@@ -83,12 +93,37 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
 }
 
-/* Takes the thread's next piece to read; false if there is none left. */
+/* Waits until fewer than c->jobs are at that side. lock held. */
+static void enter(struct copy *c, struct side *side)
+{
+	while (side->busy == c->jobs)
+		pthread_cond_wait(&side->left, &c->lock);
+	side->busy++;
+}
+
+static void leave(struct side *side)
+{
+	side->busy--;
+	pthread_cond_signal(&side->left);
+}
+
+/* From reading to writing. */
+static void change_sides(struct copy *c)
+{
+	pthread_mutex_lock(&c->lock);
+	leave(&c->source);
+	enter(c, &c->target);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Takes the thread's next piece, and enters the source's side; false if there
+ * is none left. */
 static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 {
 	bool found;
 
 	pthread_mutex_lock(&c->lock);
+	enter(c, &c->source);
 	while (c->phase == COPY && !c->stop && c->cursor < c->size) {
 		uint64_t end = known_zeros(c, c->cursor);
 
@@ -104,19 +139,24 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
 		c->cursor += piece->len;
 	}
-	c->busy[self] = found ? piece->off : UINT64_MAX;
+	c->at[self] = found ? piece->off : UINT64_MAX;
 	if (c->cursor >= c->look_at)
 		pthread_cond_signal(&c->moved);
+	if (!found)
+		leave(&c->source);
 	pthread_mutex_unlock(&c->lock);
 	return found;
 }
 
+/* Leaves the target's side. */
 static void finish_piece(struct copy *c, const struct piece *piece,
-			 uint64_t data)
+			 uint64_t data, bool ok)
 {
 	pthread_mutex_lock(&c->lock);
-	c->finished += piece->len;
-	if (c->phase == COPY) {
+	leave(&c->target);
+	if (ok)
+		c->finished += piece->len;
+	if (ok && c->phase == COPY) {
 		c->totals.data += data;
 		c->totals.hole += piece->len - data;
 	}
@@ -203,17 +243,17 @@ static bool compare(struct copy *c, const char *buf, char *other,
 static bool do_piece(struct copy *c, char *buf, const struct piece *piece)
 {
 	ssize_t n = bsp_sparse_read(c->from, buf, piece->len, piece->off);
+	bool ok = n == (ssize_t)piece->len;
 	uint64_t data = 0;
-	bool ok;
 
-	if (n != (ssize_t)piece->len) {
+	change_sides(c);
+	if (!ok)
 		fail(c, n < 0 ? (int)n : -EIO, BSP_COPY_READING, piece->off);
-		return false;
-	}
-	ok = c->phase == COPY ? write_data(c, buf, piece, &data)
-			      : compare(c, buf, buf + PIECE, piece);
-	if (ok)
-		finish_piece(c, piece, data);
+	else if (c->phase == COPY)
+		ok = write_data(c, buf, piece, &data);
+	else
+		ok = compare(c, buf, buf + PIECE, piece);
+	finish_piece(c, piece, data, ok);
 	return ok;
 }
 
@@ -247,8 +287,8 @@ static uint64_t settled_until(const struct copy *c)
 {
 	uint64_t off = c->cursor;
 
-	for (unsigned i = 0; i < JOBS_MAX; i++)
-		off = bsp_min(off, c->busy[i]);
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		off = bsp_min(off, c->at[i]);
 	return off;
 }
 
@@ -346,11 +386,11 @@ static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
 		progress(data, c->finished, c->size);
 }
 
-static int run_phase(struct copy *c, enum phase phase, unsigned jobs,
+static int run_phase(struct copy *c, enum phase phase,
 		     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		     void *data)
 {
-	pthread_t threads[JOBS_MAX], zero_thread;
+	pthread_t threads[THREADS_MAX], zero_thread;
 	sigset_t all, old;
 	bool zeroes;
 	unsigned n;
@@ -360,12 +400,12 @@ static int run_phase(struct copy *c, enum phase phase, unsigned jobs,
 	c->finished = 0;
 	c->started = 0;
 	c->look_at = BEHIND;
-	for (unsigned i = 0; i < JOBS_MAX; i++)
-		c->busy[i] = UINT64_MAX;
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		c->at[i] = UINT64_MAX;
 	/* Signals are for the threads of the caller. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	n = start_workers(c, threads, jobs);
+	n = start_workers(c, threads, 2 * c->jobs);
 	zeroes = phase == COPY && n &&
 		 pthread_create(&zero_thread, NULL, zeroer, c) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -395,13 +435,13 @@ static int copy_and_verify(struct copy *c,
 			   bsp_interrupted_fn interrupted,
 			   bsp_progress_fn progress, void *data)
 {
-	unsigned jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
 	int r = prepare_target(c, options->target_is_zero);
 
-	jobs = jobs < JOBS_MAX ? jobs : JOBS_MAX;
+	c->jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
+	c->jobs = c->jobs < JOBS_MAX ? c->jobs : JOBS_MAX;
 	if (!r) {
 		atomic_store(&c->to->dev->past_cache, true);
-		r = run_phase(c, COPY, jobs, interrupted, progress, data);
+		r = run_phase(c, COPY, interrupted, progress, data);
 		atomic_store(&c->to->dev->past_cache, false);
 	}
 	if (r)
@@ -411,7 +451,7 @@ static int copy_and_verify(struct copy *c,
 	if (r)
 		return r == -EINTR ? -ECANCELED : r;
 	if (options->verify)
-		r = run_phase(c, VERIFY, jobs, interrupted, progress, data);
+		r = run_phase(c, VERIFY, interrupted, progress, data);
 	return r;
 }
 
@@ -435,8 +475,12 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.changed, NULL);
 	pthread_cond_init(&c.moved, NULL);
+	pthread_cond_init(&c.source.left, NULL);
+	pthread_cond_init(&c.target.left, NULL);
 	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
 			    progress, data);
+	pthread_cond_destroy(&c.target.left);
+	pthread_cond_destroy(&c.source.left);
 	pthread_cond_destroy(&c.moved);
 	pthread_cond_destroy(&c.changed);
 	pthread_mutex_destroy(&c.lock);

@@ -45,7 +45,7 @@ static gboolean parse_tail(const gchar *option, const gchar *value,
 
 static const GOptionEntry entries[] = {
 	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
-	  "Threads that read and write, 1 to 64 (default: 8)", "N" },
+	  "Reads, and writes, at once, 1 to 64 (default: 8)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
 	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,6 +273,41 @@ static void zeros_are_carried_out_while_it_is_copied(void **state)
 	both_free(&b);
 }
 
+struct readers {
+	atomic_uint now, most;
+};
+
+static void count_readers(void *data)
+{
+	struct readers *readers = data;
+	unsigned now = atomic_fetch_add(&readers->now, 1) + 1;
+	unsigned most = atomic_load(&readers->most);
+
+	while (now > most &&
+	       !atomic_compare_exchange_weak(&readers->most, &most, now))
+		;
+	g_usleep(500);
+	atomic_fetch_sub(&readers->now, 1);
+}
+
+static void no_more_read_at_once_than_was_asked_for(void **state)
+{
+	const struct bsp_copy_options options = { .jobs = 2 };
+	struct both b = { .from = fake_new(64 * MIB),
+			  .to = fake_new(64 * MIB) };
+	struct readers readers = { 0 };
+
+	memset(fake_bytes(b.from), 'd', 64 * MIB);
+	fake_make_writable(b.to, 1 << FAKE_PUNCH);
+	fake_on_read(b.from, count_readers, &readers);
+	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
+	b.target = bsp_sparse_new(fake_device(b.to), NULL, NULL);
+	assert_int_equal(copy(&b, &options), 0);
+	assert_int_equal(readers.most, 2);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), 64 * MIB);
+	both_free(&b);
+}
+
 static void a_target_must_be_writable(void **state)
 {
 	struct both b = both_new(SIZE);
@@ -305,6 +341,7 @@ int main(void)
 		cmocka_unit_test(
 			progress_comes_to_the_end_and_an_interrupt_ends_it),
 		cmocka_unit_test(zeros_are_carried_out_while_it_is_copied),
+		cmocka_unit_test(no_more_read_at_once_than_was_asked_for),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
 	};

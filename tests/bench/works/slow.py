@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Devices that take their time: each read and write waits for 10 ms, and any
-number of them may wait at once."""
+"""Devices that take their time: those on which each read and write waits for
+50 ms, and any number of them may wait at once; and those that pass so many bytes
+a second, however many ask."""
 import contextlib
 
 import devices
@@ -8,32 +9,34 @@ import peers
 from lab import MIB
 from measure import LIMIT, OURS, Contender, Sample, Work
 
-SIZE = 64 * MIB
-DELAY = "10ms"
+SIZE = 128 * MIB
+# Options of nbdkit. A bucket of 0.1 seconds, so that what was saved up before
+# counts for little.
+WAITS = "--filter=delay", "rdelay=50ms", "wdelay=50ms"
+LIMITED = "--filter=rate", "rate=512M", "burstiness=0.1"
 
 
 @contextlib.contextmanager
-def slow(lab, name, image):
+def slow(lab, name, image, how):
     """A loop device over a file of nbdfuse over a slow nbdkit over the image."""
     with lab.directory(name) as where:
         with lab.daemon(where, "nbdfuse", "-C", "8", where / "f",
                         "--socket-activation", "nbdkit", "-t", "16",
-                        "--exit-with-parent", "--filter=delay", "file", image,
-                        f"rdelay={DELAY}", f"wdelay={DELAY}"):
+                        "--exit-with-parent", how[0], "file", image, *how[1:]):
             with lab.loop(where / "f", "--direct-io=on") as device:
                 device.image = image
                 yield device
 
 
 @contextlib.contextmanager
-def pair(lab):
+def pair(lab, how):
     """A slow device of data, and a slow one to write to."""
     source, target = lab.dir / "source", lab.dir / "target"
     size = SIZE if lab.scale == 1 else SIZE // 2
     devices.make(str(source), "data", size)
     with lab.file("target", size):
-        with slow(lab, "slow-source", source) as read, \
-                slow(lab, "slow-target", target) as write:
+        with slow(lab, "slow-source", source, how) as read, \
+                slow(lab, "slow-target", target, how) as write:
             yield read, write
     source.unlink()
 
@@ -64,23 +67,26 @@ def longer(lab, read, write, command):
                       one_side(lab, command, read.image, write)))
 
 
-@contextlib.contextmanager
-def copy_work(lab):
-    with pair(lab) as (read, write):
-        def blksparse(source, target):
-            return (lab.blksparse, "copy", "--quiet", source, target)
-        yield [
-            Contender("blksparse copy", lambda: Sample(copied(
-                lab, read, write, *blksparse(read.path, write.path))), OURS),
-            Contender("the longer of its reading and writing",
-                      lambda: longer(lab, read, write, blksparse), LIMIT,
-                      goal=1.2),
-            *([Contender("qemu-img convert -n -T none -t none -m 16 -W",
-                         lambda: Sample(copied(lab, read, write, *peers.qemu_img(
-                             read.path, write.path, "-n", "-T", "none",
-                             "-t", "none"))))]
-              if peers.have("qemu-img") else []),
-        ]
+def copy_work(how):
+    @contextlib.contextmanager
+    def prepare(lab):
+        with pair(lab, how) as (read, write):
+            def blksparse(source, target):
+                return (lab.blksparse, "copy", "--quiet", source, target)
+
+            def qemu_img():
+                return Sample(copied(lab, read, write, *peers.qemu_img(
+                    read.path, write.path, "-n", "-T", "none", "-t", "none")))
+            yield [
+                Contender("blksparse copy", lambda: Sample(copied(
+                    lab, read, write, *blksparse(read.path, write.path))), OURS),
+                Contender("the longer of its reading and writing",
+                          lambda: longer(lab, read, write, blksparse), LIMIT,
+                          goal=1.2),
+                *([Contender("qemu-img convert -n -T none -t none -m 16 -W",
+                             qemu_img)] if peers.have("qemu-img") else []),
+            ]
+    return prepare
 
 
 def dd(source, target):
@@ -101,17 +107,19 @@ def dd_longer(lab, read, write):
     return Sample(max(reading, one_side(lab, dd, read.image, write)))
 
 
-@contextlib.contextmanager
-def dd_work(lab):
-    with pair(lab) as (read, write):
-        yield [
-            Contender("dd oflag=direct, blksparsefs",
-                      lambda: dd_from_mount(lab, read, write), OURS),
-            Contender("the longer of its reading and writing",
-                      lambda: dd_longer(lab, read, write), LIMIT, goal=1.2),
-            Contender("dd oflag=direct, the device itself", lambda: Sample(
-                copied(lab, read, write, *dd(read.path, write.path)))),
-        ]
+def dd_work(how):
+    @contextlib.contextmanager
+    def prepare(lab):
+        with pair(lab, how) as (read, write):
+            yield [
+                Contender("dd oflag=direct, blksparsefs",
+                          lambda: dd_from_mount(lab, read, write), OURS),
+                Contender("the longer of its reading and writing",
+                          lambda: dd_longer(lab, read, write), LIMIT, goal=1.2),
+                Contender("dd oflag=direct, the device itself", lambda: Sample(
+                    copied(lab, read, write, *dd(read.path, write.path)))),
+            ]
+    return prepare
 
 
 def cp_out(lab, read, path):
@@ -134,7 +142,7 @@ def scan(lab, read):
 
 @contextlib.contextmanager
 def cp_work(lab):
-    with pair(lab) as (read, _):
+    with pair(lab, WAITS) as (read, _):
         yield [
             Contender("cp, blksparsefs", lambda: cp_from_mount(lab, read), OURS),
             Contender("cp, the device itself",
@@ -146,9 +154,13 @@ def cp_work(lab):
 
 NEEDS = ("nbdkit", "nbdfuse")
 WORKS = (
-    Work("slow-cp", "cp from a mount of a device that waits 10 ms for each "
+    Work("slow-cp", "cp from a mount of a device that waits 50 ms for each "
          "read, to memory", cp_work, needs=NEEDS),
     Work("slow-copy", "copy of such a device to one that waits for each write",
-         copy_work, needs=NEEDS),
-    Work("slow-dd", "the same by dd from a mount", dd_work, needs=NEEDS),
+         copy_work(WAITS), needs=NEEDS),
+    Work("slow-dd", "the same by dd from a mount", dd_work(WAITS), needs=NEEDS),
+    Work("slow-rate-copy", "copy of a device of 61 MiB/s to another",
+         copy_work(LIMITED), needs=NEEDS),
+    Work("slow-rate-dd", "the same by dd from a mount", dd_work(LIMITED),
+         needs=NEEDS),
 )
