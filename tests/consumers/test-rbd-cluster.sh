@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Into a Ceph cluster and out of it, by rbd import-diff and export-diff. The
+# cluster is the test's own: one monitor and one OSD that keeps all in memory.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+requires rbd ceph ceph-mon ceph-osd monmaptool ceph-authtool
+requires_loop
+
+cd "$TEST_TMP"
+export CEPH_CONF=$TEST_TMP/ceph.conf
+port=$(python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
+id=$(</proc/sys/kernel/random/uuid)
+cat >ceph.conf <<-END
+	[global]
+	fsid = $id
+	mon host = v2:127.0.0.1:$port
+	ms bind ipv6 = false
+	public addr = 127.0.0.1
+	auth cluster required = none
+	auth service required = none
+	auth client required = none
+	mon allow pool size one = true
+	osd pool default size = 1
+	osd pool default min size = 1
+	osd crush chooseleaf type = 0
+	osd objectstore = memstore
+	memstore device bytes = 1073741824
+	mon data = $TEST_TMP/mon
+	osd data = $TEST_TMP/osd
+	run dir = $TEST_TMP
+	admin socket = $TEST_TMP/\$name.asok
+	pid file = $TEST_TMP/\$name.pid
+	log file = $TEST_TMP/\$name.log
+	# However little room there is.
+	mon data avail crit = 0
+	[mon.a]
+	public addrv = v2:127.0.0.1:$port
+END
+
+# start COMMAND...: in the foreground for itself, and ended with the test.
+start() {
+	"$@" -f >>daemons.log 2>&1 &
+	cleanup end "$!"
+}
+
+end() {
+	kill "$1" 2>/dev/null || return 0
+	wait "$1" || true
+}
+
+answers() {
+	timeout 10 ceph -s >/dev/null 2>&1
+}
+
+osd_is_up() {
+	[[ $(timeout 10 ceph osd stat 2>/dev/null) == *' 1 up'* ]]
+}
+
+say "a cluster"
+mkdir mon osd
+ceph-authtool --create-keyring keyring --gen-key -n mon. --cap mon 'allow *'
+monmaptool --create --fsid "$id" --addv a "[v2:127.0.0.1:$port]" monmap
+ceph-mon -i a --mkfs --monmap monmap --keyring keyring
+start ceph-mon -i a
+wait_until 60 answers || fail "the monitor does not answer: $(tail -n 5 ./*.log)"
+osd=$(</proc/sys/kernel/random/uuid)
+assert_eq "$(ceph osd new "$osd")" 0 "the OSD's number"
+ceph-osd -i 0 --mkfs --osd-uuid "$osd"
+start ceph-osd -i 0
+wait_until 60 osd_is_up || fail "the OSD does not come up: $(tail -n 5 ./*.log)"
+ceph osd pool create pool 8
+
+rbd() {
+	timeout 60 rbd --no-progress "$@"
+}
+
+# send DEVICE IMAGE, received IMAGE FILE: as it is in the cluster, and in FILE.
+send() {
+	"$TOOL" send --quiet --format=rbd-diff "$1" | rbd import-diff - "pool/$2"
+}
+
+received() {
+	rbd export "pool/$1" exported
+	assert_same_bytes "$2" exported
+	rm exported
+	head -c 40M /dev/zero | tr '\0' '\252' >target
+	loop_new "$TEST_TMP/target"
+	rbd export-diff "pool/$1" - | "$TOOL" recv --quiet --format=rbd-diff "$LOOP"
+	cmp -n "$(stat -c %s "$2")" "$2" "$LOOP" || fail "wrong bytes on the device"
+	loop_free "$LOOP"
+	rbd export-diff "pool/$1" - | "$TOOL" recv --quiet --format=rbd-diff file
+	assert_same_bytes "$2" file
+	assert_le "$(allocated file)" "$(allocated "$2")" "allocated"
+	rm file
+}
+
+head -c 24M /dev/zero | tr '\0' '\252' >old
+make_device mixed 24M first
+first=$LOOP
+python3 "$LIB/devices.py" make --seed 7 tenth 32M second
+loop_new "$TEST_TMP/second"
+second=$LOOP
+
+say "into an image with old bytes"
+rbd import old pool/x
+send "$first" x
+received x first
+
+say "another, that is larger, over it"
+rbd snap create pool/x@before
+send "$second" x
+received x second
+
+say "as it was before"
+received x@before first
+rbd export-diff --from-snap before pool/x changes
+recv_changes() {
+	"$TOOL" recv --format=rbd-diff file <changes
+}
+run_status recv_changes
+assert_eq "$STATUS" 1 "status for a difference from a snapshot"
+assert_contains "$ERR" "--from-snap" "message"
+
+# stored IMAGE: bytes that the cluster has of it.
+stored() {
+	timeout 60 rbd diff "pool/$1" >extents
+	awk '{ sum += $2 } END { print sum + 0 }' extents
+}
+
+say "zeros take no room there"
+truncate -s 32M zero
+loop_new "$TEST_TMP/zero"
+rbd import old pool/y
+assert_eq "$(stored y)" $((24 << 20)) "bytes in the cluster before"
+send "$LOOP" y
+assert_eq "$(stored y)" 0 "bytes in the cluster"
+received y zero
