@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Makes a map of 80 GiB with so many extents, evenly spread, and prints the
- * microseconds of a seek in it and of a stat, and the MiB of memory it takes.
- * The device behind it is never read.
+ * microseconds of a seek in it, of the same without looking whether somebody
+ * wrote to the device, and of a stat, and the MiB of memory it takes. The
+ * device behind it is never read; DEVICE is the one that is looked at.
  *
- *   map-seeks EXTENTS
+ *   map-seeks EXTENTS DEVICE
  */
 #include <err.h>
 #include <errno.h>
@@ -19,6 +20,9 @@
 enum { SEEKS = 1000000, GRANULE = 4096 };
 static const uint64_t SIZE = UINT64_C(80) << 30;
 
+/* NULL: there is none to look at. */
+static struct bsp_device *looked_at;
+
 static ssize_t never_read(struct bsp_device *dev, void *buf, size_t len,
 			  uint64_t off)
 {
@@ -27,13 +31,17 @@ static ssize_t never_read(struct bsp_device *dev, void *buf, size_t len,
 
 static int size_now(struct bsp_device *dev, uint64_t *ret_size)
 {
+	int r = looked_at ? looked_at->ops->size(looked_at, ret_size) : 0;
+
 	*ret_size = SIZE;
-	return 0;
+	return r;
 }
 
 static void stamp_now(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 {
 	*ret_stamp = (struct bsp_stamp){ .counted = true };
+	if (looked_at)
+		looked_at->ops->stamp(looked_at, ret_stamp);
 }
 
 static void close_nothing(struct bsp_device *dev)
@@ -130,7 +138,8 @@ static uint64_t resident(void)
 
 int main(int argc, char **argv)
 {
-	uint64_t extents = argc == 2 ? strtoull(argv[1], NULL, 0) : 0;
+	uint64_t extents = argc == 3 ? strtoull(argv[1], NULL, 0) : 0;
+	GError *error = NULL;
 	struct bsp_device device = {
 		.ops = &ops,
 		.path = g_strdup("nothing"),
@@ -140,16 +149,25 @@ int main(int argc, char **argv)
 	};
 	struct bsp_sparse *sp;
 	uint64_t before;
-	double seeks;
+	double seeks, lookups;
 
 	if (extents == 0 || extents > SIZE / GRANULE / 2)
-		errx(2, "usage: map-seeks EXTENTS");
+		errx(2, "usage: map-seeks EXTENTS DEVICE");
 	sp = new_sparse(&device);
 	before = resident();
 	learn_extents(sp, extents);
+	lookups = time_seeks(sp);
+	looked_at = bsp_device_open(argv[2], &error);
+	if (!looked_at)
+		errx(1, "%s", error->message);
+	/* Its counters are not those of nothing: that is a change, after which
+	 * all is to be learned anew. */
+	(void)bsp_sparse_refresh(sp);
+	learn_extents(sp, extents);
 	seeks = time_seeks(sp);
-	printf("%.4f %.4f %.1f\n", seeks, time_stats(sp),
+	printf("%.4f %.4f %.4f %.1f\n", seeks, lookups, time_stats(sp),
 	       (double)(resident() - before) / (1 << 20));
 	bsp_sparse_free(sp);
+	bsp_device_close(looked_at);
 	return 0;
 }
