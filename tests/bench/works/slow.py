@@ -32,7 +32,7 @@ def slow(lab, name, image, how):
 def pair(lab, how):
     """A slow device of data, and a slow one to write to."""
     source, target = lab.dir / "source", lab.dir / "target"
-    size = SIZE if lab.scale == 1 else SIZE // 2
+    size = SIZE if lab.scale == 1 else SIZE // 4
     devices.make(str(source), "data", size)
     with lab.file("target", size):
         with slow(lab, "slow-source", source, how) as read, \
