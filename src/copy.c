@@ -116,6 +116,14 @@ static void change_sides(struct copy *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* lock held. */
+static void is_at(struct copy *c, unsigned self, uint64_t off)
+{
+	c->at[self] = off;
+	if (c->cursor >= c->look_at)
+		pthread_cond_signal(&c->moved);
+}
+
 /* Takes the thread's next piece, and enters the source's side; false if there
  * is none left. */
 static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
@@ -139,9 +147,7 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
 		c->cursor += piece->len;
 	}
-	c->at[self] = found ? piece->off : UINT64_MAX;
-	if (c->cursor >= c->look_at)
-		pthread_cond_signal(&c->moved);
+	is_at(c, self, found ? piece->off : UINT64_MAX);
 	if (!found)
 		leave(&c->source);
 	pthread_mutex_unlock(&c->lock);
@@ -149,11 +155,13 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 }
 
 /* Leaves the target's side. */
-static void finish_piece(struct copy *c, const struct piece *piece,
-			 uint64_t data, bool ok)
+static void finish_piece(struct copy *c, unsigned self,
+			 const struct piece *piece, uint64_t data, bool ok)
 {
 	pthread_mutex_lock(&c->lock);
 	leave(&c->target);
+	/* It may wait long for its next one. */
+	is_at(c, self, UINT64_MAX);
 	if (ok)
 		c->finished += piece->len;
 	if (ok && c->phase == COPY) {
@@ -240,7 +248,8 @@ static bool compare(struct copy *c, const char *buf, char *other,
 	return true;
 }
 
-static bool do_piece(struct copy *c, char *buf, const struct piece *piece)
+static bool do_piece(struct copy *c, unsigned self, char *buf,
+		     const struct piece *piece)
 {
 	ssize_t n = bsp_sparse_read(c->from, buf, piece->len, piece->off);
 	bool ok = n == (ssize_t)piece->len;
@@ -253,7 +262,7 @@ static bool do_piece(struct copy *c, char *buf, const struct piece *piece)
 		ok = write_data(c, buf, piece, &data);
 	else
 		ok = compare(c, buf, buf + PIECE, piece);
-	finish_piece(c, piece, data, ok);
+	finish_piece(c, self, piece, data, ok);
 	return ok;
 }
 
@@ -269,7 +278,8 @@ static void *worker(void *data)
 	pthread_mutex_unlock(&c->lock);
 	if (!buf)
 		fail(c, -ENOMEM, BSP_COPY_READING, 0);
-	while (buf && take_piece(c, self, &piece) && do_piece(c, buf, &piece))
+	while (buf && take_piece(c, self, &piece) &&
+	       do_piece(c, self, buf, &piece))
 		;
 	free(buf);
 	pthread_mutex_lock(&c->lock);
