@@ -17,14 +17,11 @@ struct both {
 	struct bsp_copy_totals totals;
 };
 
-/* A source of some data, a target of old bytes. */
-static struct both both_new(uint64_t target_size)
+/* A target of old bytes. */
+static struct both both_from(struct fake *from, uint64_t target_size)
 {
-	struct both b = { .from = fake_new(SIZE), .to = fake_new(target_size) };
+	struct both b = { .from = from, .to = fake_new(target_size) };
 
-	memset(fake_bytes(b.from) + 3 * G, 'a', 2 * G);
-	memset(fake_bytes(b.from) + 2 * MIB - 100, 'b', 200);
-	fake_bytes(b.from)[SIZE - 1] = 'c';
 	memset(fake_bytes(b.to), 0xaa, target_size);
 	fake_make_writable(b.to, 1 << FAKE_PUNCH);
 	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
@@ -32,6 +29,17 @@ static struct both both_new(uint64_t target_size)
 	assert_non_null(b.source);
 	assert_non_null(b.target);
 	return b;
+}
+
+/* The same, and a source of some data. */
+static struct both both_new(uint64_t target_size)
+{
+	struct fake *from = fake_new(SIZE);
+
+	memset(fake_bytes(from) + 3 * G, 'a', 2 * G);
+	memset(fake_bytes(from) + 2 * MIB - 100, 'b', 200);
+	fake_bytes(from)[SIZE - 1] = 'c';
+	return both_from(from, target_size);
 }
 
 static void both_free(struct both *b)
@@ -256,16 +264,12 @@ static void zeros_are_carried_out_while_it_is_copied(void **state)
 {
 	const struct bsp_copy_options options = { .jobs = 1 };
 	enum { PIECES = 48 };
-	struct both b = { .from = fake_new(PIECES * MIB),
-			  .to = fake_new(PIECES * MIB) };
+	struct fake *from = fake_new(PIECES * MIB);
+	struct both b = both_from(from, PIECES * MIB);
 	struct patient p = { .to = b.to, .left = PIECES };
 
-	fake_bytes(b.from)[8 * MIB] = 'd';
-	memset(fake_bytes(b.to), 0xaa, PIECES * MIB);
-	fake_make_writable(b.to, 1 << FAKE_PUNCH);
-	fake_on_read(b.from, wait_for_zeros, &p);
-	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
-	b.target = bsp_sparse_new(fake_device(b.to), NULL, NULL);
+	fake_bytes(from)[8 * MIB] = 'd';
+	fake_on_read(from, wait_for_zeros, &p);
 	assert_int_equal(copy(&b, &options), 0);
 	assert_int_equal(p.left, 0);
 	assert_true(p.zeroed);
@@ -293,15 +297,12 @@ static void count_readers(void *data)
 static void no_more_read_at_once_than_was_asked_for(void **state)
 {
 	const struct bsp_copy_options options = { .jobs = 2 };
-	struct both b = { .from = fake_new(64 * MIB),
-			  .to = fake_new(64 * MIB) };
+	struct fake *from = fake_new(64 * MIB);
+	struct both b = both_from(from, 64 * MIB);
 	struct readers readers = { 0 };
 
-	memset(fake_bytes(b.from), 'd', 64 * MIB);
-	fake_make_writable(b.to, 1 << FAKE_PUNCH);
-	fake_on_read(b.from, count_readers, &readers);
-	b.source = bsp_sparse_new(fake_device(b.from), NULL, NULL);
-	b.target = bsp_sparse_new(fake_device(b.to), NULL, NULL);
+	memset(fake_bytes(from), 'd', 64 * MIB);
+	fake_on_read(from, count_readers, &readers);
 	assert_int_equal(copy(&b, &options), 0);
 	assert_int_equal(readers.most, 2);
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), 64 * MIB);
