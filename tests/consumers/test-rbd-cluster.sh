@@ -43,15 +43,15 @@ cat >ceph.conf <<-END
 	public addrv = v2:127.0.0.1:$port
 END
 
-# start COMMAND...: in the foreground for itself, and ended with the test.
+# start COMMAND...: in the foreground for itself, and ended with the test, up to
+# which it must have lived.
 start() {
 	"$@" -f >>daemons.log 2>&1 &
 	cleanup end "$!"
 }
 
 end() {
-	kill "$1" 2>/dev/null || return 0
-	wait "$1" || true
+	kill "$1" && wait "$1"
 }
 
 answers() {
