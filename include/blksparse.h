@@ -362,6 +362,24 @@ int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			 void *data);
 
 /*
+ * For who writes upwards: carries out the runs of markers from *off on that end
+ * before limit, or with the file, and sets *off to where to go on; both are
+ * taken down to a granule's start. Of a run that reaches further some may be
+ * carried out, as far as limit. Returns as bsp_sparse_carry_out(). Those who
+ * write elsewhere need not wait.
+ */
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
+			    uint64_t limit, bsp_interrupted_fn interrupted,
+			    void *data);
+
+/*
+ * Has the kernel begin to write [off, off + len) from its cache to the device,
+ * so that less is left for a flush. It does not wait for that, and what fails a
+ * flush tells.
+ */
+void bsp_sparse_write_back(struct bsp_sparse *sp, uint64_t off, uint64_t len);
+
+/*
  * Carries out markers, then makes all that was written durable. Returns as
  * bsp_sparse_carry_out().
  */

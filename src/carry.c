@@ -60,10 +60,11 @@ static bool note_carried(struct bsp_sparse *sp, struct bsp_span span,
 	return kept;
 }
 
-int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+			    uint64_t size)
 {
 	uint64_t start = from << sp->shift;
-	uint64_t end = bsp_granule_start(to, sp->shift, atomic_load(&sp->size));
+	uint64_t end = bsp_granule_start(to, sp->shift, size);
 	unsigned losses = bsp_sparse_losses(sp);
 	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
 
@@ -122,12 +123,16 @@ static int flush_device(struct bsp_sparse *sp)
 
 /*
  * Zeroes the first run of markers in [from, to), up to the file's end, and sets
- * *ret_next to where to go on. size_lock is held: were the file to grow now,
- * the granule in which it ends would become a hole with a stale end.
+ * *ret_next to where to go on. size_lock is held, and given back: for the
+ * granule in which the file ends when all is done, for if the file grew
+ * meanwhile it would become a hole with a stale end; and before the device is
+ * asked otherwise, so that who makes the file longer need not wait for it.
  */
 static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 		     uint64_t *ret_next)
 {
+	uint64_t size = atomic_load(&sp->size);
+	bool at_end = to > size >> sp->shift;
 	struct bsp_range_hold hold;
 	int r = 0;
 
@@ -135,9 +140,13 @@ static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	/* It may have changed until the lock was ours. */
 	from = bsp_map_next(sp->map, BSP_IN_MARKER, from, to);
 	to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from, to);
+	if (!at_end)
+		pthread_rwlock_unlock(&sp->size_lock);
 	if (from < to)
-		r = bsp_sparse_zero_markers(sp, from, to);
+		r = bsp_sparse_zero_markers(sp, from, to, size);
 	bsp_range_unlock(&sp->ranges, &hold);
+	if (at_end)
+		pthread_rwlock_unlock(&sp->size_lock);
 	*ret_next = to;
 	return r;
 }
@@ -162,40 +171,52 @@ static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
 				  to);
 		more = to < limit || limit == end;
 	}
-	if (more)
-		*ret_result = to > from ? carry_run(sp, from, to, granule) : 0;
-	else
+	if (more && to > from) {
+		*ret_result = carry_run(sp, from, to, granule);
+		return true;
+	}
+	*ret_result = 0;
+	if (!more)
 		*granule = from;
 	pthread_rwlock_unlock(&sp->size_lock);
 	return more;
 }
 
-int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *granule,
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 			    uint64_t limit, bsp_interrupted_fn interrupted,
 			    void *data)
 {
+	uint64_t granule = *off >> sp->shift;
 	int first = 0, r = 0;
 
-	while (carry_next(sp, granule, limit, &r)) {
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	while (carry_next(sp, &granule, limit >> sp->shift, &r)) {
 		if (r && !first)
 			first = r;
 		if (r == -ENODEV || r == -ENXIO)
 			break; /* it is gone: so it will say everywhere */
-		if (interrupted && interrupted(data))
-			return first ? first : -EINTR;
+		if (interrupted && interrupted(data)) {
+			first = first ? first : -EINTR;
+			break;
+		}
 	}
+	*off = granule << sp->shift;
 	return first;
 }
 
 int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			 void *data)
 {
-	uint64_t granule = 0;
+	uint64_t off = 0;
 
-	if (!sp->dev->info.writable)
-		return -EROFS;
-	return bsp_sparse_carry_behind(sp, &granule, UINT64_MAX, interrupted,
-				       data);
+	return bsp_sparse_carry_behind(sp, &off, UINT64_MAX, interrupted, data);
+}
+
+void bsp_sparse_write_back(struct bsp_sparse *sp, uint64_t off, uint64_t len)
+{
+	if (sp->dev->info.writable && sp->dev->ops->write_back)
+		sp->dev->ops->write_back(sp->dev, len, off);
 }
 
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,

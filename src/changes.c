@@ -51,6 +51,18 @@ static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	return true;
 }
 
+/* Whoever still zeroes there, from before the device shrank, is to be done. */
+static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	struct bsp_range_hold hold;
+	int r;
+
+	bsp_range_lock(&sp->ranges, &hold, from, to, true);
+	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return r;
+}
+
 /*
  * A writable device grew. If the file ends where the device did, it goes on
  * into the new part, which is unknown; a marker in the short granule between
@@ -67,13 +79,13 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 
 	if (follows && old > start &&
 	    bsp_map_get(sp->map, last) == BSP_MARKER &&
-	    bsp_sparse_zero_markers(sp, last, last + 1))
+	    bsp_sparse_zero_markers(sp, last, last + 1, old))
 		return false; /* at the next look */
 	if (bsp_map_resize(sp->map, to))
 		return false;
 	if (follows)
 		forget_last(sp, old);
-	else if (bsp_map_event(sp->map, BSP_PUNCHED, from, to) ||
+	else if (punch_new(sp, from, to) ||
 		 (old > start &&
 		  bsp_map_event(sp->map, BSP_STALE, last, last + 1)))
 		return false;

@@ -318,7 +318,7 @@ static bool is_stopped(void *data)
 static void *zeroer(void *data)
 {
 	struct copy *c = data;
-	uint64_t granule = 0;
+	uint64_t off = 0;
 	int r = 0;
 
 	while (!r) {
@@ -334,8 +334,7 @@ static void *zeroer(void *data)
 		pthread_mutex_unlock(&c->lock);
 		if (end)
 			break;
-		r = bsp_sparse_carry_behind(
-			c->to, &granule, until >> c->to->shift, is_stopped, c);
+		r = bsp_sparse_carry_behind(c->to, &off, until, is_stopped, c);
 	}
 	return NULL;
 }

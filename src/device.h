@@ -124,6 +124,11 @@ struct bsp_device_ops {
 	/* Gives [off, off + len) back; what it holds then is open. */
 	int (*discard)(struct bsp_device *dev, uint64_t len, uint64_t off);
 
+	/* Begins to write back what is only in the kernel's cache of the range;
+	 * waits for nothing, and leaves it to flush to tell what failed. NULL
+	 * if this kind has none. */
+	void (*write_back)(struct bsp_device *dev, uint64_t len, uint64_t off);
+
 	/* Makes what was written durable. */
 	int (*flush)(struct bsp_device *dev);
 

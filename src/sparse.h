@@ -111,22 +111,13 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
 
 /*
- * Carries out the markers [from, to), the last one up to the file's end:
- * zeroes the device there, and they are holes. The caller holds size_lock, and
- * what keeps others from writing there. Returns 0 or -errno; then they are
- * markers still.
+ * Carries out the markers [from, to), the last one up to the file's end, which
+ * is at size: zeroes the device there, and they are holes. The caller holds
+ * what keeps others from writing there, and size_lock if the file ends in the
+ * last of them. Returns 0 or -errno; then they are markers still.
  */
-int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to);
-
-/*
- * For who writes upwards: carries out the runs of markers from *granule on that
- * end before granule limit, or with the file, and sets *granule to where to go
- * on. A run that may still get longer is left. Errors and the interrupt as
- * bsp_sparse_carry_out(); any thread, of a writable object.
- */
-int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *granule,
-			    uint64_t limit, bsp_interrupted_fn interrupted,
-			    void *data);
+int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+			    uint64_t size);
 
 /*
  * Where, from off on and up to end, the first granule begins whose state is in

@@ -29,6 +29,8 @@ struct fake {
 	unsigned stamps;
 	void (*hook)(void *data);
 	void *hook_data;
+	void (*zeroing_hook)(void *data); /* set before others use it */
+	void *zeroing_hook_data;
 	unsigned ways;
 	struct fake_call failing_writes;
 	int failing_writes_errno;
@@ -204,6 +206,8 @@ static int change_range(struct bsp_device *dev, enum fake_kind kind,
 	uint64_t part;
 	int r = 0;
 
+	if (fake->zeroing_hook)
+		fake->zeroing_hook(fake->zeroing_hook_data);
 	pthread_mutex_lock(&fake->lock);
 	part = writable_part(fake, kind, off, len);
 	if (!(fake->ways & 1U << kind)) {
@@ -237,6 +241,16 @@ static int fake_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
 static int fake_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
 	return change_range(dev, FAKE_UNMAP, off, len);
+}
+
+static void fake_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	struct fake_call call = { off, len, FAKE_WRITE_BACK };
+	struct fake *fake = to_fake(dev);
+
+	pthread_mutex_lock(&fake->lock);
+	g_array_append_val(fake->changes, call);
+	pthread_mutex_unlock(&fake->lock);
 }
 
 static int fake_flush(struct bsp_device *dev)
@@ -287,6 +301,7 @@ static const struct bsp_device_ops fake_ops = {
 	.offload = fake_offload,
 	.unmap = fake_unmap,
 	.discard = fake_unmap,
+	.write_back = fake_write_back,
 	.flush = fake_flush,
 	.close = fake_close,
 };
@@ -396,6 +411,12 @@ void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data)
 	fake->hook = hook;
 	fake->hook_data = data;
 	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data)
+{
+	fake->zeroing_hook = hook;
+	fake->zeroing_hook_data = data;
 }
 
 /* Hands out *list and puts the other one, emptied, in its place. */

@@ -15,6 +15,7 @@ enum fake_kind {
 	FAKE_PUNCH,
 	FAKE_OFFLOAD,
 	FAKE_UNMAP,
+	FAKE_WRITE_BACK, /* which changes nothing */
 };
 
 struct fake_call {
@@ -75,6 +76,9 @@ void fake_make_writable(struct fake *fake, unsigned ways);
  * lies before it in the call is done. */
 void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
 		      int errnum);
+
+/* Is called before each zeroing command. */
+void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);
 
 /* What flush gives. */
 void fake_fail_flush(struct fake *fake, int errnum);

@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "blksparse.h"
 #include "fake-device.h"
@@ -140,30 +142,82 @@ behind_a_writer_only_runs_that_have_ended_are_carried_out(void **state)
 		{ 13 * G, 3 * G, FAKE_PUNCH },
 	};
 	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
-	uint64_t granule = 0;
+	uint64_t off = 0;
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 16 * G), 0);
 	put(f, 4 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
-	assert_int_equal(bsp_sparse_carry_behind(f.sp, &granule, 4, NULL, NULL),
+	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 4 * G, NULL, NULL),
 			 0);
 	nothing_changed(f);
-	assert_int_equal(bsp_sparse_carry_behind(f.sp, &granule, 9, NULL, NULL),
+	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 9 * G, NULL, NULL),
 			 0);
 	changed(f, &want[0], 1);
 	put(f, 12 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
 	assert_int_equal(
-		bsp_sparse_carry_behind(f.sp, &granule, 13, NULL, NULL), 0);
+		bsp_sparse_carry_behind(f.sp, &off, 13 * G, NULL, NULL), 0);
 	changed(f, &want[1], 1);
 	assert_true(pending(f));
 	assert_int_equal(
-		bsp_sparse_carry_behind(f.sp, &granule, 16, NULL, NULL), 0);
+		bsp_sparse_carry_behind(f.sp, &off, 16 * G, NULL, NULL), 0);
 	changed(f, &want[2], 1);
 	assert_false(pending(f));
 	holds(f, 4 * G, G, 'd');
 	holds(f, 12 * G, G, 'd');
+	close_it(f);
+}
+
+/* A write that makes the file longer, while zeros below it are carried out. */
+struct grower {
+	struct fixture f;
+	unsigned tries, done;
+};
+
+static void *grow_main(void *data)
+{
+	struct grower *grower = data;
+
+	put(grower->f, 12 * G, G, 'd');
+	return NULL;
+}
+
+static void grow_meanwhile(void *data)
+{
+	struct grower *grower = data;
+	struct timespec until;
+	pthread_t thread;
+
+	if (grower->tries++)
+		return;
+	assert_int_equal(pthread_create(&thread, NULL, grow_main, grower), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	grower->done = pthread_timedjoin_np(thread, NULL, &until) == 0;
+	if (!grower->done)
+		(void)pthread_detach(thread);
+}
+
+static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
+{
+	struct grower grower = {
+		.f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP),
+	};
+	struct fixture f = grower.f;
+	uint64_t off = 0;
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	put(f, 8 * G, G, 'd');
+	fake_on_zeroing(f.fake, grow_meanwhile, &grower);
+	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 9 * G, NULL, NULL),
+			 0);
+	assert_true(grower.done);
+	assert_int_equal(bsp_sparse_size(f.sp), 13 * G);
+	holds(f, 0, 8 * G, 0);
+	reads_as(f, 0, 8 * G, 0);
+	reads_as(f, 9 * G, 3 * G, 0);
+	holds(f, 9 * G, 3 * G, 0xaa);
 	close_it(f);
 }
 
@@ -868,6 +922,8 @@ int main(void)
 			zeros_written_cost_nothing_until_they_are_carried_out),
 		cmocka_unit_test(
 			behind_a_writer_only_runs_that_have_ended_are_carried_out),
+		cmocka_unit_test(
+			who_makes_the_file_longer_need_not_wait_for_zeroing),
 		cmocka_unit_test(a_mix_is_taken_apart_at_granules),
 		cmocka_unit_test(a_part_of_a_marker_is_filled_with_zeros),
 		cmocka_unit_test(punches_zero_their_ragged_ends),
