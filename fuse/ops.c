@@ -271,14 +271,18 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct file *file = file_of(req, ino);
 	char *buf = buffers_get(&mount_of(req)->buffers, size);
+	size_t cached = 0;
 	ssize_t n = -ENOMEM;
 
+	if (buf && !file->writable && !(fi->flags & O_DIRECT))
+		cached = watch_cached(file->watch, buf, size, (uint64_t)off);
 	if (buf)
-		n = bsp_sparse_read(file->sparse, buf, size, (uint64_t)off);
+		n = bsp_sparse_read(file->sparse, buf + cached, size - cached,
+				    (uint64_t)off + cached);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
-		fuse_reply_buf(req, buf, (size_t)n);
+		fuse_reply_buf(req, buf, cached + (size_t)n);
 }
 
 /* A bsp_interrupted_fn. The kernel does not let go of who asked, nor of the
@@ -333,6 +337,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	}
 	file_touch(file);
 	fuse_reply_write(req, (size_t)n);
+	watch_wrote(file->watch, (uint64_t)off, (uint64_t)n);
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,

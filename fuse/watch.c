@@ -14,16 +14,6 @@
  *
  * The lock is held for a few instructions only, never during a call to libfuse
  * or one that may read the device.
- *
- * What the scan ahead reads goes into the kernel's cache of the file, so that
- * whoever reads what a seek has found does not come back for it, and the device
- * is read once. That is right only while nobody writes to the file: the kernel
- * would put it over newer pages. What was read before a change of the device
- * must not get there after the kernel was told to drop its pages; so both are
- * done under cache_lock, and the first only if nothing was forgotten since.
- * A store waits for pages that are being read. Those who serve reads never wait
- * for the scan, and of a file one seek at a time does (fuse_file_llseek() holds
- * the inode's lock), so there are threads left for them.
  */
 #include "watch.h"
 
@@ -35,7 +25,9 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "behind.h"
 #include "log.h"
+#include "page-cache.h"
 
 enum {
 	LOOK_SECONDS = 1,
@@ -48,16 +40,15 @@ struct watch {
 	/* Fixed after watch_new(). */
 	struct bsp_sparse *sp;
 	const char *path;
-	fuse_ino_t ino;
+	struct page_cache *cache;
 
 	/* Fixed after watch_start(). */
-	struct fuse_session *se;
 	bool background;
 	pthread_t thread;
 	bool started;
 
 	atomic_bool running; /* the thread has not ended */
-	pthread_mutex_t cache_lock;
+	struct behind behind;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* CLOCK_MONOTONIC */
@@ -108,9 +99,9 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 
 	watch->sp = sp;
 	watch->path = path;
-	watch->ino = ino;
+	watch->cache = page_cache_new(sp, ino);
+	behind_init(&watch->behind);
 	pthread_mutex_init(&watch->lock, NULL);
-	pthread_mutex_init(&watch->cache_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&watch->wake, &attr);
@@ -124,8 +115,9 @@ void watch_free(struct watch *watch)
 	if (!watch)
 		return;
 	pthread_cond_destroy(&watch->wake);
-	pthread_mutex_destroy(&watch->cache_lock);
 	pthread_mutex_destroy(&watch->lock);
+	behind_done(&watch->behind);
+	page_cache_free(watch->cache);
 	g_free(watch);
 }
 
@@ -163,8 +155,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 
 /*
  * Looks, and has the kernel drop its cache if there was a change since it was
- * told last. The kernel may not know the file yet, or not be there any more:
- * then there is nothing to drop.
+ * told last.
  */
 static void look(struct watch *watch)
 {
@@ -173,10 +164,7 @@ static void look(struct watch *watch)
 
 	if (num != watch->told_num) {
 		watch->told_num = num;
-		pthread_mutex_lock(&watch->cache_lock);
-		(void)fuse_lowlevel_notify_inval_inode(watch->se, watch->ino, 0,
-						       0);
-		pthread_mutex_unlock(&watch->cache_lock);
+		page_cache_drop_all(watch->cache);
 	}
 	pthread_mutex_lock(&watch->lock);
 	for (int i = 0; i < CHANGES; i++) {
@@ -261,39 +249,26 @@ static void *watch_main(void *data)
 
 	while (wait_for_time(watch)) {
 		look(watch);
+		page_cache_drop_passed(watch->cache);
+		behind_catch_up(&watch->behind, watch->sp, watch->cache,
+				is_stopping, watch);
 		carry_old(watch);
 	}
 	atomic_store(&watch->running, false);
 	return NULL;
 }
 
-/* A bsp_scanned_fn. The kernel may not know the file any more: then nobody
- * reads it. */
-static void store(void *data, uint64_t generation, const void *buf,
-		  uint64_t len, uint64_t off)
-{
-	struct watch *watch = data;
-	struct fuse_bufvec bufv = FUSE_BUFVEC_INIT((size_t)len);
-
-	bufv.buf[0].mem = (void *)buf;
-	pthread_mutex_lock(&watch->cache_lock);
-	if (bsp_sparse_is_current(watch->sp, generation))
-		(void)fuse_lowlevel_notify_store(watch->se, watch->ino,
-						 (off_t)off, &bufv, 0);
-	pthread_mutex_unlock(&watch->cache_lock);
-}
-
 int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 		bool background)
 {
 	const struct bsp_ahead_options ahead = {
-		.scanned = writable ? NULL : store,
-		.scanned_data = watch,
+		.scanned = writable ? NULL : page_cache_store,
+		.scanned_data = watch->cache,
 	};
 	sigset_t all, old;
 	int r;
 
-	watch->se = se;
+	page_cache_start(watch->cache, se);
 	watch->background = background;
 	r = bsp_sparse_start_ahead(watch->sp, &ahead);
 	if (r)
@@ -349,6 +324,7 @@ bool watch_opened(struct watch *watch)
 		if (watch->background)
 			bsp_sparse_scan_rest(watch->sp, true);
 	}
+	page_cache_set_shared(watch->cache, watch->opened > 1);
 	pthread_mutex_unlock(&watch->lock);
 	return keep;
 }
@@ -356,9 +332,20 @@ bool watch_opened(struct watch *watch)
 void watch_closed(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
-	if (--watch->opened == 0)
+	if (--watch->opened == 0) {
 		bsp_sparse_scan_rest(watch->sp, false);
+		page_cache_rest(watch->cache);
+	}
+	page_cache_set_shared(watch->cache, watch->opened > 1);
 	/* One more look: a close may have left something to carry out. */
+	watch->woken = true;
+	pthread_cond_signal(&watch->wake);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+static void wake(struct watch *watch)
+{
+	pthread_mutex_lock(&watch->lock);
 	watch->woken = true;
 	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
@@ -366,8 +353,21 @@ void watch_closed(struct watch *watch)
 
 void watch_resized(struct watch *watch)
 {
-	pthread_mutex_lock(&watch->lock);
-	watch->woken = true;
-	pthread_cond_signal(&watch->wake);
-	pthread_mutex_unlock(&watch->lock);
+	wake(watch);
+}
+
+void watch_wrote(struct watch *watch, uint64_t off, uint64_t len)
+{
+	if (behind_wrote(&watch->behind, off, len))
+		wake(watch);
+}
+
+size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off)
+{
+	bool passed;
+	size_t n = page_cache_read(watch->cache, buf, size, off, &passed);
+
+	if (passed)
+		wake(watch);
+	return n;
 }

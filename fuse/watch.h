@@ -39,6 +39,13 @@ void watch_closed(struct watch *watch);
  * carried out. */
 void watch_resized(struct watch *watch);
 
+/* [off, off + len) was written. */
+void watch_wrote(struct watch *watch, uint64_t off, uint64_t len);
+
+/* Somebody reads [off, off + size) through the kernel's cache. How many bytes
+ * at off were kept for that, which it copies to buf: mostly 0. */
+size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off);
+
 /* Asks the threads to end, and does not wait. */
 void watch_stop(struct watch *watch);
 

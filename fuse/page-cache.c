@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the scan ahead reads goes into the kernel's cache of the file, so that
+ * whoever reads what a seek has found does not come back for it, and the device
+ * is read once. That is right only while nobody writes to the file: the kernel
+ * would put it over newer pages. What was read before a change of the device
+ * must not get there after the kernel was told to drop its pages; so both are
+ * done under store_lock, and the first only if nothing was forgotten since.
+ * A store waits for pages that are being read. Those who serve reads never wait
+ * for the scan, and of a file one seek at a time does (fuse_file_llseek() holds
+ * the inode's lock), so there are threads left for them.
+ *
+ * Of a read that the kernel answers nobody is told. So every few MiB one page
+ * is not put there but kept here: a mark. Who goes through the file has to ask
+ * for it, which tells where it is, and that it is past what lies between that
+ * mark and the one before. That is dropped then: the pages are used again for
+ * what comes next, while memory that nobody used for long is dear, in time and
+ * to others. Who skips a mark, or goes backwards, does not go through the file:
+ * then nothing is dropped.
+ *
+ * A mark is the first page of a piece that a read-ahead of the kernel, which a
+ * page that is not there sets off, does not reach beyond.
+ */
+#include "page-cache.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	PAGE = 4096,
+	MARK_STEP = 4 << 20,   /* bytes between two marks */
+	MARK_PIECE = 64 << 10, /* the least that a mark is the first page of */
+	MARKS_MAX = 1024,      /* that wait for a reader */
+};
+
+/* A mark that nobody has asked for. */
+#define NOWHERE UINT64_MAX
+
+struct mark {
+	uint64_t generation;
+	char bytes[PAGE];
+};
+
+struct page_cache {
+	/* Fixed after page_cache_start(). */
+	struct bsp_sparse *sp;
+	struct fuse_session *se;
+	fuse_ino_t ino;
+
+	pthread_mutex_t store_lock;
+	/* Protected by store_lock: */
+	uint64_t unmarked; /* bytes that were put there since the last mark */
+
+	/* A leaf lock, held for a few instructions and a search. */
+	pthread_mutex_t lock;
+	/* Protected by lock: */
+	uint64_t at[MARKS_MAX]; /* where they are; NOWHERE: there is none */
+	struct mark *marks;	/* MARKS_MAX of them, or NULL: there are none */
+	unsigned next;		/* the oldest, or a free one */
+	uint64_t reader;	/* the mark that was asked for last */
+	bool shared;
+	uint64_t passed_from, passed_to; /* to be dropped */
+};
+
+/* --- Life ---------------------------------------------------------------- */
+
+struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino)
+{
+	struct page_cache *cache = g_new0(struct page_cache, 1);
+
+	cache->sp = sp;
+	cache->ino = ino;
+	pthread_mutex_init(&cache->store_lock, NULL);
+	pthread_mutex_init(&cache->lock, NULL);
+	cache->reader = NOWHERE;
+	for (unsigned i = 0; i < MARKS_MAX; i++)
+		cache->at[i] = NOWHERE;
+	return cache;
+}
+
+void page_cache_free(struct page_cache *cache)
+{
+	if (!cache)
+		return;
+	pthread_mutex_destroy(&cache->lock);
+	pthread_mutex_destroy(&cache->store_lock);
+	free(cache->marks);
+	g_free(cache);
+}
+
+void page_cache_start(struct page_cache *cache, struct fuse_session *se)
+{
+	cache->se = se;
+}
+
+/* lock held. */
+static void forget_marks(struct page_cache *cache)
+{
+	free(cache->marks);
+	cache->marks = NULL;
+	cache->reader = NOWHERE;
+	for (unsigned i = 0; i < MARKS_MAX; i++)
+		cache->at[i] = NOWHERE;
+}
+
+void page_cache_rest(struct page_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+	forget_marks(cache);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void page_cache_set_shared(struct page_cache *cache, bool shared)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->shared = shared;
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* --- Putting there ------------------------------------------------------- */
+
+/* The kernel may not know the file any more: then nobody reads it.
+ * store_lock held. */
+static void put(struct page_cache *cache, const char *buf, uint64_t len,
+		uint64_t off)
+{
+	struct fuse_bufvec bufv = FUSE_BUFVEC_INIT((size_t)len);
+
+	bufv.buf[0].mem = (void *)buf;
+	(void)fuse_lowlevel_notify_store(cache->se, cache->ino, (off_t)off,
+					 &bufv, 0);
+}
+
+/* Keeps the page at off as a mark; false if there is no memory. */
+static bool keep_mark(struct page_cache *cache, uint64_t generation,
+		      const char *buf, uint64_t off)
+{
+	struct mark *mark;
+	bool kept;
+
+	pthread_mutex_lock(&cache->lock);
+	if (!cache->marks)
+		cache->marks = malloc(MARKS_MAX * sizeof(*cache->marks));
+	kept = cache->marks;
+	if (kept) {
+		mark = &cache->marks[cache->next];
+		mark->generation = generation;
+		memcpy(mark->bytes, buf, PAGE);
+		cache->at[cache->next] = off;
+		cache->next = (cache->next + 1) % MARKS_MAX;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return kept;
+}
+
+void page_cache_store(void *data, uint64_t generation, const void *buf,
+		      uint64_t len, uint64_t off)
+{
+	struct page_cache *cache = data;
+	const char *from = buf;
+
+	pthread_mutex_lock(&cache->store_lock);
+	if (bsp_sparse_is_current(cache->sp, generation)) {
+		cache->unmarked += len;
+		if (cache->unmarked >= MARK_STEP && len >= MARK_PIECE &&
+		    off % PAGE == 0 &&
+		    keep_mark(cache, generation, from, off)) {
+			cache->unmarked = 0;
+			from += PAGE;
+			off += PAGE;
+			len -= PAGE;
+		}
+		put(cache, from, len, off);
+	}
+	pthread_mutex_unlock(&cache->store_lock);
+}
+
+/* --- Who reads ----------------------------------------------------------- */
+
+/* Is there a mark in [from, to)? lock held. */
+static bool has_marks(const struct page_cache *cache, uint64_t from,
+		      uint64_t to)
+{
+	for (unsigned i = 0; i < MARKS_MAX; i++) {
+		if (cache->at[i] >= from && cache->at[i] < to)
+			return true;
+	}
+	return false;
+}
+
+/* The mark at off was asked for, and is none any more. lock held. */
+static void reader_is_at(struct page_cache *cache, uint64_t off)
+{
+	uint64_t from = cache->reader;
+
+	cache->reader = off;
+	if (cache->shared || from >= off || has_marks(cache, from, off))
+		return;
+	/* What could not be dropped yet lies right before it. */
+	if (cache->passed_to != from)
+		cache->passed_from = from;
+	cache->passed_to = off;
+}
+
+size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
+		       uint64_t off, bool *ret_passed)
+{
+	size_t n = 0;
+
+	*ret_passed = false;
+	pthread_mutex_lock(&cache->lock);
+	for (unsigned i = 0; cache->marks && i < MARKS_MAX; i++) {
+		if (cache->at[i] != off)
+			continue;
+		cache->at[i] = NOWHERE;
+		if (size >= PAGE &&
+		    bsp_sparse_is_current(cache->sp,
+					  cache->marks[i].generation)) {
+			memcpy(buf, cache->marks[i].bytes, PAGE);
+			n = PAGE;
+		}
+		reader_is_at(cache, off);
+		*ret_passed = cache->passed_from < cache->passed_to;
+		break;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return n;
+}
+
+/* --- Dropping ------------------------------------------------------------ */
+
+/* The kernel may not know the file yet, or not any more: then there is nothing
+ * to drop. */
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+{
+	(void)fuse_lowlevel_notify_inval_inode(cache->se, cache->ino,
+					       (off_t)off, (off_t)len);
+}
+
+void page_cache_drop_all(struct page_cache *cache)
+{
+	pthread_mutex_lock(&cache->store_lock);
+	page_cache_drop(cache, 0, 0);
+	pthread_mutex_unlock(&cache->store_lock);
+	pthread_mutex_lock(&cache->lock);
+	forget_marks(cache);
+	pthread_mutex_unlock(&cache->lock);
+}
+
+void page_cache_drop_passed(struct page_cache *cache)
+{
+	uint64_t from, to;
+
+	pthread_mutex_lock(&cache->lock);
+	from = cache->passed_from;
+	to = cache->passed_to;
+	cache->passed_from = to;
+	pthread_mutex_unlock(&cache->lock);
+	if (from < to)
+		page_cache_drop(cache, from, to - from);
+}

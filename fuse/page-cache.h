@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the kernel has cached of one file's content. What a scan reads of a file
+ * that nobody can write is put there, and goes again behind who reads through
+ * it, so that a copy of a large device does not fill the memory.
+ */
+#ifndef BLKSPARSEFS_PAGE_CACHE_H
+#define BLKSPARSEFS_PAGE_CACHE_H
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+
+#include "blksparse.h"
+
+struct page_cache;
+
+/* Of the file with inode ino, which shows sp. Never NULL. */
+struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino);
+
+/* NULL is fine. */
+void page_cache_free(struct page_cache *cache);
+
+/* From here on it is se's kernel. To be called before all that follows. */
+void page_cache_start(struct page_cache *cache, struct fuse_session *se);
+
+/* A bsp_scanned_fn: puts it there, if nothing was forgotten since. Waits for
+ * pages that are being read. */
+void page_cache_store(void *cache, uint64_t generation, const void *buf,
+		      uint64_t len, uint64_t off);
+
+/*
+ * Somebody reads [off, off + size), through the cache. Returns how many bytes
+ * at off it has in place of the kernel, and copies them to buf: 0, or less than
+ * size, or size. *ret_passed: there is something for page_cache_drop_passed()
+ * to do. May be called while a read is being answered.
+ */
+size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
+		       uint64_t off, bool *ret_passed);
+
+/* Whether there is more than one who has the file open: then what one has
+ * passed is kept for the others. */
+void page_cache_set_shared(struct page_cache *cache, bool shared);
+
+/* Nobody has the file open any more: gives memory back. */
+void page_cache_rest(struct page_cache *cache);
+
+/*
+ * Has the kernel drop all, [off, off + len), or what its only reader has
+ * passed. They wait for pages that are being read or written, so no request may
+ * wait for who calls them.
+ */
+void page_cache_drop_all(struct page_cache *cache);
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len);
+void page_cache_drop_passed(struct page_cache *cache);
+
+#endif

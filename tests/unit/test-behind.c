@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is done behind one who writes upwards, and what is not. */
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "behind.h"
+#include "fake-device.h"
+
+enum { MIB = 1 << 20, SIZE = 256 * MIB };
+
+/* What the kernel was told to drop: the last range, and how much in all. */
+static uint64_t dropped_off, dropped_len, dropped;
+
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+{
+	dropped_off = off;
+	dropped_len = len;
+	dropped += len;
+}
+
+struct fixture {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	struct behind behind;
+};
+
+static struct fixture *fixture_new(void)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	f->fake = fake_new(SIZE);
+	memset(fake_bytes(f->fake), 0xaa, SIZE);
+	fake_make_writable(f->fake, 1U << FAKE_PUNCH);
+	f->sp = bsp_sparse_new(fake_device(f->fake), NULL, NULL);
+	assert_non_null(f->sp);
+	assert_int_equal(bsp_sparse_truncate(f->sp, 0), 0);
+	behind_init(&f->behind);
+	dropped_off = dropped_len = dropped = 0;
+	return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	behind_done(&f->behind);
+	bsp_sparse_free(f->sp);
+	free(f);
+}
+
+/* Writes; true if something is to be done then. */
+static bool put(struct fixture *f, uint64_t off, size_t len)
+{
+	char *buf = malloc(len);
+
+	memset(buf, 'd', len);
+	assert_int_equal(bsp_sparse_write(f->sp, buf, len, off), len);
+	free(buf);
+	return behind_wrote(&f->behind, off, len);
+}
+
+static void catch_up(struct fixture *f)
+{
+	behind_catch_up(&f->behind, f->sp, NULL, NULL, NULL);
+}
+
+/* The bytes of the changes of that kind since the last call of this. */
+static uint64_t changed(struct fixture *f, enum fake_kind kind)
+{
+	const struct fake_call *calls;
+	size_t n = fake_changes(f->fake, &calls);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += calls[i].kind == kind ? calls[i].len : 0;
+	return sum;
+}
+
+static void
+what_was_written_goes_to_the_device_and_out_of_the_cache(void **state)
+{
+	struct fixture *f = fixture_new();
+	uint64_t off = 0;
+
+	while (!put(f, off, MIB))
+		off += MIB;
+	assert_in_range(off, 4 * MIB, 16 * MIB);
+	(void)changed(f, FAKE_WRITE_BACK);
+	catch_up(f);
+	assert_int_equal(dropped_off, 0);
+	assert_in_range(dropped_len, 1, off);
+	assert_int_equal(changed(f, FAKE_WRITE_BACK), dropped_len);
+	/* That is done. */
+	catch_up(f);
+	assert_int_equal(dropped, dropped_len);
+	for (off += MIB; !put(f, off, MIB); off += MIB)
+		;
+	catch_up(f);
+	assert_int_equal(dropped_off + dropped_len, dropped);
+	fixture_free(f);
+}
+
+static void zeros_are_carried_out_behind_and_once(void **state)
+{
+	struct fixture *f = fixture_new();
+	uint64_t zeroed = 0, holes = 0;
+
+	for (uint64_t off = 0; off + 2 * MIB <= SIZE; off += 2 * MIB) {
+		if (put(f, off, MIB))
+			catch_up(f);
+		holes += MIB;
+		zeroed += changed(f, FAKE_PUNCH);
+	}
+	assert_in_range(zeroed, holes / 2, holes - 16 * MIB);
+	assert_int_equal(bsp_sparse_carry_out(f->sp, NULL, NULL), 0);
+	/* The file ends with data. */
+	assert_int_equal(zeroed + changed(f, FAKE_PUNCH), holes - MIB);
+	fixture_free(f);
+}
+
+static void zeros_right_behind_may_still_be_written(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	for (uint64_t off = 0; off < 16 * MIB; off += MIB)
+		(void)put(f, off, MIB);
+	(void)put(f, 200 * MIB, MIB);
+	catch_up(f);
+	for (uint64_t at = 170 * MIB; at < 200 * MIB; at += 4096)
+		assert_int_equal(fake_bytes(f->fake)[at], 0xaa);
+	assert_int_equal(fake_bytes(f->fake)[16 * MIB], 0);
+	fixture_free(f);
+}
+
+static void who_writes_here_and_there_is_left_alone(void **state)
+{
+	struct fixture *f = fixture_new();
+	unsigned seed = 3;
+
+	assert_int_equal(bsp_sparse_truncate(f->sp, SIZE), 0);
+	for (unsigned i = 0; i < 500; i++) {
+		uint64_t at = (uint64_t)rand_r(&seed) % (SIZE / 4096) * 4096;
+
+		if (put(f, at, 4096))
+			catch_up(f);
+	}
+	assert_int_equal(dropped, 0);
+	assert_int_equal(changed(f, FAKE_PUNCH), 0);
+	fixture_free(f);
+}
+
+static void some_disorder_is_no_other_way(void **state)
+{
+	static const unsigned order[] = { 2, 0, 3, 1 };
+	struct fixture *f = fixture_new();
+	uint64_t zeroed = 0;
+
+	assert_int_equal(bsp_sparse_truncate(f->sp, SIZE), 0);
+	for (uint64_t off = 0; off + 16 * MIB <= SIZE; off += 16 * MIB)
+		for (unsigned i = 0; i < 4; i++) {
+			if (put(f, off + order[i] * 4 * MIB, MIB))
+				catch_up(f);
+			zeroed += changed(f, FAKE_PUNCH);
+		}
+	assert_in_range(zeroed, SIZE / 4, SIZE);
+	for (uint64_t off = 0; off < SIZE; off += 4 * MIB) {
+		assert_int_equal(fake_bytes(f->fake)[off], 'd');
+		assert_int_equal(fake_bytes(f->fake)[off + MIB - 1], 'd');
+	}
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			what_was_written_goes_to_the_device_and_out_of_the_cache),
+		cmocka_unit_test(zeros_are_carried_out_behind_and_once),
+		cmocka_unit_test(zeros_right_behind_may_still_be_written),
+		cmocka_unit_test(who_writes_here_and_there_is_left_alone),
+		cmocka_unit_test(some_disorder_is_no_other_way),
+	};
+
+	return cmocka_run_group_tests_name("behind", tests, NULL, NULL);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is put into the kernel's cache, and when it is dropped. The test is the
+ * kernel: it has the pages, and asks for those that are not there.
+ */
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake-device.h"
+#include "page-cache.h"
+
+enum { PAGE = 4096, MIB = 1 << 20, SIZE = 64 * MIB, PIECE = 256 << 10 };
+
+static unsigned char *pages; /* 0xff where there is none */
+
+int fuse_lowlevel_notify_store(struct fuse_session *se, fuse_ino_t ino,
+			       off_t offset, struct fuse_bufvec *bufv,
+			       enum fuse_buf_copy_flags flags)
+{
+	assert_int_equal(bufv->count, 1);
+	assert_int_equal(offset % PAGE, 0);
+	memcpy(pages + offset, bufv->buf[0].mem, bufv->buf[0].size);
+	return 0;
+}
+
+int fuse_lowlevel_notify_inval_inode(struct fuse_session *se, fuse_ino_t ino,
+				     off_t off, off_t len)
+{
+	memset(pages + off, 0xff, len > 0 ? (size_t)len : (size_t)(SIZE - off));
+	return 0;
+}
+
+struct fixture {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+	struct page_cache *cache;
+	uint64_t asked; /* pages that the device had to be read for */
+	uint64_t passed;
+};
+
+static struct fixture *fixture_new(void)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	f->fake = fake_new(SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		fake_bytes(f->fake)[i] = (unsigned char)(1 + i / PAGE % 250);
+	f->sp = bsp_sparse_new(fake_device(f->fake), NULL, NULL);
+	assert_non_null(f->sp);
+	f->cache = page_cache_new(f->sp, 2);
+	page_cache_start(f->cache, NULL);
+	pages = malloc(SIZE);
+	memset(pages, 0xff, SIZE);
+	return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	page_cache_free(f->cache);
+	bsp_sparse_free(f->sp);
+	free(pages);
+	free(f);
+}
+
+/* A generation that is current: a scan hands its own to whom it calls. */
+static uint64_t generation;
+
+static void remember(void *data, uint64_t now, const void *buf, uint64_t len,
+		     uint64_t off)
+{
+	generation = now;
+}
+
+static void learn_generation(struct fixture *f)
+{
+	const struct bsp_ahead_options options = { .scanned = remember };
+	uint64_t at;
+
+	assert_int_equal(bsp_sparse_start_ahead(f->sp, &options), 0);
+	assert_int_equal(bsp_sparse_seek_data(f->sp, 0, NULL, NULL, &at), 0);
+	bsp_sparse_end_ahead(f->sp);
+}
+
+static void store(struct fixture *f, uint64_t from, uint64_t to)
+{
+	for (uint64_t off = from; off < to; off += PIECE)
+		page_cache_store(f->cache, generation,
+				 fake_bytes(f->fake) + off, PIECE, off);
+}
+
+/* Reads as a program does. */
+static void read_pages(struct fixture *f, uint64_t from, uint64_t to)
+{
+	for (uint64_t off = from; off < to; off += PAGE) {
+		unsigned char page[PAGE];
+		bool passed;
+
+		if (pages[off] != 0xff) {
+			assert_memory_equal(pages + off,
+					    fake_bytes(f->fake) + off, PAGE);
+			continue;
+		}
+		if (page_cache_read(f->cache, (char *)page, PAGE, off,
+				    &passed) == 0) {
+			f->asked++;
+			memcpy(page, fake_bytes(f->fake) + off, PAGE);
+		}
+		assert_memory_equal(page, fake_bytes(f->fake) + off, PAGE);
+		memcpy(pages + off, page, PAGE);
+		f->passed += passed;
+		if (passed)
+			page_cache_drop_passed(f->cache);
+	}
+}
+
+static uint64_t cached(void)
+{
+	uint64_t n = 0;
+
+	for (size_t at = 0; at < SIZE; at += PAGE)
+		n += pages[at] != 0xff;
+	return n * PAGE;
+}
+
+static void a_reader_leaves_little_behind_and_asks_for_nothing(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	/* The scan is some way ahead. */
+	store(f, 0, 16 * MIB);
+	for (uint64_t off = 0; off < SIZE; off += MIB) {
+		if (off + 16 * MIB < SIZE)
+			store(f, off + 16 * MIB, off + 17 * MIB);
+		read_pages(f, off, off + MIB);
+		assert_in_range(cached(), MIB, 28 * MIB);
+	}
+	assert_int_equal(f->asked, 0);
+	assert_in_range(f->passed, 8, SIZE / (4 * MIB));
+	assert_in_range(cached(), 0, 12 * MIB);
+	fixture_free(f);
+}
+
+static void a_second_pass_reads_what_the_first_scanned(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	assert_in_range(cached(), SIZE - 16 * PAGE, SIZE - PAGE);
+	read_pages(f, 0, SIZE);
+	assert_int_equal(f->asked, 0);
+	assert_in_range(cached(), 0, 12 * MIB);
+	fixture_free(f);
+}
+
+static void with_two_readers_all_stays(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	page_cache_set_shared(f->cache, true);
+	store(f, 0, SIZE);
+	read_pages(f, 0, SIZE);
+	assert_int_equal(f->asked, 0);
+	assert_int_equal(f->passed, 0);
+	assert_int_equal(cached(), SIZE);
+	fixture_free(f);
+}
+
+static void who_reads_here_and_there_passes_nothing(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	for (uint64_t off = SIZE; off > 0; off -= MIB)
+		read_pages(f, off - MIB, off);
+	assert_int_equal(f->passed, 0);
+	page_cache_rest(f->cache);
+	page_cache_drop_all(f->cache);
+	store(f, 0, SIZE);
+	for (uint64_t off = 0; off < SIZE; off += 8 * MIB)
+		read_pages(f, off, off + MIB);
+	assert_int_equal(f->passed, 0);
+	assert_int_equal(f->asked, 0);
+	fixture_free(f);
+}
+
+static void nothing_old_is_put_there_or_kept(void **state)
+{
+	struct fixture *f = fixture_new();
+	uint64_t marks = 0;
+
+	learn_generation(f);
+	store(f, 0, 16 * MIB);
+	fake_write(f->fake, 0, SIZE, 'n');
+	(void)bsp_sparse_refresh(f->sp);
+	store(f, 16 * MIB, 32 * MIB);
+	assert_in_range(cached(), 1, 16 * MIB - PAGE);
+	for (uint64_t off = 0; off < 16 * MIB; off += PAGE) {
+		char page[PAGE];
+		bool passed;
+
+		if (pages[off] != 0xff)
+			continue;
+		marks++;
+		assert_int_equal(
+			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
+	}
+	assert_in_range(marks, 2, 4);
+	page_cache_drop_all(f->cache);
+	assert_int_equal(cached(), 0);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_reader_leaves_little_behind_and_asks_for_nothing),
+		cmocka_unit_test(a_second_pass_reads_what_the_first_scanned),
+		cmocka_unit_test(with_two_readers_all_stays),
+		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
+		cmocka_unit_test(nothing_old_is_put_there_or_kept),
+	};
+
+	return cmocka_run_group_tests_name("page-cache", tests, NULL, NULL);
+}
