@@ -154,6 +154,14 @@ static bool keep_mark(struct page_cache *cache, uint64_t generation,
 	return kept;
 }
 
+/* Is a piece of that length to have a mark? A short one only if there were no
+ * others for long. store_lock held. */
+static bool is_due(const struct page_cache *cache, uint64_t len)
+{
+	return (cache->unmarked >= MARK_STEP && len >= MARK_PIECE) ||
+	       (cache->unmarked >= 2 * MARK_STEP && len > PAGE);
+}
+
 void page_cache_store(void *data, uint64_t generation, const void *buf,
 		      uint64_t len, uint64_t off)
 {
@@ -163,8 +171,7 @@ void page_cache_store(void *data, uint64_t generation, const void *buf,
 	pthread_mutex_lock(&cache->store_lock);
 	if (bsp_sparse_is_current(cache->sp, generation)) {
 		cache->unmarked += len;
-		if (cache->unmarked >= MARK_STEP && len >= MARK_PIECE &&
-		    off % PAGE == 0 &&
+		if (is_due(cache, len) && off % PAGE == 0 &&
 		    keep_mark(cache, generation, from, off)) {
 			cache->unmarked = 0;
 			from += PAGE;

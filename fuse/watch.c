@@ -369,5 +369,6 @@ size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off)
 
 	if (passed)
 		wake(watch);
+	bsp_sparse_reads(watch->sp, off);
 	return n;
 }

@@ -274,8 +274,9 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 
 /*
  * Is given [off, off + len), which a scan has read from the device and found to
- * be data, before it can be found in what is known. buf is valid during the
- * call only. If bsp_sparse_is_current(generation) is false, then or later, the
+ * be data, before it can be found in what is known; or what is known to be data
+ * and is about to be read (bsp_sparse_reads()). buf is valid during the call
+ * only. If bsp_sparse_is_current(generation) is false, then or later, the
  * device was changed since it was read.
  */
 typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, const void *buf,
@@ -316,6 +317,15 @@ void bsp_sparse_end_ahead(struct bsp_sparse *sp);
 /* Whether the thread is to scan the rest of the device, too, when no seek has
  * needed it for a second. Does nothing where there is no thread. */
 void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest);
+
+/*
+ * To be told by who keeps what a bsp_scanned_fn is given, and serves readers
+ * from that: somebody reads at off, and it was not kept; or at least now and
+ * then, if it was. What is known to be data is read ahead of who reads where
+ * seeks are, and given to the function. Does nothing where there is no thread.
+ * Any thread.
+ */
+void bsp_sparse_reads(struct bsp_sparse *sp, uint64_t off);
 
 /* Was nothing forgotten since generation, which a bsp_scanned_fn was given? */
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);

@@ -7,6 +7,12 @@
  * and gives its memory back if it sleeps for long; or, if that was asked for,
  * goes on with the rest of the device, without handing out what it reads, since
  * nobody is near.
+ *
+ * Who reads what seeks find, and finds it known, would wait for the device at
+ * each run of data. It is followed: known data is read ahead of it, too, and
+ * handed out. How much is bounded by a credit, which it gets anew whenever it
+ * is seen to read; who only seeks costs nothing. A seek for a hole waits for
+ * what is in flight before it, so that its caller does not read it as well.
  */
 #include "ahead.h"
 
@@ -22,6 +28,9 @@ enum {
 	WINDOW_MIN = 2 << 20,
 	POLL_MS = 10,	/* between two looks whether who waits gives up */
 	IDLE_MS = 1000, /* until memory is given back, or the rest scanned */
+	/* What who reads is trusted with, at first; twice as much each time. */
+	CREDIT_MIN = 512 << 10,
+	CREDIT_MAX = 12 << 20,
 };
 
 /* A granule that no device has: nobody has asked for anything yet. */
@@ -54,8 +63,16 @@ struct bsp_ahead {
 	/* Protected by lock: */
 	uint64_t start;	 /* the granule where the run of seeks began, */
 	uint64_t demand; /* and where it is */
-	unsigned waiting;
-	struct wish *wish; /* of the one who waits, if it is one */
+	uint64_t found;	 /* where the last one for data ended */
+	bool following;	 /* who reads there; the credit may be used up */
+	uint64_t credit; /* known data that may still be asked for, bytes */
+	uint64_t grant;	 /* the next one */
+	/* The scan's, as of when the lock was taken last. */
+	uint64_t cursor, handed_from, settled_to;
+	unsigned waiting, waiting_handed;
+	struct wish *wish;    /* of the one who waits, if it is one */
+	uint64_t handed_wish; /* a granule up to which it is waited for that all
+			       * is handed out */
 	bool background;
 	bool rest_due; /* there may be a rest to scan in the background */
 	bool failing;  /* the device cannot be read where it was tried last */
@@ -81,12 +98,24 @@ static struct timespec in_ms(unsigned ms)
 
 /* --- What to scan. lock held --- */
 
+static void stop_following(struct bsp_ahead *ahead)
+{
+	ahead->following = false;
+	ahead->credit = 0;
+	ahead->grant = CREDIT_MIN;
+}
+
 static void demand(struct bsp_ahead *ahead, uint64_t granule)
 {
 	uint64_t far = ahead->window_max >> ahead->sp->shift;
 
-	if (granule < ahead->start || granule > ahead->demand + far)
+	if (granule < ahead->start || granule > ahead->demand + far) {
 		ahead->start = granule;
+		stop_following(ahead);
+	}
+	/* It seeks on, and does not read. */
+	if (!ahead->credit && granule > ahead->cursor)
+		stop_following(ahead);
 	ahead->demand = granule;
 }
 
@@ -105,14 +134,35 @@ static uint64_t window_end(struct bsp_ahead *ahead)
 		       granules_of(ahead->sp));
 }
 
-/* Is there something unknown in the window? */
+/* Is what was asked for of no use for a window that ends there? */
+static bool must_start_over(const struct bsp_ahead *ahead, uint64_t end)
+{
+	return ahead->cursor < ahead->demand || ahead->cursor > end ||
+	       (ahead->following && ahead->handed_from > ahead->demand);
+}
+
+/* Does somebody wait for what was read and not learned, since something was
+ * forgotten meanwhile? That it is in flight the scan knows. */
+static bool must_go_back(const struct bsp_ahead *ahead)
+{
+	return ahead->waiting &&
+	       bsp_map_get(ahead->sp->map, ahead->demand) == BSP_UNKNOWN;
+}
+
+/* Is there something unknown in the window, or to be handed out? */
 static bool has_work(struct bsp_ahead *ahead)
 {
+	struct bsp_map *map = ahead->sp->map;
 	uint64_t end = window_end(ahead);
+	uint64_t from = ahead->cursor;
 
-	return ahead->demand < end &&
-	       bsp_map_next(ahead->sp->map, BSP_IN_UNKNOWN, ahead->demand,
-			    end) < end;
+	if (ahead->demand >= end)
+		return false;
+	if (must_start_over(ahead, end) || must_go_back(ahead))
+		from = ahead->demand;
+	from = bsp_scan_next(ahead->sp, ahead->following, from, end);
+	return from < end &&
+	       (ahead->credit || bsp_map_get(map, from) == BSP_UNKNOWN);
 }
 
 /* Moves the wish on over what is settled; true if it is fulfilled. */
@@ -128,14 +178,25 @@ static bool is_fulfilled(struct bsp_ahead *ahead, struct wish *wish)
 	       bsp_map_get(map, wish->granule) != BSP_UNKNOWN;
 }
 
+/* Is what somebody waits for handed out, or will it not be? */
+static bool is_handed(struct bsp_ahead *ahead)
+{
+	bool starts_over = must_start_over(ahead, window_end(ahead));
+
+	if (!starts_over && ahead->handed_wish <= ahead->settled_to)
+		return true;
+	return (starts_over || ahead->handed_wish > ahead->cursor) &&
+	       !has_work(ahead);
+}
+
 /* Follows who waits alone without waking it; wakes it, or all, otherwise. */
 static void serve_waiting(struct bsp_ahead *ahead)
 {
-	if (ahead->wish && !ahead->error && !is_fulfilled(ahead, ahead->wish)) {
+	if (ahead->wish && !ahead->error && !is_fulfilled(ahead, ahead->wish))
 		demand(ahead, ahead->wish->granule);
-		return;
-	}
-	if (ahead->waiting)
+	else if (ahead->waiting)
+		pthread_cond_broadcast(&ahead->settled);
+	if (ahead->waiting_handed && is_handed(ahead))
 		pthread_cond_broadcast(&ahead->settled);
 }
 
@@ -146,15 +207,28 @@ static uint64_t plan(struct bsp_ahead *ahead, bool rest)
 {
 	struct bsp_scan *scan = ahead->scan;
 	uint64_t end = rest ? granules_of(ahead->sp) : window_end(ahead);
-	uint64_t from = rest ? 0 : ahead->demand;
 
-	/* The seeks went elsewhere, or what was read was not learned, since
-	 * something was forgotten meanwhile. */
-	if (scan->cursor < from || scan->cursor > end ||
-	    (ahead->waiting && !bsp_scan_covers(scan, from) &&
-	     bsp_map_get(ahead->sp->map, from) == BSP_UNKNOWN))
-		scan->cursor = from;
+	if (rest && scan->cursor > end)
+		scan->cursor = 0;
+	if (!rest &&
+	    (must_start_over(ahead, end) ||
+	     (must_go_back(ahead) && !bsp_scan_covers(scan, ahead->demand))))
+		scan->cursor = scan->handed_from = ahead->demand;
+	scan->known = !rest && ahead->following;
+	scan->known_left = scan->known ? ahead->credit : 0;
 	return end;
+}
+
+/* Takes over how far the scan is, which had so much credit. lock held. */
+static void take_over(struct bsp_ahead *ahead, uint64_t credit)
+{
+	struct bsp_scan *scan = ahead->scan;
+	uint64_t used = credit - scan->known_left;
+
+	ahead->credit -= bsp_min(used, ahead->credit);
+	ahead->cursor = scan->cursor;
+	ahead->handed_from = scan->handed_from;
+	ahead->settled_to = bsp_scan_settled(scan);
 }
 
 static bool get_memory(struct bsp_ahead *ahead)
@@ -194,16 +268,21 @@ static int scan_on(struct bsp_ahead *ahead, bool rest)
 	else
 		ahead->scan->scanned = rest ? NULL : ahead->scanned;
 	pthread_mutex_lock(&ahead->lock);
-	if (r > 0)
-		ahead->scan->cursor = rest ? 0 : ahead->demand;
+	if (r > 0) {
+		ahead->scan->cursor = rest ? 0 : ahead->cursor;
+		ahead->scan->handed_from = ahead->handed_from;
+	}
 	while (r > 0 && !ahead->stop && !(rest && has_work(ahead))) {
 		uint64_t end = plan(ahead, rest);
+		uint64_t credit = ahead->scan->known_left;
 
 		pthread_mutex_unlock(&ahead->lock);
 		r = bsp_scan_ask(ahead->scan, end);
 		if (!r)
 			r = bsp_scan_settle(ahead->scan);
 		pthread_mutex_lock(&ahead->lock);
+		if (!rest)
+			take_over(ahead, credit);
 		ahead->failing = ahead->scan->failing;
 		if (rest && ahead->failing)
 			r = 0;
@@ -286,12 +365,64 @@ int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 	return r;
 }
 
-void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off)
+void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off, bool data)
 {
+	uint64_t granule = off >> ahead->sp->shift;
+
 	pthread_mutex_lock(&ahead->lock);
-	demand(ahead, off >> ahead->sp->shift);
+	demand(ahead, granule);
+	if (data && granule < ahead->found)
+		stop_following(ahead);
+	if (data)
+		ahead->found = granule;
 	if (has_work(ahead))
 		pthread_cond_signal(&ahead->work);
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+void bsp_ahead_reads(struct bsp_ahead *ahead, uint64_t off)
+{
+	uint64_t granule = off >> ahead->sp->shift;
+
+	if (!ahead->scanned)
+		return;
+	pthread_mutex_lock(&ahead->lock);
+	if (granule >= ahead->found && granule <= ahead->demand) {
+		ahead->following = true;
+		ahead->credit = ahead->grant;
+		ahead->grant = bsp_min(2 * ahead->grant, CREDIT_MAX);
+		if (has_work(ahead))
+			pthread_cond_signal(&ahead->work);
+	}
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+void bsp_ahead_wait_handed(struct bsp_ahead *ahead, uint64_t from, uint64_t to,
+			   bsp_interrupted_fn over, void *data)
+{
+	uint64_t most = BSP_SCAN_KNOWN_MAX >> ahead->sp->shift;
+	bool gives_up = false;
+
+	pthread_mutex_lock(&ahead->lock);
+	if (!ahead->following || to - from > most) {
+		pthread_mutex_unlock(&ahead->lock);
+		return;
+	}
+	ahead->waiting_handed++;
+	while (!ahead->stop && !gives_up) {
+		struct timespec until = in_ms(POLL_MS);
+
+		ahead->handed_wish = to;
+		if (is_handed(ahead))
+			break;
+		pthread_cond_signal(&ahead->work);
+		(void)pthread_cond_timedwait(&ahead->settled, &ahead->lock,
+					     &until);
+		pthread_mutex_unlock(&ahead->lock);
+		gives_up = over(data);
+		pthread_mutex_lock(&ahead->lock);
+	}
+	ahead->waiting_handed--;
 	pthread_mutex_unlock(&ahead->lock);
 }
 
@@ -336,7 +467,8 @@ struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
 	ahead->sp = sp;
 	ahead->window_max =
 		options->window ? options->window : BSP_AHEAD_WINDOW_DEFAULT;
-	ahead->start = ahead->demand = NOWHERE;
+	ahead->start = ahead->demand = ahead->found = NOWHERE;
+	ahead->grant = CREDIT_MIN;
 	ahead->scanned = options->scanned;
 	ahead->scanned_data = options->scanned_data;
 	pthread_mutex_init(&ahead->lock, NULL);

@@ -41,7 +41,16 @@ void bsp_ahead_set_background(struct bsp_ahead *ahead, bool background);
 int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 		   uint64_t end, bsp_interrupted_fn over, void *data);
 
-/* Somebody is at off now: scan on from there. */
-void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off);
+/* A seek, for data or for a hole, has ended at off: scan on from there. */
+void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off, bool data);
+
+/* Somebody reads at off, and what it reads was not handed out, or is seen now
+ * by who handed it out. */
+void bsp_ahead_reads(struct bsp_ahead *ahead, uint64_t off);
+
+/* Waits until what is known to be data in granules [from, to) was handed out,
+ * if that is about to be done. over() as above. */
+void bsp_ahead_wait_handed(struct bsp_ahead *ahead, uint64_t from, uint64_t to,
+			   bsp_interrupted_fn over, void *data);
 
 #endif

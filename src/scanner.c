@@ -168,6 +168,44 @@ static struct bsp_scan_slot *free_slot(struct bsp_scan *scan)
 	return NULL;
 }
 
+uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
+		       uint64_t end)
+{
+	uint64_t most = BSP_SCAN_KNOWN_MAX >> sp->shift;
+	unsigned set = BSP_IN_UNKNOWN | (known ? BSP_IN_DATA : 0);
+
+	while (granule < end) {
+		uint64_t run_end;
+
+		granule = bsp_map_next(sp->map, set, granule, end);
+		if (granule >= end || bsp_map_get(sp->map, granule) != BSP_DATA)
+			break;
+		run_end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
+				       granule, granule + most + 1);
+		if (run_end <= granule + most)
+			break;
+		granule = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
+				       run_end, end);
+	}
+	return bsp_min(granule, end);
+}
+
+/* Moves the cursor to the next granule that is wanted; false if there is none
+ * before last, or none for now. */
+static bool find_wanted(struct bsp_scan *scan, uint64_t last)
+{
+	struct bsp_sparse *sp = scan->sp;
+	uint64_t from = scan->cursor;
+	uint64_t next = bsp_scan_next(sp, scan->known, from, last);
+
+	if (!scan->known && from < next &&
+	    bsp_map_next(sp->map, BSP_IN_DATA, from, next) < next)
+		scan->handed_from = next;
+	scan->cursor = bsp_max(from, next);
+	return next < last &&
+	       (scan->known_left || bsp_map_get(sp->map, next) != BSP_DATA);
+}
+
 int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 {
 	struct bsp_sparse *sp = scan->sp;
@@ -177,30 +215,36 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		uint64_t generation = bsp_map_generation(sp->map);
 		uint64_t size = atomic_load(&sp->size);
 		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
-		uint64_t from = scan->cursor, to;
-		bool done;
-		int r;
+		uint64_t from, to;
+		unsigned state;
+		bool done = false;
+		int r = 0;
 
-		if (from < last)
-			from = bsp_map_next(sp->map, BSP_IN_UNKNOWN, from,
-					    last);
-		scan->cursor = from;
-		if (from >= last)
+		if (!find_wanted(scan, last))
 			return 0;
-		r = learn_zeros(sp, generation, from, size, &done);
+		from = scan->cursor;
+		state = scan->known ? bsp_map_get(sp->map, from) : BSP_UNKNOWN;
+		if (state == BSP_UNKNOWN)
+			r = learn_zeros(sp, generation, from, size, &done);
 		if (r)
 			return r;
-		if (done)
+		if (done || (state != BSP_UNKNOWN && state != BSP_DATA))
 			continue;
 		to = bsp_min(from + (scan->read_len >> sp->shift), last);
-		to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, from,
+		to = bsp_map_next(sp->map, BSP_IN_ALL & ~(1U << state), from,
 				  to);
+		if (to == from)
+			continue; /* it has changed in between */
 		slot->generation = generation;
+		slot->known = state == BSP_DATA;
 		slot->read.off = from << sp->shift;
 		slot->read.len =
 			(size_t)(bsp_granule_start(to, sp->shift, size) -
 				 slot->read.off);
 		slot->busy = true;
+		if (slot->known)
+			scan->known_left -=
+				bsp_min(scan->known_left, slot->read.len);
 		bsp_read_submit(scan->queue, &slot->read);
 		scan->cursor = to;
 	}
@@ -247,6 +291,15 @@ int bsp_scan_settle(struct bsp_scan *scan)
 	/* A short read counts up to the last whole granule. */
 	if (read->result > 0 && read->result < (ssize_t)read->len)
 		read->result &= ~(ssize_t)((1 << sp->shift) - 1);
+	if (slot->known) {
+		/* That it fails its reader will see. */
+		if (read->result > 0)
+			scan->scanned(scan->scanned_data, slot->generation,
+				      read->buf, (uint64_t)read->result,
+				      read->off);
+		slot->busy = false;
+		return 1;
+	}
 	scan->failing = read->result <= 0;
 	/* The granules behind one that cannot be read stay unknown: somebody
 	 * else may never want them, and each may take long to fail. */
@@ -257,6 +310,20 @@ int bsp_scan_settle(struct bsp_scan *scan)
 		r = learn_slot(scan, slot, (size_t)read->result);
 	slot->busy = false;
 	return r ? r : 1;
+}
+
+uint64_t bsp_scan_settled(const struct bsp_scan *scan)
+{
+	uint64_t first = scan->cursor;
+
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		const struct bsp_scan_slot *slot = &scan->slots[i];
+
+		if (slot->busy)
+			first = bsp_min(first,
+					slot->read.off >> scan->sp->shift);
+	}
+	return first;
 }
 
 bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule)

@@ -17,6 +17,9 @@ enum {
 	 * that is more), and so many of them. */
 	BSP_SCAN_READ = 256 << 10,
 	BSP_SCAN_DEPTH = 16,
+	/* Longer runs of what is known to be data are not read to be handed
+	 * out: there who reads has the kernel read ahead. */
+	BSP_SCAN_KNOWN_MAX = 2 << 20,
 };
 
 /*
@@ -44,9 +47,18 @@ struct bsp_scan {
 		struct bsp_read read;
 		uint64_t generation;
 		bool busy;
+		bool known; /* to be data; it is only to be handed out */
 	} slots[BSP_SCAN_DEPTH];
 	uint64_t cursor; /* the granule before which all was asked for */
 	bool failing;	 /* the last read that came back failed */
+
+	/* Whether what is known to be data is to be read and handed out, too,
+	 * and how many bytes of that for now. */
+	bool known;
+	uint64_t known_left;
+	/* From this granule up to the cursor no known data was passed over,
+	 * but for runs that are too long. */
+	uint64_t handed_from;
 };
 
 /* NULL if there is no memory. */
@@ -56,9 +68,14 @@ struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
 /* Waits for what is in flight. NULL is fine. */
 void bsp_scan_end(struct bsp_scan *scan);
 
+/* The next granule of [granule, end) that is unknown, or, if known is set, in a
+ * run of known data that is to be handed out; end if there is none. */
+uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
+		       uint64_t end);
+
 /*
- * Asks for unknown granules from the cursor on and before end, as many as may
- * be in flight. Returns 0, or -ENOMEM.
+ * Asks for such granules from the cursor on and before end, as many as may be
+ * in flight. Returns 0, or -ENOMEM.
  */
 int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
 
@@ -67,6 +84,9 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
  * was handed to scanned. Returns 1, 0 if nothing was in flight, or -ENOMEM.
  */
 int bsp_scan_settle(struct bsp_scan *scan);
+
+/* The first granule that a read in flight is about; the cursor if none is. */
+uint64_t bsp_scan_settled(const struct bsp_scan *scan);
 
 /* Is a read of this granule in flight? */
 bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule);

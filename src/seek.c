@@ -254,7 +254,7 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 		}
 	}
 	if (sp->ahead)
-		bsp_ahead_hint(sp->ahead, r ? off : *ret_off);
+		bsp_ahead_hint(sp->ahead, r ? off : *ret_off, !r);
 	return r;
 }
 
@@ -271,7 +271,12 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 	r = find_hole(sp, off, limit, &patience, ret_off);
 	if (!r && sp->minhole)
 		r = skip_short(sp, limit, &patience, ret_off);
-	if (!r && sp->ahead)
-		bsp_ahead_hint(sp->ahead, *ret_off);
+	if (!r && sp->ahead) {
+		patience.first = false;
+		bsp_ahead_wait_handed(sp->ahead, off >> sp->shift,
+				      bsp_granules(*ret_off, sp->shift),
+				      is_over, &patience);
+		bsp_ahead_hint(sp->ahead, *ret_off, false);
+	}
 	return r;
 }

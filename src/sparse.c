@@ -202,6 +202,12 @@ void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest)
 		bsp_ahead_set_background(sp->ahead, rest);
 }
 
+void bsp_sparse_reads(struct bsp_sparse *sp, uint64_t off)
+{
+	if (sp->ahead)
+		bsp_ahead_reads(sp->ahead, off);
+}
+
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
 {
 	return bsp_map_generation(sp->map) == generation;

@@ -23,6 +23,7 @@ struct ahead {
 	/* Written by the thread: what it was handed. */
 	unsigned char *handed;
 	atomic_uint wrong;
+	bool known; /* all of it, from before */
 	/* What a read of the device does. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -30,7 +31,7 @@ struct ahead {
 	atomic_bool rewrite; /* once */
 };
 
-/* What is handed out is data that the map does not know yet. */
+/* What is handed out is data that the map does not know yet, or from before. */
 static void scanned(void *data, uint64_t generation, const void *buf,
 		    uint64_t len, uint64_t off)
 {
@@ -42,7 +43,7 @@ static void scanned(void *data, uint64_t generation, const void *buf,
 	if (off % G || memcmp(buf, fake_bytes(a->fake) + off, len))
 		a->wrong++;
 	if (bsp_sparse_extent(a->sp, off, &extent) != 1 ||
-	    extent.type != BSP_EXTENT_UNKNOWN)
+	    extent.type != (a->known ? BSP_EXTENT_DATA : BSP_EXTENT_UNKNOWN))
 		a->wrong++;
 	for (uint64_t i = off; i < off + len; i++)
 		a->handed[i]++;
@@ -151,6 +152,103 @@ static void all_is_read_once_and_data_is_handed_out_once(void **state)
 	assert_int_equal(a->wrong, 0);
 	bsp_sparse_stat(a->sp, &st);
 	assert_int_equal(st.unknown, 0);
+	ahead_free(a);
+}
+
+/* --- What is known --- */
+
+static struct ahead *ahead_new_known(void)
+{
+	struct ahead *a = ahead_new(true, 0);
+
+	assert_int_equal(bsp_sparse_scan(a->sp, 0, SIZE, NULL, NULL, NULL), 0);
+	(void)bytes_read(a->fake);
+	a->known = true;
+	return a;
+}
+
+/*
+ * Goes over all extents and reads them, in pieces, as cp(1) does where what is
+ * handed out is kept: it asks for what was not, and is seen now and then where
+ * it was. Returns how many bytes it asked for.
+ */
+static uint64_t read_through(struct ahead *a)
+{
+	uint64_t off = 0, data, hole, asked = 0;
+	unsigned pieces = 0;
+
+	while (bsp_sparse_seek_data(a->sp, off, NULL, NULL, &data) == 0) {
+		assert_int_equal(
+			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			0);
+		for (off = data; off < hole; off += G) {
+			if (!a->handed[off]) {
+				a->handed[off] = 'r';
+				asked += G;
+				bsp_sparse_reads(a->sp, off);
+			} else if (pieces++ % 256 == 0) {
+				bsp_sparse_reads(a->sp, off);
+			}
+		}
+	}
+	return asked;
+}
+
+static void what_is_known_is_read_ahead_of_who_reads_it(void **state)
+{
+	struct ahead *a = ahead_new_known();
+	struct bsp_stat st;
+	uint64_t asked;
+
+	bsp_sparse_stat(a->sp, &st);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		memset(a->handed, 0, SIZE);
+		asked = read_through(a);
+		/* Only while it was not clear yet that it does. */
+		assert_in_range(asked, G, st.data / 4);
+		for (uint64_t at = 0; at < SIZE; at += G)
+			assert_true(a->handed[at] <= 1 || a->handed[at] == 'r');
+	}
+	bsp_sparse_end_ahead(a->sp);
+	assert_in_range(bytes_read(a->fake), st.data, 2 * st.data - asked);
+	assert_int_equal(a->wrong, 0);
+	ahead_free(a);
+}
+
+static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
+{
+	struct ahead *a = ahead_new_known();
+
+	walk(a, SIZE);
+	bsp_sparse_reads(a->sp, SIZE - G);
+	walk(a, SIZE);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	bsp_sparse_end_ahead(a->sp);
+	assert_int_equal(bytes_read(a->fake), 0);
+	ahead_free(a);
+}
+
+static void who_reads_here_and_there_is_not_followed(void **state)
+{
+	struct ahead *a = ahead_new_known();
+	unsigned seed = 1;
+	uint64_t data, hole;
+
+	for (unsigned i = 0; i < 50; i++) {
+		uint64_t off = (uint64_t)rand_r(&seed) % (SIZE / G) * G;
+
+		if (bsp_sparse_seek_data(a->sp, off, NULL, NULL, &data))
+			continue;
+		assert_int_equal(
+			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			0);
+		bsp_sparse_reads(a->sp, data);
+		/* Far back, where nobody reads. */
+		(void)bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data);
+	}
+	bsp_sparse_end_ahead(a->sp);
+	/* At most the run after each. */
+	assert_in_range(bytes_read(a->fake), 0, 50 * MIB);
 	ahead_free(a);
 }
 
@@ -372,6 +470,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_is_read_once_and_data_is_handed_out_once),
+		cmocka_unit_test(what_is_known_is_read_ahead_of_who_reads_it),
+		cmocka_unit_test(
+			who_only_seeks_costs_nothing_where_all_is_known),
+		cmocka_unit_test(who_reads_here_and_there_is_not_followed),
 		cmocka_unit_test(one_seek_is_no_reason_to_read_much),
 		cmocka_unit_test(the_window_is_as_large_as_asked_for),
 		cmocka_unit_test(the_rest_is_scanned_if_asked_for),

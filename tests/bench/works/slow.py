@@ -29,16 +29,23 @@ def slow(lab, name, image, how):
 
 
 @contextlib.contextmanager
+def source_of(lab, kind, how):
+    """A slow device of that content, to read from."""
+    image = lab.dir / "source"
+    devices.make(str(image), kind, SIZE if lab.scale == 1 else SIZE // 4)
+    with slow(lab, "slow-source", image, how) as read:
+        yield read
+    image.unlink()
+
+
+@contextlib.contextmanager
 def pair(lab, how):
     """A slow device of data, and a slow one to write to."""
-    source, target = lab.dir / "source", lab.dir / "target"
-    size = SIZE if lab.scale == 1 else SIZE // 4
-    devices.make(str(source), "data", size)
-    with lab.file("target", size):
-        with slow(lab, "slow-source", source, how) as read, \
+    target = lab.dir / "target"
+    with source_of(lab, "data", how) as read:
+        with lab.file("target", read.size), \
                 slow(lab, "slow-target", target, how) as write:
             yield read, write
-    source.unlink()
 
 
 def copied(lab, read, write, *command):
@@ -122,9 +129,11 @@ def dd_work(how):
     return prepare
 
 
-def cp_out(lab, read, path):
+def out(lab, read, *command):
+    """One timed copy to lab.out."""
     read.forget()
-    seconds = lab.time("cp", path, lab.fresh_out())
+    lab.fresh_out()
+    seconds = lab.time(*command)
     lab.expect_same(lab.out, read.image)
     lab.fresh_out()
     return Sample(seconds)
@@ -132,7 +141,7 @@ def cp_out(lab, read, path):
 
 def cp_from_mount(lab, read):
     with lab.mount(read) as (path, _):
-        return cp_out(lab, read, path)
+        return out(lab, read, "cp", path, lab.out)
 
 
 def scan(lab, read):
@@ -140,13 +149,33 @@ def scan(lab, read):
     return Sample(lab.time(lab.floor, "scan", read.path))
 
 
+def cp_from_mount_known(lab, read):
+    """The second copy of a mount; the kernel knows nothing of the first."""
+    with lab.mount(read) as (path, _):
+        lab.run("cp", path, lab.fresh_out())
+        lab.forget(path)
+        return out(lab, read, "cp", path, lab.out)
+
+
+@contextlib.contextmanager
+def cp_known_work(lab):
+    with source_of(lab, "tenth", WAITS) as read:
+        yield [
+            Contender("cp, blksparsefs", lambda: cp_from_mount_known(lab, read),
+                      OURS),
+            *([Contender("qemu-img convert -T none -m 16 -W", lambda: out(
+                lab, read, *peers.qemu_img(read.path, lab.out, "-T", "none")))]
+              if peers.have("qemu-img") else []),
+        ]
+
+
 @contextlib.contextmanager
 def cp_work(lab):
-    with pair(lab, WAITS) as (read, _):
+    with source_of(lab, "data", WAITS) as read:
         yield [
             Contender("cp, blksparsefs", lambda: cp_from_mount(lab, read), OURS),
             Contender("cp, the device itself",
-                      lambda: cp_out(lab, read, read.path)),
+                      lambda: out(lab, read, "cp", read.path, lab.out)),
             Contender("scan, 8 reads at once", lambda: scan(lab, read), LIMIT,
                       goal=1.2),
         ]
@@ -156,6 +185,8 @@ NEEDS = ("nbdkit", "nbdfuse")
 WORKS = (
     Work("slow-cp", "cp from a mount of a device that waits 50 ms for each "
          "read, to memory", cp_work, needs=NEEDS),
+    Work("slow-cp-known", "the same, a tenth of it data, map known",
+         cp_known_work, needs=NEEDS),
     Work("slow-copy", "copy of such a device to one that waits for each write",
          copy_work(WAITS), needs=NEEDS),
     Work("slow-dd", "the same by dd from a mount", dd_work(WAITS), needs=NEEDS),
