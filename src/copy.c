@@ -30,7 +30,9 @@
 enum {
 	JOBS_DEFAULT = 8,
 	JOBS_MAX = 64,
-	THREADS_MAX = 2 * JOBS_MAX,
+	/* Some read, as many write, and some have what the others wait for. */
+	THREADS_EACH = 3,
+	THREADS_MAX = THREADS_EACH * JOBS_MAX,
 	PIECE = 1 << 20,
 	BEHIND = 16 << 20, /* so much is looked at for markers at once */
 	TICK_MS = 100,	   /* between two looks of the one who waits */
@@ -414,7 +416,7 @@ static int run_phase(struct copy *c, enum phase phase,
 	/* Signals are for the threads of the caller. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	n = start_workers(c, threads, 2 * c->jobs);
+	n = start_workers(c, threads, THREADS_EACH * c->jobs);
 	zeroes = phase == COPY && n &&
 		 pthread_create(&zero_thread, NULL, zeroer, c) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
