@@ -370,9 +370,10 @@ void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off, bool data)
 	uint64_t granule = off >> ahead->sp->shift;
 
 	pthread_mutex_lock(&ahead->lock);
-	demand(ahead, granule);
-	if (data && granule < ahead->found)
+	/* It goes back, and may not read this time. */
+	if (data && granule <= ahead->found && granule < ahead->demand)
 		stop_following(ahead);
+	demand(ahead, granule);
 	if (data)
 		ahead->found = granule;
 	if (has_work(ahead))

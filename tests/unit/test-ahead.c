@@ -219,8 +219,21 @@ static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
 {
 	struct ahead *a = ahead_new_known();
 
+	uint64_t data, hole;
+
 	walk(a, SIZE);
 	bsp_sparse_reads(a->sp, SIZE - G);
+	walk(a, SIZE);
+	assert_int_equal(bytes_read(a->fake), 0);
+	/* It read once what it found, and goes back. */
+	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
+	bsp_sparse_reads(a->sp, data);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	(void)bytes_read(a->fake);
+	assert_int_equal(bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
+			 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	(void)bytes_read(a->fake);
 	walk(a, SIZE);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_end_ahead(a->sp);
