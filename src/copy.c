@@ -272,7 +272,7 @@ static void *worker(void *data)
 {
 	struct copy *c = data;
 	struct piece piece;
-	void *buf = bsp_buffer_new(2 * PIECE);
+	void *buf = bsp_buffer_new(c->phase == VERIFY ? 2 * PIECE : PIECE);
 	unsigned self;
 
 	pthread_mutex_lock(&c->lock);
