@@ -59,7 +59,7 @@ struct page_cache {
 	struct mark *marks;	/* MARKS_MAX of them, or NULL: there are none */
 	unsigned next;		/* the oldest, or a free one */
 	uint64_t reader;	/* the mark that was asked for last */
-	bool shared;
+	unsigned readers;	/* who have the file open */
 	uint64_t passed_from, passed_to; /* to be dropped */
 };
 
@@ -104,17 +104,12 @@ static void forget_marks(struct page_cache *cache)
 		cache->at[i] = NOWHERE;
 }
 
-void page_cache_rest(struct page_cache *cache)
+void page_cache_set_readers(struct page_cache *cache, unsigned n)
 {
 	pthread_mutex_lock(&cache->lock);
-	forget_marks(cache);
-	pthread_mutex_unlock(&cache->lock);
-}
-
-void page_cache_set_shared(struct page_cache *cache, bool shared)
-{
-	pthread_mutex_lock(&cache->lock);
-	cache->shared = shared;
+	cache->readers = n;
+	if (n == 0)
+		forget_marks(cache);
 	pthread_mutex_unlock(&cache->lock);
 }
 
@@ -132,7 +127,8 @@ static void put(struct page_cache *cache, const char *buf, uint64_t len,
 					 &bufv, 0);
 }
 
-/* Keeps the page at off as a mark; false if there is no memory. */
+/* Keeps the page at off as a mark; false if there is no memory, or nobody for
+ * whom. */
 static bool keep_mark(struct page_cache *cache, uint64_t generation,
 		      const char *buf, uint64_t off)
 {
@@ -140,7 +136,7 @@ static bool keep_mark(struct page_cache *cache, uint64_t generation,
 	bool kept;
 
 	pthread_mutex_lock(&cache->lock);
-	if (!cache->marks)
+	if (!cache->marks && cache->readers)
 		cache->marks = malloc(MARKS_MAX * sizeof(*cache->marks));
 	kept = cache->marks;
 	if (kept) {
@@ -202,7 +198,7 @@ static void reader_is_at(struct page_cache *cache, uint64_t off)
 	uint64_t from = cache->reader;
 
 	cache->reader = off;
-	if (cache->shared || from >= off || has_marks(cache, from, off))
+	if (cache->readers != 1 || from >= off || has_marks(cache, from, off))
 		return;
 	/* What could not be dropped yet lies right before it. */
 	if (cache->passed_to != from)

@@ -37,12 +37,9 @@ void page_cache_store(void *cache, uint64_t generation, const void *buf,
 size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 		       uint64_t off, bool *ret_passed);
 
-/* Whether there is more than one who has the file open: then what one has
- * passed is kept for the others. */
-void page_cache_set_shared(struct page_cache *cache, bool shared);
-
-/* Nobody has the file open any more: gives memory back. */
-void page_cache_rest(struct page_cache *cache);
+/* How many have the file open. If it is more than one, what one has passed is
+ * kept for the others; if nobody has, memory is given back. */
+void page_cache_set_readers(struct page_cache *cache, unsigned n);
 
 /*
  * Has the kernel drop all, [off, off + len), or what its only reader has

@@ -324,7 +324,7 @@ bool watch_opened(struct watch *watch)
 		if (watch->background)
 			bsp_sparse_scan_rest(watch->sp, true);
 	}
-	page_cache_set_shared(watch->cache, watch->opened > 1);
+	page_cache_set_readers(watch->cache, watch->opened);
 	pthread_mutex_unlock(&watch->lock);
 	return keep;
 }
@@ -332,11 +332,9 @@ bool watch_opened(struct watch *watch)
 void watch_closed(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
-	if (--watch->opened == 0) {
+	if (--watch->opened == 0)
 		bsp_sparse_scan_rest(watch->sp, false);
-		page_cache_rest(watch->cache);
-	}
-	page_cache_set_shared(watch->cache, watch->opened > 1);
+	page_cache_set_readers(watch->cache, watch->opened);
 	/* One more look: a close may have left something to carry out. */
 	watch->woken = true;
 	pthread_cond_signal(&watch->wake);

@@ -172,6 +172,7 @@ uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
 		       uint64_t end)
 {
 	uint64_t most = BSP_SCAN_KNOWN_MAX >> sp->shift;
+	uint64_t granules = bsp_granules(atomic_load(&sp->size), sp->shift);
 	unsigned set = BSP_IN_UNKNOWN | (known ? BSP_IN_DATA : 0);
 
 	while (granule < end) {
@@ -181,7 +182,8 @@ uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
 		if (granule >= end || bsp_map_get(sp->map, granule) != BSP_DATA)
 			break;
 		run_end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
-				       granule, granule + most + 1);
+				       granule,
+				       bsp_min(granule + most + 1, granules));
 		if (run_end <= granule + most)
 			break;
 		granule = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
@@ -202,8 +204,8 @@ static bool find_wanted(struct bsp_scan *scan, uint64_t last)
 	    bsp_map_next(sp->map, BSP_IN_DATA, from, next) < next)
 		scan->handed_from = next;
 	scan->cursor = bsp_max(from, next);
-	return next < last &&
-	       (scan->known_left || bsp_map_get(sp->map, next) != BSP_DATA);
+	return next < last && (!scan->known || scan->known_left ||
+			       bsp_map_get(sp->map, next) != BSP_DATA);
 }
 
 int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
@@ -293,7 +295,7 @@ int bsp_scan_settle(struct bsp_scan *scan)
 		read->result &= ~(ssize_t)((1 << sp->shift) - 1);
 	if (slot->known) {
 		/* That it fails its reader will see. */
-		if (read->result > 0)
+		if (read->result > 0 && scan->scanned)
 			scan->scanned(scan->scanned_data, slot->generation,
 				      read->buf, (uint64_t)read->result,
 				      read->off);

@@ -52,6 +52,7 @@ static struct fixture *fixture_new(void)
 	assert_non_null(f->sp);
 	f->cache = page_cache_new(f->sp, 2);
 	page_cache_start(f->cache, NULL);
+	page_cache_set_readers(f->cache, 1);
 	pages = malloc(SIZE);
 	memset(pages, 0xff, SIZE);
 	return f;
@@ -162,7 +163,7 @@ static void with_two_readers_all_stays(void **state)
 	struct fixture *f = fixture_new();
 
 	learn_generation(f);
-	page_cache_set_shared(f->cache, true);
+	page_cache_set_readers(f->cache, 2);
 	store(f, 0, SIZE);
 	read_pages(f, 0, SIZE);
 	assert_int_equal(f->asked, 0);
@@ -180,13 +181,27 @@ static void who_reads_here_and_there_passes_nothing(void **state)
 	for (uint64_t off = SIZE; off > 0; off -= MIB)
 		read_pages(f, off - MIB, off);
 	assert_int_equal(f->passed, 0);
-	page_cache_rest(f->cache);
 	page_cache_drop_all(f->cache);
 	store(f, 0, SIZE);
 	for (uint64_t off = 0; off < SIZE; off += 8 * MIB)
 		read_pages(f, off, off + MIB);
 	assert_int_equal(f->passed, 0);
 	assert_int_equal(f->asked, 0);
+	fixture_free(f);
+}
+
+static void for_nobody_no_page_is_kept_back(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	store(f, 0, 16 * MIB);
+	page_cache_set_readers(f->cache, 0);
+	store(f, 16 * MIB, SIZE);
+	assert_in_range(cached(), SIZE - 4 * PAGE, SIZE - 2 * PAGE);
+	page_cache_set_readers(f->cache, 1);
+	read_pages(f, 0, SIZE);
+	assert_in_range(f->asked, 2, 4);
 	fixture_free(f);
 }
 
@@ -225,6 +240,7 @@ int main(void)
 		cmocka_unit_test(a_second_pass_reads_what_the_first_scanned),
 		cmocka_unit_test(with_two_readers_all_stays),
 		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
+		cmocka_unit_test(for_nobody_no_page_is_kept_back),
 		cmocka_unit_test(nothing_old_is_put_there_or_kept),
 	};
 

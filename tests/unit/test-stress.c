@@ -504,10 +504,15 @@ static void *failing_flusher(void *data)
 static void *carrier(void *data)
 {
 	struct written *w = data;
+	unsigned seed = 6;
 
 	while (!atomic_load(&w->stop)) {
-		int r = bsp_sparse_carry_out(w->sp, NULL, NULL);
+		uint64_t off = pick(&seed, SIZE);
+		uint64_t limit = pick(&seed, 2 * SIZE);
+		int r = bsp_sparse_carry_behind(w->sp, &off, limit, NULL, NULL);
 
+		if (!r)
+			r = bsp_sparse_carry_out(w->sp, NULL, NULL);
 		/* A flush failed while it zeroed. */
 		if (r && r != -EIO)
 			w->wrong++;
