@@ -47,6 +47,7 @@ struct page_cache {
 	struct bsp_sparse *sp;
 	struct fuse_session *se;
 	fuse_ino_t ino;
+	uint64_t limit;
 
 	pthread_mutex_t store_lock;
 	/* Protected by store_lock: */
@@ -60,17 +61,20 @@ struct page_cache {
 	unsigned next;		/* the oldest, or a free one */
 	uint64_t reader;	/* the mark that was asked for last */
 	unsigned readers;	/* who have the file open */
+	uint64_t unread;	/* bytes put there since somebody read */
 	uint64_t passed_from, passed_to; /* to be dropped */
 };
 
 /* --- Life ---------------------------------------------------------------- */
 
-struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino)
+struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
+				  uint64_t limit)
 {
 	struct page_cache *cache = g_new0(struct page_cache, 1);
 
 	cache->sp = sp;
 	cache->ino = ino;
+	cache->limit = limit;
 	pthread_mutex_init(&cache->store_lock, NULL);
 	pthread_mutex_init(&cache->lock, NULL);
 	cache->reader = NOWHERE;
@@ -158,6 +162,21 @@ static bool is_due(const struct page_cache *cache, uint64_t len)
 	       (cache->unmarked >= 2 * MARK_STEP && len > PAGE);
 }
 
+/* Is there room for len bytes more? Who seeks through a large device and does
+ * not read would have all else pushed out of the memory, and at last what it
+ * may read first. */
+static bool has_room(struct page_cache *cache, uint64_t len)
+{
+	bool has;
+
+	pthread_mutex_lock(&cache->lock);
+	has = len <= cache->limit && cache->unread <= cache->limit - len;
+	if (has)
+		cache->unread += len;
+	pthread_mutex_unlock(&cache->lock);
+	return has;
+}
+
 void page_cache_store(void *data, uint64_t generation, const void *buf,
 		      uint64_t len, uint64_t off)
 {
@@ -165,7 +184,8 @@ void page_cache_store(void *data, uint64_t generation, const void *buf,
 	const char *from = buf;
 
 	pthread_mutex_lock(&cache->store_lock);
-	if (bsp_sparse_is_current(cache->sp, generation)) {
+	if (bsp_sparse_is_current(cache->sp, generation) &&
+	    has_room(cache, len)) {
 		cache->unmarked += len;
 		if (is_due(cache, len) && off % PAGE == 0 &&
 		    keep_mark(cache, generation, from, off)) {
@@ -213,6 +233,7 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 
 	*ret_passed = false;
 	pthread_mutex_lock(&cache->lock);
+	cache->unread = 0;
 	for (unsigned i = 0; cache->marks && i < MARKS_MAX; i++) {
 		if (cache->at[i] != off)
 			continue;

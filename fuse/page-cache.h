@@ -14,8 +14,10 @@
 
 struct page_cache;
 
-/* Of the file with inode ino, which shows sp. Never NULL. */
-struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino);
+/* Of the file with inode ino, which shows sp. As long as nobody reads from the
+ * file, at most limit bytes are put there. Never NULL. */
+struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
+				  uint64_t limit);
 
 /* NULL is fine. */
 void page_cache_free(struct page_cache *cache);

@@ -24,12 +24,15 @@
 #include <stdlib.h>
 #include <syslog.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "behind.h"
 #include "log.h"
 #include "page-cache.h"
 
 enum {
+	MEMORY_MIN = 64 << 20,
+	UNREAD_PART = 4, /* of the memory, for what nobody may read */
 	LOOK_SECONDS = 1,
 	CARRY_SECONDS = 5,  /* how long zeros may wait for the device */
 	QUIET_SECONDS = 60, /* between two lines about the same thing */
@@ -92,6 +95,15 @@ static void note_change(void *data, enum bsp_change change)
 	pthread_mutex_unlock(&watch->lock);
 }
 
+/* In bytes; the little that any machine has if that is not known. */
+static uint64_t memory(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page
+				     : MEMORY_MIN;
+}
+
 struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 {
 	struct watch *watch = g_new0(struct watch, 1);
@@ -99,7 +111,7 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 
 	watch->sp = sp;
 	watch->path = path;
-	watch->cache = page_cache_new(sp, ino);
+	watch->cache = page_cache_new(sp, ino, memory() / UNREAD_PART);
 	behind_init(&watch->behind);
 	pthread_mutex_init(&watch->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -11,7 +11,13 @@
 #include "fake-device.h"
 #include "page-cache.h"
 
-enum { PAGE = 4096, MIB = 1 << 20, SIZE = 64 * MIB, PIECE = 256 << 10 };
+enum {
+	PAGE = 4096,
+	MIB = 1 << 20,
+	SIZE = 64 * MIB,
+	PIECE = 256 << 10,
+	LIMIT = SIZE,
+};
 
 static unsigned char *pages; /* 0xff where there is none */
 
@@ -50,7 +56,7 @@ static struct fixture *fixture_new(void)
 		fake_bytes(f->fake)[i] = (unsigned char)(1 + i / PAGE % 250);
 	f->sp = bsp_sparse_new(fake_device(f->fake), NULL, NULL);
 	assert_non_null(f->sp);
-	f->cache = page_cache_new(f->sp, 2);
+	f->cache = page_cache_new(f->sp, 2, LIMIT);
 	page_cache_start(f->cache, NULL);
 	page_cache_set_readers(f->cache, 1);
 	pages = malloc(SIZE);
@@ -182,6 +188,8 @@ static void who_reads_here_and_there_passes_nothing(void **state)
 		read_pages(f, off - MIB, off);
 	assert_int_equal(f->passed, 0);
 	page_cache_drop_all(f->cache);
+	read_pages(f, 0, PAGE);
+	f->asked = 0;
 	store(f, 0, SIZE);
 	for (uint64_t off = 0; off < SIZE; off += 8 * MIB)
 		read_pages(f, off, off + MIB);
@@ -202,6 +210,24 @@ static void for_nobody_no_page_is_kept_back(void **state)
 	page_cache_set_readers(f->cache, 1);
 	read_pages(f, 0, SIZE);
 	assert_in_range(f->asked, 2, 4);
+	fixture_free(f);
+}
+
+static void for_who_only_seeks_the_memory_is_not_filled(void **state)
+{
+	struct fixture *f = fixture_new();
+	bool passed;
+	char page[PAGE];
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	page_cache_drop_all(f->cache);
+	/* As much again, and still nobody reads. */
+	store(f, 0, 16 * MIB);
+	assert_int_equal(cached(), 0);
+	assert_int_equal(page_cache_read(f->cache, page, PAGE, 0, &passed), 0);
+	store(f, 0, 16 * MIB);
+	assert_in_range(cached(), 16 * MIB - 4 * PAGE, 16 * MIB);
 	fixture_free(f);
 }
 
@@ -241,6 +267,7 @@ int main(void)
 		cmocka_unit_test(with_two_readers_all_stays),
 		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
 		cmocka_unit_test(for_nobody_no_page_is_kept_back),
+		cmocka_unit_test(for_who_only_seeks_the_memory_is_not_filled),
 		cmocka_unit_test(nothing_old_is_put_there_or_kept),
 	};
 
