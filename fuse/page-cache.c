@@ -226,19 +226,46 @@ static void reader_is_at(struct page_cache *cache, uint64_t off)
 	cache->passed_to = off;
 }
 
+/* The mark at off, or MARKS_MAX. lock held. */
+static unsigned find_mark(const struct page_cache *cache, uint64_t off)
+{
+	unsigned i = 0;
+
+	if (!cache->marks)
+		return MARKS_MAX;
+	while (i < MARKS_MAX && cache->at[i] != off)
+		i++;
+	return i;
+}
+
+static bool is_mark(struct page_cache *cache, uint64_t off)
+{
+	bool is;
+
+	pthread_mutex_lock(&cache->lock);
+	cache->unread = 0;
+	is = find_mark(cache, off) < MARKS_MAX;
+	pthread_mutex_unlock(&cache->lock);
+	return is;
+}
+
 size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 		       uint64_t off, bool *ret_passed)
 {
 	size_t n = 0;
+	unsigned i;
 
 	*ret_passed = false;
+	if (!is_mark(cache, off))
+		return 0;
+	/* What comes from here was not asked of the device: look anew, as for a
+	 * hole. Not under the lock, for who is told of a change has its own. */
+	(void)bsp_sparse_refresh(cache->sp);
 	pthread_mutex_lock(&cache->lock);
-	cache->unread = 0;
-	for (unsigned i = 0; cache->marks && i < MARKS_MAX; i++) {
-		if (cache->at[i] != off)
-			continue;
+	i = find_mark(cache, off);
+	if (i < MARKS_MAX) {
 		cache->at[i] = NOWHERE;
-		if (size >= PAGE &&
+		if (size >= PAGE && off + PAGE <= bsp_sparse_size(cache->sp) &&
 		    bsp_sparse_is_current(cache->sp,
 					  cache->marks[i].generation)) {
 			memcpy(buf, cache->marks[i].bytes, PAGE);
@@ -246,7 +273,6 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 		}
 		reader_is_at(cache, off);
 		*ret_passed = cache->passed_from < cache->passed_to;
-		break;
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return n;

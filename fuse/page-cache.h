@@ -33,7 +33,8 @@ void page_cache_store(void *cache, uint64_t generation, const void *buf,
 /*
  * Somebody reads [off, off + size), through the cache. Returns how many bytes
  * at off it has in place of the kernel, and copies them to buf: 0, or less than
- * size, or size. *ret_passed: there is something for page_cache_drop_passed()
+ * size, or size; none, if the device was changed since they were read.
+ * *ret_passed: there is something for page_cache_drop_passed()
  * to do. May be called while a read is being answered.
  */
 size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,

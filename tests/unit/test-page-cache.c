@@ -258,6 +258,49 @@ static void nothing_old_is_put_there_or_kept(void **state)
 	fixture_free(f);
 }
 
+/* Nobody has looked since: it does so itself. */
+static void no_page_is_given_that_was_changed_since(void **state)
+{
+	struct fixture *f = fixture_new();
+	uint64_t marks = 0;
+	char page[PAGE];
+	bool passed;
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	fake_write(f->fake, 0, SIZE, 'n');
+	for (uint64_t off = 0; off < SIZE; off += PAGE) {
+		if (pages[off] != 0xff)
+			continue;
+		marks++;
+		assert_int_equal(
+			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
+	}
+	assert_in_range(marks, 8, SIZE / (4 * MIB));
+	fixture_free(f);
+}
+
+static void no_page_is_given_past_the_end(void **state)
+{
+	struct fixture *f = fixture_new();
+	uint64_t marks = 0;
+	char page[PAGE];
+	bool passed;
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	fake_resize(f->fake, SIZE / 2);
+	for (uint64_t off = SIZE / 2; off < SIZE; off += PAGE) {
+		if (pages[off] != 0xff)
+			continue;
+		marks++;
+		assert_int_equal(
+			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
+	}
+	assert_in_range(marks, 4, SIZE / (4 * MIB));
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +311,8 @@ int main(void)
 		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
 		cmocka_unit_test(for_nobody_no_page_is_kept_back),
 		cmocka_unit_test(for_who_only_seeks_the_memory_is_not_filled),
+		cmocka_unit_test(no_page_is_given_that_was_changed_since),
+		cmocka_unit_test(no_page_is_given_past_the_end),
 		cmocka_unit_test(nothing_old_is_put_there_or_kept),
 	};
 
