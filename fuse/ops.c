@@ -337,7 +337,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	}
 	file_touch(file);
 	fuse_reply_write(req, (size_t)n);
-	watch_wrote(file->watch, (uint64_t)off, (uint64_t)n);
+	watch_wrote(file->watch);
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,

@@ -26,7 +26,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "behind.h"
 #include "log.h"
 #include "page-cache.h"
 
@@ -51,7 +50,6 @@ struct watch {
 	bool started;
 
 	atomic_bool running; /* the thread has not ended */
-	struct behind behind;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* CLOCK_MONOTONIC */
@@ -112,7 +110,6 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 	watch->sp = sp;
 	watch->path = path;
 	watch->cache = page_cache_new(sp, ino, memory() / UNREAD_PART);
-	behind_init(&watch->behind);
 	pthread_mutex_init(&watch->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -128,7 +125,6 @@ void watch_free(struct watch *watch)
 		return;
 	pthread_cond_destroy(&watch->wake);
 	pthread_mutex_destroy(&watch->lock);
-	behind_done(&watch->behind);
 	page_cache_free(watch->cache);
 	g_free(watch);
 }
@@ -255,6 +251,12 @@ static bool wait_for_time(struct watch *watch)
 	return !stopping;
 }
 
+/* A bsp_settled_fn. */
+static void drop(void *data, uint64_t off, uint64_t len)
+{
+	page_cache_drop(data, off, len);
+}
+
 static void *watch_main(void *data)
 {
 	struct watch *watch = data;
@@ -262,8 +264,8 @@ static void *watch_main(void *data)
 	while (wait_for_time(watch)) {
 		look(watch);
 		page_cache_drop_passed(watch->cache);
-		behind_catch_up(&watch->behind, watch->sp, watch->cache,
-				is_stopping, watch);
+		bsp_sparse_catch_up(watch->sp, drop, watch->cache, is_stopping,
+				    watch);
 		carry_old(watch);
 	}
 	atomic_store(&watch->running, false);
@@ -366,9 +368,9 @@ void watch_resized(struct watch *watch)
 	wake(watch);
 }
 
-void watch_wrote(struct watch *watch, uint64_t off, uint64_t len)
+void watch_wrote(struct watch *watch)
 {
-	if (behind_wrote(&watch->behind, off, len))
+	if (bsp_sparse_is_behind(watch->sp))
 		wake(watch);
 }
 

@@ -39,8 +39,8 @@ void watch_closed(struct watch *watch);
  * carried out. */
 void watch_resized(struct watch *watch);
 
-/* [off, off + len) was written. */
-void watch_wrote(struct watch *watch, uint64_t off, uint64_t len);
+/* It was written to. */
+void watch_wrote(struct watch *watch);
 
 /* Somebody reads [off, off + size) through the kernel's cache. How many bytes
  * at off were kept for that, which it copies to buf: mostly 0. */

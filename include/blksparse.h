@@ -371,23 +371,23 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			 void *data);
 
-/*
- * For who writes upwards: carries out the runs of markers from *off on that end
- * before limit, or with the file, and sets *off to where to go on; both are
- * taken down to a granule's start. Of a run that reaches further some may be
- * carried out, as far as limit. Returns as bsp_sparse_carry_out(). Those who
- * write elsewhere need not wait.
- */
-int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
-			    uint64_t limit, bsp_interrupted_fn interrupted,
-			    void *data);
+/* [off, off + len) was written, and who follows needs it no more in a cache. */
+typedef void (*bsp_settled_fn)(void *data, uint64_t off, uint64_t len);
+
+/* Does somebody write upwards, and is there enough behind it for
+ * bsp_sparse_catch_up()? O(1). Any thread. */
+bool bsp_sparse_is_behind(struct bsp_sparse *sp);
 
 /*
- * Has the kernel begin to write [off, off + len) from its cache to the device,
- * so that less is left for a flush. It does not wait for that, and what fails a
- * flush tells.
+ * Does what can be done behind who writes upwards, so that little is left for a
+ * flush: the zeros between the data are carried out, and the kernel begins to
+ * write the data back, which settled is told of first. It may take as long as
+ * the device takes to zero what lies between. Those who write need not wait for
+ * it, and what fails is tried again, and told, by a flush. One thread at a time.
  */
-void bsp_sparse_write_back(struct bsp_sparse *sp, uint64_t off, uint64_t len);
+void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
+			 void *settled_data, bsp_interrupted_fn interrupted,
+			 void *data);
 
 /*
  * Carries out markers, then makes all that was written durable. Returns as

@@ -213,12 +213,6 @@ int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	return bsp_sparse_carry_behind(sp, &off, UINT64_MAX, interrupted, data);
 }
 
-void bsp_sparse_write_back(struct bsp_sparse *sp, uint64_t off, uint64_t len)
-{
-	if (sp->dev->info.writable && sp->dev->ops->write_back)
-		sp->dev->ops->write_back(sp->dev, len, off);
-}
-
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data)
 {

@@ -363,7 +363,8 @@ static int block_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
 	return to_block(dev)->thin ? block_discard(dev, len, off) : -EOPNOTSUPP;
 }
 
-/* Without the flags that wait, sync_file_range(2) takes no error from fsync. */
+/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
+ * (fs/sync.c). */
 static void block_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
 	(void)sync_file_range(to_block(dev)->fd, (off_t)off, (off_t)len,

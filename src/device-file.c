@@ -162,7 +162,8 @@ static int file_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
 	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, len, off);
 }
 
-/* Without the flags that wait, sync_file_range(2) takes no error from fsync. */
+/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
+ * (fs/sync.c). */
 static void file_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
 	(void)sync_file_range(to_file(dev)->fd, (off_t)off, (off_t)len,

@@ -115,6 +115,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	pthread_mutex_init(&sp->watch_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	pthread_rwlock_init(&sp->size_lock, NULL);
+	bsp_behind_init(&sp->behind);
 	pthread_mutex_init(&sp->carried_lock, NULL);
 	bsp_range_lock_init(&sp->ranges);
 	if (!dev->info.writable)
@@ -131,6 +132,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	bsp_range_lock_done(&sp->ranges);
 	pthread_mutex_destroy(&sp->carried_lock);
 	pthread_rwlock_destroy(&sp->size_lock);
+	bsp_behind_done(&sp->behind);
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);

@@ -16,7 +16,7 @@
  *			side; exclusive for who writes or zeroes whole ones, on
  *			the map or on the device, and for who fills the rest of
  *			a marker's granule
- *	carried_lock	a leaf lock
+ *	carried_lock, behind's	leaf locks
  *	the map's own	(map.c) a leaf lock
  *	the scan ahead's (ahead.c) a leaf lock but for the map's
  *
@@ -36,6 +36,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "behind.h"
 #include "blksparse.h"
 #include "device.h"
 #include "map.h"
@@ -93,6 +94,8 @@ struct bsp_sparse {
 	/* Protected by carried_lock: */
 	struct bsp_span carried; /* all carried out since the last good flush */
 	unsigned losses;	 /* bad flushes, so far */
+
+	struct bsp_behind behind; /* guards itself */
 };
 
 /*
@@ -118,6 +121,17 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
  */
 int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 			    uint64_t size);
+
+/*
+ * For who writes upwards: carries out the runs of markers from *off on that end
+ * before limit, or with the file, and sets *off to where to go on; both are
+ * taken down to a granule's start. Of a run that reaches further some may be
+ * carried out, as far as limit. Returns as bsp_sparse_carry_out(). Those who
+ * write elsewhere need not wait.
+ */
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
+			    uint64_t limit, bsp_interrupted_fn interrupted,
+			    void *data);
 
 /*
  * Where, from off on and up to end, the first granule begins whose state is in

@@ -312,12 +312,13 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 	if (end <= size)
 		n = write_pieces(sp, buf, off, end, size);
 	pthread_rwlock_unlock(&sp->size_lock);
-	if (end <= size)
-		return n;
-
-	pthread_rwlock_wrlock(&sp->size_lock);
-	n = write_growing(sp, buf, off, end);
-	pthread_rwlock_unlock(&sp->size_lock);
+	if (end > size) {
+		pthread_rwlock_wrlock(&sp->size_lock);
+		n = write_growing(sp, buf, off, end);
+		pthread_rwlock_unlock(&sp->size_lock);
+	}
+	if (n > 0)
+		bsp_behind_wrote(&sp->behind, off, (uint64_t)n);
 	return n;
 }
 

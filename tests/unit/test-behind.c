@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "behind.h"
+#include "blksparse.h"
 #include "fake-device.h"
 
 enum { MIB = 1 << 20, SIZE = 256 * MIB };
 
-/* What the kernel was told to drop: the last range, and how much in all. */
+/* What was told to be settled: the last range, and how much in all. */
 static uint64_t dropped_off, dropped_len, dropped;
 
-void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+static void settled(void *data, uint64_t off, uint64_t len)
 {
 	dropped_off = off;
 	dropped_len = len;
@@ -23,7 +23,6 @@ void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
 struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	struct behind behind;
 };
 
 static struct fixture *fixture_new(void)
@@ -37,14 +36,12 @@ static struct fixture *fixture_new(void)
 	f->sp = bsp_sparse_new(fake_device(f->fake), NULL, NULL);
 	assert_non_null(f->sp);
 	assert_int_equal(bsp_sparse_truncate(f->sp, 0), 0);
-	behind_init(&f->behind);
 	dropped_off = dropped_len = dropped = 0;
 	return f;
 }
 
 static void fixture_free(struct fixture *f)
 {
-	behind_done(&f->behind);
 	bsp_sparse_free(f->sp);
 	free(f);
 }
@@ -57,12 +54,12 @@ static bool put(struct fixture *f, uint64_t off, size_t len)
 	memset(buf, 'd', len);
 	assert_int_equal(bsp_sparse_write(f->sp, buf, len, off), len);
 	free(buf);
-	return behind_wrote(&f->behind, off, len);
+	return bsp_sparse_is_behind(f->sp);
 }
 
 static void catch_up(struct fixture *f)
 {
-	behind_catch_up(&f->behind, f->sp, NULL, NULL, NULL);
+	bsp_sparse_catch_up(f->sp, settled, NULL, NULL, NULL);
 }
 
 /* The bytes of the changes of that kind since the last call of this. */

@@ -15,6 +15,7 @@
 #include "blksparse.h"
 #include "fake-device.h"
 #include "range.h"
+#include "sparse.h"
 
 enum {
 	G = 4096,

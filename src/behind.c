@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is done behind one who writes upwards, as cp does: the zeros between the
+ * data are carried out, and the data is written back, while that one goes on.
+ * Little is left for the end.
+ */
 #include "behind.h"
+
+#include "range.h"
+#include "sparse.h"
 
 enum {
 	/* The least to write on the way upwards, for it to be one; and what is
@@ -12,55 +20,61 @@ enum {
 };
 
 /* A way begins there. lock held. */
-static void begin(struct behind *behind, uint64_t off)
+static void begin(struct bsp_behind *behind, uint64_t off)
 {
-	behind->bottom = behind->top = off;
-	behind->settled_to = behind->carried_to = off;
+	behind->top = behind->settled_to = behind->carried_to = off;
 	behind->carry_at = off + DISORDER + CARRY_STEP;
 	behind->bytes = 0;
 }
 
-void behind_init(struct behind *behind)
+void bsp_behind_init(struct bsp_behind *behind)
 {
 	begin(behind, 0);
 	pthread_mutex_init(&behind->lock, NULL);
 }
 
-void behind_done(struct behind *behind)
+void bsp_behind_done(struct bsp_behind *behind)
 {
 	pthread_mutex_destroy(&behind->lock);
 }
 
 /* lock held. */
-static bool must_settle(const struct behind *behind)
+static bool must_settle(const struct bsp_behind *behind)
 {
 	return behind->bytes >= SETTLE_STEP &&
 	       behind->top >= behind->settled_to + 2 * SETTLE_STEP;
 }
 
-static bool must_carry(const struct behind *behind)
+static bool must_carry(const struct bsp_behind *behind)
 {
 	return behind->bytes >= SETTLE_STEP && behind->top >= behind->carry_at;
 }
 
-bool behind_wrote(struct behind *behind, uint64_t off, uint64_t len)
+void bsp_behind_wrote(struct bsp_behind *behind, uint64_t off, uint64_t len)
 {
 	uint64_t end = off + len;
-	bool due;
 
 	pthread_mutex_lock(&behind->lock);
-	if (off < behind->bottom || off + DISORDER < behind->top)
+	if (off + DISORDER < behind->top)
 		begin(behind, off);
 	behind->bytes += len;
-	if (end > behind->top)
-		behind->top = end;
-	due = must_settle(behind) || must_carry(behind);
+	behind->top = bsp_max(behind->top, end);
 	pthread_mutex_unlock(&behind->lock);
-	return due;
 }
 
-/* From where to write back and drop; nothing, if that is *ret_to. */
-static uint64_t take_settle(struct behind *behind, uint64_t *ret_to)
+bool bsp_sparse_is_behind(struct bsp_sparse *sp)
+{
+	struct bsp_behind *behind = &sp->behind;
+	bool is;
+
+	pthread_mutex_lock(&behind->lock);
+	is = must_settle(behind) || must_carry(behind);
+	pthread_mutex_unlock(&behind->lock);
+	return is;
+}
+
+/* From where data is settled; nothing, if that is *ret_to. */
+static uint64_t take_settle(struct bsp_behind *behind, uint64_t *ret_to)
 {
 	uint64_t from;
 
@@ -72,7 +86,7 @@ static uint64_t take_settle(struct behind *behind, uint64_t *ret_to)
 	return from;
 }
 
-static bool take_carry(struct behind *behind, uint64_t *ret_from,
+static bool take_carry(struct bsp_behind *behind, uint64_t *ret_from,
 		       uint64_t *ret_to)
 {
 	bool due;
@@ -88,7 +102,7 @@ static bool take_carry(struct behind *behind, uint64_t *ret_from,
 }
 
 /* Unless there is another way meanwhile. */
-static void carried(struct behind *behind, uint64_t from, uint64_t to)
+static void carried(struct bsp_behind *behind, uint64_t from, uint64_t to)
 {
 	pthread_mutex_lock(&behind->lock);
 	if (behind->carried_to == from)
@@ -96,20 +110,21 @@ static void carried(struct behind *behind, uint64_t from, uint64_t to)
 	pthread_mutex_unlock(&behind->lock);
 }
 
-void behind_catch_up(struct behind *behind, struct bsp_sparse *sp,
-		     struct page_cache *cache, bsp_interrupted_fn interrupted,
-		     void *data)
+void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
+			 void *settled_data, bsp_interrupted_fn interrupted,
+			 void *data)
 {
-	uint64_t to, from = take_settle(behind, &to);
+	uint64_t to, from = take_settle(&sp->behind, &to);
 
 	if (from < to) {
-		page_cache_drop(cache, from, to - from);
-		bsp_sparse_write_back(sp, from, to - from);
+		settled(settled_data, from, to - from);
+		if (sp->dev->ops->write_back)
+			sp->dev->ops->write_back(sp->dev, to - from, from);
 	}
-	if (take_carry(behind, &from, &to)) {
+	if (take_carry(&sp->behind, &from, &to)) {
 		uint64_t at = from;
 
 		(void)bsp_sparse_carry_behind(sp, &at, to, interrupted, data);
-		carried(behind, from, at);
+		carried(&sp->behind, from, at);
 	}
 }
