@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "buffer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 enum { ALIGN = 4096 };
@@ -8,6 +9,8 @@ enum { ALIGN = 4096 };
 struct buffer {
 	size_t size;
 	void *mem;
+	size_t lent_size;
+	void *lent; /* somebody else's, used as far as it will do */
 };
 
 static void buffer_free(void *data)
@@ -42,12 +45,25 @@ static struct buffer *this_thread(struct buffers *buffers)
 	return buffer;
 }
 
+int buffers_lend(struct buffers *buffers, void *mem, size_t size)
+{
+	struct buffer *buffer = this_thread(buffers);
+
+	if (!buffer)
+		return -ENOMEM;
+	buffer->lent = mem;
+	buffer->lent_size = size;
+	return 0;
+}
+
 void *buffers_get(struct buffers *buffers, size_t size)
 {
 	struct buffer *buffer = this_thread(buffers);
 
 	if (!buffer)
 		return NULL;
+	if (buffer->lent && buffer->lent_size >= size)
+		return buffer->lent;
 	if (buffer->size >= size && buffer->mem)
 		return buffer->mem;
 	free(buffer->mem);

@@ -20,6 +20,10 @@ int buffers_init(struct buffers *buffers);
 /* Buffers of threads that have not ended stay. */
 void buffers_done(struct buffers *buffers);
 
+/* Makes [mem, mem + size) this thread's buffer, for requests of up to that
+ * size; it stays the caller's. Returns 0 or -ENOMEM. */
+int buffers_lend(struct buffers *buffers, void *mem, size_t size);
+
 /* This thread's buffer, of at least size bytes and with any content; NULL if
  * memory is short. It is this thread's until it asks again. */
 void *buffers_get(struct buffers *buffers, size_t size);
