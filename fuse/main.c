@@ -174,6 +174,8 @@ static int serve(struct mount *mount)
 		return EXIT_FAILURE;
 	}
 	mountpoint_mounted(&mount->mountpoint);
+	if (!mount->options.without_uring)
+		mount->uring = uring_attach(mount->se, &mount->buffers);
 	r = start_watches(mount);
 	if (r == 0)
 		r = stop_start(&mount->stopper, mount->se, &mount->tree,
@@ -184,6 +186,7 @@ static int serve(struct mount *mount)
 	}
 	r = run_loop(mount->se);
 	stop_loop_ended(&mount->stopper);
+	uring_stop(mount->uring);
 	/* A request that was just being read when the mount went makes an
 	 * error of it (ECONNABORTED). */
 	if (r == 0 || is_disconnected(mount->se))
@@ -216,6 +219,7 @@ static int run(struct mount *mount)
 	if (mount->se) {
 		status = serve(mount);
 		fuse_session_destroy(mount->se);
+		uring_free(mount->uring);
 	}
 	buffers_done(&mount->buffers);
 close_tree:

@@ -12,6 +12,7 @@
 #include "inode.h"
 #include "ready.h"
 #include "stop.h"
+#include "uring.h"
 
 /* All there is of one mount; each part says what protects it. */
 struct mount {
@@ -21,7 +22,8 @@ struct mount {
 	struct buffers buffers;
 	struct ready ready; /* of the thread that runs init */
 	struct stopper stopper;
-	struct fuse_session *se; /* fixed before the loop */
+	struct fuse_session *se; /* fixed before the loop, */
+	struct uring *uring;	 /* and so is this; or NULL */
 	atomic_flag reads_ahead; /* the kernel was asked to */
 };
 

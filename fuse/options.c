@@ -31,6 +31,7 @@ enum key {
 	KEY_LOOKAHEAD,
 	KEY_MINHOLE,
 	KEY_SCAN,
+	KEY_URING,
 	KEY_ZERO,
 	KEY_TAIL,
 	KEY_MAX_READ,
@@ -62,6 +63,7 @@ static const struct fuse_opt table[] = {
 	WORD("lookahead=", KEY_LOOKAHEAD),
 	WORD("minhole=", KEY_MINHOLE),
 	WORD("scan=", KEY_SCAN),
+	WORD("uring=", KEY_URING),
 	WORD("zero=", KEY_ZERO),
 	WORD("tail=", KEY_TAIL),
 	WORD("allow_other", KEY_ALLOW_OTHER),
@@ -153,6 +155,8 @@ static const char help[] =
 	"  -o scan=WHEN           lazy: look for holes where somebody asks, and ahead of\n"
 	"                         there; background: and in the rest of the device,\n"
 	"                         while the file is open (default: lazy)\n"
+	"  -o uring=WHEN          auto: take requests by io_uring where the kernel offers\n"
+	"                         that; off: through /dev/fuse (default: auto)\n"
 	"  -o allow_other         let other users in; who may read a file is decided by\n"
 	"                         the owner and mode of its device\n"
 	"  -o ro                  read-only, which is the default\n"
@@ -275,6 +279,15 @@ static int parse_scan(struct parser *parser, const char *word)
 	return choice < 0 ? -1 : 0;
 }
 
+static int parse_uring(struct parser *parser, const char *word)
+{
+	static const char *const names[] = { "auto", "off" };
+	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+
+	parser->options->without_uring = choice == 1;
+	return choice < 0 ? -1 : 0;
+}
+
 static int parse_tail(struct parser *parser, const char *word)
 {
 	static const char *const names[] = {
@@ -347,6 +360,8 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 					 &options->sparse.minhole);
 	case KEY_SCAN:
 		return parse_scan(parser, word);
+	case KEY_URING:
+		return parse_uring(parser, word);
 	case KEY_ZERO:
 		return parse_zero(parser, word);
 	case KEY_TAIL:

@@ -31,7 +31,8 @@ struct options {
 	unsigned max_read; /* bytes; 0: the kernel's */
 	bool foreground;
 	bool writable;
-	bool background; /* scan all while a file is open */
+	bool background;    /* scan all while a file is open */
+	bool without_uring; /* also where the kernel offers it */
 	enum bsp_tail tail;
 	struct fuse_args fuse; /* for libfuse */
 };

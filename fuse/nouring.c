@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Without liburing. */
+#include "uring.h"
+
+#include <stddef.h>
+
+struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
+{
+	return NULL;
+}
+
+void uring_stop(struct uring *uring)
+{
+}
+
+void uring_free(struct uring *uring)
+{
+}
