@@ -163,16 +163,27 @@ static _Thread_local struct worker *this_worker;
 /* What a completion is of: of the end, or of a place. */
 #define OF_STOP UINT64_MAX
 
+static void pause_a_moment(void)
+{
+	const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
+
+	(void)nanosleep(&moment, NULL);
+}
+
 static void prepare_command(struct uring *uring, struct io_uring *ring,
 			    enum command command, struct place *place,
 			    uint64_t commit_id)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	struct cmd_req req = {
 		.commit_id = commit_id,
 		.qid = (uint16_t)place->qid,
 	};
+	struct io_uring_sqe *sqe;
 
+	while (!(sqe = io_uring_get_sqe(ring))) {
+		if (io_uring_submit(ring) < 0)
+			pause_a_moment(); /* the kernel is short of memory */
+	}
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fuse_session_fd(uring->se),
 			 place->iov, G_N_ELEMENTS(place->iov), 0);
 	sqe->cmd_op = command;
@@ -200,13 +211,6 @@ static int make_ring(struct uring *uring, struct io_uring *ring,
 	io_uring_prep_poll_add(sqe, uring->stop_fd, POLLIN);
 	sqe->user_data = OF_STOP;
 	return 0;
-}
-
-static void pause_a_moment(void)
-{
-	const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
-
-	(void)nanosleep(&moment, NULL);
 }
 
 /* Sends what is prepared, and waits for the next completion, for so many
@@ -469,10 +473,6 @@ static void register_places(struct uring *uring)
 	struct io_uring *ring = &uring->keeper.ring;
 
 	for (size_t i = 0; i < uring->n_places; i++) {
-		while (io_uring_sq_space_left(ring) == 0) {
-			if (io_uring_submit(ring) < 0)
-				pause_a_moment();
-		}
 		prepare_command(uring, ring, CMD_REGISTER, &uring->places[i],
 				0);
 	}
