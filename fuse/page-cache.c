@@ -11,12 +11,13 @@
  * the inode's lock), so there are threads left for them.
  *
  * Of a read that the kernel answers nobody is told. So every few MiB one page
- * is not put there but kept here: a mark. Who goes through the file has to ask
- * for it, which tells where it is, and that it is past what lies between that
- * mark and the one before. That is dropped then: the pages are used again for
- * what comes next, while memory that nobody used for long is dear, in time and
- * to others. Who skips a mark, or goes backwards, does not go through the file:
- * then nothing is dropped.
+ * is not put there but kept here: a mark. For who goes through the file the
+ * kernel has to ask for it, which tells where it is: not far before the mark,
+ * for the kernel reads ahead where it had given up a page, but past the mark
+ * that came before. What lies between that one and the one before it is dropped
+ * then: the pages are used again for what comes next, while memory that nobody
+ * used for long is dear, in time and to others. Who skips a mark, or goes
+ * backwards, does not go through the file: then nothing is dropped.
  *
  * A mark is the first page of a piece that a read-ahead of the kernel, which a
  * page that is not there sets off, does not reach beyond.
@@ -59,10 +60,11 @@ struct page_cache {
 	uint64_t at[MARKS_MAX]; /* where they are; NOWHERE: there is none */
 	struct mark *marks;	/* MARKS_MAX of them, or NULL: there are none */
 	unsigned next;		/* the oldest, or a free one */
-	uint64_t reader;	/* the mark that was asked for last */
+	uint64_t asked;		/* the mark that was asked for last, */
+	uint64_t passed;	/* and the one before, if it goes through */
 	unsigned readers;	/* who have the file open */
 	uint64_t unread;	/* bytes put there since somebody read */
-	uint64_t passed_from, passed_to; /* to be dropped */
+	uint64_t drop_from, drop_to;
 };
 
 /* --- Life ---------------------------------------------------------------- */
@@ -77,7 +79,7 @@ struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
 	cache->limit = limit;
 	pthread_mutex_init(&cache->store_lock, NULL);
 	pthread_mutex_init(&cache->lock, NULL);
-	cache->reader = NOWHERE;
+	cache->asked = cache->passed = NOWHERE;
 	for (unsigned i = 0; i < MARKS_MAX; i++)
 		cache->at[i] = NOWHERE;
 	return cache;
@@ -103,7 +105,7 @@ static void forget_marks(struct page_cache *cache)
 {
 	free(cache->marks);
 	cache->marks = NULL;
-	cache->reader = NOWHERE;
+	cache->asked = cache->passed = NOWHERE;
 	for (unsigned i = 0; i < MARKS_MAX; i++)
 		cache->at[i] = NOWHERE;
 }
@@ -213,17 +215,19 @@ static bool has_marks(const struct page_cache *cache, uint64_t from,
 }
 
 /* The mark at off was asked for, and is none any more. lock held. */
-static void reader_is_at(struct page_cache *cache, uint64_t off)
+static void mark_asked(struct page_cache *cache, uint64_t off)
 {
-	uint64_t from = cache->reader;
+	uint64_t from = cache->passed, to = cache->asked;
+	bool on = cache->readers == 1 && to < off && !has_marks(cache, to, off);
 
-	cache->reader = off;
-	if (cache->readers != 1 || from >= off || has_marks(cache, from, off))
+	cache->asked = off;
+	cache->passed = on ? to : NOWHERE;
+	if (!on || from == NOWHERE)
 		return;
 	/* What could not be dropped yet lies right before it. */
-	if (cache->passed_to != from)
-		cache->passed_from = from;
-	cache->passed_to = off;
+	if (cache->drop_to != from)
+		cache->drop_from = from;
+	cache->drop_to = to;
 }
 
 /* The mark at off, or MARKS_MAX. lock held. */
@@ -271,8 +275,8 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 			memcpy(buf, cache->marks[i].bytes, PAGE);
 			n = PAGE;
 		}
-		reader_is_at(cache, off);
-		*ret_passed = cache->passed_from < cache->passed_to;
+		mark_asked(cache, off);
+		*ret_passed = cache->drop_from < cache->drop_to;
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return n;
@@ -303,9 +307,9 @@ void page_cache_drop_passed(struct page_cache *cache)
 	uint64_t from, to;
 
 	pthread_mutex_lock(&cache->lock);
-	from = cache->passed_from;
-	to = cache->passed_to;
-	cache->passed_from = to;
+	from = cache->drop_from;
+	to = cache->drop_to;
+	cache->drop_from = to;
 	pthread_mutex_unlock(&cache->lock);
 	if (from < to)
 		page_cache_drop(cache, from, to - from);

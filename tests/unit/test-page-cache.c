@@ -42,6 +42,7 @@ struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
 	struct page_cache *cache;
+	uint64_t ahead; /* how far the kernel reads ahead, bytes */
 	uint64_t asked; /* pages that the device had to be read for */
 	uint64_t passed;
 };
@@ -98,28 +99,40 @@ static void store(struct fixture *f, uint64_t from, uint64_t to)
 				 fake_bytes(f->fake) + off, PIECE, off);
 }
 
-/* Reads as a program does. */
+/* The kernel asks for a page. */
+static void ask(struct fixture *f, uint64_t off, bool *passed)
+{
+	unsigned char page[PAGE];
+
+	if (page_cache_read(f->cache, (char *)page, PAGE, off, passed) == 0) {
+		f->asked++;
+		memcpy(page, fake_bytes(f->fake) + off, PAGE);
+	}
+	assert_memory_equal(page, fake_bytes(f->fake) + off, PAGE);
+	memcpy(pages + off, page, PAGE);
+}
+
+/* Reads as a program does. For a page that is not there the kernel asks, and
+ * for those behind it in the way that it reads ahead. */
 static void read_pages(struct fixture *f, uint64_t from, uint64_t to)
 {
 	for (uint64_t off = from; off < to; off += PAGE) {
-		unsigned char page[PAGE];
-		bool passed;
+		bool missing = pages[off] == 0xff;
+		uint64_t end = off + PAGE + f->ahead;
+		unsigned passed = 0;
 
-		if (pages[off] != 0xff) {
-			assert_memory_equal(pages + off,
-					    fake_bytes(f->fake) + off, PAGE);
-			continue;
+		for (uint64_t at = off; missing && at < end; at += PAGE) {
+			bool one = false;
+
+			if (at < SIZE && pages[at] == 0xff)
+				ask(f, at, &one);
+			passed += one;
 		}
-		if (page_cache_read(f->cache, (char *)page, PAGE, off,
-				    &passed) == 0) {
-			f->asked++;
-			memcpy(page, fake_bytes(f->fake) + off, PAGE);
-		}
-		assert_memory_equal(page, fake_bytes(f->fake) + off, PAGE);
-		memcpy(pages + off, page, PAGE);
 		f->passed += passed;
 		if (passed)
 			page_cache_drop_passed(f->cache);
+		assert_memory_equal(pages + off, fake_bytes(f->fake) + off,
+				    PAGE);
 	}
 }
 
@@ -161,6 +174,25 @@ static void a_second_pass_reads_what_the_first_scanned(void **state)
 	read_pages(f, 0, SIZE);
 	assert_int_equal(f->asked, 0);
 	assert_in_range(cached(), 0, 12 * MIB);
+	fixture_free(f);
+}
+
+/* A page that is not there any more sets off a read-ahead, which asks for a
+ * mark that the reader has yet to come to. */
+static void what_the_kernel_gave_up_is_all_that_is_read_again(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	learn_generation(f);
+	store(f, 0, SIZE);
+	f->ahead = 2 * MIB;
+	for (uint64_t off = 0; off < SIZE; off += MIB) {
+		pages[off + MIB / 2] = 0xff;
+		read_pages(f, off, off + MIB);
+	}
+	assert_int_equal(f->asked, SIZE / MIB);
+	assert_in_range(f->passed, 8, SIZE / (4 * MIB));
+	assert_in_range(cached(), 0, 16 * MIB);
 	fixture_free(f);
 }
 
@@ -307,6 +339,8 @@ int main(void)
 		cmocka_unit_test(
 			a_reader_leaves_little_behind_and_asks_for_nothing),
 		cmocka_unit_test(a_second_pass_reads_what_the_first_scanned),
+		cmocka_unit_test(
+			what_the_kernel_gave_up_is_all_that_is_read_again),
 		cmocka_unit_test(with_two_readers_all_stays),
 		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
 		cmocka_unit_test(for_nobody_no_page_is_kept_back),
