@@ -222,6 +222,24 @@ device_reads() {
 	awk '{ print $1 }' "/sys/block/${1##*/}/stat"
 }
 
+# pages_reread: how many the kernel has read again, for it had given them up.
+pages_reread() {
+	awk '/^workingset_refault(_file)? / { print $2 }' /proc/vmstat
+}
+
+# count_reads DEVICE COMMAND...: runs COMMAND. How many bytes were read of the
+# device's disk meanwhile is in $READ; and in $REREAD, how many of them at most
+# because the kernel had given up what it had cached, as it may at any time.
+count_reads() {
+	local sectors=/sys/block/${1##*/}/stat read pages
+	shift
+	pages=$(pages_reread)
+	read=$(awk '{ print $3 }' "$sectors")
+	"$@"
+	READ=$((($(awk '{ print $3 }' "$sectors") - read) * 512))
+	REREAD=$((($(pages_reread) - pages) * $(getconf PAGESIZE)))
+}
+
 # ask data|hole OFFSET FILE, ask extents FILE: what lseek says of it.
 ask() {
 	python3 "$LIB/ask.py" "$@"
