@@ -41,7 +41,7 @@ enum {
 	CONGESTION_THRESHOLD = 48,
 	/* Of a device that takes 1 ms for each read, 128 KiB at a time would
 	 * give 128 MB a second. */
-	READ_AHEAD_KIB = 1024,
+	READ_AHEAD_KIB = 2048,
 	STATFS_UNIT = 4096,
 	NAME_BYTES_MAX = 255,
 };

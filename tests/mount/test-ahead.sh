@@ -75,13 +75,13 @@ ahead=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
 reads=$(device_reads "$LOOP")
 assert_same_bytes "$MNT/x" "$TEST_TMP/ordered"
 assert_le $(($(device_reads "$LOOP") - reads)) $((size >> 18)) "reads of the device"
-assert_eq "$(<"$ahead")" 1024 "KiB"
+assert_eq "$(<"$ahead")" 2048 "KiB"
 umount_fs
 mount_fs "x=$LOOP"
 ahead=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
-echo 2048 >"$ahead"
+echo 4096 >"$ahead"
 assert_same_bytes "$MNT/x" "$TEST_TMP/ordered"
-assert_eq "$(<"$ahead")" 2048 "KiB"
+assert_eq "$(<"$ahead")" 4096 "KiB"
 umount_fs
 
 say "the rest in the background, while the file is open"
