@@ -3,10 +3,11 @@
 50 ms, and any number of them may wait at once; and those that pass so many bytes
 a second, however many ask."""
 import contextlib
+import subprocess
 
 import devices
 import peers
-from lab import MIB
+from lab import MIB, wait_until
 from measure import LIMIT, OURS, Contender, Sample, Work
 
 SIZE = 128 * MIB
@@ -17,12 +18,29 @@ LIMITED = "--filter=rate", "rate=512M", "burstiness=0.1"
 
 
 @contextlib.contextmanager
+def served(lab, name, image, how):
+    """Where a slow nbdkit serves the image."""
+    socket = lab.dir / f"{name}.socket"
+    server = lab.popen("nbdkit", "--exit-with-parent", "-U", socket, "-t", "16",
+                       how[0], "file", image, *how[1:],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: socket.exists() or server.poll() is not None,
+                   "nbdkit")
+        yield f"nbd+unix:///?socket={socket}"
+    finally:
+        lab.end(server)
+        socket.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def slow(lab, name, image, how):
-    """A loop device over a file of nbdfuse over a slow nbdkit over the image."""
-    with lab.directory(name) as where:
-        with lab.daemon(where, "nbdfuse", "-C", "8", where / "f",
-                        "--socket-activation", "nbdkit", "-t", "16",
-                        "--exit-with-parent", how[0], "file", image, *how[1:]):
+    """A loop device over a file of nbdfuse over a slow nbdkit over the image.
+    By a socket that nbdfuse is given, and does not make itself: then it has
+    one connection, whatever -C says, and on it of two long writes one may wait
+    for the other."""
+    with served(lab, name, image, how) as uri, lab.directory(name) as where:
+        with lab.daemon(where, "nbdfuse", "-C", "8", where / "f", uri):
             with lab.loop(where / "f", "--direct-io=on") as device:
                 device.image = image
                 yield device
