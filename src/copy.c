@@ -52,6 +52,8 @@ struct copy {
 	enum phase phase;
 	uint64_t size;
 	unsigned jobs; /* at once on each side */
+	char *memory;  /* a buffer for each thread */
+	size_t buffer_size;
 
 	pthread_mutex_t lock; /* a leaf lock but for the source's map */
 	pthread_cond_t changed;
@@ -272,18 +274,14 @@ static void *worker(void *data)
 {
 	struct copy *c = data;
 	struct piece piece;
-	void *buf = bsp_buffer_new(c->phase == VERIFY ? 2 * PIECE : PIECE);
 	unsigned self;
 
 	pthread_mutex_lock(&c->lock);
 	self = c->started++;
 	pthread_mutex_unlock(&c->lock);
-	if (!buf)
-		fail(c, -ENOMEM, BSP_COPY_READING, 0);
-	while (buf && take_piece(c, self, &piece) &&
-	       do_piece(c, self, buf, &piece))
+	while (take_piece(c, self, &piece) &&
+	       do_piece(c, self, c->memory + self * c->buffer_size, &piece))
 		;
-	free(buf);
 	pthread_mutex_lock(&c->lock);
 	c->running--;
 	pthread_cond_signal(&c->changed);
@@ -404,8 +402,16 @@ static int run_phase(struct copy *c, enum phase phase,
 	pthread_t threads[THREADS_MAX], zero_thread;
 	sigset_t all, old;
 	bool zeroes;
-	unsigned n;
+	unsigned n = THREADS_EACH * c->jobs;
 
+	/* All in one, for large pages: a piece in pages that lie here and there
+	 * is more segments than many devices take in one request. */
+	c->buffer_size = phase == VERIFY ? 2 * PIECE : PIECE;
+	c->memory = bsp_buffer_new(n * c->buffer_size);
+	if (!c->memory) {
+		fail(c, -ENOMEM, BSP_COPY_READING, 0);
+		return c->error;
+	}
 	c->phase = phase;
 	c->cursor = 0;
 	c->finished = 0;
@@ -416,7 +422,7 @@ static int run_phase(struct copy *c, enum phase phase,
 	/* Signals are for the threads of the caller. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	n = start_workers(c, threads, THREADS_EACH * c->jobs);
+	n = start_workers(c, threads, n);
 	zeroes = phase == COPY && n &&
 		 pthread_create(&zero_thread, NULL, zeroer, c) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -425,6 +431,7 @@ static int run_phase(struct copy *c, enum phase phase,
 		pthread_join(threads[i], NULL);
 	if (zeroes)
 		pthread_join(zero_thread, NULL);
+	free(c->memory);
 	return c->error;
 }
 
