@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "thread.h"
 #include "watch.h"
 
 enum {
@@ -125,7 +126,6 @@ static void *stop_main(void *data)
 int stop_start(struct stopper *stopper, struct fuse_session *se,
 	       const struct tree *tree, const struct mountpoint *mountpoint)
 {
-	sigset_t all, old;
 	int r;
 
 	stopper->se = se;
@@ -133,12 +133,9 @@ int stop_start(struct stopper *stopper, struct fuse_session *se,
 	stopper->mountpoint = mountpoint;
 	stopper->main = pthread_self();
 	stopper->looping = true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&stopper->thread, NULL, stop_main, stopper);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&stopper->thread, stop_main, stopper);
 	stopper->started = r == 0;
-	return -r;
+	return r;
 }
 
 void stop_loop_ended(struct stopper *stopper)

@@ -32,7 +32,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +42,7 @@
 
 #include "log.h"
 #include "ops.h"
+#include "thread.h"
 
 /* --- The kernel's interface ---------------------------------------------- */
 
@@ -258,18 +258,6 @@ static enum phase leave_phase(struct uring *uring, const enum phase *phase,
 	return now;
 }
 
-static int start_thread(pthread_t *thread, void *(*run)(void *), void *data)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(thread, NULL, run, data);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -r;
-}
-
 /* --- A worker ------------------------------------------------------------ */
 
 /* Has the thread run on its place's processor only, or on any again. Where it
@@ -452,7 +440,7 @@ static bool start_worker(struct uring *uring, struct place *place)
 	worker->uring = uring;
 	worker->place = place;
 	set_phase(uring, &uring->joins, PREPARING);
-	if (start_thread(&worker->thread, worker_main, worker)) {
+	if (thread_start(&worker->thread, worker_main, worker)) {
 		free(worker);
 		return false;
 	}
@@ -590,7 +578,7 @@ static bool make_places(struct uring *uring)
 static bool start_keeper(struct uring *uring)
 {
 	if (!make_places(uring) ||
-	    start_thread(&uring->keeper.thread, keeper_main, uring))
+	    thread_start(&uring->keeper.thread, keeper_main, uring))
 		return false;
 	uring->has_keeper = true;
 	return leave_phase(uring, &uring->phase, PREPARING) == READY;

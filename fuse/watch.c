@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -28,6 +27,7 @@
 
 #include "log.h"
 #include "page-cache.h"
+#include "thread.h"
 
 enum {
 	MEMORY_MIN = 64 << 20,
@@ -279,7 +279,6 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 		.scanned = writable ? NULL : page_cache_store,
 		.scanned_data = watch->cache,
 	};
-	sigset_t all, old;
 	int r;
 
 	page_cache_start(watch->cache, se);
@@ -288,15 +287,12 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 	if (r)
 		return r;
 	watch->told_num = bsp_sparse_refresh(watch->sp);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	atomic_store(&watch->running, true);
-	r = pthread_create(&watch->thread, NULL, watch_main, watch);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&watch->thread, watch_main, watch);
 	watch->started = r == 0;
 	if (r)
 		atomic_store(&watch->running, false);
-	return -r;
+	return r;
 }
 
 void watch_stop(struct watch *watch)

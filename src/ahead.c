@@ -18,11 +18,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "range.h"
 #include "scanner.h"
+#include "thread.h"
 
 enum {
 	WINDOW_MIN = 2 << 20,
@@ -483,18 +483,14 @@ struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
 
 int bsp_ahead_start(struct bsp_ahead *ahead)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	atomic_store(&ahead->alive, true);
-	r = pthread_create(&ahead->thread, NULL, ahead_main, ahead);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = bsp_thread_start(&ahead->thread, ahead_main, ahead);
 	ahead->started = r == 0;
 	if (r)
 		atomic_store(&ahead->alive, false);
-	return -r;
+	return r;
 }
 
 void bsp_ahead_free(struct bsp_ahead *ahead)

@@ -20,11 +20,11 @@
 #include "sparse.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "range.h"
+#include "thread.h"
 #include "zero.h"
 
 enum {
@@ -348,13 +348,13 @@ static unsigned start_workers(struct copy *c, pthread_t *threads, unsigned n)
 
 	pthread_mutex_lock(&c->lock);
 	while (started < n && r == 0) {
-		r = pthread_create(&threads[started], NULL, worker, c);
+		r = bsp_thread_start(&threads[started], worker, c);
 		started += r == 0;
 	}
 	c->running = started;
 	pthread_mutex_unlock(&c->lock);
 	if (started == 0)
-		fail(c, -r, BSP_COPY_READING, 0);
+		fail(c, r, BSP_COPY_READING, 0);
 	return started;
 }
 
@@ -400,7 +400,6 @@ static int run_phase(struct copy *c, enum phase phase,
 		     void *data)
 {
 	pthread_t threads[THREADS_MAX], zero_thread;
-	sigset_t all, old;
 	bool zeroes;
 	unsigned n = THREADS_EACH * c->jobs;
 
@@ -419,13 +418,9 @@ static int run_phase(struct copy *c, enum phase phase,
 	c->look_at = BEHIND;
 	for (unsigned i = 0; i < THREADS_MAX; i++)
 		c->at[i] = UINT64_MAX;
-	/* Signals are for the threads of the caller. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	n = start_workers(c, threads, n);
 	zeroes = phase == COPY && n &&
-		 pthread_create(&zero_thread, NULL, zeroer, c) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+		 bsp_thread_start(&zero_thread, zeroer, c) == 0;
 	watch_threads(c, interrupted, progress, data);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);

@@ -5,8 +5,9 @@
 #include "read-queue.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
+
+#include "thread.h"
 
 struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
 					  unsigned depth)
@@ -114,17 +115,6 @@ static void *threads_main(void *data)
 	return NULL;
 }
 
-/* One more thread if all are busy. Without any the owner reads by itself. */
-static void start_thread(struct threads *t)
-{
-	sigset_t all, old;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	t->n += pthread_create(&t->thread[t->n], NULL, threads_main, t) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
 static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 {
 	struct threads *t = (struct threads *)queue;
@@ -135,8 +125,9 @@ static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	busy = !t->idle;
 	pthread_cond_signal(&t->asked);
 	pthread_mutex_unlock(&t->lock);
+	/* Without any the owner reads by itself. */
 	if (busy && t->n < t->n_max)
-		start_thread(t);
+		t->n += bsp_thread_start(&t->thread[t->n], threads_main, t) == 0;
 }
 
 static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
