@@ -127,7 +127,8 @@ static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	pthread_mutex_unlock(&t->lock);
 	/* Without any the owner reads by itself. */
 	if (busy && t->n < t->n_max)
-		t->n += bsp_thread_start(&t->thread[t->n], threads_main, t) == 0;
+		t->n += bsp_thread_start(&t->thread[t->n], threads_main, t) ==
+			0;
 }
 
 static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
