@@ -55,7 +55,7 @@ struct copy {
 	char *memory;  /* a buffer for each thread */
 	size_t buffer_size;
 
-	pthread_mutex_t lock; /* a leaf lock but for the source's map */
+	pthread_mutex_t lock; /* a leaf lock but for the source's own */
 	pthread_cond_t changed;
 	pthread_cond_t moved; /* for the one that zeroes */
 	/* protected by lock: */
@@ -84,10 +84,15 @@ struct piece {
 static uint64_t known_zeros(struct copy *c, uint64_t off)
 {
 	struct bsp_sparse *from = c->from;
-	uint64_t end = bsp_sparse_run_end(from, BSP_IN_UNKNOWN | BSP_IN_DATA,
-					  off, c->size);
+	unsigned others = BSP_IN_UNKNOWN | BSP_IN_DATA;
+	uint64_t end = bsp_sparse_run_end(from, others, off, c->size);
 	uint64_t zeros = off;
 
+	if (end > off) {
+		/* Is it still a hole? Look anew. */
+		(void)bsp_sparse_refresh(from);
+		end = bsp_sparse_run_end(from, others, off, c->size);
+	}
 	if (end > off)
 		return end;
 	if (from->dev->ops->zeros &&

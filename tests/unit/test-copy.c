@@ -330,10 +330,34 @@ static void a_thing_and_itself_are_not_distinct(void **state)
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
 }
 
+/* While the first piece is read. */
+static void write_to_the_last(void *data)
+{
+	struct fake *fake = data;
+
+	fake_on_read(fake, NULL, NULL);
+	fake_write(fake, 4 * MIB, G, 'n');
+}
+
+static void a_hole_is_looked_at_anew(void **state)
+{
+	const struct bsp_copy_options options = { .jobs = 1 };
+	struct both b = both_new(SIZE);
+
+	assert_int_equal(bsp_sparse_scan(b.source, 3 * MIB, SIZE - 3 * MIB,
+					 NULL, NULL, NULL),
+			 0);
+	fake_on_read(b.from, write_to_the_last, b.from);
+	assert_int_equal(copy(&b, &options), 0);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_copy_is_the_source_and_the_targets_tail),
+		cmocka_unit_test(a_hole_is_looked_at_anew),
 		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed),
 		cmocka_unit_test(what_the_source_knows_is_zero_is_not_read),
 		cmocka_unit_test(too_small_a_target_is_left_alone),
