@@ -273,6 +273,13 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 					(size_t)(stop - end), end);
 }
 
+/* Where a write of [off, off + len) ends; off, if the device does before. It
+ * shrinks, and grows, under size_lock, which is held. */
+static uint64_t write_end(const struct bsp_sparse *sp, uint64_t off, size_t len)
+{
+	return off + bsp_range_clamp(off, len, atomic_load(&sp->capacity));
+}
+
 /* A write that ends past the file's end. size_lock is held exclusively. */
 static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 			     uint64_t off, uint64_t end)
@@ -296,7 +303,6 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 			 uint64_t off)
 {
-	uint64_t capacity = atomic_load(&sp->capacity);
 	uint64_t end, size;
 	ssize_t n = 0;
 
@@ -304,19 +310,21 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 		return -EROFS;
 	if (len == 0)
 		return 0;
-	if (off >= capacity)
-		return -ENOSPC;
-	end = off + bsp_range_clamp(off, len, capacity);
 	pthread_rwlock_rdlock(&sp->size_lock);
+	end = write_end(sp, off, len);
 	size = atomic_load(&sp->size);
-	if (end <= size)
+	if (end > off && end <= size)
 		n = write_pieces(sp, buf, off, end, size);
 	pthread_rwlock_unlock(&sp->size_lock);
-	if (end > size) {
+	if (end > off && end > size) {
 		pthread_rwlock_wrlock(&sp->size_lock);
-		n = write_growing(sp, buf, off, end);
+		end = write_end(sp, off, len);
+		if (end > off)
+			n = write_growing(sp, buf, off, end);
 		pthread_rwlock_unlock(&sp->size_lock);
 	}
+	if (end == off)
+		return -ENOSPC;
 	if (n > 0)
 		bsp_behind_wrote(&sp->behind, off, (uint64_t)n);
 	return n;

@@ -915,6 +915,37 @@ static void a_writable_device_that_shrinks_is_followed(void **state)
 	close_it(f);
 }
 
+static void *write_zeros(void *data)
+{
+	struct fixture *f = data;
+	char *zeros = calloc(1, 6 * G);
+	ssize_t n = bsp_sparse_write(f->sp, zeros, 6 * G, 2 * G);
+
+	free(zeros);
+	return (void *)n;
+}
+
+static void a_write_ends_where_the_device_does_by_then(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	const struct timespec moment = { .tv_nsec = 50000000 };
+	pthread_t writer;
+	void *n;
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G), 0);
+	/* As while the size is looked at, which finds it smaller. */
+	pthread_rwlock_wrlock(&f.sp->size_lock);
+	assert_int_equal(pthread_create(&writer, NULL, write_zeros, &f), 0);
+	nanosleep(&moment, NULL);
+	atomic_store(&f.sp->capacity, 4 * G);
+	pthread_rwlock_unlock(&f.sp->size_lock);
+	pthread_join(writer, &n);
+	assert_int_equal((ssize_t)n, 2 * G);
+	assert_int_equal(bsp_sparse_size(f.sp), 4 * G);
+	atomic_store(&f.sp->capacity, 8 * G);
+	close_it(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -955,6 +986,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_writable_says_so),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
+		cmocka_unit_test(a_write_ends_where_the_device_does_by_then),
 	};
 
 	return cmocka_run_group_tests_name("write", tests, NULL, NULL);
