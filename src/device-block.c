@@ -32,7 +32,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -226,40 +225,44 @@ static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 
 /* --- Writing --- */
 
-static ssize_t write_direct(struct block *block, const void *buf, size_t len,
-			    uint64_t off)
+static ssize_t write_fd(int fd, const void *buf, size_t len, uint64_t off)
 {
 	ssize_t n;
 
 	do
-		n = pwrite(block->direct_fd, buf, len, (off_t)off);
+		n = pwrite(fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+/* -EINVAL if it is not to go past the page cache, or cannot. */
+static ssize_t write_past_cache(struct block *block, const void *buf,
+				size_t len, uint64_t off)
+{
+	struct bsp_device *dev = &block->dev;
+	ssize_t n = -EINVAL;
+
+	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
+	    block->direct_fd < 0 || !is_aligned(dev, buf, len, off))
+		return -EINVAL;
+	n = write_fd(block->direct_fd, buf, len, off);
+	if (n == -EINVAL)
+		atomic_store(&dev->past_cache, false);
+	return n;
 }
 
 /*
  * A writable device is written and read through the page cache: its node is
  * ours alone, and writes need no alignment there. The kernel drops the pages
- * of a range that it writes directly, zeroes or discards (block/fops.c,
- * block/ioctl.c).
+ * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
  */
 static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
 			   uint64_t off)
 {
 	struct block *block = to_block(dev);
-	ssize_t n;
+	ssize_t n = write_past_cache(block, buf, len, off);
 
-	if (atomic_load_explicit(&dev->past_cache, memory_order_relaxed) &&
-	    block->direct_fd >= 0 && is_aligned(dev, buf, len, off)) {
-		n = write_direct(block, buf, len, off);
-		if (n != -EINVAL)
-			return n;
-		atomic_store(&dev->past_cache, false);
-	}
-	do
-		n = pwrite(block->fd, buf, len, (off_t)off);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	return n != -EINVAL ? n : write_fd(block->fd, buf, len, off);
 }
 
 static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
@@ -273,52 +276,29 @@ static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
 }
 
 /*
- * The blocks that [off, off + len) touches, with what they hold beside it. The
- * caller has a lock on all of them (sparse.h), and the kernel writes what it
- * has of them before it reads.
+ * Through the page cache, too. A direct write drops the pages of its range, but
+ * not one that is dirty: pages may be larger than a granule, and somebody who
+ * writes beside the range meanwhile would keep the old bytes in the cache, and
+ * so bring them back (kiocb_invalidate_post_direct_write() in mm/filemap.c).
+ * sync_file_range(2) needs no flush of the device, which has a cache of its
+ * own, and with all three flags gives the errors that this descriptor was not
+ * told of yet.
  */
-static ssize_t write_ragged(struct block *block, const void *buf, size_t len,
-			    uint64_t off)
-{
-	uint64_t unit = block->dev.info.logical_block_size;
-	uint64_t skip = off % unit;
-	uint64_t want = bsp_min(len, BOUNCE_MAX - unit);
-	uint64_t whole = (skip + want + unit - 1) / unit * unit;
-	void *bounce;
-	ssize_t n;
-
-	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
-		return -ENOMEM;
-	n = read_fd(block->direct_fd, bounce, whole, off - skip);
-	if (n == (ssize_t)whole) {
-		memcpy((char *)bounce + skip, buf, want);
-		n = write_direct(block, bounce, whole, off - skip);
-	} else if (n >= 0) {
-		n = -EIO;
-	}
-	free(bounce);
-	if (n < 0)
-		return n;
-	return n == (ssize_t)whole ? (ssize_t)want : -EIO;
-}
-
-/* Directly, which needs no flush of the device; it has a cache of its own. */
 static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
 				   size_t len, uint64_t off)
 {
 	struct block *block = to_block(dev);
-	const struct iovec iov = { (void *)buf, len };
-	ssize_t n = -EINVAL;
+	ssize_t n = write_past_cache(block, buf, len, off);
 
-	if (block->direct_fd >= 0)
-		n = is_aligned(dev, buf, len, off)
-			    ? write_direct(block, buf, len, off)
-			    : write_ragged(block, buf, len, off);
-	if (n != -EINVAL) /* a driver that has no direct writes */
+	if (n != -EINVAL)
 		return n;
-	n = pwritev2(block->zero_fd >= 0 ? block->zero_fd : block->fd, &iov, 1,
-		     (off_t)off, RWF_DSYNC);
-	return n < 0 ? -errno : n;
+	n = write_fd(block->zero_fd, buf, len, off);
+	if (n > 0 && sync_file_range(block->zero_fd, (off_t)off, n,
+				     SYNC_FILE_RANGE_WAIT_BEFORE |
+					     SYNC_FILE_RANGE_WRITE |
+					     SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		return -errno;
+	return n;
 }
 
 static int block_fallocate(struct block *block, int mode, uint64_t len,
@@ -512,7 +492,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	struct block *block;
 	struct stat st;
 	uint64_t size = 0, reads;
-	int sector;
+	int sector, zero_fd;
 	int r = fd_size(fd, &size);
 
 	if (r || ioctl(fd, BLKSSZGET, &sector) < 0 || fstat(fd, &st) < 0) {
@@ -527,10 +507,13 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 			path);
 		return NULL;
 	}
+	if (!bsp_device_open_zeroing(path, fd, info->writable, &zero_fd, error))
+		return NULL;
 	block = g_new0(struct block, 1);
 	block->dev.ops = &block_ops;
 	block->dev.path = g_strdup(path);
 	block->dev.info = *info;
+	pthread_mutex_init(&block->dev.through_lock, NULL);
 	block->dev.info.size = size;
 	block->dev.info.logical_block_size = (uint32_t)sector;
 	block->fd = fd;
@@ -541,10 +524,9 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	open_counters(block, st.st_rdev);
 	reads = read_count(block->stat_fd);
 	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
-	block->dev.cached = block->direct_fd < 0;
 	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
 			       read_count(block->stat_fd) > reads;
-	block->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
+	block->zero_fd = zero_fd;
 	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
 	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
 	return &block->dev;

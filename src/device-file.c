@@ -131,11 +131,10 @@ static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
 {
 	const struct iovec iov = { (void *)buf, len };
 	struct file *file = to_file(dev);
-	int fd = file->zero_fd >= 0 ? file->zero_fd : file->fd;
 	ssize_t n;
 
 	do
-		n = pwritev2(fd, &iov, 1, (off_t)off, RWF_DSYNC);
+		n = pwritev2(file->zero_fd, &iov, 1, (off_t)off, RWF_DSYNC);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -210,6 +209,7 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 				       GError **error)
 {
 	struct file *file;
+	int zero_fd;
 
 	if (info->size == 0) {
 		bsp_error_set(error, BSP_ERROR_FAILED,
@@ -217,13 +217,15 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 			      path);
 		return NULL;
 	}
+	if (!bsp_device_open_zeroing(path, fd, info->writable, &zero_fd, error))
+		return NULL;
 	file = g_new0(struct file, 1);
 	file->dev.ops = &file_ops;
 	file->dev.path = g_strdup(path);
 	file->dev.info = *info;
+	pthread_mutex_init(&file->dev.through_lock, NULL);
 	file->dev.info.logical_block_size = 512;
-	file->dev.cached = true;
 	file->fd = fd;
-	file->zero_fd = info->writable ? bsp_device_reopen(fd, O_RDWR) : -1;
+	file->zero_fd = zero_fd;
 	return &file->dev;
 }

@@ -31,6 +31,17 @@ int bsp_device_reopen(int fd, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+bool bsp_device_open_zeroing(const char *path, int fd, bool writable,
+			     int *ret_fd, GError **error)
+{
+	*ret_fd = writable ? bsp_device_reopen(fd, O_RDWR) : -1;
+	if (writable && *ret_fd < 0)
+		return bsp_error_set_errno(
+			error, errno, "open %s a second time, through /proc",
+			path);
+	return true;
+}
+
 static const char *kind_of(mode_t mode)
 {
 	if (S_ISDIR(mode))
@@ -220,6 +231,7 @@ void bsp_device_close(struct bsp_device *dev)
 	if (!dev)
 		return;
 	path = dev->path;
+	pthread_mutex_destroy(&dev->through_lock);
 	dev->ops->close(dev);
 	g_free(path);
 }

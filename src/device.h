@@ -8,6 +8,7 @@
 #ifndef BSP_DEVICE_H
 #define BSP_DEVICE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "blksparse.h"
@@ -46,12 +47,16 @@ bool bsp_device_is_thin(dev_t rdev);
  */
 bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error);
 
-/*
- * Opens what fd is open on once more; -1 if that fails. The kernel tells each
- * opening once that a write-back failed: zeroing must not take from flush what
- * it has to say of data.
- */
+/* Opens what fd is open on once more; -1, and errno, if that fails. */
 int bsp_device_reopen(int fd, int flags);
+
+/*
+ * The same for write_through on a writable device; -1 for one that is not. The
+ * kernel tells each opening once that a write-back failed: zeroing must not
+ * take from flush what it has to say of data. False, and an error, if it fails.
+ */
+bool bsp_device_open_zeroing(const char *path, int fd, bool writable,
+			     int *ret_fd, GError **error);
 
 bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b);
 
@@ -95,11 +100,13 @@ struct bsp_device_ops {
 			 uint64_t off);
 
 	/*
-	 * The same two for zeroing: they read what the device itself holds (but
-	 * see cached), and when a write returns its failure, if it failed, is
-	 * known. Data may be written back later, and a failure be told by
-	 * flush alone; but zeros make a marker a hole, and after that nobody
-	 * would try again.
+	 * The same two for zeroing: they read what the device itself holds, as
+	 * far as this host can tell (a layer below may have a cache of its
+	 * own), and when a write returns its failure, if it failed, is known.
+	 * Data may be written back later, and a failure be told by flush alone;
+	 * but zeros make a marker a hole, and after that nobody would try
+	 * again. For writing call bsp_device_write_through(), for here one
+	 * failure may be told to one of two callers.
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, void *buf, size_t len,
 				uint64_t off);
@@ -143,10 +150,9 @@ struct bsp_device_ops {
 struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
-	struct bsp_device_info info; /* fixed after opening */
-	bool cached;	  /* read_through may give what is only in the kernel's
-			   * cache; fixed after opening */
-	atomic_uint ways; /* to zero: what is known of them (zeroing.c) */
+	struct bsp_device_info info;  /* fixed after opening */
+	pthread_mutex_t through_lock; /* for write_through */
+	atomic_uint ways;	/* to zero: what is known of them (zeroing.c) */
 	atomic_bool past_cache; /* write, where it is aligned, goes past the
 				 * kernel's page cache, if this kind can */
 };

@@ -13,7 +13,9 @@
  *		 read is cheaper than a write, on thin storage by far, and what
  *		 already is zero is not worn out or allocated
  *
- * "Keep" leaves out the first two. "Write" writes, without reading first.
+ * "Keep" leaves out the first two. "Write" writes, without reading first. So
+ * does the last way once the device has failed: what is read may be in a cache
+ * alone, of this kernel or of what lies below, from where it was not written.
  */
 #include "zeroing.h"
 
@@ -28,7 +30,7 @@ enum {
 	PUNCH = 1 << 0,
 	UNMAP = 1 << 1,
 	OFFLOAD = 1 << 2,
-	LOOK = 1 << 3, /* to read first, where that may deceive */
+	LOOK = 1 << 3, /* to read before writing */
 
 	FAST = 1 << 4, /* one command for a long range worked */
 
@@ -71,9 +73,7 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 
 void bsp_device_failed(struct bsp_device *dev)
 {
-	/* Of a write that failed, the cache may have all. */
-	if (dev->cached)
-		atomic_fetch_or(&dev->ways, LOOK);
+	atomic_fetch_or(&dev->ways, LOOK);
 	atomic_fetch_and(&dev->ways, LOOK);
 }
 
@@ -82,17 +82,22 @@ int bsp_device_write_through(struct bsp_device *dev, const void *buf,
 {
 	size_t done = 0;
 
-	while (done < len) {
+	int r = 0;
+
+	pthread_mutex_lock(&dev->through_lock);
+	while (done < len && !r) {
 		ssize_t n = dev->ops->write_through(
 			dev, (const char *)buf + done, len - done, off + done);
 
-		if (n <= 0) {
-			bsp_device_failed(dev);
-			return n ? (int)n : -EIO;
-		}
-		done += (size_t)n;
+		if (n <= 0)
+			r = n ? (int)n : -EIO;
+		else
+			done += (size_t)n;
 	}
-	return 0;
+	pthread_mutex_unlock(&dev->through_lock);
+	if (r)
+		bsp_device_failed(dev);
+	return r;
 }
 
 static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
@@ -136,8 +141,6 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 	void *buf;
 	int r = 0;
 
-	if (!has(dev, LOOK))
-		return write_zeros(dev, len, off);
 	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
 		return -ENOMEM;
 	while (len && !r) {
@@ -173,6 +176,8 @@ static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
 	}
 	if (try_way(dev, OFFLOAD, ops->offload, len, off, &r))
 		return r;
+	if (!has(dev, LOOK))
+		return write_zeros(dev, len, off);
 	return zero_what_is_not(dev, len, off);
 }
 

@@ -14,6 +14,7 @@ struct fake {
 	unsigned char *bytes;	/* as they are read */
 	unsigned char *disk;	/* as the device has them; NULL: the same */
 	unsigned char *durable; /* as of the last good flush */
+	bool deceives;		/* read_through reads the cache */
 	bool *cached;		/* which bytes the device has still to get */
 	enum fake_loss loss;
 	uint64_t capacity;
@@ -100,7 +101,7 @@ static ssize_t fake_read_through(struct bsp_device *dev, void *buf, size_t len,
 	struct fake *fake = to_fake(dev);
 
 	pthread_mutex_lock(&fake->lock);
-	if (!dev->cached)
+	if (!fake->deceives)
 		write_back(fake, off, bsp_range_clamp(off, len, fake->size),
 			   false);
 	pthread_mutex_unlock(&fake->lock);
@@ -175,7 +176,7 @@ static ssize_t write_as(struct fake *fake, enum fake_kind kind, const void *buf,
 		len = bsp_range_clamp(off, len, fake->size);
 		n = (ssize_t)writable_part(fake, kind, off, len);
 		memcpy(fake->bytes + off, buf,
-		       fake->dev.cached ? len : (size_t)n);
+		       fake->deceives ? len : (size_t)n);
 		if (fake->disk)
 			memset(fake->cached + off, true, (size_t)n);
 		if (kind == FAKE_THROUGH)
@@ -267,7 +268,7 @@ static int fake_flush(struct bsp_device *dev)
 	else if (fake->disk && fake->loss == FAKE_LOSES_ALL)
 		memcpy(fake->disk, fake->durable, fake->capacity);
 	/* What could not be written is read from the device again. */
-	if (fake->disk && r && !dev->cached)
+	if (fake->disk && r && !fake->deceives)
 		memcpy(fake->bytes, fake->disk, fake->capacity);
 	pthread_mutex_unlock(&fake->lock);
 	return r;
@@ -315,6 +316,7 @@ struct fake *fake_new(uint64_t size)
 	fake->dev.info.size = size;
 	fake->dev.info.logical_block_size = 512;
 	fake->dev.info.is_block = true;
+	pthread_mutex_init(&fake->dev.through_lock, NULL);
 	pthread_mutex_init(&fake->lock, NULL);
 	fake->bytes = calloc(1, size ? size : 1);
 	fake->capacity = size;
@@ -474,6 +476,13 @@ void fake_cache(struct fake *fake, enum fake_loss loss)
 	fake->durable = g_memdup2(fake->bytes, fake->capacity);
 	fake->cached = g_new0(bool, fake->capacity);
 	fake->loss = loss;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_deceive(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->deceives = true;
 	pthread_mutex_unlock(&fake->lock);
 }
 

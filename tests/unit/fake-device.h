@@ -84,16 +84,19 @@ void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);
 void fake_fail_flush(struct fake *fake, int errnum);
 
 /*
- * From now on the device is told apart from what the kernel has cached of it,
- * where writes are until they are flushed, or that part is read through. If
- * the device is one whose cache cannot be read past (cached), a write through
- * that fails is in the cache all the same. A flush that fails loses:
+ * From now on the device is told apart from what is cached of it, where writes
+ * are until they are flushed, or that part is read through. A flush that fails
+ * loses:
  */
 enum fake_loss {
-	FAKE_LOSES_WRITES, /* what was only in the kernel's cache */
+	FAKE_LOSES_WRITES, /* what was only in the cache */
 	FAKE_LOSES_ALL,	   /* all since the last good flush */
 };
 void fake_cache(struct fake *fake, enum fake_loss loss);
+
+/* The cache cannot be read past, and a write through that fails is in it all
+ * the same. */
+void fake_deceive(struct fake *fake);
 
 /* What the device itself holds; after fake_cache(). */
 const unsigned char *fake_disk(struct fake *fake);

@@ -771,13 +771,13 @@ static void appending_needs_no_filling(void **state)
 	close_it(f);
 }
 
-/* Zeros that the kernel has cached are not zeros on the device. */
+/* Zeros that are in a cache, be it below the device, are not zeros on it. */
 static void a_cache_is_not_believed_after_a_failure(void **state)
 {
 	for (int how = 0; how < 2; how++) {
 		struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
 
-		fake_device(f.fake)->cached = true;
+		fake_deceive(f.fake);
 		fake_cache(f.fake, FAKE_LOSES_WRITES);
 		if (how == 0) {
 			fake_fail_writes(f.fake, 2 * G, G, EIO);
