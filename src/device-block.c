@@ -37,7 +37,10 @@
 #include "error.h"
 #include "range.h"
 
-enum { BOUNCE_MAX = 1 << 20 };
+enum {
+	BOUNCE_MAX = 1 << 20,
+	DROP_MIN = 1 << 20,
+};
 
 struct block {
 	struct bsp_device dev;
@@ -280,9 +283,7 @@ static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
  * not one that is dirty: pages may be larger than a granule, and somebody who
  * writes beside the range meanwhile would keep the old bytes in the cache, and
  * so bring them back (kiocb_invalidate_post_direct_write() in mm/filemap.c).
- * sync_file_range(2) needs no flush of the device, which has a cache of its
- * own, and with all three flags gives the errors that this descriptor was not
- * told of yet.
+ * A long range is written back while the next part of it is given.
  */
 static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
 				   size_t len, uint64_t off)
@@ -293,12 +294,31 @@ static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
 	if (n != -EINVAL)
 		return n;
 	n = write_fd(block->zero_fd, buf, len, off);
-	if (n > 0 && sync_file_range(block->zero_fd, (off_t)off, n,
-				     SYNC_FILE_RANGE_WAIT_BEFORE |
-					     SYNC_FILE_RANGE_WRITE |
-					     SYNC_FILE_RANGE_WAIT_AFTER) < 0)
-		return -errno;
+	if (n > 0)
+		(void)sync_file_range(block->zero_fd, (off_t)off, n,
+				      SYNC_FILE_RANGE_WRITE);
 	return n;
+}
+
+/*
+ * sync_file_range(2) needs no flush of the device, which has a cache of its
+ * own, and with these three flags gives the error that this descriptor was not
+ * told of yet. What is zero nobody reads of the device: it need not stay in the
+ * cache.
+ */
+static int block_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+
+	if (sync_file_range(block->zero_fd, (off_t)off, (off_t)len,
+			    SYNC_FILE_RANGE_WAIT_BEFORE |
+				    SYNC_FILE_RANGE_WRITE |
+				    SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		return -errno;
+	if (len >= DROP_MIN)
+		(void)posix_fadvise(block->zero_fd, (off_t)off, (off_t)len,
+				    POSIX_FADV_DONTNEED);
+	return 0;
 }
 
 static int block_fallocate(struct block *block, int mode, uint64_t len,
@@ -476,6 +496,7 @@ static const struct bsp_device_ops block_ops = {
 	.write = block_write,
 	.read_through = block_read_through,
 	.write_through = block_write_through,
+	.settle = block_settle,
 	.punch = block_punch,
 	.offload = block_offload,
 	.unmap = block_unmap,

@@ -102,16 +102,19 @@ struct bsp_device_ops {
 	/*
 	 * The same two for zeroing: they read what the device itself holds, as
 	 * far as this host can tell (a layer below may have a cache of its
-	 * own), and when a write returns its failure, if it failed, is known.
-	 * Data may be written back later, and a failure be told by flush alone;
-	 * but zeros make a marker a hole, and after that nobody would try
-	 * again. For writing call bsp_device_write_through(), for here one
-	 * failure may be told to one of two callers.
+	 * own), and when settle returns for a range that was written, it is
+	 * known whether that failed. Data may be written back later, and a
+	 * failure be told by flush alone; but zeros make a marker a hole, and
+	 * after that nobody would try again. settle is NULL where write_through
+	 * itself does not return before. Call bsp_device_write_through(): a
+	 * failure is told only once, and through_lock has to be held from the
+	 * first write to settle.
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, void *buf, size_t len,
 				uint64_t off);
 	ssize_t (*write_through)(struct bsp_device *dev, const void *buf,
 				 size_t len, uint64_t off);
+	int (*settle)(struct bsp_device *dev, uint64_t len, uint64_t off);
 
 	/*
 	 * Ways to make [off, off + len), in multiples of the logical block,

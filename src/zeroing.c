@@ -77,27 +77,55 @@ void bsp_device_failed(struct bsp_device *dev)
 	atomic_fetch_and(&dev->ways, LOOK);
 }
 
-int bsp_device_write_through(struct bsp_device *dev, const void *buf,
+/* through_lock held. */
+static int write_all_through(struct bsp_device *dev, const char *buf,
 			     size_t len, uint64_t off)
 {
-	size_t done = 0;
-
-	int r = 0;
-
-	pthread_mutex_lock(&dev->through_lock);
-	while (done < len && !r) {
-		ssize_t n = dev->ops->write_through(
-			dev, (const char *)buf + done, len - done, off + done);
+	while (len) {
+		ssize_t n = dev->ops->write_through(dev, buf, len, off);
 
 		if (n <= 0)
-			r = n ? (int)n : -EIO;
-		else
-			done += (size_t)n;
+			return n ? (int)n : -EIO;
+		buf += n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
 	}
+	return 0;
+}
+
+/* Also what failed is waited for. through_lock held, and given back. */
+static int settle(struct bsp_device *dev, uint64_t len, uint64_t off, int r)
+{
+	int settled = dev->ops->settle ? dev->ops->settle(dev, len, off) : 0;
+
 	pthread_mutex_unlock(&dev->through_lock);
+	r = r ? r : settled;
 	if (r)
 		bsp_device_failed(dev);
 	return r;
+}
+
+int bsp_device_write_through(struct bsp_device *dev, const void *buf,
+			     size_t len, uint64_t off)
+{
+	int r;
+
+	pthread_mutex_lock(&dev->through_lock);
+	r = write_all_through(dev, buf, len, off);
+	return settle(dev, len, off, r);
+}
+
+/* Up to STEP_WRITE. */
+static int write_some_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&dev->through_lock);
+	for (uint64_t at = 0; at < len && !r; at += BSP_ZEROS)
+		r = write_all_through(dev, bsp_zeros,
+				      (size_t)bsp_min(len - at, BSP_ZEROS),
+				      off + at);
+	return settle(dev, len, off, r);
 }
 
 static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
@@ -105,10 +133,9 @@ static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 	int r = 0;
 
 	while (len && !r) {
-		uint64_t piece = bsp_min(len, BSP_ZEROS);
+		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = bsp_device_write_through(dev, bsp_zeros, (size_t)piece,
-					     off);
+		r = write_some_zeros(dev, piece, off);
 		len -= piece;
 		off += piece;
 	}
