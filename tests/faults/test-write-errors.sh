@@ -90,17 +90,17 @@ done
 
 say "it fails in the midst of a flush"
 start ,zero=write
-# Zeros get as far as the last part before what will fail, and wait there.
-reload volume "0 $((3 * M)) linear $good 0
-$((3 * M)) $M delay $good $((3 * M)) 0 $good $((3 * M)) 60000
-$((4 * M)) $((4 * M)) linear $good $((4 * M))"
+# What will fail waits for a minute, and goes on when the volume is reloaded.
+reload volume "$(table "delay $bad $((4 * M)) 0 $bad $((4 * M)) 60000")"
 python3 "$(dirname "$0")/do.py" "$MNT/x" truncate=0 truncate=8M fsync \
 	>"$TEST_TMP/failures" &
 pid=$!
 wait_until 60 zeros_there "$good" $((2 * MIB)) $MIB || fail "nothing is zeroed"
+state offline
 reload volume "$(table error)"
 wait_until 60 gone "$pid" || fail "fsync did not end"
 assert_eq "$(<"$TEST_TMP/failures")" "$(fails fsync close)" "failures"
+state running
 reads_zeros 0 $((8 * MIB)) ENXIO
 assert_stale "$bad" $((4 * MIB)) $((2 * MIB)) "while it was away"
 reload volume "$(table "$sound")"
