@@ -93,14 +93,15 @@ static int prepare(struct mount *mount)
 
 /* --- The session --------------------------------------------------------- */
 
-static int run_loop(struct fuse_session *se)
+static int run_loop(struct fuse_session *se, unsigned n_files)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
 
 	if (!config)
 		return -ENOMEM;
-	fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
+	/* One seek of each file may wait for others to answer its reads. */
+	fuse_loop_cfg_set_max_threads(config, MAX_THREADS + n_files);
 	fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
 	r = fuse_session_loop_mt(se, config);
 	fuse_loop_cfg_destroy(config);
@@ -184,7 +185,7 @@ static int serve(struct mount *mount)
 		log_line(LOG_ERR, "cannot start a thread: %s", g_strerror(-r));
 		goto end;
 	}
-	r = run_loop(mount->se);
+	r = run_loop(mount->se, (unsigned)mount->tree.n_files);
 	stop_loop_ended(&mount->stopper);
 	uring_stop(mount->uring);
 	/* A request that was just being read when the mount went makes an

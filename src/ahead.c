@@ -26,8 +26,9 @@
 
 enum {
 	WINDOW_MIN = 2 << 20,
-	POLL_MS = 10,	/* between two looks whether who waits gives up */
-	IDLE_MS = 1000, /* until memory is given back, or the rest scanned */
+	POLL_MS = 10,	 /* between two looks whether who waits gives up */
+	STUCK_MS = 1000, /* that what was read may take to be handed out */
+	IDLE_MS = 1000,	 /* until memory is given back, or the rest scanned */
 	/* What who reads is trusted with, at first; twice as much each time. */
 	CREDIT_MIN = 512 << 10,
 	CREDIT_MAX = 12 << 20,
@@ -41,6 +42,11 @@ enum {
 struct wish {
 	unsigned set;
 	uint64_t granule, end;
+};
+
+/* For how long one who waits has seen the same being handed out. */
+struct stuck {
+	unsigned handing, ms;
 };
 
 struct bsp_ahead {
@@ -57,6 +63,9 @@ struct bsp_ahead {
 
 	/* The thread's own. */
 	struct bsp_scan *scan; /* NULL while it sleeps for long */
+
+	/* How often it began, and ended, to hand something out. */
+	atomic_uint handing;
 
 	pthread_mutex_t lock;	      /* a leaf lock but for the map's */
 	pthread_cond_t work, settled; /* CLOCK_MONOTONIC */
@@ -231,11 +240,21 @@ static void take_over(struct bsp_ahead *ahead, uint64_t credit)
 	ahead->settled_to = bsp_scan_settled(scan);
 }
 
+/* A bsp_scanned_fn. */
+static void hand_out(void *data, uint64_t generation, const void *buf,
+		     uint64_t len, uint64_t off)
+{
+	struct bsp_ahead *ahead = data;
+
+	atomic_fetch_add(&ahead->handing, 1);
+	ahead->scanned(ahead->scanned_data, generation, buf, len, off);
+	atomic_fetch_add(&ahead->handing, 1);
+}
+
 static bool get_memory(struct bsp_ahead *ahead)
 {
 	if (!ahead->scan)
-		ahead->scan = bsp_scan_begin(ahead->sp, ahead->scanned,
-					     ahead->scanned_data);
+		ahead->scan = bsp_scan_begin(ahead->sp, NULL, ahead);
 	return ahead->scan;
 }
 
@@ -266,7 +285,8 @@ static int scan_on(struct bsp_ahead *ahead, bool rest)
 	if (!get_memory(ahead))
 		r = -ENOMEM;
 	else
-		ahead->scan->scanned = rest ? NULL : ahead->scanned;
+		ahead->scan->scanned =
+			rest || !ahead->scanned ? NULL : hand_out;
 	pthread_mutex_lock(&ahead->lock);
 	if (r > 0) {
 		ahead->scan->cursor = rest ? 0 : ahead->cursor;
@@ -333,10 +353,27 @@ static void *ahead_main(void *data)
 
 /* --- From other threads --- */
 
+/*
+ * Has the thread been handing out the same for long? Whoever takes it may wait
+ * for what only the thread that waits here could do, if there are no more.
+ */
+static bool is_stuck(struct bsp_ahead *ahead, struct stuck *stuck)
+{
+	unsigned handing = atomic_load(&ahead->handing);
+
+	if (handing % 2 == 0 || handing != stuck->handing)
+		stuck->ms = 0;
+	else
+		stuck->ms += POLL_MS;
+	stuck->handing = handing;
+	return stuck->ms >= STUCK_MS;
+}
+
 int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 		   uint64_t end, bsp_interrupted_fn over, void *data)
 {
 	struct wish wish = { set, granule, end };
+	struct stuck stuck = { 0 };
 	int r = 0;
 
 	pthread_mutex_lock(&ahead->lock);
@@ -355,7 +392,7 @@ int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 		if (r || is_fulfilled(ahead, &wish))
 			continue;
 		pthread_mutex_unlock(&ahead->lock);
-		gives_up = over(data);
+		gives_up = over(data) || is_stuck(ahead, &stuck);
 		pthread_mutex_lock(&ahead->lock);
 		r = gives_up ? -EINTR : 0;
 	}

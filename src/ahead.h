@@ -35,8 +35,8 @@ void bsp_ahead_set_background(struct bsp_ahead *ahead, bool background);
 /*
  * Waits until the unknown granule, and those that follow it up to the first of
  * [granule, end) that is in the set, are settled. Returns 0 (look again),
- * -EINTR if over() said so before, or -ENOMEM. over() is asked every few
- * milliseconds.
+ * -EINTR if over() said so before, or what was read could not be handed out for
+ * a second, or -ENOMEM. over() is asked every few milliseconds.
  */
 int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 		   uint64_t end, bsp_interrupted_fn over, void *data);

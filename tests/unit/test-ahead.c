@@ -291,6 +291,43 @@ static void the_window_is_as_large_as_asked_for(void **state)
 	ahead_free(a);
 }
 
+/* Whoever takes what is read waits for what comes after the seek. */
+static void take_late(void *data, uint64_t generation, const void *buf,
+		      uint64_t len, uint64_t off)
+{
+	struct ahead *a = data;
+
+	pthread_mutex_lock(&a->lock);
+	while (a->blocking)
+		pthread_cond_wait(&a->wake, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
+{
+	struct ahead a = { .blocking = true, .fake = fake_new(SIZE) };
+	const struct bsp_ahead_options options = {
+		.scanned = take_late,
+		.scanned_data = &a,
+	};
+	uint64_t at = 42;
+
+	memset(fake_bytes(a.fake), 'd', SIZE);
+	pthread_mutex_init(&a.lock, NULL);
+	pthread_cond_init(&a.wake, NULL);
+	a.sp = bsp_sparse_new(fake_device(a.fake), NULL, NULL);
+	assert_int_equal(bsp_sparse_start_ahead(a.sp, &options), 0);
+	assert_int_equal(bsp_sparse_seek_data(a.sp, 3 * G, NULL, NULL, &at), 0);
+	assert_int_equal(at, 3 * G);
+	assert_int_equal(bsp_sparse_seek_hole(a.sp, 5 * G, NULL, NULL, &at), 0);
+	assert_in_range(at, 6 * G, SIZE);
+	pthread_mutex_lock(&a.lock);
+	a.blocking = false;
+	pthread_cond_broadcast(&a.wake);
+	pthread_mutex_unlock(&a.lock);
+	bsp_sparse_free(a.sp);
+}
+
 static void the_rest_is_scanned_if_asked_for(void **state)
 {
 	struct ahead *a = ahead_new(true, 0);
@@ -489,6 +526,8 @@ int main(void)
 		cmocka_unit_test(who_reads_here_and_there_is_not_followed),
 		cmocka_unit_test(one_seek_is_no_reason_to_read_much),
 		cmocka_unit_test(the_window_is_as_large_as_asked_for),
+		cmocka_unit_test(
+			a_seek_does_not_wait_for_ever_for_what_is_handed_out),
 		cmocka_unit_test(the_rest_is_scanned_if_asked_for),
 		cmocka_unit_test(
 			an_interrupt_is_answered_while_the_device_is_not),
