@@ -33,6 +33,7 @@ enum {
 	MARK_STEP = 4 << 20,   /* bytes between two marks */
 	MARK_PIECE = 64 << 10, /* the least that a mark is the first page of */
 	MARKS_MAX = 1024,      /* that wait for a reader */
+	DROP_STEPS = 64,       /* in which all is dropped */
 };
 
 /* A mark that nobody has asked for. */
@@ -292,10 +293,20 @@ void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
 					       (off_t)off, (off_t)len);
 }
 
-void page_cache_drop_all(struct page_cache *cache)
+void page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
+			 void *data)
 {
+	uint64_t size = bsp_sparse_size(cache->sp);
+	uint64_t step = MAX(size / DROP_STEPS, PAGE), off = 0;
+
 	pthread_mutex_lock(&cache->store_lock);
-	page_cache_drop(cache, 0, 0);
+	while (off < size && !over(data)) {
+		page_cache_drop(cache, off, step);
+		off += step;
+	}
+	/* What it may have of a file that was longer. */
+	if (!over(data))
+		page_cache_drop(cache, off, 0);
 	pthread_mutex_unlock(&cache->store_lock);
 	pthread_mutex_lock(&cache->lock);
 	forget_marks(cache);

@@ -46,10 +46,12 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n);
 
 /*
  * Has the kernel drop all, [off, off + len), or what its only reader has
- * passed. They wait for pages that are being read or written, so no request may
- * wait for who calls them.
+ * passed. They wait for pages that are being read or written, one after the
+ * other, so no request may wait for who calls them; and the first goes on only
+ * until over() says so, for then what is left does not matter.
  */
-void page_cache_drop_all(struct page_cache *cache);
+void page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
+			 void *data);
 void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len);
 void page_cache_drop_passed(struct page_cache *cache);
 

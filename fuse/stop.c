@@ -8,9 +8,10 @@
  * after some seconds, its readers get an error, and the program ends, as far as
  * the kernel lets it; unless it was writing, for then it waits.
  *
- * The order: long scans are told to answer; the watches end, while there still
- * is somebody to answer the reads that they may wait for; the loop ends and
- * with it all handlers; main() unmounts and closes.
+ * The order: long scans are told to answer; the watches end; the loop ends and
+ * with it all handlers; main() unmounts and closes. A watch may wait for pages
+ * that are being read, so that as long as one runs somebody has to answer: were
+ * the loop to end before, new readers would keep it for ever.
  */
 #include "stop.h"
 
@@ -26,8 +27,8 @@
 
 enum {
 	STEP_MS = 20,
-	WATCH_PATIENCE_MS = 1000,
 	PATIENCE_MS = 5000,
+	LAST_MS = 1000, /* for the rest, where the watches did not end */
 	WAKE_SIGNAL = SIGUSR1,
 };
 
@@ -97,19 +98,26 @@ static void stop_loop(struct stopper *stopper)
 	pthread_mutex_unlock(&stopper->lock);
 }
 
+/* Waits for the watches to end; false if they do not. */
+static bool wait_for_watches(struct stopper *stopper)
+{
+	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
+		if (stop_watches(stopper))
+			return true;
+		pause_a_step();
+	}
+	return false;
+}
+
 static void *stop_main(void *data)
 {
 	struct stopper *stopper = data;
-	int sig;
+	int sig, limit;
 
 	(void)sigwait(&stopper->signals, &sig);
 	atomic_store(&stopper->stopping, true);
-	for (int ms = 0; ms < WATCH_PATIENCE_MS; ms += STEP_MS) {
-		if (stop_watches(stopper))
-			break;
-		pause_a_step();
-	}
-	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
+	limit = wait_for_watches(stopper) ? PATIENCE_MS : LAST_MS;
+	for (int ms = 0; stopper->patient || ms < limit; ms += STEP_MS) {
 		if (atomic_load(&stopper->ended))
 			return NULL;
 		stop_loop(stopper);

@@ -161,6 +161,18 @@ static void log_change(struct watch *watch, enum bsp_change change)
 	}
 }
 
+/* A bsp_interrupted_fn. */
+static bool is_stopping(void *data)
+{
+	struct watch *watch = data;
+	bool stopping;
+
+	pthread_mutex_lock(&watch->lock);
+	stopping = watch->stopping;
+	pthread_mutex_unlock(&watch->lock);
+	return stopping;
+}
+
 /*
  * Looks, and has the kernel drop its cache if there was a change since it was
  * told last.
@@ -172,7 +184,7 @@ static void look(struct watch *watch)
 
 	if (num != watch->told_num) {
 		watch->told_num = num;
-		page_cache_drop_all(watch->cache);
+		page_cache_drop_all(watch->cache, is_stopping, watch);
 	}
 	pthread_mutex_lock(&watch->lock);
 	for (int i = 0; i < CHANGES; i++) {
@@ -184,18 +196,6 @@ static void look(struct watch *watch)
 		if (noted[i])
 			log_change(watch, (enum bsp_change)i);
 	}
-}
-
-/* A bsp_interrupted_fn. */
-static bool is_stopping(void *data)
-{
-	struct watch *watch = data;
-	bool stopping;
-
-	pthread_mutex_lock(&watch->lock);
-	stopping = watch->stopping;
-	pthread_mutex_unlock(&watch->lock);
-	return stopping;
 }
 
 /*

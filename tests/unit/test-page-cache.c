@@ -38,6 +38,11 @@ int fuse_lowlevel_notify_inval_inode(struct fuse_session *se, fuse_ino_t ino,
 	return 0;
 }
 
+static bool never(void *data)
+{
+	return false;
+}
+
 struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
@@ -219,7 +224,7 @@ static void who_reads_here_and_there_passes_nothing(void **state)
 	for (uint64_t off = SIZE; off > 0; off -= MIB)
 		read_pages(f, off - MIB, off);
 	assert_int_equal(f->passed, 0);
-	page_cache_drop_all(f->cache);
+	page_cache_drop_all(f->cache, never, NULL);
 	read_pages(f, 0, PAGE);
 	f->asked = 0;
 	store(f, 0, SIZE);
@@ -253,7 +258,7 @@ static void for_who_only_seeks_the_memory_is_not_filled(void **state)
 
 	learn_generation(f);
 	store(f, 0, SIZE);
-	page_cache_drop_all(f->cache);
+	page_cache_drop_all(f->cache, never, NULL);
 	/* As much again, and still nobody reads. */
 	store(f, 0, 16 * MIB);
 	assert_int_equal(cached(), 0);
@@ -285,7 +290,7 @@ static void nothing_old_is_put_there_or_kept(void **state)
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
 	assert_in_range(marks, 2, 4);
-	page_cache_drop_all(f->cache);
+	page_cache_drop_all(f->cache, never, NULL);
 	assert_int_equal(cached(), 0);
 	fixture_free(f);
 }

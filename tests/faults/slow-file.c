@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A file of which each read takes its time:
+ *
+ *	slow-file IMAGE MILLISECONDS MOUNTPOINT
+ *
+ * shows the image as MOUNTPOINT/file, to be read, until it is unmounted. Its
+ * size is the image's at each moment.
+ */
+#define FUSE_USE_VERSION 314
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int image;
+static long delay_ms;
+
+static int get_attr(const char *path, struct stat *st,
+		    struct fuse_file_info *fi)
+{
+	memset(st, 0, sizeof(*st));
+	if (strcmp(path, "/file") == 0)
+		return fstat(image, st) < 0 ? -errno : 0;
+	st->st_mode = S_IFDIR | 0755;
+	return strcmp(path, "/") ? -ENOENT : 0;
+}
+
+static int open_file(const char *path, struct fuse_file_info *fi)
+{
+	fi->direct_io = 1;
+	return 0;
+}
+
+static int read_file(const char *path, char *buf, size_t len, off_t off,
+		     struct fuse_file_info *fi)
+{
+	const struct timespec delay = { delay_ms / 1000,
+					delay_ms % 1000 * 1000000 };
+	ssize_t n;
+
+	(void)nanosleep(&delay, NULL);
+	n = pread(image, buf, len, off);
+	return n < 0 ? -errno : (int)n;
+}
+
+/* Nothing is kept: the size may change. */
+static void *init(struct fuse_conn_info *conn, struct fuse_config *config)
+{
+	config->attr_timeout = 0;
+	return NULL;
+}
+
+static const struct fuse_operations operations = {
+	.init = init,
+	.getattr = get_attr,
+	.open = open_file,
+	.read = read_file,
+};
+
+int main(int argc, char **argv)
+{
+	char foreground[] = "-f";
+	char *args[] = { argv[0], argc == 4 ? argv[3] : NULL, foreground,
+			 NULL };
+
+	if (argc != 4) {
+		fprintf(stderr,
+			"usage: slow-file IMAGE MILLISECONDS MOUNTPOINT\n");
+		return 2;
+	}
+	image = open(argv[1], O_RDONLY);
+	if (image < 0) {
+		perror(argv[1]);
+		return 2;
+	}
+	delay_ms = atol(argv[2]);
+	return fuse_main(3, args, &operations, NULL);
+}
