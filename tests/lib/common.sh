@@ -230,6 +230,7 @@ pages_reread() {
 # count_reads DEVICE COMMAND...: runs COMMAND. How many bytes were read of the
 # device's disk meanwhile is in $READ; and in $REREAD, how many of them at most
 # because the kernel had given up what it had cached, as it may at any time.
+# shellcheck disable=SC2034 # READ and REREAD are for the caller
 count_reads() {
 	local sectors=/sys/block/${1##*/}/stat read pages
 	shift
