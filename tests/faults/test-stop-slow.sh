@@ -32,6 +32,11 @@ read_pages() {
 		    pass
 	END
 }
+# So many requests wait for the slow file.
+readers_wait() {
+	(($(grep -ls request_wait_answer "/proc/$FS_PID"/task/*/stack |
+		wc -l) >= 8))
+}
 is_dropping() {
 	grep -qs invalidate_inode_pages2 "/proc/$FS_PID"/task/*/stack
 }
@@ -42,10 +47,9 @@ for _ in {1..24}; do
 	read_pages &
 	readers+=($!)
 done
-sleep 2
+wait_until 20 readers_wait || fail "they do not wait"
 truncate -s 65M "$TEST_TMP/image"
 wait_until 20 is_dropping || fail "nothing is dropped"
-sleep 1
 kill -TERM "$FS_PID"
 status=0
 end_fs || status=$?
