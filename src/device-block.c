@@ -243,7 +243,7 @@ static ssize_t write_past_cache(struct block *block, const void *buf,
 				size_t len, uint64_t off)
 {
 	struct bsp_device *dev = &block->dev;
-	ssize_t n = -EINVAL;
+	ssize_t n;
 
 	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
 	    block->direct_fd < 0 || !is_aligned(dev, buf, len, off))
