@@ -321,7 +321,7 @@ void watch_join(struct watch *watch)
 
 bool watch_opened(struct watch *watch)
 {
-	uint64_t num = bsp_sparse_refresh(watch->sp);
+	uint64_t num = bsp_sparse_refresh_times(watch->sp);
 	bool keep;
 
 	pthread_mutex_lock(&watch->lock);

@@ -211,6 +211,14 @@ void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
  */
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
 
+/*
+ * The same at an opening or a stat of a file that shows the object. If writes
+ * to the device are not counted, its time of change (bsp_stat's mtime) moves
+ * to now, but not twice within a second. No other look moves that, although
+ * each of them is a change.
+ */
+uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp);
+
 /* The logical size, bytes. */
 uint64_t bsp_sparse_size(struct bsp_sparse *sp);
 
@@ -230,7 +238,8 @@ struct bsp_stat {
 	uint64_t data;	  /* bytes in data granules */
 	uint64_t hole;	  /* bytes in holes and markers */
 	bool pending;	  /* there are markers below the logical size */
-	struct timespec mtime; /* opening, or when a change was last noticed */
+	struct timespec mtime; /* opening, or when a change was last noticed; not
+				  counted: see bsp_sparse_refresh_times() */
 };
 
 /* What is known now. O(1), no I/O but a look at the device's size. */

@@ -16,6 +16,9 @@
 
 #include "range.h"
 
+/* Between two moves of the times of a device that is not counted. */
+#define TIMES_NS ((int64_t)1000000000)
+
 /* The granule at size covers more or fewer bytes now: nothing is known of it.
  */
 static void forget_last(struct bsp_sparse *sp, uint64_t size)
@@ -144,7 +147,31 @@ static bool follow_content(struct bsp_sparse *sp)
 	return true;
 }
 
-uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
+static int64_t ns_of(const struct timespec *at)
+{
+	return (int64_t)at->tv_sec * 1000000000 + at->tv_nsec;
+}
+
+/*
+ * Every look at a device that is not counted is a change. Its times move only
+ * for an opening or a stat: a reader that compares them before and after it
+ * reads, as GNU tar does, would see every look in between; and a second apart
+ * at least, so that a stat and the opening behind it agree. watch_lock held.
+ */
+static void move_uncounted(struct bsp_sparse *sp)
+{
+	struct timespec now;
+
+	if (sp->stamp.counted || sp->dev->info.writable)
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* A clock that was set back moves them, too. */
+	if (ns_of(&now) - ns_of(&sp->mtime) >= TIMES_NS ||
+	    ns_of(&now) < ns_of(&sp->mtime))
+		sp->mtime = now;
+}
+
+static uint64_t refresh(struct bsp_sparse *sp, bool times)
 {
 	bool resized, rewritten, counted;
 	uint64_t changes;
@@ -155,10 +182,12 @@ uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
 		atomic_fetch_add(&sp->resizes, 1);
 	rewritten = follow_content(sp);
 	counted = sp->stamp.counted;
-	if (resized || rewritten) {
+	if (resized || rewritten)
 		sp->changes++;
+	if (resized || (rewritten && counted))
 		clock_gettime(CLOCK_REALTIME, &sp->mtime);
-	}
+	if (times)
+		move_uncounted(sp);
 	changes = sp->changes;
 	pthread_mutex_unlock(&sp->watch_lock);
 
@@ -168,4 +197,14 @@ uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
 		sp->changed(sp->changed_data, counted ? BSP_CHANGE_CONTENT
 						      : BSP_CHANGE_UNWATCHABLE);
 	return changes;
+}
+
+uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
+{
+	return refresh(sp, false);
+}
+
+uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp)
+{
+	return refresh(sp, true);
 }

@@ -639,6 +639,59 @@ static void where_nobody_counts_nothing_is_remembered(void **state)
 	bsp_sparse_free(sp);
 }
 
+static int64_t mtime_of(struct bsp_sparse *sp)
+{
+	struct bsp_stat st;
+
+	bsp_sparse_stat(sp, &st);
+	return (int64_t)st.mtime.tv_sec * 1000000000 + st.mtime.tv_nsec;
+}
+
+static void times_move_when_a_counted_device_was_written(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	int64_t at_first = mtime_of(sp), written;
+
+	bsp_sparse_refresh_times(sp);
+	assert_int_equal(mtime_of(sp), at_first);
+	fake_write(fake, 0, G, 'n');
+	assert_int_equal(mtime_of(sp), at_first); /* nobody has looked */
+	bsp_sparse_refresh(sp);
+	written = mtime_of(sp);
+	assert_true(written > at_first);
+	bsp_sparse_refresh_times(sp);
+	assert_int_equal(mtime_of(sp), written);
+	bsp_sparse_free(sp);
+}
+
+static void times_of_an_uncounted_device_move_at_a_stat_alone(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp;
+	int64_t at_first, moved, again;
+	char buf[G];
+
+	fake_stop_counting(fake);
+	sp = patient(fake, G);
+	at_first = mtime_of(sp);
+	assert_no_data(sp, 0);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, 0), G);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), at_first);
+	bsp_sparse_refresh_times(sp);
+	moved = mtime_of(sp);
+	assert_true(moved > at_first);
+	assert_no_data(sp, 0);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), moved);
+	/* The opening behind a stat leaves them, if it is not slow. */
+	bsp_sparse_refresh_times(sp);
+	again = mtime_of(sp);
+	assert_true(again == moved || again - moved >= 1000000000);
+	bsp_sparse_free(sp);
+}
+
 /* --- Sizes that change --- */
 
 static void the_size_follows_a_device_that_grows(void **state)
@@ -907,6 +960,9 @@ int main(void)
 		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
 		cmocka_unit_test(short_holes_are_data_to_those_who_seek),
 		cmocka_unit_test(what_the_device_knows_is_not_read),
+		cmocka_unit_test(times_move_when_a_counted_device_was_written),
+		cmocka_unit_test(
+			times_of_an_uncounted_device_move_at_a_stat_alone),
 		cmocka_unit_test(extents_partition_what_is_known_and_unknown),
 	};
 
