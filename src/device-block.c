@@ -31,9 +31,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "device-sysfs.h"
 #include "error.h"
 #include "range.h"
 
@@ -378,49 +378,10 @@ static int block_flush(struct bsp_device *dev)
 
 /* --- Opening --- */
 
-/* The folder of the whole disk in sysfs, or -1. */
-static int open_disk_folder(dev_t rdev, bool *ret_partition)
-{
-	char path[64];
-	int fd, disk;
-
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
-		       minor(rdev));
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	*ret_partition = faccessat(fd, "partition", F_OK, 0) == 0;
-	if (!*ret_partition)
-		return fd;
-	disk = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	close(fd);
-	return disk;
-}
-
-/* The node of the disk whose folder this is, or -1: it is a help, no need. */
-static int open_disk_node(int folder)
-{
-	int uevent = openat(folder, "uevent", O_RDONLY | O_CLOEXEC);
-	char text[1024], name[256];
-	char path[sizeof(name) + 8];
-	const char *line;
-	int fd = -1;
-
-	if (read_text(uevent, text, sizeof(text)) &&
-	    (line = strstr(text, "DEVNAME=")) &&
-	    sscanf(line, "DEVNAME=%255s", name) == 1) {
-		(void)snprintf(path, sizeof(path), "/dev/%s", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	}
-	if (uevent >= 0)
-		close(uevent);
-	return fd;
-}
-
 static void open_counters(struct block *block, dev_t rdev)
 {
 	bool partition = false;
-	int folder = open_disk_folder(rdev, &partition);
+	int folder = bsp_sysfs_open_disk(rdev, &partition);
 
 	if (folder < 0)
 		return;
@@ -430,7 +391,7 @@ static void open_counters(struct block *block, dev_t rdev)
 	block->offload_fd = openat(folder, "queue/write_zeroes_max_bytes",
 				   O_RDONLY | O_CLOEXEC);
 	if (partition)
-		block->disk_fd = open_disk_node(folder);
+		block->disk_fd = bsp_sysfs_open_node(folder);
 	close(folder);
 }
 

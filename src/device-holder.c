@@ -7,10 +7,15 @@
  */
 #include "device.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "device-loop.h"
+#include "device-sysfs.h"
 
 /* Takes the backslash-octal escapes of /proc out of a field. */
 static char *unescaped(const char *field)
@@ -166,20 +171,29 @@ char *bsp_device_holder(dev_t rdev)
 				 "which); end that first");
 }
 
+/* A loop device that has a folder in sysfs: is it over that file? */
+static bool is_over(const char *name, dev_t dev, ino_t ino)
+{
+	g_autofree char *path = g_build_filename("/sys/block", name, NULL);
+	int folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct bsp_loop_backing backing;
+	dev_t rdev;
+
+	if (folder < 0)
+		return false;
+	rdev = bsp_sysfs_rdev(folder);
+	close(folder);
+	return bsp_loop_backing_of(rdev, &backing) == 0 && backing.dev == dev &&
+	       backing.ino == ino;
+}
+
 char *bsp_image_holder(dev_t dev, ino_t ino)
 {
 	g_autoptr(GDir) dir = g_dir_open("/sys/block", 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *path = g_build_filename(
-			"/sys/block", name, "loop", "backing_file", NULL);
-		g_autofree char *image = NULL;
-		struct stat st;
-
-		if (g_file_get_contents(path, &image, NULL, NULL) &&
-		    stat(g_strchomp(image), &st) == 0 && st.st_dev == dev &&
-		    st.st_ino == ino)
+		if (g_str_has_prefix(name, "loop") && is_over(name, dev, ino))
 			return g_strdup_printf("is attached to /dev/%s; "
 					       "losetup -d /dev/%s first",
 					       name, name);

@@ -22,6 +22,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "device-loop.h"
+#include "device-sysfs.h"
 #include "error.h"
 
 enum {
@@ -210,15 +212,17 @@ static bool check_rdev(const struct stack *stack, dev_t rdev)
 /* A loop device may be over a device instead of a file. */
 static bool check_backing(const struct stack *stack, const char *disk)
 {
-	g_autofree char *path =
-		g_build_filename(disk, "loop", "backing_file", NULL);
-	g_autofree char *backing = NULL;
-	struct stat st;
+	int folder = open(disk, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct bsp_loop_backing backing;
+	dev_t rdev;
 
-	if (!g_file_get_contents(path, &backing, NULL, NULL) ||
-	    stat(g_strchomp(backing), &st) < 0 || !S_ISBLK(st.st_mode))
+	if (folder < 0)
 		return true;
-	return check_rdev(stack, st.st_rdev);
+	rdev = bsp_sysfs_rdev(folder);
+	close(folder);
+	if (bsp_loop_backing_of(rdev, &backing) < 0 || !backing.rdev)
+		return true;
+	return check_rdev(stack, backing.rdev);
 }
 
 /* Checks a device, and all that it is made of. */

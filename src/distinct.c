@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "device-loop.h"
 #include "error.h"
 
 static char *sysfs_folder(dev_t rdev)
@@ -52,20 +53,10 @@ static bool is_disk_and_part(dev_t a, dev_t b)
 /* The image is what a loop device shows. */
 static bool is_image_of(const struct stat *image, dev_t loop)
 {
-	bool partition;
-	char *folder = disk_folder(loop, &partition);
-	g_autofree char *path =
-		folder ? g_build_filename(folder, "loop", "backing_file", NULL)
-		       : NULL;
-	g_autofree char *file = NULL;
-	struct stat st;
-	bool is;
+	struct bsp_loop_backing backing;
 
-	is = path && g_file_get_contents(path, &file, NULL, NULL) &&
-	     stat(g_strchomp(file), &st) == 0 && st.st_dev == image->st_dev &&
-	     st.st_ino == image->st_ino;
-	free(folder);
-	return is;
+	return bsp_loop_backing_of(loop, &backing) == 0 &&
+	       backing.dev == image->st_dev && backing.ino == image->st_ino;
 }
 
 bool bsp_check_distinct(const char *from, const char *to, GError **error)

@@ -300,6 +300,12 @@ loop_new "$TEST_TMP/image" -r
 refused "$LOOP" "$LOOP" "read-only"
 # It is attached, and that loop device may be somebody's.
 refused "$TEST_TMP/image" "$TEST_TMP/image" "$LOOP"
+# Also by another name, when the one that it was attached by is gone.
+ln "$TEST_TMP/image" "$TEST_TMP/image.link"
+mv "$TEST_TMP/image" "$TEST_TMP/image.gone"
+refused "$TEST_TMP/image.link" "$TEST_TMP/image.link" "$LOOP"
+unlink "$TEST_TMP/image.gone"
+refused "$TEST_TMP/image.link" "$TEST_TMP/image.link" "$LOOP"
 chmod 400 "$TEST_TMP/image.aa"
 mount_fs -o rw "x=$TEST_TMP/image.aa"
 refused "$TEST_TMP/image.aa" "$TEST_TMP/image.aa" "locked"

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The folders of block devices in sysfs.
+ *
+ * Threads: any.
+ */
+#ifndef BSP_DEVICE_SYSFS_H
+#define BSP_DEVICE_SYSFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The folder of a device, to be closed; -1 if there is none. */
+int bsp_sysfs_open(dev_t rdev);
+
+/* The folder of the whole disk of a partition, or of the device itself, to be
+ * closed; -1 if there is none. */
+int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition);
+
+/* Reads the first line of a file in a folder; false, and an empty line, if it
+ * cannot be had. */
+bool bsp_sysfs_read_line(int folder, const char *name, char *line, size_t size);
+
+/* A number in a folder; 0 if it cannot be had. */
+uint64_t bsp_sysfs_read_number(int folder, const char *name);
+
+/* The number of the device whose folder this is; 0 if it cannot be had. */
+dev_t bsp_sysfs_rdev(int folder);
+
+/* Opens the node of the device whose folder this is, to be read; -1, and errno,
+ * if it cannot be, or if the node in /dev is another device. */
+int bsp_sysfs_open_node(int folder);
+
+#endif
