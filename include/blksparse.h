@@ -242,8 +242,18 @@ struct bsp_stat {
 				  counted: see bsp_sparse_refresh_times() */
 };
 
-/* What is known now. O(1), no I/O but a look at the device's size. */
+/* What is known now. O(1), no I/O but a look at the device's size, and one for
+ * changes before it says that there are no blocks. */
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
+
+/*
+ * The same, but never waits for the device, nor for a look that does. Returns
+ * false if a look is needed before the answer can be relied upon: no granule
+ * would be data, or the device's size is another. bsp_sparse_stat() does that
+ * look; a caller that cannot do it takes such a file to have one block at
+ * least.
+ */
+bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
 
 /*
  * Reads [off, off + len), cut at the logical size, into buf. A known hole

@@ -16,9 +16,6 @@
 
 #include "range.h"
 
-/* Between two moves of the times of a device that is not counted. */
-#define TIMES_NS ((int64_t)1000000000)
-
 /* The granule at size covers more or fewer bytes now: nothing is known of it.
  */
 static void forget_last(struct bsp_sparse *sp, uint64_t size)
@@ -147,9 +144,12 @@ static bool follow_content(struct bsp_sparse *sp)
 	return true;
 }
 
-static int64_t ns_of(const struct timespec *at)
+static int64_t now_ns(void)
 {
-	return (int64_t)at->tv_sec * 1000000000 + at->tv_nsec;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
 }
 
 /*
@@ -160,15 +160,14 @@ static int64_t ns_of(const struct timespec *at)
  */
 static void move_uncounted(struct bsp_sparse *sp)
 {
-	struct timespec now;
+	int64_t now, moved = atomic_load(&sp->mtime_ns);
 
 	if (sp->stamp.counted || sp->dev->info.writable)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
+	now = now_ns();
 	/* A clock that was set back moves them, too. */
-	if (ns_of(&now) - ns_of(&sp->mtime) >= TIMES_NS ||
-	    ns_of(&now) < ns_of(&sp->mtime))
-		sp->mtime = now;
+	if (now - moved >= BSP_SECOND_NS || now < moved)
+		atomic_store(&sp->mtime_ns, now);
 }
 
 static uint64_t refresh(struct bsp_sparse *sp, bool times)
@@ -185,7 +184,7 @@ static uint64_t refresh(struct bsp_sparse *sp, bool times)
 	if (resized || rewritten)
 		sp->changes++;
 	if (resized || (rewritten && counted))
-		clock_gettime(CLOCK_REALTIME, &sp->mtime);
+		atomic_store(&sp->mtime_ns, now_ns());
 	if (times)
 		move_uncounted(sp);
 	changes = sp->changes;

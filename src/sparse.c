@@ -106,11 +106,12 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	sp->lookahead = full.lookahead;
 	sp->budget_ns = (uint64_t)full.budget_ms * 1000000;
 	sp->scan_buffer = buffer;
-	sp->mtime = dev->info.mtime;
 	sp->zeroing = full.zeroing;
 	sp->minhole = full.minhole > full.granule ? full.minhole : 0;
 	atomic_init(&sp->size, dev->info.size);
 	atomic_init(&sp->capacity, dev->info.size);
+	atomic_init(&sp->mtime_ns, dev->info.mtime.tv_sec * BSP_SECOND_NS +
+					   dev->info.mtime.tv_nsec);
 	pthread_mutex_init(&sp->scan_lock, NULL);
 	pthread_mutex_init(&sp->watch_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
@@ -257,20 +258,36 @@ static void known(struct bsp_sparse *sp, struct bsp_stat *st)
 		      bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end;
 }
 
-void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
+/* Seconds are rounded down, also before 1970: nanoseconds are not negative. */
+static struct timespec mtime_of(struct bsp_sparse *sp)
+{
+	int64_t ns = atomic_load(&sp->mtime_ns);
+	int64_t rest = ns % BSP_SECOND_NS;
+
+	if (rest < 0)
+		rest += BSP_SECOND_NS;
+	return (struct timespec){ .tv_sec = (ns - rest) / BSP_SECOND_NS,
+				  .tv_nsec = rest };
+}
+
+bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
 	uint64_t size;
 
 	known(sp, ret_stat);
+	ret_stat->mtime = mtime_of(sp);
 	/* "No blocks" is what a hole is to those who do not ask further. */
-	if (ret_stat->blocks == 0 || (sp->dev->ops->size(sp->dev, &size) == 0 &&
-				      size != atomic_load(&sp->capacity))) {
-		(void)bsp_sparse_refresh(sp);
-		known(sp, ret_stat);
-	}
-	pthread_mutex_lock(&sp->watch_lock);
-	ret_stat->mtime = sp->mtime;
-	pthread_mutex_unlock(&sp->watch_lock);
+	return ret_stat->blocks != 0 &&
+	       (sp->dev->ops->size(sp->dev, &size) != 0 ||
+		size == atomic_load(&sp->capacity));
+}
+
+void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
+{
+	if (bsp_sparse_peek(sp, ret_stat))
+		return;
+	(void)bsp_sparse_refresh(sp);
+	(void)bsp_sparse_peek(sp, ret_stat);
 }
 
 int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)

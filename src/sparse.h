@@ -42,6 +42,8 @@
 #include "map.h"
 #include "range-lock.h"
 
+#define BSP_SECOND_NS ((int64_t)1000000000)
+
 /* Granules [from, to); from == to: none. */
 struct bsp_span {
 	uint64_t from, to;
@@ -80,7 +82,10 @@ struct bsp_sparse {
 	/* protected by watch_lock: */
 	struct bsp_stamp stamp; /* nothing was written since, as of the map */
 	uint64_t changes;
-	struct timespec mtime;
+
+	/* For stat, CLOCK_REALTIME in nanoseconds; changed under watch_lock,
+	 * which a look holds for as long as the device takes. */
+	_Atomic int64_t mtime_ns;
 
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;

@@ -30,6 +30,8 @@ struct fake {
 	unsigned stamps;
 	void (*hook)(void *data);
 	void *hook_data;
+	void (*stamp_hook)(void *data); /* set before others use it */
+	void *stamp_hook_data;
 	void (*zeroing_hook)(void *data); /* set before others use it */
 	void *zeroing_hook_data;
 	unsigned ways;
@@ -126,6 +128,8 @@ static void fake_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 {
 	struct fake *fake = to_fake(dev);
 
+	if (fake->stamp_hook)
+		fake->stamp_hook(fake->stamp_hook_data);
 	pthread_mutex_lock(&fake->lock);
 	fake->stamps++;
 	if (fake->dirty)
@@ -413,6 +417,12 @@ void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data)
 	fake->hook = hook;
 	fake->hook_data = data;
 	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_on_stamp(struct fake *fake, void (*hook)(void *data), void *data)
+{
+	fake->stamp_hook = hook;
+	fake->stamp_hook_data = data;
 }
 
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data)

@@ -62,6 +62,9 @@ void fake_stop_counting(struct fake *fake);
 /* Is called in each read, after the bytes were taken. */
 void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data);
 
+/* Is called before the counters are looked at. */
+void fake_on_stamp(struct fake *fake, void (*hook)(void *data), void *data);
+
 /* The reads since the last call of this; the list lives until the next one. */
 size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads);
 

@@ -2,6 +2,8 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -692,6 +694,57 @@ static void times_of_an_uncounted_device_move_at_a_stat_alone(void **state)
 	bsp_sparse_free(sp);
 }
 
+struct slow_look {
+	struct bsp_sparse *sp;
+	sem_t begun, answer;
+};
+
+static void wait_for_answer(void *data)
+{
+	struct slow_look *slow = data;
+
+	sem_post(&slow->begun);
+	sem_wait(&slow->answer);
+}
+
+static void *look(void *data)
+{
+	struct slow_look *slow = data;
+
+	bsp_sparse_refresh(slow->sp);
+	return NULL;
+}
+
+static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct slow_look slow = { .sp = patient(fake, G) };
+	struct bsp_stat st;
+	pthread_t thread;
+
+	assert_true(bsp_sparse_peek(slow.sp, &st));
+	assert_int_equal(st.unknown, MIB);
+	assert_no_data(slow.sp, 0);
+	sem_init(&slow.begun, 0, 0);
+	sem_init(&slow.answer, 0, 0);
+	fake_on_stamp(fake, wait_for_answer, &slow);
+	assert_int_equal(pthread_create(&thread, NULL, look, &slow), 0);
+	sem_wait(&slow.begun);
+	/* No block, which only a look can say for sure. */
+	assert_false(bsp_sparse_peek(slow.sp, &st));
+	assert_int_equal(st.blocks, 0);
+	assert_int_equal(st.size, MIB);
+	sem_post(&slow.answer);
+	pthread_join(thread, NULL);
+	fake_on_stamp(fake, NULL, NULL);
+	fake_resize(fake, MIB / 2);
+	assert_false(bsp_sparse_peek(slow.sp, &st));
+	assert_int_equal(st.size, MIB);
+	sem_destroy(&slow.begun);
+	sem_destroy(&slow.answer);
+	bsp_sparse_free(slow.sp);
+}
+
 /* --- Sizes that change --- */
 
 static void the_size_follows_a_device_that_grows(void **state)
@@ -960,6 +1013,7 @@ int main(void)
 		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
 		cmocka_unit_test(short_holes_are_data_to_those_who_seek),
 		cmocka_unit_test(what_the_device_knows_is_not_read),
+		cmocka_unit_test(a_peek_does_not_wait_for_a_device_that_hangs),
 		cmocka_unit_test(times_move_when_a_counted_device_was_written),
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
