@@ -92,7 +92,7 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 	}
 	info.uid = st.st_uid;
 	info.gid = st.st_gid;
-	info.mode = st.st_mode & 07777;
+	info.mode = bsp_device_mode(fd, st.st_mode & 07777);
 	info.is_block = S_ISBLK(st.st_mode);
 	if (S_ISBLK(st.st_mode)) {
 		clock_gettime(CLOCK_REALTIME, &info.mtime);

@@ -37,6 +37,16 @@ char *bsp_device_holder(dev_t rdev);
 /* The same of an image file; NULL if no loop device has it. */
 char *bsp_image_holder(dev_t dev, ino_t ino);
 
+/*
+ * The permission bits for a copy of fd's file that has no ACL: mode, as fstat
+ * gives it, less what its POSIX ACL keeps from the owning group, or from a
+ * named user or group. An ACL that cannot be read leaves the owner's bits.
+ */
+mode_t bsp_device_mode(int fd, mode_t mode);
+
+/* The same of an ACL in the form of the attribute, [bytes, bytes + len). */
+mode_t bsp_mode_within_acl(mode_t mode, const void *bytes, size_t len);
+
 /* Is it a thin volume, all of it? False where that cannot be asked. */
 bool bsp_device_is_thin(dev_t rdev);
 

@@ -68,3 +68,33 @@ run_status as_nobody cat "$MNT/open"
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "Permission denied" "message"
 umount_fs
+
+say "an ACL's mask is not what the owning group may do"
+# set_acl FILE: user 54321 may read it; its group may not.
+set_acl() {
+	python3 - "$1" <<-'END'
+		import os, struct, sys
+		none = 0xffffffff
+		entries = [(0x01, 6, none), (0x02, 4, 54321), (0x04, 0, none),
+		           (0x10, 4, none), (0x20, 0, none)]
+		os.setxattr(sys.argv[1], "system.posix_acl_access",
+		            struct.pack("<I", 2) +
+		            b"".join(struct.pack("<HHI", *entry) for entry in entries))
+	END
+}
+head -c 64K /dev/urandom >"$TEST_TMP/secret"
+chown 0:12345 "$TEST_TMP/secret"
+chmod 600 "$TEST_TMP/secret"
+set_acl "$TEST_TMP/secret"
+assert_eq "$(stat -c %a "$TEST_TMP/secret")" 640 "mode of the image, with its mask"
+as_member() {
+	setpriv --reuid=7777 --regid=12345 --clear-groups --inh-caps=-all "$@"
+}
+run_status as_member cat "$TEST_TMP/secret"
+assert_eq "$STATUS" 1 "status of a member of the group, for the image"
+mount_fs -o allow_other "secret=$TEST_TMP/secret"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/secret")" "0:12345 400" "secret"
+run_status as_member cat "$MNT/secret"
+assert_eq "$STATUS" 1 "status of a member of the group"
+assert_contains "$ERR" "Permission denied" "message"
+umount_fs

@@ -187,6 +187,65 @@ static void stamps_that_nobody_counted_are_never_equal(void **state)
 	assert_false(bsp_stamp_equal(&a, &b));
 }
 
+static void an_acl_lets_in_only_those_that_it_names(void **state)
+{
+	enum { USER = 2, OWNING_GROUP = 4, GROUP = 8, MASK = 16, OTHER = 32 };
+	static const struct {
+		mode_t mode, want;
+		struct {
+			uint16_t tag, bits;
+		} entry[6];
+	} cases[] = {
+		/* The mask is no more than an upper limit. */
+		{ 0640, 0600, { { USER, 4 }, { MASK, 4 } } },
+		{ 0660,
+		  0640,
+		  { { OWNING_GROUP, 4 }, { USER, 6 }, { MASK, 6 } } },
+		{ 0620,
+		  0600,
+		  { { OWNING_GROUP, 4 }, { USER, 6 }, { MASK, 2 } } },
+		/* A named user may be in the owning group, and among others. */
+		{ 0644,
+		  0600,
+		  { { OWNING_GROUP, 4 },
+		    { USER, 0 },
+		    { MASK, 4 },
+		    { OTHER, 4 } } },
+		/* A group that is kept out is among the others. */
+		{ 0644,
+		  0640,
+		  { { OWNING_GROUP, 4 },
+		    { GROUP, 0 },
+		    { MASK, 4 },
+		    { OTHER, 4 } } },
+		/* Others are not limited by the mask. */
+		{ 0604,
+		  0604,
+		  { { OWNING_GROUP, 4 }, { MASK, 0 }, { OTHER, 4 } } },
+		{ 04640, 04640, { { OWNING_GROUP, 4 } } },
+		/* There is no such entry. */
+		{ 0644, 0600, { { 64, 4 } } },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		uint8_t acl[4 + 8 * 6] = { 2 };
+		size_t len = 4;
+
+		for (size_t j = 0; cases[i].entry[j].tag; j++, len += 8) {
+			acl[len] = (uint8_t)cases[i].entry[j].tag;
+			acl[len + 2] = (uint8_t)cases[i].entry[j].bits;
+		}
+		assert_int_equal(bsp_mode_within_acl(cases[i].mode, acl, len),
+				 cases[i].want);
+		assert_int_equal(
+			bsp_mode_within_acl(cases[i].mode, acl, len - 1),
+			cases[i].mode & 07700);
+		acl[0] = 1;
+		assert_int_equal(bsp_mode_within_acl(cases[i].mode, acl, len),
+				 cases[i].mode & 07700);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +267,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_writable_image_is_for_one,
 						image_setup, image_teardown),
 		cmocka_unit_test(stamps_that_nobody_counted_are_never_equal),
+		cmocka_unit_test(an_acl_lets_in_only_those_that_it_names),
 	};
 
 	return cmocka_run_group_tests_name("device", tests, NULL, NULL);
