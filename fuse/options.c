@@ -17,7 +17,10 @@
 
 #include "log.h"
 
-enum { NAME_BYTES_MAX = 255 };
+enum {
+	NAME_BYTES_MAX = 255,
+	SOURCE_BYTES_MAX = 960, /* of a list of devices */
+};
 
 enum key {
 	KEY_HELP,
@@ -473,8 +476,13 @@ static int take_operands(struct parser *parser)
 
 /* --- For libfuse --------------------------------------------------------- */
 
-/* The devices as one word: findmnt shows it as the source, and mount -a takes
- * the line of fstab with that source for mounted. */
+/*
+ * The devices as one word, the mount's source: findmnt(8) shows it, and mount
+ * -a takes the line of fstab with that source for mounted. The kernel refuses
+ * one that is longer than a path (mount(2)), and getmntent(3) reads lines of 4
+ * KiB, in which a byte may take four. So of a long list there is the beginning,
+ * and how many more there are.
+ */
 static char *source_names(const GPtrArray *sources)
 {
 	g_autoptr(GString) names = g_string_new("fsname=");
@@ -484,6 +492,11 @@ static char *source_names(const GPtrArray *sources)
 		g_autofree char *path =
 			g_canonicalize_filename(source->path, NULL);
 
+		if (i && names->len + strlen(path) > SOURCE_BYTES_MAX) {
+			g_string_append_printf(names, ",and-%u-more",
+					       sources->len - i);
+			break;
+		}
 		g_string_append_printf(names, "%s%s", i ? "," : "", path);
 	}
 	return g_string_free(g_steal_pointer(&names), FALSE);

@@ -31,15 +31,35 @@ static bool is_node(const char *path, dev_t rdev)
 	       st.st_rdev == rdev;
 }
 
-/* One of the devices of a mount of blksparsefs, which lists them as source. */
+/* Is the node one of the paths that list may begin with? Each may have commas
+ * in it. */
+static bool begins_with_node(const char *list, dev_t rdev)
+{
+	size_t len = strcspn(list, ",");
+
+	for (;;) {
+		g_autofree char *path = g_strndup(list, len);
+
+		if (is_node(path, rdev))
+			return true;
+		if (list[len] == '\0')
+			return false;
+		len += 1 + strcspn(list + len + 1, ",");
+	}
+}
+
+/* One of the devices of a mount of blksparsefs, whose source is the list of
+ * their paths, or the beginning of that. */
 static bool is_source(const char *sources, dev_t rdev)
 {
 	g_autofree char *text = unescaped(sources);
-	g_auto(GStrv) paths = g_strsplit(text, ",", -1);
+	const char *next = text;
 
-	for (char **path = paths; *path; path++)
-		if (is_node(*path, rdev))
+	do {
+		if (begins_with_node(next == text ? next : next + 1, rdev))
 			return true;
+		next = strstr(next + 1, ",/");
+	} while (next);
 	return false;
 }
 

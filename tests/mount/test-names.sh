@@ -42,6 +42,34 @@ assert_eq "$(findmnt -n -o SOURCE "$MNT")" "$one" "source"
 assert_contains ",$(findmnt -n -o OPTIONS "$MNT")," ",ro," "options"
 umount_fs
 
+say "findmnt of many devices with long names"
+mkdir "$TEST_TMP/by-id"
+long=()
+for i in {1..60}; do
+	long+=("$TEST_TMP/by-id/scsi-SATA_VENDOR MODEL-LONG-NAME-2TB_SERIAL0123456789ABCDEF-part$i")
+	ln -s "$one" "${long[-1]}"
+done
+mount_fs "${long[@]}"
+assert_eq "$(find "$MNT" -type f | wc -l)" 60 "files"
+source=$(findmnt -n -o SOURCE "$MNT")
+shown=${source//[^,]/}
+shown=${#shown}
+assert_eq "$source" "$(printf '%s,' "${long[@]:0:shown}")and-$((60 - shown))-more" "source"
+# The buffer that getmntent(3) has for it.
+assert_le "$(grep -F " $MNT " /proc/self/mounts | wc -c)" 4095 "bytes of the line"
+umount_fs
+
+say "a device whose path has commas is found in the list"
+mkdir -p "$TEST_TMP/a,b/c,"
+ln -s "$two" "$TEST_TMP/a,b/c,/d"
+mount_fs -o rw "$TEST_TMP/a,b/c,/d" "$one"
+for device in "$one" "$two"; do
+	run_status "$FS" -f -o rw "$device" "$TEST_TMP/by-id"
+	assert_eq "$STATUS" 1 "status for $device, which is taken"
+	assert_contains "$ERR" "$device is mounted on $MNT by blksparsefs" "message"
+done
+umount_fs
+
 say "one device onto a regular file"
 MNT=$TEST_TMP/file
 : >"$MNT"
