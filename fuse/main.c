@@ -2,7 +2,8 @@
 /*
  * blksparsefs: the life of a mount.
  *
- *	parse -> fork -> open devices -> mount -> serve -> unmount -> close
+ *	start -> parse -> fork -> open devices -> mount -> serve -> unmount
+ *	-> close
  *
  * What is opened before mounting cannot leave a mount behind when it fails;
  * after it, each way out goes through the labels of serve().
@@ -17,6 +18,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "../tools/startup.h"
 #include "log.h"
 #include "ops.h"
 #include "watch.h"
@@ -236,6 +238,9 @@ int main(int argc, char **argv)
 			       .reads_ahead = ATOMIC_FLAG_INIT };
 	int status;
 
+	if (!startup())
+		return EXIT_FAILURE;
+	startup_service();
 	log_init();
 	if (options_parse(argc, argv, &mount.options, &status)) {
 		if (mount.options.foreground || ready_fork(&mount.ready))

@@ -60,7 +60,6 @@ void stop_init(struct stopper *stopper, bool patient)
 	if (sigaction(SIGHUP, NULL, &old) || old.sa_handler != SIG_IGN)
 		sigaddset(&stopper->signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
-	set_handler(SIGPIPE, SIG_IGN);
 	set_handler(WAKE_SIGNAL, wake_handler);
 }
 

@@ -3,12 +3,12 @@
  * The program blksparse: finds the subcommand and leaves the rest to it. A new
  * subcommand is a file of its own, a line in command.h and one in the table.
  */
-#include <signal.h>
 #include <string.h>
 
 #include "command.h"
 #include "options.h"
 #include "output.h"
+#include "startup.h"
 
 static const struct {
 	const char *name;
@@ -54,12 +54,14 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	g_autoptr(GOptionContext) context = g_option_context_new("COMMAND");
-	g_autofree char *description = describe_commands();
+	g_autoptr(GOptionContext) context = NULL;
+	g_autofree char *description = NULL;
 	int status;
 
-	/* So that a pipe that nobody reads is an error like others. */
-	signal(SIGPIPE, SIG_IGN);
+	if (!startup())
+		return STATUS_FAILED;
+	context = g_option_context_new("COMMAND");
+	description = describe_commands();
 	g_set_prgname("blksparse");
 	g_option_context_set_strict_posix(context, true);
 	g_option_context_set_summary(

@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A mount does not depend on what its caller hands down: standard descriptors that
+# are closed, limits, signals that are blocked or ignored, a umask. No message
+# lands in a device, and all that was written is there.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires setpriv python3 pgrep
+
+# A user must reach /dev/fuse as well, and the program.
+if [[ $(stat -c %a /dev/fuse) != *6 ]]; then
+	cleanup chmod "$(stat -c %a /dev/fuse)" /dev/fuse
+	chmod 666 /dev/fuse
+fi
+copy_program
+mkdir "$MNT"
+make_device mixed 4M image
+device=$LOOP
+head -c 65536 /dev/urandom >"$TEST_TMP/new"
+
+# expected SIZE: what the device holds in the end, in $TEST_TMP/want.
+expected() {
+	cp "$TEST_TMP/image.truth" "$TEST_TMP/want"
+	truncate -s "$1" "$TEST_TMP/want"
+	dd if="$TEST_TMP/new" of="$TEST_TMP/want" conv=notrunc status=none
+}
+
+program() {
+	pgrep -f "^$FS .*$MNT\$" || true
+}
+
+no_program() {
+	[[ -z $(program) ]]
+}
+
+ended() {
+	fusermount3 -u "$MNT"
+	wait_until 20 no_program || fail "the program goes on"
+}
+
+# without SET COMMAND...: runs it with the descriptors in SET closed.
+without() {
+	local set=$1 redirections='<&0'
+	shift
+	[[ $set != *0* ]] || redirections+=' <&-'
+	[[ $set != *1* ]] || redirections+=' >&-'
+	[[ $set != *2* ]] || redirections+=' 2>&-'
+	eval '"$@"' "$redirections"
+}
+
+# use FILE...: each takes new bytes at its start, also in fsync(2), and reads so.
+use() {
+	local file
+	for file; do
+		dd if="$TEST_TMP/new" of="$file" bs=4K conv=notrunc,fsync status=none
+		cmp -n 65536 "$file" "$TEST_TMP/new" || fail "$file reads otherwise"
+	done
+}
+
+cleanup force_umount "$MNT"
+cp "$TEST_TMP/image" "$TEST_TMP/image.truth"
+expected 4M
+for set in '' 0 1 2 01 02 12 012; do
+	say "descriptors closed: ${set:-none}"
+	cp "$TEST_TMP/image.truth" "$TEST_TMP/file"
+	dd if="$TEST_TMP/image.truth" of="$device" bs=64K conv=fsync status=none
+	without "$set" "$FS" -o rw "x=$device" "y=$TEST_TMP/file" "$MNT"
+	use "$MNT/x" "$MNT/y"
+	ended
+	assert_same_bytes "$device" "$TEST_TMP/want"
+	assert_same_bytes "$TEST_TMP/file" "$TEST_TMP/want"
+	without "$set" "$FS" "y=$TEST_TMP/file" "x=$device" "$MNT"
+	assert_same_bytes "$MNT/y" "$TEST_TMP/want"
+	assert_same_bytes "$MNT/x" "$TEST_TMP/want"
+	ended
+
+	# In the foreground, where it goes on to say something.
+	without "$set" "$FS" -f -o rw "x=$device" "$MNT" &
+	FS_PID=$!
+	wait_until 20 mounted "$MNT" || fail "not mounted"
+	truncate -s $(((4 << 20) + (${#set} + 1) * 65536)) "$TEST_TMP/image"
+	losetup -c "$device"
+	grown() {
+		(($(stat -c %s "$MNT/x") > 4 << 20)) && : <"$MNT/x"
+	}
+	wait_until 20 grown || fail "it does not grow"
+	use "$MNT/x"
+	fusermount3 -u "$MNT"
+	end_fs || fail "status $?"
+	expected $(((4 << 20) + (${#set} + 1) * 65536))
+	assert_same_bytes "$device" "$TEST_TMP/want"
+	truncate -s 4M "$TEST_TMP/image"
+	losetup -c "$device"
+	expected 4M
+done
+
+limit() {
+	awk -v name="$1" 'index($0, name) == 1 {
+		sub(name, ""); print $1, $2 }' "/proc/$FS_PID/limits"
+}
+
+# limited -S|-SH ARG...: runs it with soft limits, or with hard ones as well, that
+# would end it.
+limited() {
+	ulimit "$1" -f 1024
+	ulimit "$1" -t 1
+	ulimit "$1" -n 24
+	exec "${@:2}"
+}
+export -f limited
+far_write() {
+	dd if="$TEST_TMP/new" of="$MNT/$1" bs=64K seek=60 conv=notrunc,fsync \
+		status=none
+}
+survives() {
+	kill -XFSZ "$(program)"
+	kill -XCPU "$(program)"
+	kill -PIPE "$(program)"
+	"$@" cmp -n 65536 "$MNT/x" "$TEST_TMP/new" || fail "it does not answer"
+}
+
+say "soft limits"
+FS_WRAP=(bash -c 'limited -S "$@"' -)
+for what in "$device" "$TEST_TMP/file"; do
+	mount_fs -o rw "x=$what"
+	for name in 'Max cpu time' 'Max file size' 'Max open files'; do
+		read -r soft hard < <(limit "$name")
+		assert_eq "$soft" "$hard" "$name"
+	done
+	use "$MNT/x"
+	far_write x
+	survives
+	umount_fs
+	cmp -n 65536 -i 0:$((60 * 65536)) "$TEST_TMP/new" "$what" ||
+		fail "the write is not on $what"
+done
+
+say "hard limits"
+chown -R 65534:65534 "$TEST_TMP/file" "$MNT"
+FS_WRAP=(as_nobody bash -c 'limited -SH "$@"' -)
+mount_fs -o rw "x=$TEST_TMP/file"
+as_nobody dd if="$TEST_TMP/new" of="$MNT/x" bs=4K conv=notrunc,fsync status=none
+cp "$TEST_TMP/file" "$TEST_TMP/want"
+STATUS=0
+ERR=$(as_nobody dd if="$TEST_TMP/new" of="$MNT/x" bs=64K seek=40 conv=notrunc \
+	2>&1) || STATUS=$?
+assert_eq "$STATUS" 1 "status of a write past the limit"
+assert_contains "$ERR" "File too large" "message"
+survives as_nobody
+as_nobody fusermount3 -u "$MNT"
+end_fs || fail "blksparsefs ended with status $?"
+assert_same_bytes "$TEST_TMP/file" "$TEST_TMP/want"
+
+say "signals, and a umask"
+cat >"$TEST_TMP/hand_down.py" <<'PY'
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.umask(0o777)
+os.execv(sys.argv[1], sys.argv[1:])
+PY
+FS_WRAP=(as_nobody python3 "$TEST_TMP/hand_down.py")
+"${FS_WRAP[@]}" "$FS" -f "x=$TEST_TMP/file" "$MNT" &
+FS_PID=$!
+wait_until 20 mounted "$MNT" || fail "not mounted"
+as_nobody cmp "$MNT/x" "$TEST_TMP/want"
+assert_eq "$(awk '/^Umask:/ { print $2 }' "/proc/$(program)/status")" 0022 "umask"
+kill -TERM "$(program)"
+end_fs || fail "status $? after SIGTERM"
+not_mounted "$MNT" || fail "still mounted"
