@@ -93,18 +93,6 @@ static uint64_t granules_of(struct bsp_sparse *sp)
 	return bsp_granules(atomic_load(&sp->size), sp->shift);
 }
 
-static struct timespec in_ms(unsigned ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += ms % 1000 * 1000000L;
-	t.tv_sec += t.tv_nsec / 1000000000;
-	t.tv_nsec %= 1000000000;
-	return t;
-}
-
 /* --- What to scan. lock held --- */
 
 static void stop_following(struct bsp_ahead *ahead)
@@ -262,7 +250,7 @@ static bool get_memory(struct bsp_ahead *ahead)
  * and there is something to be done then. lock held. */
 static bool wait_for_work(struct bsp_ahead *ahead)
 {
-	struct timespec until = in_ms(IDLE_MS);
+	struct timespec until = bsp_cond_limit(IDLE_MS);
 	int timeout = 0;
 
 	while (!ahead->stop && !timeout && !has_work(ahead)) {
@@ -336,7 +324,7 @@ static void *ahead_main(void *data)
 			give_memory_back(ahead);
 		}
 		if (ahead->error) {
-			struct timespec until = in_ms(IDLE_MS);
+			struct timespec until = bsp_cond_limit(IDLE_MS);
 
 			serve_waiting(ahead);
 			give_memory_back(ahead);
@@ -381,7 +369,7 @@ int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 	ahead->wish = ahead->waiting == 1 ? &wish : NULL;
 	ahead->error = 0;
 	while (!is_fulfilled(ahead, &wish) && !ahead->stop && !r) {
-		struct timespec until = in_ms(POLL_MS);
+		struct timespec until = bsp_cond_limit(POLL_MS);
 		bool gives_up;
 
 		demand(ahead, wish.granule);
@@ -448,7 +436,7 @@ void bsp_ahead_wait_handed(struct bsp_ahead *ahead, uint64_t from, uint64_t to,
 	}
 	ahead->waiting_handed++;
 	while (!ahead->stop && !gives_up) {
-		struct timespec until = in_ms(POLL_MS);
+		struct timespec until = bsp_cond_limit(POLL_MS);
 
 		ahead->handed_wish = to;
 		if (is_handed(ahead))
@@ -498,7 +486,6 @@ struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
 				const struct bsp_ahead_options *options)
 {
 	struct bsp_ahead *ahead = calloc(1, sizeof(*ahead));
-	pthread_condattr_t attr;
 
 	if (!ahead)
 		return NULL;
@@ -510,11 +497,8 @@ struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
 	ahead->scanned = options->scanned;
 	ahead->scanned_data = options->scanned_data;
 	pthread_mutex_init(&ahead->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&ahead->work, &attr);
-	pthread_cond_init(&ahead->settled, &attr);
-	pthread_condattr_destroy(&attr);
+	bsp_cond_init(&ahead->work);
+	bsp_cond_init(&ahead->settled);
 	return ahead;
 }
 

@@ -378,10 +378,7 @@ static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
 		if (progress)
 			progress(data, finished, c->size);
 		end = interrupted && interrupted(data);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += TICK_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
+		until = bsp_cond_limit(TICK_MS);
 		pthread_mutex_lock(&c->lock);
 		if (end && !c->stop && !c->error) {
 			c->error = -ECANCELED;
@@ -491,7 +488,7 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	if (c.size > atomic_load(&to->capacity))
 		return -EFBIG;
 	pthread_mutex_init(&c.lock, NULL);
-	pthread_cond_init(&c.changed, NULL);
+	bsp_cond_init(&c.changed);
 	pthread_cond_init(&c.moved, NULL);
 	pthread_cond_init(&c.source.left, NULL);
 	pthread_cond_init(&c.target.left, NULL);

@@ -2,9 +2,13 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "blksparse.h"
 #include "fake-device.h"
@@ -353,6 +357,64 @@ static void a_hole_is_looked_at_anew(void **state)
 	both_free(&b);
 }
 
+/* Whether the wall clock is set back by an hour after each look at it. */
+static atomic_bool clock_goes_back;
+
+/* In place of libc's. */
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	int r = (int)syscall(SYS_clock_gettime, clock, ret);
+
+	if (clock == CLOCK_REALTIME && atomic_load(&clock_goes_back))
+		ret->tv_sec += 3600;
+	return r;
+}
+
+struct ticks {
+	unsigned calls;
+	sem_t second;
+	bool missed;
+};
+
+/* The caller is asked a second time while the first piece is read. */
+static void wait_for_second_call(void *data)
+{
+	struct ticks *ticks = data;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += 20;
+	ticks->missed = sem_clockwait(&ticks->second, CLOCK_MONOTONIC, &until);
+}
+
+static bool count_calls(void *data)
+{
+	struct ticks *ticks = data;
+
+	if (++ticks->calls == 2)
+		sem_post(&ticks->second);
+	return false;
+}
+
+static void setting_the_clock_back_does_not_stop_the_interrupts(void **state)
+{
+	const struct bsp_copy_options options = { .jobs = 1 };
+	struct fake *from = fake_new(MIB);
+	struct both b = both_from(from, MIB);
+	struct ticks ticks = { 0 };
+
+	sem_init(&ticks.second, 0, 0);
+	fake_on_read(from, wait_for_second_call, &ticks);
+	atomic_store(&clock_goes_back, true);
+	assert_int_equal(bsp_copy(b.source, b.target, &options, count_calls,
+				  NULL, &ticks, &b.totals),
+			 0);
+	atomic_store(&clock_goes_back, false);
+	assert_false(ticks.missed);
+	both_free(&b);
+	sem_destroy(&ticks.second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +429,8 @@ int main(void)
 			progress_comes_to_the_end_and_an_interrupt_ends_it),
 		cmocka_unit_test(zeros_are_carried_out_while_it_is_copied),
 		cmocka_unit_test(no_more_read_at_once_than_was_asked_for),
+		cmocka_unit_test(
+			setting_the_clock_back_does_not_stop_the_interrupts),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
 	};
