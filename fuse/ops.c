@@ -239,6 +239,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *mount = mount_of(req);
 	struct file *file = file_of(req, ino);
 	int r = file ? prepare_open(file, fi->flags) : -EISDIR;
+	enum watch_cache cache;
 
 	/* What is open already keeps what it has. */
 	if (!atomic_flag_test_and_set(&mount->reads_ahead))
@@ -249,7 +250,9 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, -r);
 		return;
 	}
-	fi->keep_cache = watch_opened(file->watch);
+	cache = watch_opened(file->watch);
+	fi->keep_cache = cache == WATCH_KEEP;
+	fi->direct_io = cache == WATCH_BYPASS;
 	/* Whoever asked was killed: no release will follow. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		closed(file, fi);

@@ -24,6 +24,7 @@
  */
 #include "page-cache.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,10 @@ struct page_cache {
 
 	/* A leaf lock, held for a few instructions and a search. */
 	pthread_mutex_t lock;
+	pthread_cond_t stored; /* CLOCK_MONOTONIC; storing is false again */
 	/* Protected by lock: */
+	bool storing;		/* a store may be on its way to the kernel */
+	uint64_t stores;	/* that are done */
 	uint64_t at[MARKS_MAX]; /* where they are; NOWHERE: there is none */
 	struct mark *marks;	/* MARKS_MAX of them, or NULL: there are none */
 	unsigned next;		/* the oldest, or a free one */
@@ -74,12 +78,17 @@ struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
 				  uint64_t limit)
 {
 	struct page_cache *cache = g_new0(struct page_cache, 1);
+	pthread_condattr_t attr;
 
 	cache->sp = sp;
 	cache->ino = ino;
 	cache->limit = limit;
 	pthread_mutex_init(&cache->store_lock, NULL);
 	pthread_mutex_init(&cache->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&cache->stored, &attr);
+	pthread_condattr_destroy(&attr);
 	cache->asked = cache->passed = NOWHERE;
 	for (unsigned i = 0; i < MARKS_MAX; i++)
 		cache->at[i] = NOWHERE;
@@ -90,6 +99,7 @@ void page_cache_free(struct page_cache *cache)
 {
 	if (!cache)
 		return;
+	pthread_cond_destroy(&cache->stored);
 	pthread_mutex_destroy(&cache->lock);
 	pthread_mutex_destroy(&cache->store_lock);
 	free(cache->marks);
@@ -180,6 +190,19 @@ static bool has_room(struct page_cache *cache, uint64_t len)
 	return has;
 }
 
+/* Before a store asks whether its bytes are current, and when it is done.
+ * store_lock held. */
+static void set_storing(struct page_cache *cache, bool storing)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->storing = storing;
+	if (!storing) {
+		cache->stores++;
+		pthread_cond_broadcast(&cache->stored);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}
+
 void page_cache_store(void *data, uint64_t generation, const void *buf,
 		      uint64_t len, uint64_t off)
 {
@@ -187,6 +210,7 @@ void page_cache_store(void *data, uint64_t generation, const void *buf,
 	const char *from = buf;
 
 	pthread_mutex_lock(&cache->store_lock);
+	set_storing(cache, true);
 	if (bsp_sparse_is_current(cache->sp, generation) &&
 	    has_room(cache, len)) {
 		cache->unmarked += len;
@@ -199,7 +223,24 @@ void page_cache_store(void *data, uint64_t generation, const void *buf,
 		}
 		put(cache, from, len, off);
 	}
+	set_storing(cache, false);
 	pthread_mutex_unlock(&cache->store_lock);
+}
+
+bool page_cache_settle(struct page_cache *cache, const struct timespec *until)
+{
+	uint64_t stores;
+	bool settled;
+	int timeout = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	stores = cache->stores;
+	while (cache->storing && cache->stores == stores && !timeout)
+		timeout = pthread_cond_timedwait(&cache->stored, &cache->lock,
+						 until);
+	settled = !cache->storing || cache->stores != stores;
+	pthread_mutex_unlock(&cache->lock);
+	return settled;
 }
 
 /* --- Who reads ----------------------------------------------------------- */
@@ -287,30 +328,43 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 
 /* The kernel may not know the file yet, or not any more: then there is nothing
  * to drop. */
-void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+static bool drop_range(struct page_cache *cache, uint64_t off, uint64_t len)
 {
-	(void)fuse_lowlevel_notify_inval_inode(cache->se, cache->ino,
-					       (off_t)off, (off_t)len);
+	int r = fuse_lowlevel_notify_inval_inode(cache->se, cache->ino,
+						 (off_t)off, (off_t)len);
+
+	return r == 0 || r == -ENOENT;
 }
 
-void page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+{
+	(void)drop_range(cache, off, len);
+}
+
+/*
+ * A page that is being read is locked, and dropped when it is not any more
+ * (invalidate_inode_pages2_range() in the kernel's mm/truncate.c): what is
+ * there afterwards was asked for after this began.
+ */
+bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 			 void *data)
 {
 	uint64_t size = bsp_sparse_size(cache->sp);
 	uint64_t step = MAX(size / DROP_STEPS, PAGE), off = 0;
+	bool done = true;
 
 	pthread_mutex_lock(&cache->store_lock);
 	while (off < size && !over(data)) {
-		page_cache_drop(cache, off, step);
+		done = drop_range(cache, off, step) && done;
 		off += step;
 	}
 	/* What it may have of a file that was longer. */
-	if (!over(data))
-		page_cache_drop(cache, off, 0);
+	done = !over(data) && drop_range(cache, off, 0) && done;
 	pthread_mutex_unlock(&cache->store_lock);
 	pthread_mutex_lock(&cache->lock);
 	forget_marks(cache);
 	pthread_mutex_unlock(&cache->lock);
+	return done;
 }
 
 void page_cache_drop_passed(struct page_cache *cache)

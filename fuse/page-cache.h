@@ -9,6 +9,7 @@
 
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "blksparse.h"
 
@@ -31,6 +32,15 @@ void page_cache_store(void *cache, uint64_t generation, const void *buf,
 		      uint64_t len, uint64_t off);
 
 /*
+ * Something was forgotten: waits, until the CLOCK_MONOTONIC time that is given
+ * at most, until no page_cache_store() of before can put anything there any
+ * more. Returns whether that is so. May be called by a request's handler: the
+ * pages that a store waits for may be those of a request behind it, which is
+ * why there is a limit.
+ */
+bool page_cache_settle(struct page_cache *cache, const struct timespec *until);
+
+/*
  * Somebody reads [off, off + size), through the cache. Returns how many bytes
  * at off it has in place of the kernel, and copies them to buf: 0, or less than
  * size, or size; none, if the device was changed since they were read.
@@ -48,9 +58,10 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n);
  * Has the kernel drop all, [off, off + len), or what its only reader has
  * passed. They wait for pages that are being read or written, one after the
  * other, so no request may wait for who calls them; and the first goes on only
- * until over() says so, for then what is left does not matter.
+ * until over() says so, for then what is left does not matter. It returns
+ * whether all that was read before the call is gone.
  */
-void page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
+bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 			 void *data);
 void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len);
 void page_cache_drop_passed(struct page_cache *cache);

@@ -38,6 +38,10 @@ enum {
 	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
 };
 
+#define SECOND_NS 1000000000L
+/* How long a request's handler waits for another thread here. */
+#define WAIT_NS (SECOND_NS / 10)
+
 struct watch {
 	/* Fixed after watch_new(). */
 	struct bsp_sparse *sp;
@@ -58,14 +62,13 @@ struct watch {
 	bool stopping;
 	bool woken;
 	bool noted[CHANGES];
-	unsigned opened;   /* open files */
-	bool seen;	   /* it was open before, and */
-	uint64_t seen_num; /* what bsp_sparse_refresh() returned then */
-
+	unsigned opened; /* open files */
+	/* The last change, as bsp_sparse_refresh() counts them, after which the
+	 * kernel has dropped all; set by the thread. */
+	uint64_t dropped_num;
 	bool pending; /* the device was not given all its zeros yet */
 
 	/* The thread's own. */
-	uint64_t told_num; /* up to which change the kernel was told */
 	time_t pending_since;
 	bool failing; /* the last try to give them failed, and was logged */
 	time_t quiet_until[CHANGES];
@@ -174,19 +177,19 @@ static bool is_stopping(void *data)
 }
 
 /*
- * Looks, and has the kernel drop its cache if there was a change since it was
- * told last.
+ * Looks, and has the kernel drop its cache if there was a change since it did
+ * so last.
  */
 static void look(struct watch *watch)
 {
 	uint64_t num = bsp_sparse_refresh(watch->sp);
+	bool dropped = num == watch->dropped_num ||
+		       page_cache_drop_all(watch->cache, is_stopping, watch);
 	bool noted[CHANGES];
 
-	if (num != watch->told_num) {
-		watch->told_num = num;
-		page_cache_drop_all(watch->cache, is_stopping, watch);
-	}
 	pthread_mutex_lock(&watch->lock);
+	if (dropped)
+		watch->dropped_num = num;
 	for (int i = 0; i < CHANGES; i++) {
 		noted[i] = watch->noted[i];
 		watch->noted[i] = false;
@@ -286,7 +289,7 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 	r = bsp_sparse_start_ahead(watch->sp, &ahead);
 	if (r)
 		return r;
-	watch->told_num = bsp_sparse_refresh(watch->sp);
+	watch->dropped_num = bsp_sparse_refresh(watch->sp);
 	atomic_store(&watch->running, true);
 	r = thread_start(&watch->thread, watch_main, watch);
 	watch->started = r == 0;
@@ -319,15 +322,34 @@ void watch_join(struct watch *watch)
 
 /* --- Open files ---------------------------------------------------------- */
 
-bool watch_opened(struct watch *watch)
+/* nanoseconds from now on. */
+static struct timespec time_after(long nanoseconds)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_nsec += nanoseconds;
+	at.tv_sec += at.tv_nsec / SECOND_NS;
+	at.tv_nsec %= SECOND_NS;
+	return at;
+}
+
+/*
+ * The kernel may keep its pages only if it has dropped them since the newest
+ * change: the opening that notices one may not be the first, and another thread
+ * may be about to have them dropped. At an opening that does not keep them the
+ * kernel drops them by itself before open(2) returns (fuse_open() in its
+ * fs/fuse/file.c); only a store that began before the change could still put
+ * old bytes there.
+ */
+enum watch_cache watch_opened(struct watch *watch)
 {
 	uint64_t num = bsp_sparse_refresh_times(watch->sp);
+	struct timespec until;
 	bool keep;
 
 	pthread_mutex_lock(&watch->lock);
-	keep = watch->seen && watch->seen_num == num;
-	watch->seen = true;
-	watch->seen_num = num;
+	keep = watch->dropped_num == num;
 	/* The thread may be asleep for good. */
 	if (watch->opened++ == 0) {
 		pthread_cond_signal(&watch->wake);
@@ -336,7 +358,11 @@ bool watch_opened(struct watch *watch)
 	}
 	page_cache_set_readers(watch->cache, watch->opened);
 	pthread_mutex_unlock(&watch->lock);
-	return keep;
+	if (keep)
+		return WATCH_KEEP;
+	until = time_after(WAIT_NS);
+	return page_cache_settle(watch->cache, &until) ? WATCH_DROP
+						       : WATCH_BYPASS;
 }
 
 void watch_closed(struct watch *watch)

@@ -27,11 +27,15 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path,
 int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 		bool background);
 
-/*
- * The file is opened once more. True if what the kernel has cached of it since
- * the last opening is still right. Each is followed by one watch_closed().
- */
-bool watch_opened(struct watch *watch);
+/* How an opening may use what the kernel has cached of the file. */
+enum watch_cache {
+	WATCH_KEEP, /* all of it is right */
+	WATCH_DROP, /* the kernel drops it at this opening, then it is right */
+	WATCH_BYPASS, /* old bytes may be on their way there: not at all */
+};
+
+/* The file is opened once more. Each is followed by one watch_closed(). */
+enum watch_cache watch_opened(struct watch *watch);
 
 void watch_closed(struct watch *watch);
 
