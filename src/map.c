@@ -21,6 +21,9 @@
  * before they load an entry, one that comes after the count was seen at zero
  * cannot find what was unlinked before. All of that is sequentially
  * consistent; on x86 the loads cost nothing.
+ *
+ * What is put aside is linked through itself. So a map gives memory back, and
+ * shrinks, without asking for any.
  */
 #include "map.h"
 
@@ -53,7 +56,13 @@ enum {
 /* The low bit of each of a word's granules. */
 #define LOW_BITS UINT64_C(0x5555555555555555)
 
+/* At the head of all that may be put aside. */
+struct garbage {
+	struct garbage *next; /* protected by the map's lock */
+};
+
 struct leaf {
+	struct garbage garbage;
 	_Atomic uint64_t words[LEAF_WORDS];
 	uint16_t count[BSP_STATES]; /* protected by the map's lock */
 };
@@ -63,6 +72,7 @@ struct leaf {
  * the address of a leaf.
  */
 struct directory {
+	struct garbage garbage;
 	uint64_t len;
 	_Atomic uintptr_t entry[];
 };
@@ -77,9 +87,8 @@ struct bsp_map {
 	uint64_t granules;
 	uint64_t totals[BSP_STATES];
 	size_t leaves;
-	void **garbage; /* unlinked, but perhaps still looked at */
+	struct garbage *garbage; /* unlinked, but perhaps still looked at */
 	size_t garbage_len;
-	size_t garbage_size;
 };
 
 static bool is_leaf(uintptr_t entry)
@@ -127,35 +136,26 @@ static uint64_t span(unsigned from, unsigned to)
 /* Frees what was put aside, if no lookup can still see it. Lock held. */
 static void collect(struct bsp_map *map)
 {
+	struct garbage *garbage = map->garbage;
+
 	if (atomic_load(&map->lookups))
 		return;
-	for (size_t i = 0; i < map->garbage_len; i++)
-		free(map->garbage[i]);
+	while (garbage) {
+		struct garbage *next = garbage->next;
+
+		free(garbage);
+		garbage = next;
+	}
+	map->garbage = NULL;
 	map->garbage_len = 0;
 }
 
-/* Makes room for that many more pieces of garbage. Lock held. */
-static bool garbage_reserve(struct bsp_map *map, size_t pieces)
+/* After unlinking it. Lock held. */
+static void put_aside(struct bsp_map *map, struct garbage *garbage)
 {
-	size_t size = map->garbage_size ? map->garbage_size : 16;
-	void **grown;
-
-	while (size - map->garbage_len < pieces)
-		size *= 2;
-	if (size == map->garbage_size)
-		return true;
-	grown = realloc(map->garbage, size * sizeof(*grown));
-	if (!grown)
-		return false;
-	map->garbage = grown;
-	map->garbage_size = size;
-	return true;
-}
-
-/* After garbage_reserve() said yes, and after unlinking. Lock held. */
-static void put_aside(struct bsp_map *map, void *memory)
-{
-	map->garbage[map->garbage_len++] = memory;
+	garbage->next = map->garbage;
+	map->garbage = garbage;
+	map->garbage_len++;
 	collect(map);
 }
 
@@ -199,11 +199,9 @@ static void join(struct bsp_map *map, uint64_t index)
 	for (unsigned state = 0; state < BSP_STATES; state++) {
 		if (leaf->count[state] != capacity)
 			continue;
-		if (!garbage_reserve(map, 1))
-			return; /* it stays; the next change tries again */
 		atomic_store(&dir->entry[index], state);
 		map->leaves--;
-		put_aside(map, leaf);
+		put_aside(map, &leaf->garbage);
 		return;
 	}
 }
@@ -246,27 +244,24 @@ static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
 }
 
 /* All of an entry goes to a state: no leaf is needed any more, if it has one.
- * False if its memory cannot be put aside. Lock held. */
-static bool entry_unify(struct bsp_map *map, uint64_t index,
+ * Lock held. */
+static void entry_unify(struct bsp_map *map, uint64_t index,
 			enum bsp_state state)
 {
 	struct directory *dir = atomic_load(&map->directory);
 	uintptr_t entry = atomic_load(&dir->entry[index]);
 	uint64_t capacity = leaf_capacity(map, index);
 
-	if (is_leaf(entry) && !garbage_reserve(map, 1))
-		return false;
 	atomic_store(&dir->entry[index], state);
 	if (is_leaf(entry)) {
 		for (unsigned i = 0; i < BSP_STATES; i++)
 			map->totals[i] -= to_leaf(entry)->count[i];
 		map->leaves--;
-		put_aside(map, to_leaf(entry));
+		put_aside(map, &to_leaf(entry)->garbage);
 	} else {
 		map->totals[entry] -= capacity;
 	}
 	map->totals[state] += capacity;
-	return true;
 }
 
 /* Are all granules of a leaf in the set, or in the state already? */
@@ -291,9 +286,10 @@ static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 	if (!is_leaf(entry) && (entry == state || !(set & (1U << entry))))
 		return 0;
 	if (from == 0 && to == capacity &&
-	    (!is_leaf(entry) || leaf_all_in(to_leaf(entry), set, state)) &&
-	    entry_unify(map, index, state))
+	    (!is_leaf(entry) || leaf_all_in(to_leaf(entry), set, state))) {
+		entry_unify(map, index, state);
 		return 0;
+	}
 	leaf = is_leaf(entry) ? to_leaf(entry) : split(map, index);
 	if (!leaf)
 		return -ENOMEM;
@@ -304,26 +300,35 @@ static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 
 /*
  * There was no memory to split an entry of which a part changes. A whole entry
- * may be called unknown, or data, without harm, unless it is all markers.
+ * may be called unknown without harm, one that is unknown data, and one of
+ * holes markers: they read the same, and the next flush zeroes the device once
+ * more. Holes that were to become data in part become markers as well, and the
+ * change fails. Called data, they would no longer be holes to a flush that
+ * fails and loses their zeros.
  */
 static int entry_change_whole(struct bsp_map *map, uint64_t index,
 			      enum bsp_state state)
 {
 	struct directory *dir = atomic_load(&map->directory);
+	uintptr_t entry = atomic_load(&dir->entry[index]);
 
-	if (atomic_load(&dir->entry[index]) == BSP_MARKER ||
-	    (state != BSP_UNKNOWN && state != BSP_DATA))
+	if (entry == BSP_HOLE && state != BSP_UNKNOWN) {
+		entry_unify(map, index, BSP_MARKER);
+		return state == BSP_MARKER ? 0 : -ENOMEM;
+	}
+	if (entry == BSP_MARKER || (state != BSP_UNKNOWN && state != BSP_DATA))
 		return -ENOMEM;
-	return entry_change(map, index, BSP_IN_ALL, 0,
-			    (unsigned)leaf_capacity(map, index), state);
+	entry_unify(map, index, state);
+	return 0;
 }
 
 /*
- * Granules [from, to) that are in the set go to a state. -ENOMEM leaves those
- * from the entry on that could not be split. Lock held.
+ * Granules [from, to) that are in the set go to a state. Where memory is short
+ * it may change more than that, if widen is set. -ENOMEM leaves those from the
+ * entry on that could not be split. Lock held.
  */
 static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
-		  enum bsp_state state)
+		  enum bsp_state state, bool widen)
 {
 	to = bsp_min(to, map->granules);
 	while (from < to) {
@@ -333,7 +338,7 @@ static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
 		int r = entry_change(map, index, set, (unsigned)(from - base),
 				     (unsigned)end, state);
 
-		if (r)
+		if (r && widen)
 			r = entry_change_whole(map, index, state);
 		if (r)
 			return r;
@@ -346,7 +351,7 @@ static int happened(struct bsp_map *map, enum bsp_event event, uint64_t from,
 		    uint64_t to)
 {
 	return change(map, bsp_transitions[event].from, from, to,
-		      bsp_transitions[event].to);
+		      bsp_transitions[event].to, true);
 }
 
 /* --- Life --- */
@@ -401,7 +406,6 @@ void bsp_map_free(struct bsp_map *map)
 			free(to_leaf(entry));
 	}
 	collect(map);
-	free(map->garbage);
 	free(dir);
 	pthread_mutex_destroy(&map->lock);
 	free(map);
@@ -526,6 +530,18 @@ void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to)
 	pthread_mutex_unlock(&map->lock);
 }
 
+int bsp_map_forget_one(struct bsp_map *map, uint64_t granule)
+{
+	int r;
+
+	pthread_mutex_lock(&map->lock);
+	atomic_fetch_add(&map->generation, 1);
+	r = change(map, bsp_transitions[BSP_FORGOTTEN].from, granule,
+		   granule + 1, BSP_UNKNOWN, false);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
 /* --- Growing and shrinking --- */
 
 /* Makes the directory long enough. Lock held. */
@@ -535,15 +551,13 @@ static int directory_grow(struct bsp_map *map, uint64_t len)
 
 	if (len <= old->len)
 		return 0;
-	if (!garbage_reserve(map, 1))
-		return -ENOMEM;
 	dir = directory_new(len);
 	if (!dir)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < old->len; i++)
 		atomic_init(&dir->entry[i], atomic_load(&old->entry[i]));
 	atomic_store(&map->directory, dir);
-	put_aside(map, old);
+	put_aside(map, &old->garbage);
 	return 0;
 }
 
@@ -591,24 +605,38 @@ static int grow(struct bsp_map *map, uint64_t granules)
 	return 0;
 }
 
-static int shrink(struct bsp_map *map, uint64_t granules)
+/* Granules from the given one on, which lies in the last entry but not at its
+ * start, are gone. A uniform entry is only shorter. Lock held. */
+static void cut_entry(struct bsp_map *map, uint64_t granules)
 {
-	uint64_t last = granules >> LEAF_SHIFT;
-	uint64_t capacity = leaf_capacity(map, last);
 	struct directory *dir = atomic_load(&map->directory);
+	uint64_t index = granules >> LEAF_SHIFT;
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+	uint64_t before = leaf_capacity(map, index);
+	uint64_t after = granules % LEAF_GRANULES;
 
-	/* Every leaf past the end must go, and the entry that is cut may need
-	 * one. */
-	if (!garbage_reserve(map, map->leaves + 1))
-		return -ENOMEM;
-	if (granules % LEAF_GRANULES && !is_leaf(dir->entry[last]) &&
-	    dir->entry[last] != BSP_UNKNOWN && !split(map, last))
-		return -ENOMEM;
-	(void)change(map, BSP_IN_ALL, granules, map->granules, BSP_UNKNOWN);
-	map->totals[BSP_UNKNOWN] -= map->granules - granules;
+	if (is_leaf(entry)) {
+		leaf_change(map, to_leaf(entry), BSP_IN_ALL, (unsigned)after,
+			    (unsigned)before, BSP_UNKNOWN);
+		entry = BSP_UNKNOWN;
+	}
+	map->totals[entry] -= before - after;
 	map->granules = granules;
-	recount_entry(map, last, capacity);
-	return 0;
+	recount_entry(map, index, before);
+}
+
+static void shrink(struct bsp_map *map, uint64_t granules)
+{
+	uint64_t last = leaves_for(map->granules);
+
+	while (last > leaves_for(granules)) {
+		last--;
+		map->totals[BSP_UNKNOWN] -= leaf_capacity(map, last);
+		entry_unify(map, last, BSP_UNKNOWN);
+		map->granules = last << LEAF_SHIFT;
+	}
+	if (granules < map->granules)
+		cut_entry(map, granules);
 }
 
 int bsp_map_resize(struct bsp_map *map, uint64_t granules)
@@ -620,7 +648,7 @@ int bsp_map_resize(struct bsp_map *map, uint64_t granules)
 	if (granules > map->granules)
 		r = grow(map, granules);
 	else if (granules < map->granules)
-		r = shrink(map, granules);
+		shrink(map, granules);
 	pthread_mutex_unlock(&map->lock);
 	return r;
 }
@@ -644,8 +672,7 @@ size_t bsp_map_memory(struct bsp_map *map)
 	pthread_mutex_lock(&map->lock);
 	dir = atomic_load(&map->directory);
 	bytes = sizeof(*map) + sizeof(*dir) + dir->len * sizeof(dir->entry[0]) +
-		(map->leaves + map->garbage_len) * sizeof(struct leaf) +
-		map->garbage_size * sizeof(map->garbage[0]);
+		(map->leaves + map->garbage_len) * sizeof(struct leaf);
 	pthread_mutex_unlock(&map->lock);
 	return bytes;
 }

@@ -105,8 +105,11 @@ int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 /*
  * Written, spoilt, punched, stale or carried: it happened to granules
  * [from, to). Returns 0, or -ENOMEM with granules at the end of the range left
- * as they were; written and spoilt then call more granules data than they were
- * told to rather than fail, where no marker is among them.
+ * as they were. Where memory is short, neighbours change with them: unknown
+ * ones become data with those that are written or spoilt, and holes become
+ * markers with those that are stale, which therefore cannot fail. Holes of
+ * which some are written or spoilt become markers, too, and that is -ENOMEM:
+ * the device has to be given their zeros again.
  */
 int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
 		  uint64_t to);
@@ -118,10 +121,14 @@ int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
  */
 void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to);
 
+/* The same of one granule, and of no other: returns 0, or -ENOMEM with nothing
+ * forgotten. */
+int bsp_map_forget_one(struct bsp_map *map, uint64_t granule);
+
 /*
  * The map has that many granules from now on: new ones are unknown, those cut
  * off are gone whatever they were. Raises the generation. Returns 0, or
- * -ENOMEM with the map unchanged.
+ * -ENOMEM with the map unchanged; shrinking cannot fail.
  */
 int bsp_map_resize(struct bsp_map *map, uint64_t granules);
 

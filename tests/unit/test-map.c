@@ -182,6 +182,134 @@ static void shrinking_forgets_what_is_cut_off(void **state)
 	bsp_map_free(map);
 }
 
+/* --- Without memory --- */
+
+static bool no_memory;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+/* The linker sends the map's calls here (--wrap). */
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return no_memory ? NULL : __real_calloc(n, size);
+}
+
+static int event(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		 uint64_t to)
+{
+	int r;
+
+	no_memory = true;
+	r = bsp_map_event(map, event, from, to);
+	no_memory = false;
+	return r;
+}
+
+static void is_all(struct bsp_map *map, enum bsp_state state, uint64_t from,
+		   uint64_t to)
+{
+	assert_int_equal(
+		bsp_map_next(map, BSP_IN_ALL & ~(1U << state), from, to), to);
+}
+
+static void shrinking_needs_no_memory(void **state)
+{
+	struct bsp_map *map = bsp_map_new(3 * LEAF);
+	uint64_t totals[BSP_STATES];
+	enum bsp_state last;
+
+	learned(map, 0, 3 * LEAF, true);
+	learned(map, LEAF + 5, LEAF + 6, false);
+	bsp_map_forget(map, 2 * LEAF + 7, 2 * LEAF + 8);
+	no_memory = true;
+	assert_int_equal(bsp_map_resize(map, 2 * LEAF + 20), 0);
+	assert_int_equal(bsp_map_resize(map, LEAF + 10), 0);
+	no_memory = false;
+	bsp_map_totals(map, LEAF + 9, totals, &last);
+	assert_int_equal(totals[BSP_HOLE], LEAF + 10);
+	assert_int_equal(totals[BSP_UNKNOWN], 0);
+	/* What comes back is unknown, also where a whole leaf was one state. */
+	assert_int_equal(bsp_map_resize(map, 2 * LEAF), 0);
+	is_all(map, BSP_HOLE, 0, LEAF + 10);
+	is_all(map, BSP_UNKNOWN, LEAF + 10, 2 * LEAF);
+	bsp_map_totals(map, 0, totals, &last);
+	assert_int_equal(totals[BSP_HOLE], LEAF + 10);
+	assert_int_equal(totals[BSP_UNKNOWN], LEAF - 10);
+	bsp_map_free(map);
+}
+
+static void growing_without_memory_changes_nothing(void **state)
+{
+	struct bsp_map *map = bsp_map_new(100);
+	uint64_t totals[BSP_STATES];
+	enum bsp_state last;
+
+	learned(map, 0, 100, true);
+	no_memory = true;
+	assert_int_equal(bsp_map_resize(map, 3 * LEAF), -ENOMEM);
+	assert_int_equal(bsp_map_resize(map, 200), -ENOMEM);
+	no_memory = false;
+	bsp_map_totals(map, 0, totals, &last);
+	assert_int_equal(totals[BSP_HOLE], 100);
+	assert_int_equal(totals[BSP_UNKNOWN], 0);
+	assert_int_equal(bsp_map_resize(map, 3 * LEAF), 0);
+	is_all(map, BSP_HOLE, 0, 100);
+	is_all(map, BSP_UNKNOWN, 100, 3 * LEAF);
+	bsp_map_free(map);
+}
+
+static void holes_without_memory_become_markers(void **state)
+{
+	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_SPOILT,
+						 BSP_STALE };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		struct bsp_map *map = bsp_map_new(2 * LEAF);
+
+		learned(map, 0, 2 * LEAF, true);
+		assert_int_equal(event(map, events[i], 3, 4),
+				 events[i] == BSP_STALE ? 0 : -ENOMEM);
+		is_all(map, BSP_MARKER, 0, LEAF);
+		is_all(map, BSP_HOLE, LEAF, 2 * LEAF);
+		bsp_map_free(map);
+	}
+}
+
+static void markers_stay_without_memory(void **state)
+{
+	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_SPOILT,
+						 BSP_CARRIED };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		struct bsp_map *map = bsp_map_new(2 * LEAF);
+
+		assert_int_equal(bsp_map_event(map, BSP_PUNCHED, 0, 2 * LEAF),
+				 0);
+		assert_int_equal(event(map, events[i], 3, 4),
+				 events[i] == BSP_SPOILT ? 0 : -ENOMEM);
+		is_all(map, BSP_MARKER, 0, 2 * LEAF);
+		bsp_map_free(map);
+	}
+}
+
+static void one_granule_is_forgotten_or_none(void **state)
+{
+	struct bsp_map *map = bsp_map_new(LEAF);
+	uint64_t before = bsp_map_generation(map);
+
+	learned(map, 0, LEAF, true);
+	no_memory = true;
+	assert_int_equal(bsp_map_forget_one(map, 3), -ENOMEM);
+	no_memory = false;
+	is_all(map, BSP_HOLE, 0, LEAF);
+	assert_int_equal(bsp_map_forget_one(map, 3), 0);
+	assert_int_equal(bsp_map_next(map, BSP_IN_UNKNOWN, 0, LEAF), 3);
+	is_all(map, BSP_HOLE, 4, LEAF);
+	assert_int_not_equal(bsp_map_generation(map), before);
+	bsp_map_free(map);
+}
+
 /* --- Against a plain array --- */
 
 enum { MODEL = 3 * LEAF + 77, MODEL_MAX = 5 * LEAF };
@@ -303,6 +431,11 @@ int main(void)
 		cmocka_unit_test(the_worst_case_is_two_bits_and_a_percent),
 		cmocka_unit_test(growing_keeps_what_is_known_and_adds_unknown),
 		cmocka_unit_test(shrinking_forgets_what_is_cut_off),
+		cmocka_unit_test(shrinking_needs_no_memory),
+		cmocka_unit_test(growing_without_memory_changes_nothing),
+		cmocka_unit_test(holes_without_memory_become_markers),
+		cmocka_unit_test(markers_stay_without_memory),
+		cmocka_unit_test(one_granule_is_forgotten_or_none),
 		cmocka_unit_test(it_says_what_a_plain_array_says),
 	};
 
