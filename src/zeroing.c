@@ -13,9 +13,17 @@
  *		 read is cheaper than a write, on thin storage by far, and what
  *		 already is zero is not worn out or allocated
  *
+ * A way that fails is no reason to give up: where zeros can be written, the
+ *range must not stay a marker for ever, and every flush fail. The next way is
+ *tried, for this range, and the failure is not remembered. A long range is
+ *taken apart first, so that little is written for one bad sector. Only a device
+ *that is gone is not asked again.
+ *
  * "Keep" leaves out the first two. "Write" writes, without reading first. So
  * does the last way once the device has failed: what is read may be in a cache
  * alone, of this kernel or of what lies below, from where it was not written.
+ * And so it does where a way has just failed, unless only room or memory was
+ * short.
  */
 #include "zeroing.h"
 
@@ -46,29 +54,48 @@ static bool has(struct bsp_device *dev, unsigned way)
 	return !(atomic_load(&dev->ways) & way);
 }
 
+static bool is_refusal(int r)
+{
+	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS;
+}
+
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -ENXIO || r == -ENOMEDIUM;
+}
+
+/* What a range has met on its way down the ladder. */
+struct descent {
+	int r;	     /* of the last way that was tried and not refused */
+	bool failed; /* a way, and not for want of room or memory */
+};
+
 /*
- * Tries a way; true if that was the end of it, well or badly (*ret_result).
- * A device may have a way and refuse it for this range, or no longer have it
- * (a loop device finds out from its file system).
+ * Tries a way; true if that was the end of it, well or badly (descent->r). A
+ * device may have a way and refuse it for this range, or no longer have it (a
+ * loop device finds out from its file system).
  */
 static bool try_way(struct bsp_device *dev, unsigned way,
 		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
-		    uint64_t len, uint64_t off, int *ret_result)
+		    uint64_t len, uint64_t off, struct descent *descent)
 {
 	int r;
 
 	if (!call || !has(dev, way))
 		return false;
 	r = call(dev, len, off);
-	if (r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS) {
-		atomic_fetch_or(&dev->ways, way);
+	if (r) {
 		atomic_fetch_and(&dev->ways, ~(unsigned)FAST);
-		return false;
-	}
-	if (!r && way != UNMAP)
+		if (is_refusal(r)) {
+			atomic_fetch_or(&dev->ways, way);
+			return false;
+		}
+		descent->failed |= r != -ENOSPC && r != -ENOMEM;
+	} else if (way != UNMAP) {
 		atomic_fetch_or(&dev->ways, FAST);
-	*ret_result = r;
-	return true;
+	}
+	descent->r = r;
+	return !r || is_gone(r);
 }
 
 void bsp_device_failed(struct bsp_device *dev)
@@ -162,14 +189,15 @@ static int write_over_data(struct bsp_device *dev, const char *buf,
 	return 0;
 }
 
-/* Reads, and writes zeros where there are none, or where it cannot read. */
+/* Reads, and writes zeros where there are none, or where it cannot read; all of
+ * them if there is no memory to read to. */
 static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 {
 	void *buf;
 	int r = 0;
 
 	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
-		return -ENOMEM;
+		return write_zeros(dev, len, off);
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, PIECE);
 		ssize_t n =
@@ -186,26 +214,59 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 	return r;
 }
 
-/* The ladder, for whole logical blocks. */
+/* The ways that are commands; true if that was the end of it. */
+static bool try_commands(struct bsp_device *dev, enum bsp_zeroing zeroing,
+			 uint64_t len, uint64_t off, struct descent *descent)
+{
+	const struct bsp_device_ops *ops = dev->ops;
+
+	if (zeroing == BSP_ZEROING_WRITE)
+		return false;
+	if (zeroing == BSP_ZEROING_UNMAP) {
+		if (try_way(dev, PUNCH, ops->punch, len, off, descent))
+			return true;
+		if (try_way(dev, UNMAP, ops->unmap, len, off, descent)) {
+			if (!descent->r)
+				descent->r = zero_what_is_not(dev, len, off);
+			return true;
+		}
+	}
+	return try_way(dev, OFFLOAD, ops->offload, len, off, descent);
+}
+
+/* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
+ * may fail. */
+static int zero_some_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
+			    uint64_t len, uint64_t off)
+{
+	struct descent descent = { 0 };
+
+	if (try_commands(dev, zeroing, len, off, &descent))
+		return descent.r;
+	if (zeroing == BSP_ZEROING_WRITE || descent.failed || !has(dev, LOOK))
+		return write_zeros(dev, len, off);
+	return zero_what_is_not(dev, len, off);
+}
+
+/* The same for any number of them. */
 static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
 		       uint64_t len, uint64_t off)
 {
-	const struct bsp_device_ops *ops = dev->ops;
-	int r;
+	struct descent descent = { 0 };
+	int r = 0;
 
-	if (zeroing == BSP_ZEROING_WRITE)
-		return write_zeros(dev, len, off);
-	if (zeroing == BSP_ZEROING_UNMAP) {
-		if (try_way(dev, PUNCH, ops->punch, len, off, &r))
-			return r;
-		if (try_way(dev, UNMAP, ops->unmap, len, off, &r))
-			return r ? r : zero_what_is_not(dev, len, off);
+	if (len <= STEP_WRITE)
+		return zero_some_blocks(dev, zeroing, len, off);
+	if (try_commands(dev, zeroing, len, off, &descent))
+		return descent.r;
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, STEP_WRITE);
+
+		r = zero_some_blocks(dev, zeroing, piece, off);
+		len -= piece;
+		off += piece;
 	}
-	if (try_way(dev, OFFLOAD, ops->offload, len, off, &r))
-		return r;
-	if (!has(dev, LOOK))
-		return write_zeros(dev, len, off);
-	return zero_what_is_not(dev, len, off);
+	return r;
 }
 
 uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing)

@@ -37,6 +37,9 @@ struct fake {
 	unsigned ways;
 	struct fake_call failing_writes;
 	int failing_writes_errno;
+	unsigned failing_kinds;
+	struct fake_call failing_commands;
+	int failing_commands_errno;
 	int flush_errno;
 	unsigned flushes;
 	GArray *reads;
@@ -204,6 +207,14 @@ static ssize_t fake_write_through(struct bsp_device *dev, const void *buf,
 	return write_as(to_fake(dev), FAKE_THROUGH, buf, len, off);
 }
 
+static bool command_fails(const struct fake *fake, enum fake_kind kind,
+			  uint64_t off, uint64_t len)
+{
+	return (fake->failing_kinds & 1U << kind) &&
+	       off < fake->failing_commands.off + fake->failing_commands.len &&
+	       fake->failing_commands.off < off + len;
+}
+
 static int change_range(struct bsp_device *dev, enum fake_kind kind,
 			uint64_t off, uint64_t len)
 {
@@ -219,6 +230,8 @@ static int change_range(struct bsp_device *dev, enum fake_kind kind,
 		r = -EOPNOTSUPP;
 	} else if (off + len > fake->size || off % 512 || len % 512) {
 		r = -EINVAL;
+	} else if (command_fails(fake, kind, off, len)) {
+		r = -fake->failing_commands_errno;
 	} else {
 		memset(fake->bytes + off, 0, part);
 		for (uint64_t at = off; kind == FAKE_UNMAP && at < off + part;
@@ -469,6 +482,16 @@ void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len, int errnum)
 	pthread_mutex_lock(&fake->lock);
 	fake->failing_writes = (struct fake_call){ .off = off, .len = len };
 	fake->failing_writes_errno = errnum;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_fail_commands(struct fake *fake, unsigned kinds, uint64_t off,
+			uint64_t len, int errnum)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->failing_kinds = kinds;
+	fake->failing_commands = (struct fake_call){ .off = off, .len = len };
+	fake->failing_commands_errno = errnum;
 	pthread_mutex_unlock(&fake->lock);
 }
 

@@ -80,6 +80,11 @@ void fake_make_writable(struct fake *fake, unsigned ways);
 void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
 		      int errnum);
 
+/* Zeroing commands of these kinds that touch [off, off + len) fail, and change
+ * nothing; 0 kinds: none. */
+void fake_fail_commands(struct fake *fake, unsigned kinds, uint64_t off,
+			uint64_t len, int errnum);
+
 /* Is called before each zeroing command. */
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);
 

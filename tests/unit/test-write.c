@@ -573,6 +573,144 @@ static void zeros_are_not_written_where_there_are_zeros(void **state)
 	close_it(f);
 }
 
+/* A device that takes writes gets its zeros, whatever its commands say. */
+static void a_command_that_fails_is_not_the_end(void **state)
+{
+	static const struct {
+		int errnum;
+		size_t n;
+		struct fake_call want[5];
+	} rows[] = {
+		/* What is read after this may be in a cache alone. */
+		{ EIO,
+		  4,
+		  { { 0, 4 * G, FAKE_PUNCH },
+		    { 0, 4 * G, FAKE_UNMAP },
+		    { 0, 4 * G, FAKE_OFFLOAD },
+		    { 0, 4 * G, FAKE_THROUGH } } },
+		{ EREMOTEIO,
+		  4,
+		  { { 0, 4 * G, FAKE_PUNCH },
+		    { 0, 4 * G, FAKE_UNMAP },
+		    { 0, 4 * G, FAKE_OFFLOAD },
+		    { 0, 4 * G, FAKE_THROUGH } } },
+		/* No room to take zeros apart: those that are there cost none.
+		 */
+		{ ENOSPC,
+		  4,
+		  { { 0, 4 * G, FAKE_PUNCH },
+		    { 0, 4 * G, FAKE_UNMAP },
+		    { 0, 4 * G, FAKE_OFFLOAD },
+		    { 2 * G, G, FAKE_THROUGH } } },
+		{ ENOMEM,
+		  4,
+		  { { 0, 4 * G, FAKE_PUNCH },
+		    { 0, 4 * G, FAKE_UNMAP },
+		    { 0, 4 * G, FAKE_OFFLOAD },
+		    { 2 * G, G, FAKE_THROUGH } } },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+		memset(fake_bytes(f.fake), 0, 8 * G);
+		fake_bytes(f.fake)[2 * G + 5] = 1;
+		put(f, 0, 4 * G, 0);
+		fake_fail_commands(f.fake, ALL_WAYS, 0, 8 * G, rows[i].errnum);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		changed(f, rows[i].want, rows[i].n);
+		holds(f, 0, 8 * G, 0);
+		/* It is asked again. */
+		fake_fail_commands(f.fake, 0, 0, 0, 0);
+		put(f, 5 * G, G, 0);
+		assert_int_equal(carry(f), 0);
+		changed(f,
+			(const struct fake_call[]){ { 5 * G, G, FAKE_PUNCH } },
+			1);
+		close_it(f);
+	}
+}
+
+static void a_device_that_is_gone_is_asked_once(void **state)
+{
+	static const struct fake_call want = { 0, 4 * G, FAKE_PUNCH };
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 4 * G, 0);
+	put(f, 6 * G, G, 0);
+	fake_fail_commands(f.fake, ALL_WAYS, 0, 8 * G, ENODEV);
+	assert_int_equal(carry(f), -ENODEV);
+	changed(f, &want, 1);
+	assert_true(pending(f));
+	close_it(f);
+}
+
+/* One bad sector costs no more than a step of writing. */
+static void little_is_written_where_a_long_command_fails(void **state)
+{
+	const uint64_t size = 64 << 20, step = 16 << 20;
+	const uint64_t bad = 2 * step + 5 * G;
+	struct fixture f = open_old(size, PUNCHES, BSP_ZEROING_UNMAP);
+	const struct fake_call *calls;
+	size_t n;
+
+	/* It learns that one command is enough for a long range. */
+	put(f, 0, G, 0);
+	assert_int_equal(carry(f), 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
+	fake_fail_commands(f.fake, PUNCHES, bad, 512, EIO);
+	assert_int_equal(carry(f), 0);
+	holds(f, 0, size, 0);
+	n = fake_changes(f.fake, &calls);
+	for (size_t i = 0; i < n; i++)
+		if (calls[i].kind == FAKE_THROUGH) {
+			assert_true(calls[i].off >= bad - step);
+			assert_true(calls[i].off + calls[i].len <= bad + step);
+		}
+	close_it(f);
+}
+
+/* --- Without memory --- */
+
+static bool no_memory;
+
+int __real_posix_memalign(void **ret_memory, size_t align, size_t size);
+int __wrap_posix_memalign(void **ret_memory, size_t align, size_t size);
+
+/* The linker sends the library's calls here (--wrap). */
+int __wrap_posix_memalign(void **ret_memory, size_t align, size_t size)
+{
+	return no_memory ? ENOMEM
+			 : __real_posix_memalign(ret_memory, align, size);
+}
+
+static void without_memory_zeros_are_written_unread(void **state)
+{
+	static const struct fake_call all = { 0, 4 * G, FAKE_THROUGH };
+	static const struct fake_call one = { 6 * G, G, FAKE_THROUGH };
+	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+
+	memset(fake_bytes(f.fake), 0, 8 * G);
+	/* What is refused is out of the way. */
+	put(f, 0, G, 0);
+	assert_int_equal(carry(f), 0);
+	(void)fake_changes(f.fake, NULL);
+	bsp_map_forget(f.sp->map, 0, 8);
+	put(f, 0, 4 * G, 0);
+	no_memory = true;
+	assert_int_equal(carry(f), 0);
+	no_memory = false;
+	changed(f, &all, 1);
+	/* It reads first again as soon as it can. */
+	fake_bytes(f.fake)[6 * G] = 1;
+	put(f, 4 * G, 4 * G, 0);
+	assert_int_equal(carry(f), 0);
+	changed(f, &one, 1);
+	close_it(f);
+}
+
 /* --- Failures --- */
 
 static void a_marker_survives_a_failure(void **state)
@@ -969,6 +1107,10 @@ int main(void)
 		cmocka_unit_test(a_gap_reads_as_zeros),
 		cmocka_unit_test(the_ladder_is_climbed_and_refusals_remembered),
 		cmocka_unit_test(zeros_are_not_written_where_there_are_zeros),
+		cmocka_unit_test(a_command_that_fails_is_not_the_end),
+		cmocka_unit_test(a_device_that_is_gone_is_asked_once),
+		cmocka_unit_test(little_is_written_where_a_long_command_fails),
+		cmocka_unit_test(without_memory_zeros_are_written_unread),
 		cmocka_unit_test(a_marker_survives_a_failure),
 		cmocka_unit_test(a_failed_flush_is_reported),
 		cmocka_unit_test(
