@@ -188,8 +188,10 @@ static void prepare_command(struct uring *uring, struct io_uring *ring,
 			 place->iov, G_N_ELEMENTS(place->iov), 0);
 	sqe->cmd_op = command;
 	sqe->user_data = (uint64_t)(place - uring->places);
-	/* A large submission (IORING_SETUP_SQE128) has room there. */
-	memcpy(sqe->cmd, &req, sizeof(req));
+	/* A large submission (IORING_SETUP_SQE128) has room beyond what its
+	 * structure ends with. */
+	memcpy((char *)sqe + offsetof(struct io_uring_sqe, cmd), &req,
+	       sizeof(req));
 }
 
 /* Makes a ring for this thread, and asks to be told of the end. */

@@ -112,7 +112,7 @@ static double time_seeks(struct bsp_sparse *sp)
 		if (r && r != -ENXIO)
 			errx(1, "seek: %d", r);
 	}
-	return (now_us() - start) / SEEKS;
+	return (now_us() - start) / (double)SEEKS;
 }
 
 static double time_stats(struct bsp_sparse *sp)
@@ -122,7 +122,7 @@ static double time_stats(struct bsp_sparse *sp)
 
 	for (int i = 0; i < SEEKS; i++)
 		bsp_sparse_stat(sp, &stat);
-	return (now_us() - start) / SEEKS;
+	return (now_us() - start) / (double)SEEKS;
 }
 
 static uint64_t resident(void)

@@ -19,6 +19,13 @@ map_extents() {
 		python3 "$CLI/extents.py" list "$1" "$3"
 }
 
+# qemu_map PATH: the map that qemu-img prints, as before QEMU 8.2, which added
+# whether an extent is compressed.
+qemu_map() {
+	qemu-img map -f raw --output=json "$1" |
+		sed 's/ "compressed": false,//g'
+}
+
 # filled SIZE: a file $FILLED that shows what is copied of it: 0x55 all over.
 filled() {
 	FILLED=$TEST_TMP/filled

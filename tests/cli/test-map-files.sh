@@ -19,7 +19,7 @@ check_file() {
 		diff -u expected got || fail "$format of $file"
 	done
 	map --format=qemu "$file" >got
-	qemu-img map -f raw --output=json "$file" >expected
+	qemu_map "$file" >expected
 	diff -u expected got || fail "qemu of $file is not qemu-img's"
 	# The tools sync what they copy, which takes its time.
 	case $kind:$size in
@@ -66,7 +66,7 @@ fi
 say "an empty file"
 : >empty
 assert_eq "$(map --format=qemu empty)" \
-	"$(qemu-img map -f raw --output=json empty)" "qemu of an empty file"
+	"$(qemu_map empty)" "qemu of an empty file"
 assert_eq "$(map_extents json empty 0)" "" "extents of an empty file"
 run_status map --format=bmap empty
 assert_eq "$STATUS" 1 "status of bmap of an empty file"

@@ -32,7 +32,7 @@ for state in unknown known; do
 		"0 $(((64 << 20) + 512)) data" "a file without holes"
 done
 assert_eq "$(map --format=qemu "$MNT/mixed")" \
-	"$(qemu-img map -f raw --output=json "$MNT/mixed")" "qemu"
+	"$(qemu_map "$MNT/mixed")" "qemu"
 assert_bmap "$MNT/mixed" $((16 << 20))
 assert_ddrescue "$MNT/mixed" $((16 << 20))
 

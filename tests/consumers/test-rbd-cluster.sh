@@ -15,6 +15,9 @@ port=$(python3 -c 'import socket
 s = socket.socket()
 s.bind(("127.0.0.1", 0))
 print(s.getsockname()[1])')
+# By default a relative path, which some releases look up in another folder.
+classes=$(echo /usr/lib/*/rados-classes)
+[[ -d $classes ]] || fail "there is one folder of Ceph's classes: $classes"
 id=$(</proc/sys/kernel/random/uuid)
 cat >ceph.conf <<-END
 	[global]
@@ -29,6 +32,7 @@ cat >ceph.conf <<-END
 	osd pool default size = 1
 	osd pool default min size = 1
 	osd crush chooseleaf type = 0
+	osd class dir = $classes
 	osd objectstore = memstore
 	memstore device bytes = 1073741824
 	mon data = $TEST_TMP/mon

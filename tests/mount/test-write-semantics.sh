@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires rsync mkfs.ext4 mkswap addpart losetup
+requires rsync mkfs.ext4 mkswap partx sfdisk losetup
 
 MIB=$((1 << 20))
 SIZE=$((8 * MIB + 512))
@@ -273,7 +273,8 @@ truncate -s 16M "$TEST_TMP/disk"
 loop_new "$TEST_TMP/disk" --partscan
 disk=$LOOP
 # The kernel may not know any kind of partition table.
-if addpart "$disk" 1 2048 16384 && wait_until 5 test -b "${disk}p1"; then
+if sfdisk -q --no-reread --no-tell-kernel "$disk" <<<'2048,16384' &&
+	partx -a "$disk" && wait_until 5 test -b "${disk}p1"; then
 	mkfs.ext4 -q -F "${disk}p1"
 	mount "${disk}p1" "$TEST_TMP/ext4"
 	refused "$disk" "$disk" "partition" "${disk}p1" "$TEST_TMP/ext4"
