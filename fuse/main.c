@@ -9,6 +9,7 @@
  * after it, each way out goes through the labels of serve().
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <stdio.h>
@@ -149,20 +150,39 @@ static bool is_disconnected(struct fuse_session *se)
 	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
 }
 
-/*
- * Somebody may have taken our mount away and mounted another there, which must
- * stay, or may have ended the connection through fusectl, and then our mount
- * must go. libfuse unmounts whatever is there if there is a connection, and
- * nothing if there is none.
- */
-static void unmount(struct mount *mount)
+/* Ends the connection, as closing it would; libfuse closes it later. What it
+ * has instead is a pipe that is ended, too. */
+static void end_connection(struct fuse_session *se)
 {
-	if (is_disconnected(mount->se)) {
-		fuse_session_unmount(mount->se);
-		mountpoint_detach(&mount->mountpoint);
-	} else if (mountpoint_is_ours(&mount->mountpoint)) {
-		fuse_session_unmount(mount->se);
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return;
+	close(fds[0]);
+	(void)dup3(fds[1], fuse_session_fd(se), O_CLOEXEC);
+	close(fds[1]);
+}
+
+/*
+ * libfuse would unmount whatever is at the path where ours was. It leaves that
+ * alone once the connection is ended, and so must it be before our mount goes:
+ * pages that have yet to be written would wait for us. False if something is
+ * left of our mount, which is logged.
+ */
+static bool unmount(struct mount *mount)
+{
+	g_autoptr(GError) error = NULL;
+	bool ok = true;
+
+	if (mount->mountpoint.device) {
+		end_connection(mount->se);
+		ok = mountpoint_unmount(&mount->mountpoint, &error);
 	}
+	if (!ok)
+		log_line(LOG_ERR, "%s", error->message);
+	if (!mount->mountpoint.device || is_disconnected(mount->se))
+		fuse_session_unmount(mount->se);
+	return ok;
 }
 
 /* Mounts, serves until the end, and unmounts. */
@@ -202,7 +222,8 @@ end:
 	/* While the mount is there, the devices may not be as they should. */
 	if (!tree_finish(&mount->tree, mount->options.tail))
 		status = EXIT_FAILURE;
-	unmount(mount);
+	if (!unmount(mount))
+		status = EXIT_FAILURE;
 	return status;
 }
 

@@ -4,10 +4,15 @@
  * where they thought to have repeated a command. What is mounted where is
  * read from /proc/self/mountinfo (proc(5)); where that cannot be had nothing
  * is refused.
+ *
+ * A mount may be moved, and so may the folders above it; there may be copies
+ * (mount --bind), and others may mount something on it. So at the end ours is
+ * found by its device number, which no other mount has while ours is there.
  */
 #include "mountpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,58 +24,82 @@
 
 /* A mount, as mountinfo has it. */
 struct entry {
+	char *id;
+	char *parent; /* the id of what it is mounted on */
 	char *device; /* "major:minor" */
+	char *where;
 	char *type;
 	char *source;
 };
 
-static void entry_clear(struct entry *entry)
+static void entry_free(void *data)
 {
+	struct entry *entry = data;
+
+	g_free(entry->id);
+	g_free(entry->parent);
 	g_free(entry->device);
+	g_free(entry->where);
 	g_free(entry->type);
 	g_free(entry->source);
-	memset(entry, 0, sizeof(*entry));
+	g_free(entry);
 }
 
-/* Fills *ret if line is about path. The fields: id, parent, device, root,
- * mount point, options, any number more, "-", type, source, and others. */
-static bool parse_line(const char *line, const char *path, struct entry *ret)
+/* The fields: id, parent, device, root, mount point, options, any number more,
+ * "-", type, source, and others. NULL if line is not so. */
+static struct entry *parse_line(const char *line)
 {
 	g_auto(GStrv) field = g_strsplit(line, " ", -1);
-	g_autofree char *where = NULL;
 	guint n = g_strv_length(field), dash = 6;
+	struct entry *entry;
 
-	if (n < 5)
-		return false;
-	where = g_strcompress(field[4]); /* blanks are \040 */
-	if (strcmp(where, path) != 0)
-		return false;
 	while (dash < n && strcmp(field[dash], "-") != 0)
 		dash++;
 	if (dash + 2 >= n)
-		return false;
-	entry_clear(ret);
-	ret->device = g_strdup(field[2]);
-	ret->type = g_strdup(field[dash + 1]);
-	ret->source = g_strcompress(field[dash + 2]);
-	return true;
+		return NULL;
+	entry = g_new0(struct entry, 1);
+	entry->id = g_strdup(field[0]);
+	entry->parent = g_strdup(field[1]);
+	entry->device = g_strdup(field[2]);
+	entry->where = g_strcompress(field[4]); /* blanks are \040 */
+	entry->type = g_strdup(field[dash + 1]);
+	entry->source = g_strcompress(field[dash + 2]);
+	return entry;
 }
 
-/* What is on top at path: the last in the list. */
-static bool find_mount(const char *path, struct entry *ret)
+/* All mounts that can be seen, each above what it was mounted on earlier; NULL
+ * if that cannot be known. */
+static GPtrArray *read_mounts(void)
 {
 	FILE *list = fopen("/proc/self/mountinfo", "re");
-	bool found = false;
+	GPtrArray *mounts;
 	size_t size = 0;
 	char *line = NULL;
 
 	if (!list)
-		return false;
-	while (getline(&line, &size, list) > 0)
-		found |= parse_line(line, path, ret);
+		return NULL;
+	mounts = g_ptr_array_new_with_free_func(entry_free);
+	while (getline(&line, &size, list) > 0) {
+		struct entry *entry = parse_line(line);
+
+		if (entry)
+			g_ptr_array_add(mounts, entry);
+	}
 	free(line);
 	(void)fclose(list);
-	return found;
+	return mounts;
+}
+
+/* The mount that is on top at path: the last in the list. */
+static const struct entry *find_at(const GPtrArray *mounts, const char *path)
+{
+	for (guint i = mounts ? mounts->len : 0; i > 0; i--) {
+		const struct entry *entry = g_ptr_array_index(mounts, i - 1);
+
+		if (strcmp(entry->where, path) == 0)
+			return entry;
+	}
+	return NULL;
 }
 
 /* An absolute path without links; of the last part only if it answers, for it
@@ -96,19 +125,18 @@ static char *resolve(const char *path)
 
 static bool refuse_mounted(const char *path, GError **error)
 {
-	struct entry entry = { 0 };
-	bool refused = find_mount(path, &entry) &&
-		       g_str_has_prefix(entry.type, "fuse") &&
-		       strcmp(entry.type, "fusectl") != 0;
+	g_autoptr(GPtrArray) mounts = read_mounts();
+	const struct entry *entry = find_at(mounts, path);
 
-	if (refused)
-		g_set_error(
-			error, BSP_ERROR, BSP_ERROR_FAILED,
-			"mount point %s is in use: %s (%s) is mounted there; unmount it first: %s %s",
-			path, entry.source, entry.type,
-			geteuid() == 0 ? "umount" : "fusermount3 -u", path);
-	entry_clear(&entry);
-	return refused;
+	if (!entry || !g_str_has_prefix(entry->type, "fuse") ||
+	    strcmp(entry->type, "fusectl") == 0)
+		return false;
+	g_set_error(
+		error, BSP_ERROR, BSP_ERROR_FAILED,
+		"mount point %s is in use: %s (%s) is mounted there; unmount it first: %s %s",
+		path, entry->source, entry->type,
+		geteuid() == 0 ? "umount" : "fusermount3 -u", path);
+	return true;
 }
 
 bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error)
@@ -138,13 +166,22 @@ bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error)
 	return true;
 }
 
+/* The device number of what is mounted at path; NULL if that cannot be known.
+ * The kernel is not to ask the mount, which may not answer (statx(2)). */
+static char *device_at(const char *path)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, path,
+		  AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0,
+		  &st) < 0)
+		return NULL;
+	return g_strdup_printf("%u:%u", st.stx_dev_major, st.stx_dev_minor);
+}
+
 void mountpoint_mounted(struct mountpoint *mp)
 {
-	struct entry entry = { 0 };
-
-	if (find_mount(mp->path, &entry))
-		mp->device = g_steal_pointer(&entry.device);
-	entry_clear(&entry);
+	mp->device = device_at(mp->path);
 }
 
 /* Documentation/ABI/testing/sysfs-class-bdi */
@@ -167,31 +204,140 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 	(void)fclose(knob);
 }
 
-bool mountpoint_is_ours(const struct mountpoint *mp)
-{
-	struct entry entry = { 0 };
-	bool ours = !mp->device || (find_mount(mp->path, &entry) &&
-				    strcmp(entry.device, mp->device) == 0);
+/* --- The end ------------------------------------------------------------- */
 
-	entry_clear(&entry);
-	return ours;
+static bool is_ours(const char *path, const char *device)
+{
+	g_autofree char *there = device_at(path);
+
+	return there && strcmp(there, device) == 0;
 }
 
-void mountpoint_detach(const struct mountpoint *mp)
+/* Not while another is on top of it: the last one would go. */
+static bool detach_at(const char *path, const char *device)
 {
-	const char *argv[] = { "fusermount3", "-u",	"-q", "-z",
-			       "--",	      mp->path, NULL };
+	const char *argv[] = {
+		"fusermount3", "-u", "-q", "-z", "--", path, NULL
+	};
+	int status = -1;
 
-	if (!mp->device || !mountpoint_is_ours(mp))
-		return;
+	if (!is_ours(path, device))
+		return false;
 	/* Force is what ends the requests; a user who is not root does
 	 * without. */
-	if (umount2(mp->path, MNT_FORCE | MNT_DETACH) == 0)
-		return;
-	(void)g_spawn_sync(NULL, (char **)argv, NULL,
-			   G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL |
-				   G_SPAWN_STDERR_TO_DEV_NULL,
-			   NULL, NULL, NULL, NULL, NULL, NULL);
+	if (umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ||
+	    umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return true;
+	return g_spawn_sync(NULL, (char **)argv, NULL,
+			    G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL |
+				    G_SPAWN_STDERR_TO_DEV_NULL,
+			    NULL, NULL, NULL, NULL, &status, NULL) &&
+	       g_spawn_check_wait_status(status, NULL);
+}
+
+/* Where another root was mounted over ours, as by switch_root(8), mountinfo has
+ * the paths below that one, and ".." is what leads there. */
+static bool detach(const char *where, const char *device)
+{
+	g_autofree char *below_new_root = g_strconcat("/..", where, NULL);
+
+	return detach_at(where, device) || detach_at(below_new_root, device);
+}
+
+/* What is mounted on entry; NULL if nothing is. */
+static const struct entry *find_on(const GPtrArray *mounts,
+				   const struct entry *entry)
+{
+	for (guint i = 0; i < mounts->len; i++) {
+		const struct entry *other = g_ptr_array_index(mounts, i);
+
+		if (other != entry && strcmp(other->parent, entry->id) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* How many of the mounts are ours. One that can go next, or else any of them,
+ * is *ret; what is mounted on that is *ret_on. */
+static guint find_ours(const GPtrArray *mounts, const char *device,
+		       const struct entry **ret, const struct entry **ret_on)
+{
+	guint n = 0;
+
+	for (guint i = 0; i < mounts->len; i++) {
+		const struct entry *entry = g_ptr_array_index(mounts, i);
+		const struct entry *on;
+
+		if (strcmp(entry->device, device) != 0)
+			continue;
+		on = find_on(mounts, entry);
+		if (n++ == 0 || !on) {
+			*ret = entry;
+			*ret_on = on;
+		}
+	}
+	return n;
+}
+
+static bool stays(GError **error, const char *where, const char *why)
+{
+	g_set_error(
+		error, BSP_ERROR, BSP_ERROR_FAILED,
+		"%s stays mounted, and does not answer any more: %s; unmount it: %s %s",
+		where, why, geteuid() == 0 ? "umount" : "fusermount3 -u",
+		where);
+	return false;
+}
+
+/* Copies that others have in a mount namespace of their own stay there. */
+static bool check_namespaces(const char *device, const char *path,
+			     GError **error)
+{
+	g_autofree char *field = g_strconcat(" ", device, " ", NULL);
+	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+	const char *pid;
+
+	while (proc && (pid = g_dir_read_name(proc))) {
+		g_autofree char *list =
+			g_build_filename("/proc", pid, "mountinfo", NULL);
+		g_autofree char *text = NULL;
+
+		if (!g_ascii_isdigit(pid[0]) ||
+		    !g_file_get_contents(list, &text, NULL, NULL) ||
+		    !strstr(text, field))
+			continue;
+		g_set_error(
+			error, BSP_ERROR, BSP_ERROR_FAILED,
+			"%s stays mounted for process %s, which has mounts of its own, and does not answer any more; unmount it there: nsenter -m -t %s umount PATH, with the path that findmnt -N %s tells",
+			path, pid, pid, pid);
+		return false;
+	}
+	return true;
+}
+
+bool mountpoint_unmount(const struct mountpoint *mp, GError **error)
+{
+	if (!mp->device)
+		return stays(error, mp->path, "its device number is not known");
+	for (guint left = G_MAXUINT;;) {
+		g_autoptr(GPtrArray) mounts = read_mounts();
+		const struct entry *ours = NULL, *on = NULL;
+		guint n;
+
+		if (!mounts)
+			return detach_at(mp->path, mp->device) ||
+			       stays(error, mp->path, "there is no /proc");
+		n = find_ours(mounts, mp->device, &ours, &on);
+		if (n == 0)
+			return check_namespaces(mp->device, mp->path, error);
+		if (on)
+			return stays(error, ours->where,
+				     "another file system is mounted on it");
+		if (n >= left || !detach(ours->where, mp->device))
+			return stays(error, ours->where,
+				     "it cannot be unmounted");
+		left = n;
+	}
 }
 
 void mountpoint_done(struct mountpoint *mp)

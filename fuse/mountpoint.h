@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The place of a mount: may we mount there, and is what is mounted there ours?
+ * The place of a mount: may we mount there, and where is our mount by now?
  */
 #ifndef BLKSPARSEFS_MOUNTPOINT_H
 #define BLKSPARSEFS_MOUNTPOINT_H
@@ -30,12 +30,13 @@ void mountpoint_mounted(struct mountpoint *mp);
  */
 void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib);
 
-/* False if our mount is known to be gone, or to lie below another. */
-bool mountpoint_is_ours(const struct mountpoint *mp);
-
-/* Takes our mount away if it is known to be there, whoever uses it, and ends
- * all requests to it. */
-void mountpoint_detach(const struct mountpoint *mp);
+/*
+ * Takes our mount away, with all its copies and wherever they are by now,
+ * though it may be in use, and ends all requests to it. Mounts of others stay,
+ * and so does one of ours that they are mounted on. False, and an error, if
+ * something is left of ours.
+ */
+bool mountpoint_unmount(const struct mountpoint *mp, GError **error);
 
 void mountpoint_done(struct mountpoint *mp);
 

@@ -111,6 +111,7 @@ static bool wait_for_watches(struct stopper *stopper)
 static void *stop_main(void *data)
 {
 	struct stopper *stopper = data;
+	GError *error = NULL;
 	int sig, limit;
 
 	(void)sigwait(&stopper->signals, &sig);
@@ -126,7 +127,8 @@ static void *stop_main(void *data)
 		LOG_ERR,
 		"a device does not answer; %s is detached, and its readers get an error",
 		stopper->mountpoint->path);
-	mountpoint_detach(stopper->mountpoint);
+	if (!mountpoint_unmount(stopper->mountpoint, &error))
+		log_line(LOG_ERR, "%s", error->message);
 	_exit(EXIT_FAILURE);
 }
 

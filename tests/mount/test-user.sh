@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires setpriv
+requires setpriv pgrep
 
 # udev lets all users use it; where no udev runs, root has to.
 if [[ $(stat -c %a /dev/fuse) != *6 ]]; then
@@ -45,6 +45,20 @@ for what in "$TEST_TMP/image" "$device"; do
 	as_nobody fusermount3 -u "$MNT"
 	end_fs || fail "blksparsefs ended with status $?"
 done
+
+say "the folder above is renamed"
+was=$MNT
+mkdir -p "$TEST_TMP/folder/mount"
+chown 65534:65534 "$TEST_TMP/folder/mount"
+MNT=$TEST_TMP/folder/mount
+mount_fs "x=$TEST_TMP/image"
+cleanup force_umount "$TEST_TMP/renamed/mount"
+mv "$TEST_TMP/folder" "$TEST_TMP/renamed"
+# as_nobody is a shell that waits for it.
+kill -TERM "$(pgrep -P "$FS_PID")"
+end_fs || fail "blksparsefs ended with status $?"
+not_mounted "$TEST_TMP/renamed/mount" || fail "still mounted"
+MNT=$was
 
 say "in the background"
 cleanup force_umount "$MNT"

@@ -1,0 +1,132 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# SIGTERM takes the mount away wherever it is by then, and no other's mount; what
+# has to stay is named, and the status is 1.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_root
+requires mount unshare nsenter
+
+# Mounts cannot be moved where others see them.
+if [[ -z ${IN_NAMESPACE:-} ]]; then
+	IN_NAMESPACE=1 unshare -m --propagation private bash "$0"
+	exit
+fi
+head -c 1M /dev/urandom >"$TEST_TMP/image"
+base=$TEST_TMP/base
+mkdir -p "$base" "$TEST_TMP/else where" "$TEST_TMP/copy" "$TEST_TMP/ctl"
+MNT=$base/mount
+
+# begin: mounts; the device number of the mount is $DEVICE.
+begin() {
+	MNT=$base/mount
+	mount_fs "x=$TEST_TMP/image"
+	DEVICE=$(mountpoint -d "$MNT")
+}
+# mounts_left: how many there are of it.
+mounts_left() {
+	awk -v device="$DEVICE" '$3 == device' /proc/self/mountinfo | wc -l
+}
+# ends STATUS [PART-OF-MESSAGE]: by SIGTERM.
+ends() {
+	local status=0
+	kill -TERM "$FS_PID"
+	end_fs || status=$?
+	cat "$FS_LOG"
+	assert_eq "$status" "$1" "exit status"
+	assert_contains "$(<"$FS_LOG")" "${2:-}" "message"
+	[[ $1 != 0 ]] || assert_eq "$(mounts_left)" 0 "mounts that are left"
+}
+
+say "the folder above was renamed"
+begin
+mv "$base" "$TEST_TMP/renamed"
+ends 0
+mv "$TEST_TMP/renamed" "$base"
+
+say "the mount was moved"
+begin
+mount --move "$MNT" "$TEST_TMP/else where"
+assert_same_bytes "$TEST_TMP/else where/x" "$TEST_TMP/image"
+ends 0
+
+say "there are copies"
+begin
+mount --bind "$MNT" "$TEST_TMP/copy"
+: >"$TEST_TMP/one"
+mount --bind "$MNT/x" "$TEST_TMP/one"
+mount --bind "$MNT" "$MNT"
+assert_eq "$(mounts_left)" 4 "mounts"
+ends 0
+
+say "a file is open"
+begin
+exec 7<"$MNT/x"
+ends 0
+! head -c 1 <&7 >"$TEST_TMP/read" || fail "the file can be read"
+exec 7<&-
+
+say "it is gone, and another mount is there"
+begin
+exec 7<"$MNT/x"
+umount -l "$MNT"
+mount -t tmpfs other "$MNT"
+ends 0
+exec 7<&-
+assert_eq "$(findmnt -n -o SOURCE "$MNT")" other "what is mounted there"
+umount "$MNT"
+
+say "another is mounted on it"
+begin
+mount -t tmpfs other "$MNT"
+ends 1 "$MNT stays mounted, and does not answer any more: another file system is mounted on it; unmount it: umount $MNT"
+assert_eq "$(findmnt -n -o SOURCE "$MNT" | tail -n 1)" other "what is mounted there"
+umount "$MNT"
+umount "$MNT"
+assert_eq "$(mounts_left)" 0 "mounts that are left"
+
+say "another is mounted on one of its files"
+begin
+mount --bind "$TEST_TMP/image" "$MNT/x"
+ends 1 "another file system is mounted on it"
+umount "$MNT/x"
+umount "$MNT"
+
+say "the connection was aborted"
+begin
+mount -t fusectl none "$TEST_TMP/ctl"
+echo 1 >"$TEST_TMP/ctl/${DEVICE#*:}/abort"
+umount "$TEST_TMP/ctl"
+wait_until 20 gone_or_zombie "$FS_PID" || fail "it goes on"
+end_fs || fail "status $?"
+assert_eq "$(mounts_left)" 0 "mounts that are left"
+
+say "a process has a copy in a mount namespace of its own"
+begin
+unshare -m --propagation private sleep 300 &
+other=$!
+cleanup kill "$other"
+has_namespace() {
+	! cmp -s <(readlink "/proc/$other/ns/mnt") <(readlink /proc/self/ns/mnt)
+}
+wait_until 20 has_namespace || fail "it has none"
+ends 1 "nsenter -m -t $other umount"
+assert_eq "$(mounts_left)" 0 "mounts that are left here"
+nsenter -m -t "$other" umount "$MNT"
+
+say "another root was mounted over that of the program"
+mkdir -p "$TEST_TMP/root/place"
+mount --bind "$TEST_TMP/root" "$TEST_TMP/root"
+begin
+root_moved() {
+	mount --move "$MNT" "$TEST_TMP/root/place" &&
+		cd "$TEST_TMP/root" && mount --move . / && kill -TERM "$1"
+}
+# Its own namespace: what is at / is gone for the rest of it.
+status=0
+(root_moved "$FS_PID") || fail "no root was moved"
+end_fs || status=$?
+assert_eq "$status" 0 "exit status"
+assert_eq "$(mounts_left)" 0 "mounts that are left"
