@@ -14,9 +14,10 @@
  * 5, 7, 12 and 14: writes and discards, done and in sectors). They count
  * requests, so what a program wrote to the page cache is pushed out before:
  * that of this node and, where it may be opened, of the disk. Counters stand
- * still while queue/iostats is 0, and then nobody counts; but device-mapper
- * counts whatever that says, and says 0 (Linux 6.1). So one read at opening
- * tells whether it counts all the same.
+ * still while queue/iostats is 0; but device-mapper counts whatever that says,
+ * and says 0 (Linux 6.1), and some drivers count nothing and say 1 (brd, NVMe
+ * multipath before Linux 6.4). So the counters are believed only after a direct
+ * read was seen to move them.
  */
 #include "device.h"
 
@@ -31,6 +32,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device-sysfs.h"
@@ -40,21 +42,33 @@
 enum {
 	BOUNCE_MAX = 1 << 20,
 	DROP_MIN = 1 << 20,
+	/* No page of the page cache is larger, and each begins at a multiple of
+	 * its size. */
+	PAGE_MAX = 2 << 20,
+	/* How long a driver may take to count a read that is done. */
+	COUNTED_MS = 100,
+};
+
+/* What a try of the counters showed, in struct block's counters. */
+enum {
+	TRIED_ON = 1 << 0,  /* while queue/iostats was 1 */
+	MOVED_ON = 1 << 1,  /* they moved then */
+	MOVED_OFF = 1 << 2, /* they moved while it was 0 */
 };
 
 struct block {
 	struct bsp_device dev;
 	/* Fixed after opening; -1 where there is none. */
 	int fd;	       /* through the page cache */
-	int direct_fd; /* O_DIRECT */
+	int direct_fd; /* O_DIRECT; -1 if this kind of device has none */
 	int zero_fd;   /* as fd, for zeroing a writable device */
 	int disk_fd;   /* the whole disk's node, of a partition */
 	int stat_fd;   /* the whole disk's counters in sysfs */
 	int iostats_fd;
-	int offload_fd;	    /* queue/write_zeroes_max_bytes */
-	bool thin;	    /* a thin volume: unmapped is zero for good */
-	bool counts_anyway; /* also while queue/iostats is 0 */
-	atomic_bool direct; /* to read; until the driver refuses */
+	int offload_fd; /* queue/write_zeroes_max_bytes */
+	bool thin;	/* a thin volume: unmapped is zero for good */
+
+	atomic_uint counters; /* are they moved by I/O? as of the last try */
 };
 
 static struct block *to_block(struct bsp_device *dev)
@@ -74,18 +88,77 @@ static ssize_t read_fd(int fd, void *buf, size_t len, uint64_t off)
 	return n < 0 ? -errno : n;
 }
 
-/* An aligned direct read; the page cache takes over if the driver refuses. */
-static ssize_t read_aligned(struct block *block, void *buf, size_t len,
+static int fd_size(int fd, uint64_t *ret_size)
+{
+	uint64_t size;
+
+	if (ioctl(fd, BLKGETSIZE64, &size) < 0)
+		return -errno;
+	*ret_size = size;
+	return 0;
+}
+
+static void push_out_range(int fd, uint64_t len, uint64_t off)
+{
+	(void)sync_file_range(fd, (off_t)off, (off_t)len,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/*
+ * Reads through the page cache, but not what it had before, which may be out of
+ * date: the pages go first, the dirty ones written. The kernel leaves alone
+ * those that lie in the range in part (mm/fadvise.c), and those that are mapped
+ * or that a file system holds. direct_fd takes no error that flush has to tell.
+ */
+static ssize_t read_anew(struct block *block, void *buf, size_t len,
+			 uint64_t off)
+{
+	uint64_t from = off / PAGE_MAX * PAGE_MAX;
+	uint64_t to = (off + len + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX;
+
+	push_out_range(block->direct_fd, to - from, from);
+	(void)posix_fadvise(block->fd, (off_t)from, (off_t)(to - from),
+			    POSIX_FADV_DONTNEED);
+	return read_fd(block->fd, buf, len, off);
+}
+
+/* How many bytes of a range, which begins at a block, are whole blocks of the
+ * device as it is now. */
+static size_t whole_blocks(const struct block *block, size_t len, uint64_t off)
+{
+	uint64_t size = 0;
+
+	if (fd_size(block->fd, &size) < 0)
+		return 0;
+	len = (size_t)bsp_range_clamp(off, len, size);
+	return len - len % block->dev.info.logical_block_size;
+}
+
+/*
+ * Reads an aligned range that the driver refused. The kernel cuts a read at the
+ * device's end, and a device that ends inside a block cannot be read up to
+ * there (blkdev_read_iter() in block/fops.c): what is in that block goes
+ * through the page cache, and so does a range that is refused for itself.
+ */
+static ssize_t read_refused(struct block *block, void *buf, size_t len,
 			    uint64_t off)
 {
-	if (atomic_load_explicit(&block->direct, memory_order_relaxed)) {
-		ssize_t n = read_fd(block->direct_fd, buf, len, off);
+	size_t whole = whole_blocks(block, len, off);
+	ssize_t n = -EINVAL, rest;
 
-		if (n != -EINVAL)
-			return n;
-		atomic_store(&block->direct, false);
-	}
-	return read_fd(block->fd, buf, len, off);
+	if (whole && whole < len)
+		n = read_fd(block->direct_fd, buf, whole, off);
+	if (n == -EINVAL)
+		n = 0;
+	else if (n < (ssize_t)whole)
+		return n;
+	rest = read_anew(block, (char *)buf + n, len - (size_t)n,
+			 off + (uint64_t)n);
+	if (rest < 0)
+		return n ? n : rest;
+	return n + rest;
 }
 
 static bool is_aligned(const struct bsp_device *dev, const void *buf,
@@ -94,7 +167,7 @@ static bool is_aligned(const struct bsp_device *dev, const void *buf,
 	return (off | len | (uintptr_t)buf) % dev->info.logical_block_size == 0;
 }
 
-/* A read of any alignment, through a buffer of its own; may be short. */
+/* A direct read of any alignment, through a buffer of its own; may be short. */
 static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 			    uint64_t off)
 {
@@ -107,7 +180,9 @@ static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 
 	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
 		return -ENOMEM;
-	n = read_aligned(block, bounce, whole, off - skip);
+	n = read_fd(block->direct_fd, bounce, whole, off - skip);
+	if (n == -EINVAL)
+		n = read_refused(block, bounce, whole, off - skip);
 	if (n >= 0) {
 		n = (ssize_t)bsp_min(want,
 				     bsp_range_clamp(skip, want, (uint64_t)n));
@@ -117,35 +192,39 @@ static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 	return n;
 }
 
+/* Reads what the device holds, whatever the page cache of its node has. */
+static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
+				  uint64_t off)
+{
+	struct block *block = to_block(dev);
+	ssize_t n = -EINVAL;
+
+	if (block->direct_fd < 0)
+		return read_anew(block, buf, len, off);
+	if (is_aligned(dev, buf, len, off))
+		n = read_fd(block->direct_fd, buf, len, off);
+	if (n != -EINVAL)
+		return n;
+	/* A driver may want buffers to be aligned to more than a block. */
+	if (!is_aligned(dev, buf, len, off) ||
+	    (uintptr_t)buf % BSP_BUFFER_ALIGN)
+		return read_bounced(block, buf, len, off);
+	return read_refused(block, buf, len, off);
+}
+
 static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
 			  uint64_t off)
 {
-	struct block *block = to_block(dev);
-
-	if (!atomic_load_explicit(&block->direct, memory_order_relaxed))
-		return read_fd(block->fd, buf, len, off);
-	if (!is_aligned(dev, buf, len, off))
-		return read_bounced(block, buf, len, off);
-	return read_aligned(block, buf, len, off);
+	if (dev->info.writable)
+		return read_fd(to_block(dev)->fd, buf, len, off);
+	return block_read_through(dev, buf, len, off);
 }
 
 static int block_read_fd(struct bsp_device *dev)
 {
 	struct block *block = to_block(dev);
 
-	return atomic_load_explicit(&block->direct, memory_order_relaxed)
-		       ? block->direct_fd
-		       : block->fd;
-}
-
-static int fd_size(int fd, uint64_t *ret_size)
-{
-	uint64_t size;
-
-	if (ioctl(fd, BLKGETSIZE64, &size) < 0)
-		return -errno;
-	*ret_size = size;
-	return 0;
+	return dev->info.writable ? block->fd : block->direct_fd;
 }
 
 /* A device that was detached, or lost its medium, is 0 bytes long. */
@@ -167,10 +246,7 @@ static int block_size(struct bsp_device *dev, uint64_t *ret_size)
 static void push_out(int fd)
 {
 	if (fd >= 0)
-		(void)sync_file_range(fd, 0, 0,
-				      SYNC_FILE_RANGE_WAIT_BEFORE |
-					      SYNC_FILE_RANGE_WRITE |
-					      SYNC_FILE_RANGE_WAIT_AFTER);
+		push_out_range(fd, 0, 0);
 }
 
 /* Reads a file of sysfs as a string; false if it cannot be had. */
@@ -214,6 +290,56 @@ static bool iostats_on(const struct block *block)
 	       iostats[0] != '0';
 }
 
+/* Waits until more than so many reads are counted; false if they never are. */
+static bool wait_for_count(int stat_fd, uint64_t reads)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	for (int ms = 0; ms < COUNTED_MS; ms++) {
+		if (read_count(stat_fd) > reads)
+			return true;
+		(void)nanosleep(&moment, NULL);
+	}
+	return false;
+}
+
+/*
+ * Looks whether the counters move when the device is read. The block layer may
+ * count a request just after its reader was told (blk_mq_end_request() in
+ * block/blk-mq.c); a driver that counts by itself does so before.
+ */
+static void try_counters(struct block *block)
+{
+	size_t len = block->dev.info.logical_block_size;
+	bool on = iostats_on(block), moved = false;
+	uint64_t reads = read_count(block->stat_fd);
+	void *buf;
+
+	if (block->direct_fd >= 0 &&
+	    !posix_memalign(&buf, BSP_BUFFER_ALIGN, len)) {
+		(void)read_fd(block->direct_fd, buf, len, 0);
+		free(buf);
+		moved = on ? wait_for_count(block->stat_fd, reads)
+			   : read_count(block->stat_fd) > reads;
+	}
+	atomic_store(&block->counters,
+		     (on ? TRIED_ON : 0) | (!moved ? 0
+					    : on   ? MOVED_ON
+						   : MOVED_OFF));
+}
+
+/* Do the counters tell of each write now? */
+static bool is_counting(struct block *block)
+{
+	bool on = iostats_on(block);
+
+	/* It was switched on since. */
+	if (on && !atomic_load(&block->counters))
+		try_counters(block);
+	return atomic_load(&block->counters) &
+	       (MOVED_OFF | (on ? MOVED_ON : 0));
+}
+
 static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 {
 	struct block *block = to_block(dev);
@@ -221,8 +347,8 @@ static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 
 	push_out(block->fd);
 	push_out(block->disk_fd);
-	stamp.counted = read_counters(block->stat_fd, &stamp) &&
-			(iostats_on(block) || block->counts_anyway);
+	stamp.counted =
+		read_counters(block->stat_fd, &stamp) && is_counting(block);
 	*ret_stamp = stamp;
 }
 
@@ -243,15 +369,11 @@ static ssize_t write_past_cache(struct block *block, const void *buf,
 				size_t len, uint64_t off)
 {
 	struct bsp_device *dev = &block->dev;
-	ssize_t n;
 
 	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
 	    block->direct_fd < 0 || !is_aligned(dev, buf, len, off))
 		return -EINVAL;
-	n = write_fd(block->direct_fd, buf, len, off);
-	if (n == -EINVAL)
-		atomic_store(&dev->past_cache, false);
-	return n;
+	return write_fd(block->direct_fd, buf, len, off);
 }
 
 /*
@@ -266,16 +388,6 @@ static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
 	ssize_t n = write_past_cache(block, buf, len, off);
 
 	return n != -EINVAL ? n : write_fd(block->fd, buf, len, off);
-}
-
-static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
-				  uint64_t off)
-{
-	struct block *block = to_block(dev);
-
-	if (block->direct_fd >= 0 && is_aligned(dev, buf, len, off))
-		return read_fd(block->direct_fd, buf, len, off);
-	return read_fd(block->fd, buf, len, off);
 }
 
 /*
@@ -395,27 +507,20 @@ static void open_counters(struct block *block, dev_t rdev)
 	close(folder);
 }
 
-/* Opens fd's node once more with O_DIRECT, and tries one block of it. */
-static int open_direct(int fd, bool writable, uint32_t logical_block_size)
+/*
+ * Opens fd's node once more, to read and write past the page cache. True, and
+ * -1, if the driver does not know of that; false, and an error, if it fails.
+ */
+static bool open_direct(const char *path, int fd, bool writable, int *ret_fd,
+			GError **error)
 {
-	int direct = bsp_device_reopen(fd, (writable ? O_RDWR : O_RDONLY) |
-						   O_DIRECT);
-	void *block;
-	ssize_t n;
-
-	if (direct < 0)
-		return -1;
-	if (posix_memalign(&block, BSP_BUFFER_ALIGN, logical_block_size)) {
-		close(direct);
-		return -1;
-	}
-	n = read_fd(direct, block, logical_block_size, 0);
-	free(block);
-	if (n == -EINVAL) {
-		close(direct);
-		return -1;
-	}
-	return direct;
+	*ret_fd = bsp_device_reopen(fd,
+				    (writable ? O_RDWR : O_RDONLY) | O_DIRECT);
+	if (*ret_fd < 0 && errno != EINVAL)
+		return bsp_error_set_errno(
+			error, errno, "open %s a second time, through /proc",
+			path);
+	return true;
 }
 
 /*
@@ -473,8 +578,8 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 {
 	struct block *block;
 	struct stat st;
-	uint64_t size = 0, reads;
-	int sector, zero_fd;
+	uint64_t size = 0;
+	int sector, zero_fd, direct_fd;
 	int r = fd_size(fd, &size);
 
 	if (r || ioctl(fd, BLKSSZGET, &sector) < 0 || fstat(fd, &st) < 0) {
@@ -491,6 +596,10 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	}
 	if (!bsp_device_open_zeroing(path, fd, info->writable, &zero_fd, error))
 		return NULL;
+	if (!open_direct(path, fd, info->writable, &direct_fd, error)) {
+		close_fd(zero_fd);
+		return NULL;
+	}
 	block = g_new0(struct block, 1);
 	block->dev.ops = &block_ops;
 	block->dev.path = g_strdup(path);
@@ -499,17 +608,14 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->dev.info.size = size;
 	block->dev.info.logical_block_size = (uint32_t)sector;
 	block->fd = fd;
+	block->direct_fd = direct_fd;
+	block->zero_fd = zero_fd;
 	block->disk_fd = block->stat_fd = -1;
 	block->iostats_fd = block->offload_fd = -1;
 	if (info->writable)
 		forget_pages(fd);
 	open_counters(block, st.st_rdev);
-	reads = read_count(block->stat_fd);
-	block->direct_fd = open_direct(fd, info->writable, (uint32_t)sector);
-	block->counts_anyway = !iostats_on(block) && block->direct_fd >= 0 &&
-			       read_count(block->stat_fd) > reads;
-	block->zero_fd = zero_fd;
+	try_counters(block);
 	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
-	atomic_init(&block->direct, !info->writable && block->direct_fd >= 0);
 	return &block->dev;
 }

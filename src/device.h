@@ -80,7 +80,8 @@ struct bsp_device_ops {
 
 	/*
 	 * A descriptor that reads the same when offset, length and buffer are
-	 * aligned to blocks, or -1. NULL if this kind has none.
+	 * aligned to blocks, or -1; what it refuses with EINVAL, read may
+	 * still read. NULL if this kind has none.
 	 */
 	int (*read_fd)(struct bsp_device *dev);
 

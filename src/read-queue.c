@@ -17,7 +17,11 @@ struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
 
 	if (fd >= 0)
 		queue = bsp_read_queue_uring_new(fd, depth);
-	return queue ? queue : bsp_read_queue_threads_new(dev, depth);
+	if (!queue)
+		queue = bsp_read_queue_threads_new(dev, depth);
+	if (queue)
+		queue->dev = dev;
+	return queue;
 }
 
 void bsp_read_queue_free(struct bsp_read_queue *queue)
@@ -37,10 +41,18 @@ void bsp_read_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 
 struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 {
+	struct bsp_read *read;
+
 	if (!queue->in_flight)
 		return NULL;
 	queue->in_flight--;
-	return queue->wait(queue);
+	read = queue->wait(queue);
+	/* The descriptor does not take all that the device does, as a part of a
+	 * block at its end. */
+	if (read->result == -EINVAL && queue->dev)
+		read->result = queue->dev->ops->read(queue->dev, read->buf,
+						     read->len, read->off);
+	return read;
 }
 
 /* --- Threads --- */

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires sfdisk partx mkfs.ext4
+requires sfdisk partx addpart mkfs.ext4
 
 python3 "$LIB/devices.py" make data 4096 "$TEST_TMP/pattern"
 
@@ -135,5 +135,33 @@ file_system_case() {
 	umount_fs
 }
 
+# The end of such a device lies inside a block, which cannot be read directly
+# (and on some kernels not at all). That must not be held against the rest.
+odd_end_case() {
+	local disk number
+	truncate -s $(((16 << 20) + 512)) "$TEST_TMP/odd"
+	loop_new "$TEST_TMP/odd" -b 4096
+	disk=$LOOP
+	addpart "$disk" 1 2048 16384
+	number=$(</sys/class/block/${disk##*/}/${disk##*/}p1/dev)
+	mknod "$TEST_TMP/part" b "${number%:*}" "${number#*:}"
+	mount_fs "x=$disk"
+	tail -c 512 "$MNT/x" >/dev/null || echo "the end cannot be read"
+	page=300
+	# The node has pages of before it is written.
+	assert_eq "$(head -c 4M "$disk" | tr -d '\0' | wc -c)" 0 "bytes at first"
+	exec 3<"$disk"
+	cat "$disk" >/dev/null 2>&1 || true
+
+	say "a partition of a device with an odd end"
+	dd if="$TEST_TMP/pattern" of="$TEST_TMP/part" bs=4096 conv=notrunc,fsync \
+		seek=$((page - 256)) status=none
+	seen_there
+	exec 3<&-
+	umount_fs
+	delpart "$disk" 1
+}
+
 partition_case
 file_system_case
+odd_end_case

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "read-queue.h"
@@ -120,6 +121,41 @@ static void errors_come_back_with_their_read(void **state)
 		skip();
 }
 
+/* A descriptor that refuses reads of less than 8 bytes (timerfd_create(2)). */
+static int refusing_fd(struct bsp_device *dev)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	return fd;
+}
+
+static ssize_t read_r(struct bsp_device *dev, void *buf, size_t len,
+		      uint64_t off)
+{
+	memset(buf, 'r', len);
+	return (ssize_t)len;
+}
+
+static void the_device_reads_what_its_descriptor_refuses(void **state)
+{
+	static const struct bsp_device_ops ops = { .read = read_r,
+						   .read_fd = refusing_fd };
+	struct bsp_device dev = { .ops = &ops };
+	struct bsp_read_queue *queue = bsp_read_queue_new(&dev, DEPTH);
+	char buf[4] = "";
+	struct bsp_read read = { .buf = buf, .len = sizeof(buf) };
+
+	assert_non_null(queue);
+	bsp_read_submit(queue, &read);
+	assert_ptr_equal(bsp_read_wait(queue), &read);
+	assert_int_equal(read.result, sizeof(buf));
+	assert_memory_equal(buf, "rrrr", sizeof(buf));
+	bsp_read_queue_free(queue);
+	close(refusing_fd(&dev));
+}
+
 /* What is in flight belongs to the queue until it is gone. */
 static void freeing_waits_for_what_is_in_flight(void **state)
 {
@@ -181,6 +217,7 @@ int main(void)
 		cmocka_unit_test(threads_bring_each_read_back_once),
 		cmocka_unit_test(io_uring_brings_each_read_back_once),
 		cmocka_unit_test(errors_come_back_with_their_read),
+		cmocka_unit_test(the_device_reads_what_its_descriptor_refuses),
 		cmocka_unit_test(rings_come_and_go_in_several_threads),
 		cmocka_unit_test(freeing_waits_for_what_is_in_flight),
 	};
