@@ -170,6 +170,17 @@ static void pause_a_moment(void)
 	(void)nanosleep(&moment, NULL);
 }
 
+/* The room for a command. In a large submission (IORING_SETUP_SQE128) it goes
+ * on past the end of the structure, so the compiler must not know where it
+ * points. */
+static void *room_of(struct io_uring_sqe *sqe)
+{
+	void *room = sqe->cmd;
+
+	__asm__("" : "+r"(room));
+	return room;
+}
+
 static void prepare_command(struct uring *uring, struct io_uring *ring,
 			    enum command command, struct place *place,
 			    uint64_t commit_id)
@@ -188,10 +199,7 @@ static void prepare_command(struct uring *uring, struct io_uring *ring,
 			 place->iov, G_N_ELEMENTS(place->iov), 0);
 	sqe->cmd_op = command;
 	sqe->user_data = (uint64_t)(place - uring->places);
-	/* A large submission (IORING_SETUP_SQE128) has room beyond what its
-	 * structure ends with. */
-	memcpy((char *)sqe + offsetof(struct io_uring_sqe, cmd), &req,
-	       sizeof(req));
+	memcpy(room_of(sqe), &req, sizeof(req));
 }
 
 /* Makes a ring for this thread, and asks to be told of the end. */
