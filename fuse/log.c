@@ -3,30 +3,177 @@
  * Where messages go is one of the two things here that are global: libfuse
  * calls its log function without any data of ours. (The other is a signal
  * handler that does nothing, in stop.c.)
+ *
+ * A syslog that does not read (syslog(3) waits for it), or a pipe that is full,
+ * must not keep a request, a watch or the end of the mount. So one thread
+ * writes the lines, and the others put them into a queue; a line that finds
+ * that full is lost, and counted. Before log_start() each thread writes its
+ * own.
  */
 #include "log.h"
 
+#include <errno.h>
 #include <fuse_lowlevel.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "thread.h"
 
 #define PROGRAM "blksparsefs"
 
-enum { LINE_MAX_BYTES = 1024 };
+enum {
+	LINE_MAX_BYTES = 1024,
+	LINES = 128,
+	LAST_MS = 500, /* how long the last lines are waited for */
+};
+
+struct line {
+	int priority;
+	char text[LINE_MAX_BYTES];
+};
 
 static atomic_bool use_syslog, show_debug;
 
-static void log_text(int priority, const char *text)
+static struct {
+	pthread_mutex_t lock; /* a leaf lock; never held while a line is out */
+	pthread_cond_t changed; /* CLOCK_MONOTONIC */
+	pthread_t thread;	/* fixed after log_start() */
+
+	/* Protected by lock. */
+	bool started; /* and lines go through the queue */
+	bool ending;
+	bool ended;
+	bool writing; /* the thread has a line that is not out yet */
+	bool stuck;   /* it was waited for in vain, and wrote none since */
+	unsigned long n_lost;
+	size_t first, n; /* of the lines that wait, round the end */
+	struct line lines[LINES];
+} queue = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void write_line(int priority, const char *text)
 {
-	if (atomic_load(&use_syslog))
+	char out[sizeof(PROGRAM ": \n") + LINE_MAX_BYTES];
+	int n;
+
+	if (atomic_load(&use_syslog)) {
 		syslog(priority, "%s", text);
-	else
-		(void)fprintf(stderr, PROGRAM ": %s\n", text);
+		return;
+	}
+	n = snprintf(out, sizeof(out), PROGRAM ": %s\n", text);
+	/* Without stdio, whose lock the end of the program might want. */
+	if (n > 0)
+		(void)!write(STDERR_FILENO, out, (size_t)n);
 }
+
+/* --- The queue ----------------------------------------------------------- */
+
+static bool is_empty(void)
+{
+	return queue.n == 0 && queue.n_lost == 0 && !queue.writing;
+}
+
+static bool has_room(void)
+{
+	return queue.n < LINES;
+}
+
+static bool has_ended(void)
+{
+	return queue.ended;
+}
+
+/* Waits for it, but not for long; lock held. */
+static bool wait_until(bool (*is_so)(void))
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += LAST_MS * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000L;
+	end.tv_nsec %= 1000000000L;
+	while (!is_so()) {
+		if (pthread_cond_timedwait(&queue.changed, &queue.lock, &end) ==
+		    ETIMEDOUT)
+			return is_so();
+	}
+	return true;
+}
+
+/* False if there is no thread to write it. */
+static bool put(int priority, const char *text)
+{
+	struct line *line;
+	bool started;
+
+	pthread_mutex_lock(&queue.lock);
+	started = queue.started;
+	/* Of each request there are lines, all of which should be seen. */
+	if (started && priority == LOG_DEBUG && !queue.stuck)
+		queue.stuck = !wait_until(has_room);
+	if (started && has_room()) {
+		line = &queue.lines[(queue.first + queue.n++) % LINES];
+		line->priority = priority;
+		(void)g_strlcpy(line->text, text, sizeof(line->text));
+		pthread_cond_broadcast(&queue.changed);
+	} else if (started) {
+		queue.n_lost++;
+	}
+	pthread_mutex_unlock(&queue.lock);
+	return started;
+}
+
+/* Waits for the next line to write; false: to end. Lines that were lost were
+ * so behind those that wait. */
+static bool take(struct line *ret)
+{
+	bool there;
+
+	pthread_mutex_lock(&queue.lock);
+	queue.writing = false;
+	pthread_cond_broadcast(&queue.changed);
+	while (is_empty() && !queue.ending)
+		pthread_cond_wait(&queue.changed, &queue.lock);
+	there = !is_empty();
+	queue.writing = there;
+	queue.stuck = false;
+	if (queue.n > 0) {
+		*ret = queue.lines[queue.first];
+		queue.first = (queue.first + 1) % LINES;
+		queue.n--;
+	} else if (there) {
+		ret->priority = LOG_WARNING;
+		(void)snprintf(
+			ret->text, sizeof(ret->text),
+			"%lu messages were lost here, since nothing read those before them",
+			queue.n_lost);
+		queue.n_lost = 0;
+	}
+	pthread_mutex_unlock(&queue.lock);
+	return there;
+}
+
+static void *log_main(void *data)
+{
+	struct line line;
+
+	while (take(&line))
+		write_line(line.priority, line.text);
+	pthread_mutex_lock(&queue.lock);
+	queue.ended = true;
+	queue.started = false;
+	pthread_cond_broadcast(&queue.changed);
+	pthread_mutex_unlock(&queue.lock);
+	return NULL;
+}
+
+/* --- For all ------------------------------------------------------------- */
 
 static void G_GNUC_PRINTF(2, 0)
 	log_valist(int priority, const char *format, va_list args)
@@ -37,8 +184,8 @@ static void G_GNUC_PRINTF(2, 0)
 		return;
 	(void)vsnprintf(text, sizeof(text), format, args);
 	text[strcspn(text, "\n")] = '\0';
-	if (text[0])
-		log_text(priority, text);
+	if (text[0] && !put(priority, text))
+		write_line(priority, text);
 }
 
 void log_line(int priority, const char *format, ...)
@@ -59,11 +206,46 @@ static void G_GNUC_PRINTF(2, 0)
 
 void log_init(void)
 {
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&queue.changed, &attr);
+	pthread_condattr_destroy(&attr);
 	fuse_set_log_func(log_fuse);
+}
+
+void log_start(void)
+{
+	bool started = thread_start(&queue.thread, log_main, NULL) == 0;
+
+	pthread_mutex_lock(&queue.lock);
+	queue.started = started;
+	pthread_mutex_unlock(&queue.lock);
+}
+
+void log_end(void)
+{
+	bool started, ended;
+
+	pthread_mutex_lock(&queue.lock);
+	started = queue.started;
+	queue.ending = true;
+	pthread_cond_broadcast(&queue.changed);
+	ended = started && wait_until(has_ended);
+	pthread_mutex_unlock(&queue.lock);
+	if (ended)
+		(void)pthread_join(queue.thread, NULL);
+	else if (started)
+		(void)pthread_detach(queue.thread);
 }
 
 void log_to_syslog(void)
 {
+	pthread_mutex_lock(&queue.lock);
+	if (queue.started)
+		(void)wait_until(is_empty);
+	pthread_mutex_unlock(&queue.lock);
 	openlog(PROGRAM, LOG_PID, LOG_DAEMON);
 	atomic_store(&use_syslog, true);
 }

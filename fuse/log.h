@@ -8,9 +8,18 @@
 
 #include <glib.h>
 
-/* Also takes over the messages of libfuse. */
+/* Also takes over the messages of libfuse. Before all others here. */
 void log_init(void);
 
+/* From here on no line is waited for: a thread writes them, as soon as they are
+ * read. Not before a fork. */
+void log_start(void);
+
+/* Waits for the lines that are not out yet, half a second at most. What is
+ * logged later may be lost. */
+void log_end(void);
+
+/* Lines so far go to stderr, if they can within half a second. */
 void log_to_syslog(void);
 
 /* Until then lines of LOG_DEBUG are dropped. */

@@ -234,6 +234,7 @@ static int run(struct mount *mount)
 	if (status)
 		goto close_tree;
 	status = EXIT_FAILURE;
+	log_start();
 	if (buffers_init(&mount->buffers)) {
 		log_line(LOG_ERR, "too many thread-specific keys");
 		goto close_tree;
@@ -271,5 +272,6 @@ int main(int argc, char **argv)
 	}
 	ready_done(&mount.ready);
 	options_done(&mount.options);
+	log_end();
 	return status;
 }

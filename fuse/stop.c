@@ -129,6 +129,7 @@ static void *stop_main(void *data)
 		stopper->mountpoint->path);
 	if (!mountpoint_unmount(stopper->mountpoint, &error))
 		log_line(LOG_ERR, "%s", error->message);
+	log_end();
 	_exit(EXIT_FAILURE);
 }
 

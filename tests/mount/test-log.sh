@@ -1,0 +1,122 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Messages that nothing reads, on stderr or in syslog, keep neither the watch over
+# a device nor the end of the mount; read later, they are all there.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_root
+requires mount unshare pgrep
+
+# It has a /dev/log of its own.
+if [[ -z ${IN_NAMESPACE:-} ]]; then
+	IN_NAMESPACE=1 unshare -m --propagation private bash "$0"
+	exit
+fi
+mkdir "$TEST_TMP/dev" "$MNT"
+mount -t tmpfs none "$TEST_TMP/dev"
+cp -a /dev/{null,zero,urandom,fuse} "$TEST_TMP/dev/"
+ln -s /proc/self/fd "$TEST_TMP/dev/fd"
+mount --move "$TEST_TMP/dev" /dev
+cleanup force_umount "$MNT"
+
+# full_log fifo|socket PATH
+full_log() {
+	rm -f "$TEST_TMP/ready" "$TEST_TMP/drain" "$TEST_TMP/out"
+	python3 "$(dirname "$0")/full_log.py" "$@" "$TEST_TMP/ready" \
+		"$TEST_TMP/drain" "$TEST_TMP/out" &
+	log=$!
+	cleanup end_quietly "$log"
+	wait_until 20 test -e "$TEST_TMP/ready" || fail "the log is not full"
+}
+end_quietly() {
+	kill "$1" 2>/dev/null || true
+}
+# put TEXT: into the image, 16 times.
+put() {
+	for _ in {1..16}; do echo "$1"; done |
+		dd of="$TEST_TMP/image" conv=notrunc,fsync status=none
+}
+# changes_are_seen NAME: of a file that stays open, which the watch looks at.
+changes_are_seen() {
+	local i
+	exec 7<"$MNT/x"
+	head -c 4096 <&7 >"$TEST_TMP/cached"
+	for i in 1 2; do
+		put "$1-$i"
+		wait_until 20 shows "$1-$i" || fail "a change is not seen ($i)"
+	done
+	exec 7<&-
+}
+shows() {
+	[[ $(python3 -c 'import os; print(os.pread(7, 64, 0).split()[0].decode())') == "$1" ]]
+}
+drained() {
+	grep -qs "$1" "$TEST_TMP/out"
+}
+head -c 1M /dev/zero >"$TEST_TMP/image"
+put begin
+
+# ends_with_full_log PATH: the program, $PID, ends by SIGTERM.
+ends_with_full_log() {
+	kill -TERM "$PID"
+	wait_until 20 gone_or_zombie "$PID" || fail "it goes on after SIGTERM"
+	not_mounted "$MNT" || fail "still mounted"
+	kill "$log"
+	rm "$1"
+}
+foreground() {
+	"$FS" -f "x=$TEST_TMP/image" "$MNT" 2>"$TEST_TMP/fifo" &
+	PID=$!
+	wait_until 20 mounted "$MNT" || fail "it does not mount"
+}
+background() {
+	"$FS" "x=$TEST_TMP/image" "$MNT"
+	PID=$(pgrep -f "^$FS x=.*$MNT\$")
+}
+
+say "stderr that is never read"
+full_log fifo "$TEST_TMP/fifo"
+foreground
+changes_are_seen stderr
+ends_with_full_log "$TEST_TMP/fifo"
+wait "$PID" || fail "status $?"
+
+say "a syslog that never reads"
+full_log socket /dev/log
+background
+changes_are_seen syslog
+ends_with_full_log /dev/log
+
+say "stderr that is read later"
+full_log fifo "$TEST_TMP/fifo"
+foreground
+changes_are_seen later
+touch "$TEST_TMP/drain"
+wait_until 20 drained 'image: another program wrote to it' ||
+	fail "the message is lost"
+ends_with_full_log "$TEST_TMP/fifo"
+
+say "a syslog that reads later"
+full_log socket /dev/log
+background
+changes_are_seen later-syslog
+touch "$TEST_TMP/drain"
+wait_until 20 drained 'blksparsefs.*image: another program wrote to it' ||
+	fail "the message is lost"
+ends_with_full_log /dev/log
+
+say "more messages than are kept: how many were lost is told"
+full_log fifo "$TEST_TMP/fifo"
+"$FS" -d "x=$TEST_TMP/image" "$MNT" 2>"$TEST_TMP/fifo" &
+FS_PID=$!
+wait_until 20 mounted "$MNT" || fail "it does not mount"
+# Each of these requests makes several lines.
+for i in {1..200}; do
+	[[ ! -e "$MNT/nothing$i" ]] || fail "there is a file"
+done
+touch "$TEST_TMP/drain"
+wait_until 20 drained 'messages were lost here' || fail "that is not told"
+kill -TERM "$FS_PID"
+end_fs || fail "status $?"
