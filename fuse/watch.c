@@ -136,11 +136,7 @@ void watch_free(struct watch *watch)
 
 static void log_change(struct watch *watch, enum bsp_change change)
 {
-	time_t now = now_seconds();
-
-	if (now < watch->quiet_until[change])
-		return;
-	watch->quiet_until[change] = now + QUIET_SECONDS;
+	watch->quiet_until[change] = now_seconds() + QUIET_SECONDS;
 	switch (change) {
 	case BSP_CHANGE_CONTENT:
 		log_line(
@@ -185,14 +181,16 @@ static void look(struct watch *watch)
 	uint64_t num = bsp_sparse_refresh(watch->sp);
 	bool dropped = num == watch->dropped_num ||
 		       page_cache_drop_all(watch->cache, is_stopping, watch);
+	time_t now = now_seconds();
 	bool noted[CHANGES];
 
 	pthread_mutex_lock(&watch->lock);
 	if (dropped)
 		watch->dropped_num = num;
+	/* A change too soon after another is logged later. */
 	for (int i = 0; i < CHANGES; i++) {
-		noted[i] = watch->noted[i];
-		watch->noted[i] = false;
+		noted[i] = watch->noted[i] && now >= watch->quiet_until[i];
+		watch->noted[i] &= !noted[i];
 	}
 	pthread_mutex_unlock(&watch->lock);
 	for (int i = 0; i < CHANGES; i++) {
