@@ -32,6 +32,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,9 @@ struct uring {
 	/* Protected by lock: */
 	enum phase phase; /* of the keeper */
 	enum phase joins; /* of the worker that was started last */
+
+	/* By the kernel, which was logged: each place would say the same. */
+	atomic_flag refused;
 
 	/* The keeper's, and after it of who joins them. */
 	struct worker *workers;
@@ -414,7 +418,8 @@ static void serve(struct worker *worker)
 				give_memory_back(worker);
 		}
 	}
-	if (cqe.user_data != OF_STOP && !is_end(cqe.res))
+	if (cqe.user_data != OF_STOP && !is_end(cqe.res) &&
+	    !atomic_flag_test_and_set(&worker->uring->refused))
 		log_line(
 			LOG_ERR,
 			"the kernel refuses an answer by io_uring: %s; mount it anew, with -o uring=off if it comes again",
@@ -517,7 +522,8 @@ static void *keeper_main(void *data)
 					 "requests come by io_uring");
 			told = true;
 			take_in(uring, &uring->places[cqe.user_data]);
-		} else if (!ended && !is_end(cqe.res)) {
+		} else if (!ended && !is_end(cqe.res) &&
+			   !atomic_flag_test_and_set(&uring->refused)) {
 			log_line(LOG_WARNING, "the kernel refuses io_uring: %s",
 				 g_strerror(-cqe.res));
 		}
@@ -707,6 +713,7 @@ struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
 	uring->se = se;
 	uring->buffers = buffers;
 	uring->keeper.uring = uring;
+	atomic_flag_clear(&uring->refused);
 	uring->page = (size_t)sysconf(_SC_PAGESIZE);
 	pthread_mutex_init(&uring->lock, NULL);
 	pthread_cond_init(&uring->changed, NULL);
