@@ -139,7 +139,10 @@ static void stat_file(struct file *file, struct stat *ret)
 	uint32_t granule = bsp_sparse_granule(file->sparse);
 	struct bsp_stat st;
 
-	bsp_sparse_stat(file->sparse, &st);
+	if (file->writable)
+		bsp_sparse_stat(file->sparse, &st);
+	else
+		watch_stat(file->watch, &st);
 	pthread_mutex_lock(&file->lock);
 	*ret = file->attr;
 	if (!file->has_times) {

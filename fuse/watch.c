@@ -5,12 +5,12 @@
  *
  * The thread looks once a second while the file is open, or zeros wait to be
  * carried out, and sleeps without waking up otherwise: then the next opening
- * looks. Whoever else notices
- * a change, inside a read or a seek, only leaves a note and wakes the thread:
- * the kernel cannot be told from a handler, since it would wait for the pages
- * of the read that is being answered. Where nobody counts writes every look is
- * a change, and seeks would have the cache dropped all the time; there the
- * thread is not woken, and once a second has to do.
+ * looks, or the thread does, for a stat that finds the last look old. A read or
+ * a seek that notices a change only leaves a note and wakes the thread: the
+ * kernel cannot be told from a handler, since it would wait for the pages of
+ * the read that is being answered. Where nobody counts writes every look is a
+ * change, and seeks would have the cache dropped all the time; there the thread
+ * is not woken, and once a second has to do.
  *
  * The lock is held for a few instructions only, never during a call to libfuse
  * or one that may read the device.
@@ -38,7 +38,7 @@ enum {
 	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
 };
 
-#define SECOND_NS 1000000000L
+#define SECOND_NS ((int64_t)1000000000)
 /* How long a request's handler waits for another thread here. */
 #define WAIT_NS (SECOND_NS / 10)
 
@@ -56,13 +56,19 @@ struct watch {
 	atomic_bool running; /* the thread has not ended */
 
 	pthread_mutex_t lock;
-	pthread_cond_t wake; /* CLOCK_MONOTONIC */
+	/* CLOCK_MONOTONIC */
+	pthread_cond_t wake;
+	pthread_cond_t looked; /* a look is done */
 
 	/* Protected by lock. */
 	bool stopping;
 	bool woken;
 	bool noted[CHANGES];
 	unsigned opened; /* open files */
+	bool asked;	 /* a stat waits, or did, for a look that is to come */
+	int64_t wait_ns; /* since when stats wait in vain; 0: they do not */
+	int64_t looking_ns; /* when the look that goes on began; 0: none does */
+	int64_t looked_ns;  /* when the last one began that is done */
 	/* The last change, as bsp_sparse_refresh() counts them, after which the
 	 * kernel has dropped all; set by the thread. */
 	uint64_t dropped_num;
@@ -74,12 +80,24 @@ struct watch {
 	time_t quiet_until[CHANGES];
 };
 
-static time_t now_seconds(void)
+/* CLOCK_MONOTONIC */
+static int64_t now_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
+	return now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+static time_t now_seconds(void)
+{
+	return (time_t)(now_ns() / SECOND_NS);
+}
+
+static struct timespec timespec_of(int64_t ns)
+{
+	return (struct timespec){ .tv_sec = ns / SECOND_NS,
+				  .tv_nsec = ns % SECOND_NS };
 }
 
 /* A bsp_changed_fn. */
@@ -117,6 +135,7 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&watch->wake, &attr);
+	pthread_cond_init(&watch->looked, &attr);
 	pthread_condattr_destroy(&attr);
 	bsp_sparse_set_changed(sp, note_change, watch);
 	return watch;
@@ -126,6 +145,7 @@ void watch_free(struct watch *watch)
 {
 	if (!watch)
 		return;
+	pthread_cond_destroy(&watch->looked);
 	pthread_cond_destroy(&watch->wake);
 	pthread_mutex_destroy(&watch->lock);
 	page_cache_free(watch->cache);
@@ -172,13 +192,38 @@ static bool is_stopping(void *data)
 	return stopping;
 }
 
+/* Looks, and has those go on that wait for it. Returns as
+ * bsp_sparse_refresh(). */
+static uint64_t refresh(struct watch *watch)
+{
+	uint64_t num;
+	bool times;
+
+	pthread_mutex_lock(&watch->lock);
+	watch->looking_ns = now_ns();
+	/* While the file is open, times that move for no reason would tell its
+	 * reader that it was changed meanwhile. */
+	times = watch->asked && !watch->opened;
+	watch->asked = false;
+	pthread_mutex_unlock(&watch->lock);
+	num = times ? bsp_sparse_refresh_times(watch->sp)
+		    : bsp_sparse_refresh(watch->sp);
+	pthread_mutex_lock(&watch->lock);
+	watch->looked_ns = MAX(watch->looked_ns, watch->looking_ns);
+	watch->looking_ns = 0;
+	watch->wait_ns = 0;
+	pthread_cond_broadcast(&watch->looked);
+	pthread_mutex_unlock(&watch->lock);
+	return num;
+}
+
 /*
  * Looks, and has the kernel drop its cache if there was a change since it did
  * so last.
  */
 static void look(struct watch *watch)
 {
-	uint64_t num = bsp_sparse_refresh(watch->sp);
+	uint64_t num = refresh(watch);
 	bool dropped = num == watch->dropped_num ||
 		       page_cache_drop_all(watch->cache, is_stopping, watch);
 	time_t now = now_seconds();
@@ -210,13 +255,13 @@ static void carry_old(struct watch *watch)
 	struct bsp_stat st;
 	int r = 0;
 
-	bsp_sparse_stat(watch->sp, &st);
+	(void)bsp_sparse_peek(watch->sp, &st);
 	if (st.pending && !was_pending)
 		watch->pending_since = now;
 	if (st.pending && now - watch->pending_since >= CARRY_SECONDS) {
 		r = bsp_sparse_carry_out(watch->sp, is_stopping, watch);
 		watch->pending_since = now_seconds();
-		bsp_sparse_stat(watch->sp, &st);
+		(void)bsp_sparse_peek(watch->sp, &st);
 	}
 	pthread_mutex_lock(&watch->lock);
 	watch->pending = st.pending;
@@ -301,6 +346,7 @@ void watch_stop(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	watch->stopping = true;
 	pthread_cond_signal(&watch->wake);
+	pthread_cond_broadcast(&watch->looked);
 	pthread_mutex_unlock(&watch->lock);
 	bsp_sparse_stop_ahead(watch->sp);
 }
@@ -320,18 +366,6 @@ void watch_join(struct watch *watch)
 
 /* --- Open files ---------------------------------------------------------- */
 
-/* nanoseconds from now on. */
-static struct timespec time_after(long nanoseconds)
-{
-	struct timespec at;
-
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_nsec += nanoseconds;
-	at.tv_sec += at.tv_nsec / SECOND_NS;
-	at.tv_nsec %= SECOND_NS;
-	return at;
-}
-
 /*
  * The kernel may keep its pages only if it has dropped them since the newest
  * change: the opening that notices one may not be the first, and another thread
@@ -342,11 +376,13 @@ static struct timespec time_after(long nanoseconds)
  */
 enum watch_cache watch_opened(struct watch *watch)
 {
+	int64_t began = now_ns();
 	uint64_t num = bsp_sparse_refresh_times(watch->sp);
 	struct timespec until;
 	bool keep;
 
 	pthread_mutex_lock(&watch->lock);
+	watch->looked_ns = MAX(watch->looked_ns, began);
 	keep = watch->dropped_num == num;
 	/* The thread may be asleep for good. */
 	if (watch->opened++ == 0) {
@@ -358,7 +394,7 @@ enum watch_cache watch_opened(struct watch *watch)
 	pthread_mutex_unlock(&watch->lock);
 	if (keep)
 		return WATCH_KEEP;
-	until = time_after(WAIT_NS);
+	until = timespec_of(now_ns() + WAIT_NS);
 	return page_cache_settle(watch->cache, &until) ? WATCH_DROP
 						       : WATCH_BYPASS;
 }
@@ -374,6 +410,55 @@ void watch_closed(struct watch *watch)
 	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
 }
+
+/* --- Stat ---------------------------------------------------------------- */
+
+/*
+ * Has the thread look, unless a look has begun at since_ns or later, and waits
+ * until one is done, but not for long. Returns whether one is. lock held.
+ */
+static bool wait_for_look(struct watch *watch, int64_t since_ns)
+{
+	struct timespec until;
+	int timeout = 0;
+
+	if (watch->looked_ns >= since_ns)
+		return true;
+	if (watch->looking_ns < since_ns) {
+		watch->asked = true;
+		watch->woken = true;
+		pthread_cond_signal(&watch->wake);
+	}
+	if (!watch->wait_ns)
+		watch->wait_ns = now_ns();
+	until = timespec_of(watch->wait_ns + WAIT_NS);
+	while (watch->looked_ns < since_ns && !watch->stopping && !timeout)
+		timeout = pthread_cond_timedwait(&watch->looked, &watch->lock,
+						 &until);
+	return watch->looked_ns >= since_ns;
+}
+
+void watch_stat(struct watch *watch, struct bsp_stat *ret_stat)
+{
+	int64_t now = now_ns();
+	bool looked;
+
+	pthread_mutex_lock(&watch->lock);
+	looked = wait_for_look(watch, now - LOOK_SECONDS * SECOND_NS);
+	if (!looked && !watch->opened)
+		bsp_sparse_suspect(watch->sp);
+	pthread_mutex_unlock(&watch->lock);
+	if (bsp_sparse_peek(watch->sp, ret_stat))
+		return;
+	pthread_mutex_lock(&watch->lock);
+	looked = wait_for_look(watch, now);
+	pthread_mutex_unlock(&watch->lock);
+	(void)bsp_sparse_peek(watch->sp, ret_stat);
+	if (!looked && ret_stat->blocks == 0)
+		ret_stat->blocks = 1;
+}
+
+/* --- What happened to it ------------------------------------------------- */
 
 static void wake(struct watch *watch)
 {

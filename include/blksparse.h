@@ -212,12 +212,18 @@ void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
 
 /*
- * The same at an opening or a stat of a file that shows the object. If writes
- * to the device are not counted, its time of change (bsp_stat's mtime) moves
- * to now, but not twice within a second. No other look moves that, although
- * each of them is a change.
+ * The same at an opening or a stat of a file that shows the object: if writes
+ * to the device are not counted, bsp_sparse_suspect() as well. No other look
+ * moves the time of change of such a device, although each of them is a change.
  */
 uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp);
+
+/*
+ * The device may have been written since the last look: its time of change
+ * (bsp_stat's mtime) moves to now, but not twice within a second, so that a
+ * stat and the opening after it agree. Never waits for the device.
+ */
+void bsp_sparse_suspect(struct bsp_sparse *sp);
 
 /* The logical size, bytes. */
 uint64_t bsp_sparse_size(struct bsp_sparse *sp);

@@ -152,20 +152,11 @@ static int64_t now_ns(void)
 	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
 }
 
-/*
- * Every look at a device that is not counted is a change. Its times move only
- * for an opening or a stat: a reader that compares them before and after it
- * reads, as GNU tar does, would see every look in between; and a second apart
- * at least, so that a stat and the opening behind it agree. watch_lock held.
- */
-static void move_uncounted(struct bsp_sparse *sp)
+void bsp_sparse_suspect(struct bsp_sparse *sp)
 {
-	int64_t now, moved = atomic_load(&sp->mtime_ns);
+	int64_t now = now_ns(), moved = atomic_load(&sp->mtime_ns);
 
-	if (sp->stamp.counted || sp->dev->info.writable)
-		return;
-	now = now_ns();
-	/* A clock that was set back moves them, too. */
+	/* A clock that was set back moves it, too. */
 	if (now - moved >= BSP_SECOND_NS || now < moved)
 		atomic_store(&sp->mtime_ns, now);
 }
@@ -185,8 +176,12 @@ static uint64_t refresh(struct bsp_sparse *sp, bool times)
 		sp->changes++;
 	if (resized || (rewritten && counted))
 		atomic_store(&sp->mtime_ns, now_ns());
-	if (times)
-		move_uncounted(sp);
+	/* Every look at a device that is not counted is a change. Its time
+	 * moves only for an opening or a stat: a reader that compares it before
+	 * and after it reads, as GNU tar does, would see every look in between.
+	 */
+	if (times && !counted && !sp->dev->info.writable)
+		bsp_sparse_suspect(sp);
 	changes = sp->changes;
 	pthread_mutex_unlock(&sp->watch_lock);
 

@@ -83,8 +83,8 @@ struct bsp_sparse {
 	struct bsp_stamp stamp; /* nothing was written since, as of the map */
 	uint64_t changes;
 
-	/* For stat, CLOCK_REALTIME in nanoseconds; changed under watch_lock,
-	 * which a look holds for as long as the device takes. */
+	/* For stat, CLOCK_REALTIME in nanoseconds. Not under watch_lock, which
+	 * a look holds for as long as the device takes. */
 	_Atomic int64_t mtime_ns;
 
 	pthread_mutex_t flush_lock;
