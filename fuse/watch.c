@@ -35,7 +35,7 @@ enum {
 	LOOK_SECONDS = 1,
 	CARRY_SECONDS = 5,  /* how long zeros may wait for the device */
 	QUIET_SECONDS = 60, /* between two lines about the same thing */
-	CHANGES = BSP_CHANGE_UNWATCHABLE + 1,
+	CHANGES = BSP_CHANGE_GONE + 1,
 };
 
 #define SECOND_NS ((int64_t)1000000000)
@@ -177,6 +177,18 @@ static void log_change(struct watch *watch, enum bsp_change change)
 			"%s: writes of other programs are not counted there; what is found of its holes is not kept",
 			watch->path);
 		break;
+	case BSP_CHANGE_MEDIUM:
+		log_line(
+			LOG_NOTICE,
+			"%s: it has another medium, file or table; all that was known of it is forgotten",
+			watch->path);
+		break;
+	case BSP_CHANGE_GONE:
+		log_line(
+			LOG_ERR,
+			"%s: it has another medium than when it was mounted, and nothing more is read from it or written to it; what was not flushed before is lost: unmount it, and mount it again",
+			watch->path);
+		break;
 	}
 }
 
@@ -207,7 +219,7 @@ static uint64_t refresh(struct watch *watch)
 	watch->asked = false;
 	pthread_mutex_unlock(&watch->lock);
 	num = times ? bsp_sparse_refresh_times(watch->sp)
-		    : bsp_sparse_refresh(watch->sp);
+		    : bsp_sparse_refresh_all(watch->sp);
 	pthread_mutex_lock(&watch->lock);
 	watch->looked_ns = MAX(watch->looked_ns, watch->looking_ns);
 	watch->looking_ns = 0;

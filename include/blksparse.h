@@ -28,8 +28,8 @@
  *
  * Threads. Every function that takes a struct bsp_sparse may be called from
  * several threads at once, but for bsp_sparse_free(). The library prints
- * nothing, installs no signal handler, and starts threads only in bsp_copy() and
- * bsp_send(), which end them.
+ * nothing, installs no signal handler, and starts threads only in bsp_copy()
+ *and bsp_send(), which end them.
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H
@@ -79,8 +79,8 @@ struct bsp_device_info {
 	bool writable;		     /* by bsp_device_open_writable() */
 	uid_t uid;		     /* of the device's node, or the image */
 	gid_t gid;
-	mode_t mode;		     /* permission bits only */
-	struct timespec mtime;	     /* of an image; the opening of a device */
+	mode_t mode;	       /* permission bits only */
+	struct timespec mtime; /* of an image; the opening of a device */
 };
 
 /*
@@ -191,10 +191,14 @@ void bsp_sparse_free(struct bsp_sparse *sp);
  * object.
  */
 enum bsp_change {
-	BSP_CHANGE_CONTENT,	 /* another program wrote to the device */
-	BSP_CHANGE_SIZE,	 /* it grew or shrank */
-	BSP_CHANGE_UNWATCHABLE,	 /* nobody counts writes to it, so that it may
-				    have changed; told at every look */
+	BSP_CHANGE_CONTENT,	/* another program wrote to the device */
+	BSP_CHANGE_SIZE,	/* it grew or shrank */
+	BSP_CHANGE_UNWATCHABLE, /* nobody counts writes to it, so that it may
+				   have changed; told at every look */
+	BSP_CHANGE_MEDIUM,	/* it has another medium, file or table; all
+				   of it may have changed */
+	BSP_CHANGE_GONE,	/* it has another medium, and was writable:
+				   every call gives -ENODEV from now on */
 };
 typedef void (*bsp_changed_fn)(void *data, enum bsp_change change);
 
@@ -212,9 +216,18 @@ void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
 
 /*
- * The same at an opening or a stat of a file that shows the object: if writes
- * to the device are not counted, bsp_sparse_suspect() as well. No other look
- * moves the time of change of such a device, although each of them is a change.
+ * The same, and asks the device mapper, which takes longer, whether it has
+ * another table for the device. A caller that watches an object calls it about
+ * once a second.
+ */
+uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp);
+
+/*
+ * As bsp_sparse_refresh_all(), at an opening or a stat of a file that shows the
+ * object: if writes to the device are not counted, bsp_sparse_suspect() as
+ * well. No other look moves the time of change of such a device, although each
+ * of them is a change. While the content was changed too short a time ago to be
+ * sure of, each call of this is a change, too.
  */
 uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp);
 
@@ -244,8 +257,8 @@ struct bsp_stat {
 	uint64_t data;	  /* bytes in data granules */
 	uint64_t hole;	  /* bytes in holes and markers */
 	bool pending;	  /* there are markers below the logical size */
-	struct timespec mtime; /* opening, or when a change was last noticed; not
-				  counted: see bsp_sparse_refresh_times() */
+	struct timespec mtime; /* opening, or when a change was last noticed;
+				  not counted: see bsp_sparse_refresh_times() */
 };
 
 /* What is known now. O(1), no I/O but a look at the device's size, and one for
@@ -408,7 +421,8 @@ bool bsp_sparse_is_behind(struct bsp_sparse *sp);
  * flush: the zeros between the data are carried out, and the kernel begins to
  * write the data back, which settled is told of first. It may take as long as
  * the device takes to zero what lies between. Those who write need not wait for
- * it, and what fails is tried again, and told, by a flush. One thread at a time.
+ * it, and what fails is tried again, and told, by a flush. One thread at a
+ * time.
  */
 void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
 			 void *settled_data, bsp_interrupted_fn interrupted,
@@ -473,8 +487,8 @@ enum bsp_copy_step {
 };
 
 struct bsp_copy_totals {
-	uint64_t data; /* bytes written */
-	uint64_t hole; /* bytes that are zero, and were not */
+	uint64_t data;			/* bytes written */
+	uint64_t hole;			/* bytes that are zero, and were not */
 	enum bsp_copy_step failed_step; /* after an error: where, */
 	uint64_t failed_off;		/* and at which offset */
 };
@@ -563,8 +577,8 @@ struct bsp_report {
 				 the source says it (bmap: 4096) */
 	bsp_extent_fn extent; /* the extents, and what it is called with */
 	void *source;
-	bool summary;	      /* totals instead of the extents, where the
-				 format has room for it (table, json) */
+	bool summary; /* totals instead of the extents, where the
+			 format has room for it (table, json) */
 };
 
 /* Takes the report's bytes in order; returns 0 or -errno, which ends it. */

@@ -99,6 +99,8 @@ static int flush_device(struct bsp_sparse *sp)
 	struct bsp_span carried;
 	int r;
 
+	if (bsp_sparse_is_gone(sp))
+		return -ENODEV;
 	pthread_mutex_lock(&sp->carried_lock);
 	carried = sp->carried;
 	sp->carried = (struct bsp_span){ 0 };
@@ -191,7 +193,8 @@ int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
-	while (carry_next(sp, &granule, limit >> sp->shift, &r)) {
+	while (!bsp_sparse_is_gone(sp) &&
+	       carry_next(sp, &granule, limit >> sp->shift, &r)) {
 		if (r && !first)
 			first = r;
 		if (r == -ENODEV || r == -ENXIO)
@@ -202,7 +205,7 @@ int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 		}
 	}
 	*off = granule << sp->shift;
-	return first;
+	return atomic_load(&sp->gone) ? -ENODEV : first;
 }
 
 int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
@@ -263,7 +266,7 @@ int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	r = mark_lost(sp);
 	if (!r)
 		r = bsp_sparse_carry_out(sp, NULL, NULL);
-	tail_r = treat_tail(sp, tail);
+	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : treat_tail(sp, tail);
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : tail_r ? tail_r : flushed;

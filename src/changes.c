@@ -1,18 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Changes from outside: another program writes to the device, or its size
- * changes.
+ * Changes from outside: another program writes to the device, its size changes,
+ * or another medium is in it (identity.h).
  *
  * Why a remembered hole is right. A granule is learned in a generation of the
- * map whose stamp was taken before the granule was read. Whoever writes to the
- * device later moves its counters away from that stamp before the write is
- * acknowledged (or leaves dirty pages, which taking a stamp pushes out, and
- * which count then). So: before a hole is answered, bsp_sparse_refresh() takes
- * a stamp, and if it differs all is forgotten, the generation ends, and what is
- * being read just then is not learned. Looks for changes exclude each other, so
- * that nobody slips past one that has seen a change and is not done forgetting.
+ * map whose sample of the device's identity was taken before the granule was
+ * read. A later write by another program moves the counters away from that
+ * sample before the write is acknowledged (or leaves dirty pages, which taking
+ * a sample pushes out, and which count then). So: before a hole is answered,
+ * bsp_sparse_refresh() takes a sample, and if it differs all is forgotten, the
+ * generation ends, and reads that are under way are not learned. Looks for
+ * changes exclude each other, so that no seek slips past one that has seen a
+ * change and is not done forgetting.
+ *
+ * A sample that is not settled proves nothing of later reads. Each look then
+ * forgets all, so that what is learned answers the question at hand only; but
+ * it is no change, until the sample settles: then what the caller has cached
+ * meanwhile is out of date, once.
+ *
+ * On a writable object the content is its own, and its counters move with its
+ * own writes: only the medium is looked at.
  */
 #include "sparse.h"
+
+#include <errno.h>
 
 #include "range.h"
 
@@ -37,6 +48,8 @@ static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	uint64_t granules = bsp_granules(size, sp->shift);
 
 	if (size > old) {
+		if (bsp_device_drop_pages(sp->dev, old))
+			return false; /* at the next look */
 		forget_last(sp, old);
 		if (bsp_map_resize(sp->map, granules))
 			return false; /* no memory: at the next look */
@@ -77,6 +90,10 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	uint64_t start = last << sp->shift;
 	bool follows = atomic_load(&sp->size) == old;
 
+	/* Before all else: a write to a part of such a page would keep, and
+	 * write, what it has past the old end. */
+	if (bsp_device_drop_pages(sp->dev, old))
+		return false; /* at the next look */
 	if (follows && old > start &&
 	    bsp_map_get(sp->map, last) == BSP_MARKER &&
 	    bsp_sparse_zero_markers(sp, last, last + 1, old))
@@ -126,22 +143,94 @@ static bool follow_size(struct bsp_sparse *sp)
 }
 
 /*
- * Forgets all if the counters moved. A writable device is this object's alone,
- * and the counters move with its own writes. watch_lock held.
+ * Another table of the device mapper on a writable device: LVM has moved,
+ * reduced or extended a volume, or a table was loaded to test errors. The
+ * markers stay, all else is looked at anew, and the kernel's pages of the node
+ * go: of an extent that was given back and allocated again they are another
+ * extent's. watch_lock held.
  */
-static bool follow_content(struct bsp_sparse *sp)
+static void follow_table(struct bsp_sparse *sp)
 {
-	struct bsp_stamp stamp;
+	pthread_rwlock_wrlock(&sp->size_lock);
+	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	pthread_rwlock_unlock(&sp->size_lock);
+}
+
+/* Another medium on a device that only is read. watch_lock held. */
+static void follow_other(struct bsp_sparse *sp)
+{
+	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	bsp_map_forget(sp->map, 0, UINT64_MAX);
+}
+
+/*
+ * Is another medium there? A writable object is lost then: what it holds as
+ * markers, and knows, is about the one that is gone. watch_lock held.
+ */
+static bool follow_medium(struct bsp_sparse *sp, enum bsp_depth depth)
+{
+	bool writable = sp->dev->info.writable;
+	enum bsp_medium_change change;
+	struct bsp_medium now = { 0 };
+
+	if (!sp->dev->ops->medium)
+		return false;
+	if (!bsp_sparse_is_gone(sp))
+		sp->dev->ops->medium(sp->dev, depth, &now);
+	change = bsp_medium_compare(&sp->medium, &now);
+	if (writable && change == BSP_MEDIUM_OTHER)
+		atomic_store(&sp->gone, true);
+	if (atomic_load(&sp->gone)) {
+		bool told = sp->gone_told;
+
+		sp->gone_told = true;
+		return !told;
+	}
+	bsp_medium_update(&sp->medium, &now);
+	if (change != BSP_MEDIUM_SAME)
+		(writable ? follow_table : follow_other)(sp);
+	return change != BSP_MEDIUM_SAME;
+}
+
+bool bsp_sparse_is_gone(struct bsp_sparse *sp)
+{
+	struct bsp_medium now = { 0 };
+
+	if (atomic_load(&sp->gone))
+		return true;
+	if (!sp->sequence || !sp->dev->info.writable)
+		return false;
+	sp->dev->ops->medium(sp->dev, BSP_DEPTH_SEQUENCE, &now);
+	if (now.sequence && now.sequence != sp->sequence)
+		atomic_store(&sp->gone, true);
+	return atomic_load(&sp->gone);
+}
+
+/*
+ * Forgets all if another program wrote, or may have done so. Sets *ret_change
+ * to what is to be told of it, and returns whether it is a change. watch_lock
+ * held.
+ */
+static bool follow_content(struct bsp_sparse *sp, int *ret_change)
+{
+	bool was_settled = sp->content.settled;
+	struct bsp_content now;
+	bool equal;
 
 	if (sp->dev->info.writable)
 		return false;
-	sp->dev->ops->stamp(sp->dev, &stamp);
-	if (bsp_stamp_equal(&stamp, &sp->stamp))
+	sp->dev->ops->content(sp->dev, &now);
+	equal = bsp_content_equal(&now, &sp->content);
+	if (equal && was_settled && now.settled)
 		return false;
-	sp->stamp = stamp;
-	atomic_store(&sp->counted, stamp.counted);
+	sp->content = now;
+	atomic_store(&sp->counted, now.counted && now.settled);
 	bsp_map_forget(sp->map, 0, UINT64_MAX);
-	return true;
+	if (!equal)
+		*ret_change = now.counted ? BSP_CHANGE_CONTENT
+					  : BSP_CHANGE_UNWATCHABLE;
+	return !equal || now.settled;
 }
 
 static int64_t now_ns(void)
@@ -161,44 +250,58 @@ void bsp_sparse_suspect(struct bsp_sparse *sp)
 		atomic_store(&sp->mtime_ns, now);
 }
 
-static uint64_t refresh(struct bsp_sparse *sp, bool times)
+enum { NO_CHANGE = -1 };
+
+static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 {
-	bool resized, rewritten, counted;
+	int content = NO_CHANGE;
+	bool medium, resized, moved;
 	uint64_t changes;
 
 	pthread_mutex_lock(&sp->watch_lock);
-	resized = follow_size(sp);
+	medium = follow_medium(sp, depth);
+	resized = !atomic_load(&sp->gone) && follow_size(sp);
 	if (resized)
 		atomic_fetch_add(&sp->resizes, 1);
-	rewritten = follow_content(sp);
-	counted = sp->stamp.counted;
-	if (resized || rewritten)
+	moved = follow_content(sp, &content);
+	/* Until a sample is settled, an opening keeps nothing of before. */
+	if (medium || resized || moved || (times && !sp->content.settled))
 		sp->changes++;
-	if (resized || (rewritten && counted))
+	if (medium || resized || content == BSP_CHANGE_CONTENT)
 		atomic_store(&sp->mtime_ns, now_ns());
 	/* Every look at a device that is not counted is a change. Its time
 	 * moves only for an opening or a stat: a reader that compares it before
 	 * and after it reads, as GNU tar does, would see every look in between.
 	 */
-	if (times && !counted && !sp->dev->info.writable)
+	if (times && !sp->content.counted)
 		bsp_sparse_suspect(sp);
 	changes = sp->changes;
 	pthread_mutex_unlock(&sp->watch_lock);
 
-	if (resized && sp->changed)
+	if (!sp->changed)
+		return changes;
+	if (medium)
+		sp->changed(sp->changed_data, atomic_load(&sp->gone)
+						      ? BSP_CHANGE_GONE
+						      : BSP_CHANGE_MEDIUM);
+	if (resized)
 		sp->changed(sp->changed_data, BSP_CHANGE_SIZE);
-	if (rewritten && sp->changed)
-		sp->changed(sp->changed_data, counted ? BSP_CHANGE_CONTENT
-						      : BSP_CHANGE_UNWATCHABLE);
+	if (content != NO_CHANGE && !medium)
+		sp->changed(sp->changed_data, (enum bsp_change)content);
 	return changes;
 }
 
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
 {
-	return refresh(sp, false);
+	return refresh(sp, BSP_DEPTH_CHEAP, false);
+}
+
+uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp)
+{
+	return refresh(sp, BSP_DEPTH_ALL, false);
 }
 
 uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp)
 {
-	return refresh(sp, true);
+	return refresh(sp, BSP_DEPTH_ALL, true);
 }

@@ -9,15 +9,13 @@
  * kernel (block/fops.c). And the host's page cache is left to those who need
  * it.
  *
- * Writers show in the counters of the *whole disk*, since those of a partition
- * miss what is written through the disk (Documentation/block/stat.rst, fields
- * 5, 7, 12 and 14: writes and discards, done and in sectors). They count
- * requests, so what a program wrote to the page cache is pushed out before:
- * that of this node and, where it may be opened, of the disk. Counters stand
- * still while queue/iostats is 0; but device-mapper counts whatever that says,
- * and says 0 (Linux 6.1), and some drivers count nothing and say 1 (brd, NVMe
- * multipath before Linux 6.4). So the counters are believed only after a direct
- * read was seen to move them.
+ * Writers show in the counters (device-counters.h). They count requests, so
+ * what a program wrote to the page cache is pushed out before: that of this
+ * node and, where it may be opened, of the disk. Counters stand still while
+ * queue/iostats is 0; but device-mapper counts whatever that says, and says 0
+ * (Linux 6.1), and some drivers count nothing and say 1 (brd, NVMe multipath
+ * before Linux 6.4). So the counters are believed only after a direct read was
+ * seen to move them.
  */
 #include "device.h"
 
@@ -36,6 +34,9 @@
 #include <unistd.h>
 
 #include "device-sysfs.h"
+#include "device-counters.h"
+#include "device-medium.h"
+#include "device-pages.h"
 #include "error.h"
 #include "range.h"
 
@@ -68,6 +69,10 @@ struct block {
 	int offload_fd; /* queue/write_zeroes_max_bytes */
 	bool thin;	/* a thin volume: unmapped is zero for good */
 
+	struct bsp_counters *written; /* NULL: there are none */
+	struct bsp_medium_source *source;
+	/* Up to where there may be pages; changed by drop_pages alone. */
+	uint64_t highest;
 	atomic_uint counters; /* are they moved by I/O? as of the last try */
 };
 
@@ -258,18 +263,6 @@ static bool read_text(int fd, char *text, size_t size)
 	return n > 0;
 }
 
-static bool read_counters(int stat_fd, struct bsp_stamp *stamp)
-{
-	char text[512];
-	uint64_t *v = stamp->value;
-
-	return read_text(stat_fd, text, sizeof(text)) &&
-	       sscanf(text,
-		      "%*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64
-		      " %*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64,
-		      &v[0], &v[1], &v[2], &v[3]) == 4;
-}
-
 /* How many reads were done; 0 if that cannot be had. */
 static uint64_t read_count(int stat_fd)
 {
@@ -340,16 +333,62 @@ static bool is_counting(struct block *block)
 	       (MOVED_OFF | (on ? MOVED_ON : 0));
 }
 
-static void block_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+static void block_content(struct bsp_device *dev,
+			  struct bsp_content *ret_content)
 {
 	struct block *block = to_block(dev);
-	struct bsp_stamp stamp = { 0 };
+	struct bsp_content content = { .settled = true };
 
 	push_out(block->fd);
 	push_out(block->disk_fd);
-	stamp.counted =
-		read_counters(block->stat_fd, &stamp) && is_counting(block);
-	*ret_stamp = stamp;
+	content.counted = block->written &&
+			  bsp_counters_read(block->written, content.value) &&
+			  is_counting(block);
+	*ret_content = content;
+}
+
+static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
+			 struct bsp_medium *ret_medium)
+{
+	bsp_medium_ask(to_block(dev)->source, depth, ret_medium);
+}
+
+/* --- The kernel's pages of the node --- */
+
+/*
+ * The kernel drops nothing when a device grows or shrinks (set_capacity() in
+ * block/genhd.c): what lies past the end stays, and of the page that the end
+ * cuts the rest is zeros. A device that only is read is not read from them; but
+ * a writable one is read and written through these pages.
+ *
+ * DONTNEED skips pages that are locked, dirty, written back, mapped, or part of
+ * a large folio that reaches out of the range (mm/truncate.c); so the range is
+ * all of the device, and whether a page is left from a place on is asked of the
+ * kernel. Pages that are being read are unlocked soon.
+ */
+static int block_drop_pages(struct bsp_device *dev, uint64_t from)
+{
+	enum { TRIES = 50, PAUSE_NS = 2000000 };
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	struct block *block = to_block(dev);
+	uint64_t size = 0, end = bsp_max(block->highest, from);
+
+	if (!dev->info.writable)
+		return 0;
+	for (int i = 0; i < TRIES; i++) {
+		/* It takes no error that flush or settle has to tell. */
+		push_out(block->direct_fd);
+		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (from == UINT64_MAX)
+			return 0;
+		if (!bsp_pages_cached(block->fd, from, end)) {
+			(void)fd_size(block->fd, &size);
+			block->highest = bsp_max(end, size);
+			return 0;
+		}
+		(void)nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
 }
 
 /* --- Writing --- */
@@ -548,6 +587,8 @@ static void block_close(struct bsp_device *dev)
 	close_fd(block->zero_fd);
 	close_fd(block->disk_fd);
 	close_fd(block->stat_fd);
+	bsp_counters_free(block->written);
+	bsp_medium_source_free(block->source);
 	close_fd(block->iostats_fd);
 	close_fd(block->offload_fd);
 	close_fd(block->fd);
@@ -558,7 +599,9 @@ static const struct bsp_device_ops block_ops = {
 	.read = block_read,
 	.read_fd = block_read_fd,
 	.size = block_size,
-	.stamp = block_stamp,
+	.medium = block_medium,
+	.content = block_content,
+	.drop_pages = block_drop_pages,
 	.write = block_write,
 	.read_through = block_read_through,
 	.write_through = block_write_through,
@@ -610,11 +653,14 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->fd = fd;
 	block->direct_fd = direct_fd;
 	block->zero_fd = zero_fd;
+	block->highest = size;
 	block->disk_fd = block->stat_fd = -1;
 	block->iostats_fd = block->offload_fd = -1;
 	if (info->writable)
 		forget_pages(fd);
 	open_counters(block, st.st_rdev);
+	block->written = bsp_counters_new(st.st_rdev);
+	block->source = bsp_medium_source_new(fd, st.st_rdev);
 	try_counters(block);
 	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
 	return &block->dev;

@@ -5,9 +5,11 @@
  * zeros that need no reading: its holes.
  *
  * Writers show in the change time. Two things blur it:
- *  - Its clock ticks no finer than the kernel's timer (10 ms at 100 Hz), so
- *    that two writes in one tick look like one. A stamp is therefore not taken
- *    of a time younger than two ticks; it waits until that is over.
+ *  - It moves when a write begins, and its clock ticks no finer than the
+ *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and
+ * puts its bytes there some time after the time has moved. So a young time is
+ * not settled (identity.h). A write that takes longer than that is seen for
+ * what is read after it only by the next one.
  *  - Stores through a shared mapping touch it only when a clean page becomes
  *    dirty; pushing dirty pages out first makes them clean again. (On tmpfs,
  *    which writes nothing back, such stores cannot be seen.)
@@ -17,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ struct file {
 	/* Fixed after opening. */
 	int fd;
 	int zero_fd; /* the same, for zeroing a writable one; otherwise -1 */
+	struct bsp_settling settling; /* content's own, one call at a time */
 };
 
 static struct file *to_file(struct bsp_device *dev)
@@ -57,25 +59,18 @@ static int file_size(struct bsp_device *dev, uint64_t *ret_size)
 	return 0;
 }
 
-/* Nanoseconds until a change time is older than two ticks; 0 if it is. */
-static long until_settled(const struct timespec *changed)
+static int64_t clock_ns(clockid_t clock)
 {
-	enum { SETTLED = 20 * 1000 * 1000 };
 	struct timespec now;
-	int64_t age;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (llabs((long long)now.tv_sec - changed->tv_sec) > 1)
-		return 0;
-	age = (int64_t)(now.tv_sec - changed->tv_sec) * 1000000000 +
-	      (now.tv_nsec - changed->tv_nsec);
-	return age >= SETTLED || age <= -SETTLED ? 0 : (long)(SETTLED - age);
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void file_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+static void file_content(struct bsp_device *dev,
+			 struct bsp_content *ret_content)
 {
 	struct file *file = to_file(dev);
-	struct timespec pause = { 0 };
 	struct stat st = { 0 };
 	int r;
 
@@ -84,18 +79,13 @@ static void file_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
 				      SYNC_FILE_RANGE_WRITE |
 				      SYNC_FILE_RANGE_WAIT_AFTER);
 	r = fstat(file->fd, &st);
-	pause.tv_nsec = r ? 0 : until_settled(&st.st_ctim);
-	if (pause.tv_nsec) {
-		(void)nanosleep(&pause, NULL);
-		r = fstat(file->fd, &st);
-	}
-	/* Written to again meanwhile: it is not settled, so not equal to what
-	 * the next stamp will say. */
-	*ret_stamp = (struct bsp_stamp){
+	*ret_content = (struct bsp_content){
 		.value = { (uint64_t)st.st_ctim.tv_sec,
-			   (uint64_t)st.st_ctim.tv_nsec, (uint64_t)st.st_size,
-			   (uint64_t)until_settled(&st.st_ctim) },
+			   (uint64_t)st.st_ctim.tv_nsec, (uint64_t)st.st_size },
 		.counted = r == 0,
+		.settled = bsp_settle(&file->settling, &st.st_ctim,
+				      clock_ns(CLOCK_REALTIME),
+				      clock_ns(CLOCK_BOOTTIME)),
 	};
 }
 
@@ -190,7 +180,7 @@ static void file_close(struct bsp_device *dev)
 static const struct bsp_device_ops file_ops = {
 	.read = file_read,
 	.size = file_size,
-	.stamp = file_stamp,
+	.content = file_content,
 	.zeros = file_zeros,
 	.write = file_write,
 	.read_through = file_read,

@@ -25,6 +25,7 @@
 #include "device-loop.h"
 #include "device-sysfs.h"
 #include "error.h"
+#include "range.h"
 
 enum {
 	TABLE_MIN = 16 << 10,
@@ -61,8 +62,9 @@ static char **parse_table(const char *table, size_t size)
 	return g_strv_builder_end(builder);
 }
 
-/* The targets of a device; NULL, and errno, if they cannot be had. */
-static char **targets_of(int control, dev_t rdev)
+/* What the device mapper says of a device's table, and how much of it is used,
+ * to be freed; NULL, and errno, if it cannot be had. */
+static char *fetch_table(int control, dev_t rdev, size_t *ret_size)
 {
 	for (size_t size = TABLE_MIN; size <= TABLE_MAX; size *= 4) {
 		const struct dm_ioctl head = {
@@ -73,21 +75,41 @@ static char **targets_of(int control, dev_t rdev)
 			.dev = rdev,
 		};
 		g_autofree char *table = g_malloc0(size);
-		char **targets;
+		const struct dm_ioctl *answer = (void *)table;
 
 		memcpy(table, &head, sizeof(head));
 		if (ioctl(control, DM_TABLE_STATUS, table) < 0)
 			return NULL;
-		if (((struct dm_ioctl *)(void *)table)->flags &
-		    DM_BUFFER_FULL_FLAG)
+		if (answer->flags & DM_BUFFER_FULL_FLAG)
 			continue;
-		targets = parse_table(table, size);
-		if (!targets)
-			errno = EPROTO;
-		return targets;
+		*ret_size = bsp_min(answer->data_size, size);
+		return g_steal_pointer(&table);
 	}
 	errno = E2BIG;
 	return NULL;
+}
+
+/* The targets of a device; NULL, and errno, if they cannot be had. */
+static char **targets_of(int control, dev_t rdev)
+{
+	size_t size;
+	g_autofree char *table = fetch_table(control, rdev, &size);
+	char **targets = table ? parse_table(table, size) : NULL;
+
+	if (table && !targets)
+		errno = EPROTO;
+	return targets;
+}
+
+uint64_t bsp_device_table(int control, dev_t rdev)
+{
+	size_t size;
+	g_autofree char *table = fetch_table(control, rdev, &size);
+	const struct dm_ioctl *head = (void *)table;
+
+	if (!table || head->data_start > size || !head->target_count)
+		return 0;
+	return bsp_hash(0, table + head->data_start, size - head->data_start);
 }
 
 static int open_control(void)

@@ -17,10 +17,9 @@
 
 #include "error.h"
 
-bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b)
+int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from)
 {
-	return a->counted && b->counted &&
-	       memcmp(a->value, b->value, sizeof(a->value)) == 0;
+	return dev->ops->drop_pages ? dev->ops->drop_pages(dev, from) : 0;
 }
 
 int bsp_device_reopen(int fd, int flags)

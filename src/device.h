@@ -12,20 +12,11 @@
 #include <stdatomic.h>
 
 #include "blksparse.h"
+#include "identity.h"
 
 enum {
-	BSP_STAMP_VALUES = 6,
 	/* What buffers should be aligned to, so that no copy is needed. */
 	BSP_BUFFER_ALIGN = 4096,
-};
-
-/*
- * What a device's counters said at one instant. While two stamps are equal
- * nobody wrote to the device between them, as far as this host can tell.
- */
-struct bsp_stamp {
-	uint64_t value[BSP_STAMP_VALUES];
-	bool counted; /* false: nobody counts here, so nothing is equal */
 };
 
 /*
@@ -68,7 +59,12 @@ int bsp_device_reopen(int fd, int flags);
 bool bsp_device_open_zeroing(const char *path, int fd, bool writable,
 			     int *ret_fd, GError **error);
 
-bool bsp_stamp_equal(const struct bsp_stamp *a, const struct bsp_stamp *b);
+/*
+ * A hash of the table that the device mapper has for a device, asked through
+ * its control node; 0 if that is no such device, or cannot be asked (it takes
+ * root).
+ */
+uint64_t bsp_device_table(int control, dev_t rdev);
 
 struct bsp_device_ops {
 	/*
@@ -89,10 +85,28 @@ struct bsp_device_ops {
 	int (*size)(struct bsp_device *dev, uint64_t *ret_size);
 
 	/*
-	 * Pushes out what this host has written to the device but still holds
-	 * in memory, then reads the counters.
+	 * Samples the medium, as deep as told; fields that cannot be had are 0.
+	 * NULL if this kind never has another one.
 	 */
-	void (*stamp)(struct bsp_device *dev, struct bsp_stamp *ret_stamp);
+	void (*medium)(struct bsp_device *dev, enum bsp_depth depth,
+		       struct bsp_medium *ret_medium);
+
+	/*
+	 * Pushes out what this host has written to the device but still holds
+	 * in memory, then samples the content. One call at a time.
+	 */
+	void (*content)(struct bsp_device *dev,
+			struct bsp_content *ret_content);
+
+	/*
+	 * Drops the pages that the kernel has of the device, if reads may find
+	 * them: they are of before. Dirty ones are written first. Returns 0, or
+	 * -EBUSY if a page at or past from is still there: then nothing past it
+	 * can be relied on. Below from a page may stay that is in use just now.
+	 * No write to the device may be under way. NULL if this kind's pages
+	 * are always right.
+	 */
+	int (*drop_pages)(struct bsp_device *dev, uint64_t from);
 
 	/*
 	 * Up to which offset, from off on, the device is known to hold zeros
@@ -170,6 +184,9 @@ struct bsp_device {
 	atomic_bool past_cache; /* write, where it is aligned, goes past the
 				 * kernel's page cache, if this kind can */
 };
+
+/* The drop_pages of a device, or 0. */
+int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
 
 /*
  * A buffer for direct I/O, to be freed by free(); NULL if there is no memory. A

@@ -96,6 +96,8 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 	uint64_t at = off, end = off;
 	bool fresh = false;
 
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
 	do {
 		char *to = (char *)buf + (at - off);
 		unsigned resizes = atomic_load(&sp->resizes);

@@ -241,6 +241,8 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 	int r;
 
 	(void)bsp_sparse_refresh(sp);
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
 	r = find_data(sp, off, &patience, ret_off);
 	if (sp->minhole && (r == -ENXIO || (!r && *ret_off > off)) &&
 	    off < atomic_load(&sp->size) && is_zero_at(sp, off >> sp->shift)) {
@@ -268,6 +270,8 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 	int r;
 
 	(void)bsp_sparse_refresh(sp);
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
 	r = find_hole(sp, off, limit, &patience, ret_off);
 	if (!r && sp->minhole)
 		r = skip_short(sp, limit, &patience, ret_off);

@@ -63,6 +63,21 @@ fill_options(const struct bsp_device *dev,
 	return full;
 }
 
+static void take_first_samples(struct bsp_sparse *sp)
+{
+	struct bsp_device *dev = sp->dev;
+
+	if (dev->ops->medium)
+		dev->ops->medium(dev, BSP_DEPTH_ALL, &sp->medium);
+	sp->sequence = sp->medium.sequence;
+	if (dev->info.writable)
+		sp->content.counted = sp->content.settled = true;
+	else
+		dev->ops->content(dev, &sp->content);
+	atomic_init(&sp->counted, sp->content.counted && sp->content.settled);
+	atomic_init(&sp->gone, false);
+}
+
 struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 				  const struct bsp_sparse_options *options,
 				  GError **error)
@@ -119,9 +134,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	bsp_behind_init(&sp->behind);
 	pthread_mutex_init(&sp->carried_lock, NULL);
 	bsp_range_lock_init(&sp->ranges);
-	if (!dev->info.writable)
-		dev->ops->stamp(dev, &sp->stamp);
-	atomic_init(&sp->counted, dev->info.writable || sp->stamp.counted);
+	take_first_samples(sp);
 	return sp;
 }
 

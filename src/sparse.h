@@ -73,14 +73,21 @@ struct bsp_sparse {
 	 * two belong together.
 	 */
 	atomic_uint resizes;
-	atomic_bool counted; /* what is known stays, until somebody writes */
+	/* What is known stays, until another program writes. */
+	atomic_bool counted;
+	/* The medium of a writable object was taken out; never unset. */
+	atomic_bool gone;
+	uint64_t sequence; /* medium.sequence as of opening; fixed */
 
 	pthread_mutex_t scan_lock;
 	void *scan_buffer; /* of BSP_SCAN_CHUNK bytes; under scan_lock */
 
 	pthread_mutex_t watch_lock;
 	/* protected by watch_lock: */
-	struct bsp_stamp stamp; /* nothing was written since, as of the map */
+	/* The samples that all which is known is about. */
+	struct bsp_medium medium;
+	struct bsp_content content;
+	bool gone_told; /* that the medium is gone counts as a change, once */
 	uint64_t changes;
 
 	/* For stat, CLOCK_REALTIME in nanoseconds. Not under watch_lock, which
@@ -117,6 +124,12 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
  */
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
+
+/*
+ * Is there another medium in the device of a writable object? Then nothing may
+ * be written to it. One cheap system call. Any lock may be held.
+ */
+bool bsp_sparse_is_gone(struct bsp_sparse *sp);
 
 /*
  * Carries out the markers [from, to), the last one up to the file's end, which

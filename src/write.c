@@ -308,6 +308,8 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
+	if (bsp_sparse_is_gone(sp))
+		return -ENODEV;
 	if (len == 0)
 		return 0;
 	pthread_rwlock_rdlock(&sp->size_lock);
@@ -374,6 +376,8 @@ int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
+	if (bsp_sparse_is_gone(sp))
+		return -ENODEV;
 	pthread_rwlock_wrlock(&sp->size_lock);
 	old = atomic_load(&sp->size);
 	if (size > old)
@@ -454,6 +458,8 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 	}
 	if (!sp->dev->info.writable)
 		return -EROFS;
+	if (bsp_sparse_is_gone(sp))
+		return -ENODEV;
 	if (len == 0)
 		return -EINVAL;
 	pthread_rwlock_wrlock(&sp->size_lock);

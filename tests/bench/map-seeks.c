@@ -37,11 +37,19 @@ static int size_now(struct bsp_device *dev, uint64_t *ret_size)
 	return r;
 }
 
-static void stamp_now(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+static void content_now(struct bsp_device *dev, struct bsp_content *ret_content)
 {
-	*ret_stamp = (struct bsp_stamp){ .counted = true };
+	*ret_content = (struct bsp_content){ .counted = true, .settled = true };
 	if (looked_at)
-		looked_at->ops->stamp(looked_at, ret_stamp);
+		looked_at->ops->content(looked_at, ret_content);
+}
+
+static void medium_now(struct bsp_device *dev, enum bsp_depth depth,
+		       struct bsp_medium *ret_medium)
+{
+	*ret_medium = (struct bsp_medium){ 0 };
+	if (looked_at)
+		looked_at->ops->medium(looked_at, depth, ret_medium);
 }
 
 static void close_nothing(struct bsp_device *dev)
@@ -51,7 +59,8 @@ static void close_nothing(struct bsp_device *dev)
 static const struct bsp_device_ops ops = {
 	.read = never_read,
 	.size = size_now,
-	.stamp = stamp_now,
+	.medium = medium_now,
+	.content = content_now,
 	.close = close_nothing,
 };
 

@@ -27,11 +27,15 @@ struct fake {
 	int failing_errno;
 	struct fake_call zeros;
 	uint64_t read_max;
-	unsigned stamps;
+	unsigned samples;
+	struct bsp_medium medium;
+	bool unsettled;
+	GArray *beneath; /* of struct patch: what pages of the node hide */
+	unsigned drops, failing_drops;
 	void (*hook)(void *data);
 	void *hook_data;
-	void (*stamp_hook)(void *data); /* set before others use it */
-	void *stamp_hook_data;
+	void (*sample_hook)(void *data); /* set before others use it */
+	void *sample_hook_data;
 	void (*zeroing_hook)(void *data); /* set before others use it */
 	void *zeroing_hook_data;
 	unsigned ways;
@@ -47,6 +51,17 @@ struct fake {
 	GArray *changes;
 	GArray *changes_told;
 };
+
+/* Bytes that the device has, while the pages of its node have others. */
+struct patch {
+	uint64_t off, len;
+	int byte;
+};
+
+static void fill(struct fake *fake, uint64_t off, uint64_t len, int byte)
+{
+	memset(fake->bytes + off, byte, len);
+}
 
 static struct fake *to_fake(struct bsp_device *dev)
 {
@@ -127,20 +142,59 @@ static int fake_size(struct bsp_device *dev, uint64_t *ret_size)
 	return r;
 }
 
-static void fake_stamp(struct bsp_device *dev, struct bsp_stamp *ret_stamp)
+static void fake_medium(struct bsp_device *dev, enum bsp_depth depth,
+			struct bsp_medium *ret_medium)
 {
 	struct fake *fake = to_fake(dev);
 
-	if (fake->stamp_hook)
-		fake->stamp_hook(fake->stamp_hook_data);
 	pthread_mutex_lock(&fake->lock);
-	fake->stamps++;
+	*ret_medium = fake->medium;
+	if (depth < BSP_DEPTH_ALL)
+		ret_medium->table = 0;
+	if (depth < BSP_DEPTH_CHEAP)
+		ret_medium->file_ino = 0;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+static void fake_content(struct bsp_device *dev,
+			 struct bsp_content *ret_content)
+{
+	struct fake *fake = to_fake(dev);
+
+	if (fake->sample_hook)
+		fake->sample_hook(fake->sample_hook_data);
+	pthread_mutex_lock(&fake->lock);
+	fake->samples++;
 	if (fake->dirty)
 		fake->writes++;
 	fake->dirty = false;
-	*ret_stamp = (struct bsp_stamp){ .value = { fake->writes },
-					 .counted = fake->counting };
+	*ret_content = (struct bsp_content){ .value = { fake->writes },
+					     .counted = fake->counting,
+					     .settled = !fake->unsettled };
 	pthread_mutex_unlock(&fake->lock);
+}
+
+static int fake_drop_pages(struct bsp_device *dev, uint64_t from)
+{
+	struct fake *fake = to_fake(dev);
+	int r = 0;
+
+	pthread_mutex_lock(&fake->lock);
+	fake->drops++;
+	if (fake->failing_drops) {
+		fake->failing_drops--;
+		r = from == UINT64_MAX ? 0 : -EBUSY;
+	} else {
+		for (guint i = 0; i < fake->beneath->len; i++) {
+			const struct patch *p =
+				&g_array_index(fake->beneath, struct patch, i);
+
+			fill(fake, p->off, p->len, p->byte);
+		}
+		g_array_set_size(fake->beneath, 0);
+	}
+	pthread_mutex_unlock(&fake->lock);
+	return r;
 }
 
 static uint64_t fake_zeros(struct bsp_device *dev, uint64_t off)
@@ -296,6 +350,7 @@ static void fake_close(struct bsp_device *dev)
 	struct fake *fake = to_fake(dev);
 
 	pthread_mutex_destroy(&fake->lock);
+	g_array_unref(fake->beneath);
 	g_array_unref(fake->reads);
 	g_array_unref(fake->told);
 	g_array_unref(fake->changes);
@@ -310,7 +365,9 @@ static void fake_close(struct bsp_device *dev)
 static const struct bsp_device_ops fake_ops = {
 	.read = fake_read,
 	.size = fake_size,
-	.stamp = fake_stamp,
+	.medium = fake_medium,
+	.content = fake_content,
+	.drop_pages = fake_drop_pages,
 	.zeros = fake_zeros,
 	.write = fake_pwrite,
 	.read_through = fake_read_through,
@@ -339,6 +396,9 @@ struct fake *fake_new(uint64_t size)
 	fake->capacity = size;
 	fake->size = size;
 	fake->counting = true;
+	fake->medium =
+		(struct bsp_medium){ .sequence = 1, .file_ino = 1, .table = 1 };
+	fake->beneath = g_array_new(FALSE, FALSE, sizeof(struct patch));
 	fake->read_max = UINT64_MAX;
 	fake->reads = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
 	fake->told = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
@@ -356,11 +416,6 @@ struct bsp_device *fake_device(struct fake *fake)
 unsigned char *fake_bytes(struct fake *fake)
 {
 	return fake->bytes;
-}
-
-static void fill(struct fake *fake, uint64_t off, uint64_t len, int byte)
-{
-	memset(fake->bytes + off, byte, len);
 }
 
 void fake_write(struct fake *fake, uint64_t off, uint64_t len, int byte)
@@ -417,6 +472,60 @@ void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len)
 	pthread_mutex_unlock(&fake->lock);
 }
 
+void fake_change_medium(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->medium.sequence++;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_change_file(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->medium.file_off += 4096;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_change_table(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->medium.table++;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_settle(struct fake *fake, bool settled)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->unsettled = !settled;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_put_beneath(struct fake *fake, uint64_t off, uint64_t len, int byte)
+{
+	struct patch patch = { off, len, byte };
+
+	pthread_mutex_lock(&fake->lock);
+	g_array_append_val(fake->beneath, patch);
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_fail_drops(struct fake *fake, unsigned n)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->failing_drops = n;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+unsigned fake_drops(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->lock);
+	n = fake->drops;
+	pthread_mutex_unlock(&fake->lock);
+	return n;
+}
+
 void fake_stop_counting(struct fake *fake)
 {
 	pthread_mutex_lock(&fake->lock);
@@ -432,10 +541,10 @@ void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data)
 	pthread_mutex_unlock(&fake->lock);
 }
 
-void fake_on_stamp(struct fake *fake, void (*hook)(void *data), void *data)
+void fake_on_sample(struct fake *fake, void (*hook)(void *data), void *data)
 {
-	fake->stamp_hook = hook;
-	fake->stamp_hook_data = data;
+	fake->sample_hook = hook;
+	fake->sample_hook_data = data;
 }
 
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data)
@@ -534,12 +643,12 @@ unsigned fake_flushes(struct fake *fake)
 	return n;
 }
 
-unsigned fake_stamps(struct fake *fake)
+unsigned fake_samples(struct fake *fake)
 {
 	unsigned n;
 
 	pthread_mutex_lock(&fake->lock);
-	n = fake->stamps;
+	n = fake->samples;
 	pthread_mutex_unlock(&fake->lock);
 	return n;
 }

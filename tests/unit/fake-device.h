@@ -59,11 +59,30 @@ void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
 /* Nobody counts writes. */
 void fake_stop_counting(struct fake *fake);
 
+/* Another medium, another place in a loop device's file, or another table of
+ * the device mapper; the bytes stay, and may be changed as well. */
+void fake_change_medium(struct fake *fake);
+void fake_change_file(struct fake *fake);
+void fake_change_table(struct fake *fake);
+
+/* Whether samples of its content are settled; at first they are. */
+void fake_settle(struct fake *fake, bool settled);
+
+/* From now on the device has byte in [off, off + len), which reads find when
+ * the pages of its node are dropped. */
+void fake_put_beneath(struct fake *fake, uint64_t off, uint64_t len, int byte);
+
+/* The next n times a page is left over. */
+void fake_fail_drops(struct fake *fake, unsigned n);
+
+/* How often pages were dropped, or were to be, in all. */
+unsigned fake_drops(struct fake *fake);
+
 /* Is called in each read, after the bytes were taken. */
 void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data);
 
 /* Is called before the counters are looked at. */
-void fake_on_stamp(struct fake *fake, void (*hook)(void *data), void *data);
+void fake_on_sample(struct fake *fake, void (*hook)(void *data), void *data);
 
 /* The reads since the last call of this; the list lives until the next one. */
 size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads);
@@ -115,7 +134,7 @@ size_t fake_changes(struct fake *fake, const struct fake_call **ret_changes);
 /* How often it was flushed, in all. */
 unsigned fake_flushes(struct fake *fake);
 
-/* How often the counters were asked for, in all. */
-unsigned fake_stamps(struct fake *fake);
+/* How often the content was sampled, in all. */
+unsigned fake_samples(struct fake *fake);
 
 #endif

@@ -529,7 +529,7 @@ static void options_that_do_not_fit_are_refused(void **state)
 /* --- Others who write --- */
 
 struct told {
-	unsigned content, size, unwatchable;
+	unsigned content, size, unwatchable, medium, gone;
 };
 
 static void on_change(void *data, enum bsp_change change)
@@ -539,6 +539,8 @@ static void on_change(void *data, enum bsp_change change)
 	told->content += change == BSP_CHANGE_CONTENT;
 	told->size += change == BSP_CHANGE_SIZE;
 	told->unwatchable += change == BSP_CHANGE_UNWATCHABLE;
+	told->medium += change == BSP_CHANGE_MEDIUM;
+	told->gone += change == BSP_CHANGE_GONE;
 }
 
 static void what_others_wrote_is_seen_by_seeks_and_reads(void **state)
@@ -727,7 +729,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	assert_no_data(slow.sp, 0);
 	sem_init(&slow.begun, 0, 0);
 	sem_init(&slow.answer, 0, 0);
-	fake_on_stamp(fake, wait_for_answer, &slow);
+	fake_on_sample(fake, wait_for_answer, &slow);
 	assert_int_equal(pthread_create(&thread, NULL, look, &slow), 0);
 	sem_wait(&slow.begun);
 	/* No block, which only a look can say for sure. */
@@ -736,7 +738,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	assert_int_equal(st.size, MIB);
 	sem_post(&slow.answer);
 	pthread_join(thread, NULL);
-	fake_on_stamp(fake, NULL, NULL);
+	fake_on_sample(fake, NULL, NULL);
 	fake_resize(fake, MIB / 2);
 	assert_false(bsp_sparse_peek(slow.sp, &st));
 	assert_int_equal(st.size, MIB);
@@ -745,7 +747,162 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	bsp_sparse_free(slow.sp);
 }
 
+/* --- Samples that are not settled --- */
+
+/* The bytes come after the time has moved: no sample tells of them. */
+static void what_is_learned_before_it_is_settled_is_not_kept(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct told told = { 0 };
+	struct bsp_sparse *sp;
+	uint64_t changes;
+	char buf[G];
+
+	fake_settle(fake, false);
+	sp = patient(fake, G);
+	bsp_sparse_set_changed(sp, on_change, &told);
+	assert_no_data(sp, 0);
+	changes = bsp_sparse_refresh(sp);
+	memset(fake_bytes(fake) + 5 * G, 'n', G);
+	assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+	assert_int_equal(buf[0], 'n');
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	assert_int_equal(bsp_sparse_refresh(sp), changes);
+	assert_int_equal(told.content + told.unwatchable, 0);
+	bsp_sparse_free(sp);
+}
+
+static void settling_is_one_change_and_moves_no_time(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct told told = { 0 };
+	struct bsp_sparse *sp;
+	uint64_t changes;
+	int64_t at_first;
+
+	fake_settle(fake, false);
+	sp = patient(fake, G);
+	bsp_sparse_set_changed(sp, on_change, &told);
+	at_first = mtime_of(sp);
+	changes = bsp_sparse_refresh(sp);
+	assert_no_data(sp, 0);
+	memset(fake_bytes(fake) + 5 * G, 'n', G);
+	fake_settle(fake, true);
+	assert_true(bsp_sparse_refresh(sp) != changes);
+	changes = bsp_sparse_refresh(sp);
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	/* And from here on it is kept. */
+	(void)fake_reads(fake, NULL);
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	assert_int_equal(bsp_sparse_refresh(sp), changes);
+	assert_int_equal(mtime_of(sp), at_first);
+	assert_int_equal(told.content + told.unwatchable, 0);
+	bsp_sparse_free(sp);
+}
+
+static void an_opening_keeps_nothing_that_is_not_settled(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	uint64_t changes = bsp_sparse_refresh_times(sp);
+
+	assert_int_equal(bsp_sparse_refresh_times(sp), changes);
+	fake_settle(fake, false);
+	fake_write(fake, 0, G, 'n');
+	assert_true(bsp_sparse_refresh_times(sp) != changes);
+	changes = bsp_sparse_refresh_times(sp);
+	assert_true(bsp_sparse_refresh_times(sp) != changes);
+	bsp_sparse_free(sp);
+}
+
+/* --- Another medium --- */
+
+static void another_medium_is_scanned_anew(void **state)
+{
+	void (*const changes[])(struct fake *) = {
+		fake_change_medium,
+		fake_change_file,
+		fake_change_table,
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
+		struct fake *fake = fake_new(MIB);
+		struct bsp_sparse *sp = patient(fake, G);
+		struct told told = { 0 };
+		uint64_t num;
+
+		bsp_sparse_set_changed(sp, on_change, &told);
+		assert_no_data(sp, 0);
+		num = bsp_sparse_refresh_all(sp);
+		changes[i](fake);
+		fake_put_beneath(fake, 5 * G, G, 'n');
+		/* A table is asked for now and then only. */
+		if (changes[i] == fake_change_table) {
+			assert_int_equal(bsp_sparse_refresh(sp), num);
+			assert_true(bsp_sparse_refresh_all(sp) != num);
+		}
+		assert_int_equal(data_at(sp, 0), 5 * G);
+		assert_int_equal(told.medium, 1);
+		assert_int_equal(told.content + told.gone, 0);
+		num = bsp_sparse_refresh_all(sp);
+		assert_int_equal(bsp_sparse_refresh_all(sp), num);
+		bsp_sparse_free(sp);
+	}
+}
+
+struct swapper {
+	struct fake *fake;
+	bool done;
+};
+
+/* Another medium, once what the old one held was read. */
+static void swap_medium(void *data)
+{
+	struct swapper *s = data;
+
+	if (s->done)
+		return;
+	s->done = true;
+	fake_change_medium(s->fake);
+	fake_put_beneath(s->fake, 3 * G, G, 'n');
+}
+
+static void what_was_read_of_the_old_medium_is_not_learned(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct swapper s = { fake, false };
+	uint64_t at;
+
+	fake_on_read(fake, swap_medium, &s);
+	(void)bsp_sparse_seek_data(sp, 0, NULL, NULL, &at);
+	assert_int_equal(data_at(sp, 0), 3 * G);
+	bsp_sparse_free(sp);
+}
+
 /* --- Sizes that change --- */
+
+/* The kernel's pages past the old end are of before. */
+static void a_grown_part_is_never_read_from_old_pages(void **state)
+{
+	struct fake *fake = fake_new(2 * MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+
+	assert_no_data(sp, 0);
+	fake_resize(fake, MIB);
+	(void)bsp_sparse_refresh(sp);
+	fake_resize(fake, 2 * MIB);
+	fake_put_beneath(fake, MIB + G, G, 'n');
+	fake_fail_drops(fake, 2);
+	for (int i = 0; i < 2; i++) {
+		(void)bsp_sparse_refresh(sp);
+		assert_int_equal(bsp_sparse_size(sp), MIB);
+	}
+	assert_int_equal(data_at(sp, 0), MIB + G);
+	assert_int_equal(bsp_sparse_size(sp), 2 * MIB);
+	bsp_sparse_free(sp);
+}
 
 static void the_size_follows_a_device_that_grows(void **state)
 {
@@ -1018,6 +1175,14 @@ int main(void)
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
 		cmocka_unit_test(extents_partition_what_is_known_and_unknown),
+		cmocka_unit_test(
+			what_is_learned_before_it_is_settled_is_not_kept),
+		cmocka_unit_test(settling_is_one_change_and_moves_no_time),
+		cmocka_unit_test(an_opening_keeps_nothing_that_is_not_settled),
+		cmocka_unit_test(another_medium_is_scanned_anew),
+		cmocka_unit_test(
+			what_was_read_of_the_old_medium_is_not_learned),
+		cmocka_unit_test(a_grown_part_is_never_read_from_old_pages),
 	};
 
 	return cmocka_run_group_tests_name("sparse", tests, NULL, NULL);

@@ -101,7 +101,7 @@ static struct fixture fixture_new(bool counted)
 	memset(fake_bytes(f.fake), 'd', SIZE / 2);
 	if (!counted)
 		fake_stop_counting(f.fake);
-	fake_on_stamp(f.fake, at_stamp, NULL);
+	fake_on_sample(f.fake, at_stamp, NULL);
 	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
 	assert_non_null(f.sp);
 	f.watch = watch_new(f.sp, "device", 2);
@@ -229,11 +229,11 @@ static void stats_one_behind_the_other_look_once(void **state)
 	fake_write(f.fake, 0, G, 'n');
 	while (mtime_of(&f) == at_first)
 		g_usleep(1000);
-	stamps = fake_stamps(f.fake);
+	stamps = fake_samples(f.fake);
 	began = g_get_monotonic_time();
 	for (int i = 0; i < 1000; i++)
 		(void)mtime_of(&f);
-	assert_in_range(fake_stamps(f.fake) - stamps, 0,
+	assert_in_range(fake_samples(f.fake) - stamps, 0,
 			(g_get_monotonic_time() - began) / G_USEC_PER_SEC + 1);
 	fixture_free(&f);
 }
@@ -317,8 +317,8 @@ static void times_of_an_uncounted_device_move_while_it_is_not_open(void **state)
 	(void)watch_opened(f.watch);
 	at_first = mtime_of(&f);
 	/* The thread looks every second meanwhile. */
-	for (unsigned stamps = fake_stamps(f.fake);
-	     fake_stamps(f.fake) < stamps + 2; g_usleep(1000))
+	for (unsigned stamps = fake_samples(f.fake);
+	     fake_samples(f.fake) < stamps + 2; g_usleep(1000))
 		assert_int_equal(mtime_of(&f), at_first);
 	watch_closed(f.watch);
 	while ((closed = mtime_of(&f)) == at_first)

@@ -1013,7 +1013,137 @@ static void what_is_not_writable_says_so(void **state)
 	bsp_sparse_free(sp);
 }
 
+/* --- Another medium --- */
+
+static void nothing_pending_reaches_another_medium(void **state)
+{
+	void (*const changes[])(struct fake *) = { fake_change_medium,
+						   fake_change_file };
+	char buf[G];
+	uint64_t at;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+		put(f, 0, 4 * G, 0); /* markers */
+		changes[i](f.fake);
+		(void)fake_changes(f.fake, NULL);
+		/* The number is looked at by each call, the file once a look.
+		 */
+		if (changes[i] == fake_change_file)
+			(void)bsp_sparse_refresh(f.sp);
+		assert_int_equal(bsp_sparse_write(f.sp, "x", 1, 0), -ENODEV);
+		assert_int_equal(bsp_sparse_truncate(f.sp, G), -ENODEV);
+		assert_int_equal(bsp_sparse_fallocate(f.sp, 0, 0, G), -ENODEV);
+		assert_int_equal(carry(f), -ENODEV);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -ENODEV);
+		assert_int_equal(bsp_sparse_read(f.sp, buf, G, 0), -ENODEV);
+		assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at),
+				 -ENODEV);
+		assert_int_equal(bsp_sparse_seek_hole(f.sp, 0, NULL, NULL, &at),
+				 -ENODEV);
+		/* Nor does it, or the size, become right again. */
+		fake_resize(f.fake, 2 * G);
+		(void)bsp_sparse_refresh(f.sp);
+		assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+		assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_ZERO),
+				 -ENODEV);
+		assert_int_equal(fake_changes(f.fake, NULL), 0);
+		assert_int_equal(fake_flushes(f.fake), 0);
+		close_it(f);
+	}
+}
+
+static void swap_it(void *data)
+{
+	fake_change_medium(data);
+}
+
+static void carrying_out_ends_where_the_medium_changes(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, G, 0);
+	put(f, 2 * G, G, 0);
+	put(f, 4 * G, G, 0);
+	(void)fake_changes(f.fake, NULL);
+	fake_on_zeroing(f.fake, swap_it, f.fake);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -ENODEV);
+	assert_int_equal(fake_changes(f.fake, NULL), 1);
+	close_it(f);
+}
+
+static void on_gone(void *data, enum bsp_change change)
+{
+	unsigned *gone = data;
+
+	*gone += change == BSP_CHANGE_GONE;
+}
+
+static void a_medium_that_is_gone_is_told_once(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	uint64_t changes = bsp_sparse_refresh_all(f.sp);
+	unsigned gone = 0;
+
+	bsp_sparse_set_changed(f.sp, on_gone, &gone);
+	fake_change_medium(f.fake);
+	/* Found out by a write, and told by the next look. */
+	assert_int_equal(bsp_sparse_write(f.sp, "x", 1, 0), -ENODEV);
+	assert_int_equal(gone, 0);
+	assert_true(bsp_sparse_refresh_all(f.sp) != changes);
+	assert_int_equal(gone, 1);
+	changes = bsp_sparse_refresh_all(f.sp);
+	assert_int_equal(bsp_sparse_refresh_all(f.sp), changes);
+	assert_int_equal(gone, 1);
+	close_it(f);
+}
+
+/* LVM moves and resizes volumes in use: markers stay, the rest is looked at
+ * anew. */
+static void another_table_leaves_the_markers(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	memset(fake_bytes(f.fake) + 6 * G, 0, G);
+	reads_as(f, 6 * G, G, 0); /* a hole */
+	put(f, 0, 2 * G, 0);
+	fake_change_table(f.fake);
+	fake_put_beneath(f.fake, 6 * G, G, 'n');
+	(void)bsp_sparse_refresh_all(f.sp);
+	reads_as(f, 0, 2 * G, 0);
+	reads_as(f, 6 * G, G, 'n');
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	holds(f, 0, 2 * G, 0);
+	holds(f, 2 * G, 4 * G, 0xaa);
+	close_it(f);
+}
+
 /* --- Sizes that change from outside --- */
+
+/* The page that the old end cuts has zeros past it: written in part, they would
+ * reach the device. */
+static void a_grown_part_is_dropped_from_the_cache_first(void **state)
+{
+	struct fixture f = { .fake = fake_new(8 * G) };
+
+	fake_device(f.fake)->info.size = 2 * G + 512;
+	fake_resize(f.fake, 2 * G + 512);
+	fake_make_writable(f.fake, PUNCHES);
+	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+	reads_as(f, 0, 2 * G + 512, 0);
+	fake_resize(f.fake, 8 * G);
+	fake_put_beneath(f.fake, 2 * G + 512, 6 * G - 512, 'B');
+	fake_fail_drops(f.fake, 1);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 2 * G + 512);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+	put(f, 2 * G, 1, 'x');
+	reads_as(f, 2 * G + 1, 511, 0);
+	reads_as(f, 2 * G + 512, 6 * G - 512, 'B');
+	close_it(f);
+}
 
 static void a_writable_device_that_grows_is_followed(void **state)
 {
@@ -1129,6 +1259,11 @@ int main(void)
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
 		cmocka_unit_test(a_write_ends_where_the_device_does_by_then),
+		cmocka_unit_test(nothing_pending_reaches_another_medium),
+		cmocka_unit_test(carrying_out_ends_where_the_medium_changes),
+		cmocka_unit_test(a_medium_that_is_gone_is_told_once),
+		cmocka_unit_test(another_table_leaves_the_markers),
+		cmocka_unit_test(a_grown_part_is_dropped_from_the_cache_first),
 	};
 
 	return cmocka_run_group_tests_name("write", tests, NULL, NULL);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit.h"
+
+#include <string.h>
+
+#include "identity.h"
+
+#define SECOND INT64_C(1000000000)
+
+/* --- The medium --- */
+
+static void media_differ_in_what_both_samples_have(void **state)
+{
+	const struct bsp_medium disk = { .sequence = 7 };
+	const struct bsp_medium loop = { 7, 1, 2, 4096, 0 };
+	const struct bsp_medium mapped = { .sequence = 7, .table = 9 };
+	const struct {
+		struct bsp_medium was, now;
+		enum bsp_medium_change change;
+	} rows[] = {
+		{ disk, disk, BSP_MEDIUM_SAME },
+		{ disk, { .sequence = 8 }, BSP_MEDIUM_OTHER },
+		{ disk, { .sequence = 0 }, BSP_MEDIUM_SAME },
+		{ { 0 }, disk, BSP_MEDIUM_SAME },
+		{ disk, loop, BSP_MEDIUM_SAME },
+		{ loop, { 7, 1, 2, 4096, 0 }, BSP_MEDIUM_SAME },
+		{ loop, { 7, 3, 2, 4096, 0 }, BSP_MEDIUM_OTHER },
+		{ loop, { 7, 1, 3, 4096, 0 }, BSP_MEDIUM_OTHER },
+		{ loop, { 7, 1, 2, 0, 0 }, BSP_MEDIUM_OTHER },
+		{ loop, { 7, 0, 0, 0, 0 }, BSP_MEDIUM_SAME },
+		{ mapped, mapped, BSP_MEDIUM_SAME },
+		{ mapped, disk, BSP_MEDIUM_SAME },
+		{ mapped, { .sequence = 7, .table = 8 }, BSP_MEDIUM_TABLE },
+		{ mapped, { .sequence = 8, .table = 8 }, BSP_MEDIUM_OTHER },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(bsp_medium_compare(&rows[i].was, &rows[i].now),
+				 rows[i].change);
+}
+
+static void a_sample_that_lacks_a_field_does_not_lose_it(void **state)
+{
+	struct bsp_medium medium = { 7, 1, 2, 4096, 9 };
+	const struct bsp_medium cheap = { 7, 1, 2, 8192, 0 };
+
+	bsp_medium_update(&medium, &(struct bsp_medium){ 8, 0, 0, 0, 0 });
+	assert_int_equal(medium.sequence, 8);
+	assert_int_equal(medium.file_off, 4096);
+	bsp_medium_update(&medium, &cheap);
+	assert_int_equal(medium.file_off, 8192);
+	assert_int_equal(medium.table, 9);
+}
+
+static void a_hash_tells_texts_apart_and_is_never_zero(void **state)
+{
+	uint64_t whole = bsp_hash(0, "linear 7:0 0", 12);
+
+	assert_true(whole != 0);
+	assert_true(bsp_hash(0, "", 0) != 0);
+	assert_true(bsp_hash(bsp_hash(0, "linear", 6), " 7:0 0", 6) == whole);
+	assert_true(bsp_hash(0, "linear 7:0 8", 12) != whole);
+}
+
+/* --- The content --- */
+
+static void what_is_not_counted_is_never_equal(void **state)
+{
+	struct bsp_content a = { .counted = true }, b = a, c = { 0 }, d = c;
+
+	assert_true(bsp_content_equal(&a, &b));
+	assert_false(bsp_content_equal(&c, &d));
+	b.value[BSP_CONTENT_VALUES - 1] = 1;
+	assert_false(bsp_content_equal(&a, &b));
+}
+
+/* Seconds, as of both clocks. */
+static bool settles(struct bsp_settling *settling, int changed, int realtime,
+		    int boottime)
+{
+	const struct timespec at = { .tv_sec = changed };
+
+	return bsp_settle(settling, &at, realtime * SECOND, boottime * SECOND);
+}
+
+static void a_change_time_settles_when_it_is_old(void **state)
+{
+	struct bsp_settling old = { 0 }, young = { 0 };
+
+	assert_true(settles(&old, 900, 1000, 10));
+	assert_false(settles(&young, 999, 1000, 10));
+	assert_false(settles(&young, 999, 1003, 13));
+	assert_true(settles(&young, 999, 1004, 14));
+	/* A new one begins anew. */
+	assert_false(settles(&young, 1004, 1004, 14));
+	assert_true(settles(&young, 1004, 1009, 19));
+}
+
+static void a_clock_that_is_set_does_not_settle_it(void **state)
+{
+	struct bsp_settling forth = { 0 }, back = { 0 };
+
+	/* The clock goes forward an hour, a second after the change. */
+	assert_false(settles(&forth, 1000, 1000, 10));
+	assert_false(settles(&forth, 1000, 4601, 11));
+	assert_true(settles(&forth, 1000, 4605, 15));
+	/* It is set back an hour, and the file is changed then: that looks old
+	 * to a clock that goes on. */
+	assert_true(settles(&back, 5000, 9000, 10));
+	assert_false(settles(&back, 5400, 5401, 11));
+	assert_true(settles(&back, 5400, 5406, 16));
+}
+
+static void a_time_in_the_future_settles_by_being_seen(void **state)
+{
+	struct bsp_settling settling = { 0 };
+
+	assert_false(settles(&settling, 9999, 1000, 10));
+	assert_false(settles(&settling, 9999, 1004, 14));
+	assert_true(settles(&settling, 9999, 1005, 15));
+	assert_false(settles(&settling, 9998, 1006, 16));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(media_differ_in_what_both_samples_have),
+		cmocka_unit_test(a_sample_that_lacks_a_field_does_not_lose_it),
+		cmocka_unit_test(a_hash_tells_texts_apart_and_is_never_zero),
+		cmocka_unit_test(what_is_not_counted_is_never_equal),
+		cmocka_unit_test(a_change_time_settles_when_it_is_old),
+		cmocka_unit_test(a_clock_that_is_set_does_not_settle_it),
+		cmocka_unit_test(a_time_in_the_future_settles_by_being_seen),
+	};
+
+	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);
+}
