@@ -164,6 +164,19 @@ wait_until() {
 	done
 }
 
+is_settled() {
+	(($(date +%s) - $(stat -c %Z "$1") > 5))
+}
+
+# wait_settled FILE...: until these images were last changed so long ago that a
+# mount keeps what it learns of them.
+wait_settled() {
+	local file
+	for file; do
+		wait_until 10 is_settled "$file" || fail "$file is not settled"
+	done
+}
+
 gone() {
 	! kill -0 "$1" 2>/dev/null
 }

@@ -24,6 +24,12 @@ add "$TEST_TMP/odd"
 python3 "$LIB/devices.py" make data 1 "$TEST_TMP/byte"
 add "$TEST_TMP/byte"
 
+# What is learned of them while they are young is right, and is not kept.
+mount_fs "${images[@]}"
+python3 "$LIB/check.py" walk,seeks,reads,bytes "${files[@]}"
+umount_fs
+
+wait_settled "${images[@]}"
 for granule in 4K 1M; do
 	mount_fs -o granule="$granule" "${images[@]}"
 	python3 "$LIB/check.py" --granule "$granule" \

@@ -27,6 +27,7 @@ size_is() {
 resized() {
 	[[ $2 != "$device" ]] || losetup -c "$device"
 	wait_until 10 size_is "$1" || fail "the size stays $(stat -c %s "$MNT/x")"
+	[[ $2 == "$device" ]] || wait_settled "$2"
 	check walk,known,seeks,reads,bytes "$MNT/x" "$2" "$image"
 	assert_eq "$(wc -c <"$MNT/x")" "$1" "bytes read"
 	other_is_fine

@@ -35,6 +35,7 @@ cp "$LIB"/*.py "$TEST_TMP/lib/"
 chmod -R go+rX "$TEST_TMP/lib"
 LIB=$TEST_TMP/lib
 
+wait_settled "$TEST_TMP/image"
 for what in "$TEST_TMP/image" "$device"; do
 	say "$what"
 	mount_fs "x=$what"
