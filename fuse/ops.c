@@ -68,6 +68,28 @@ static void want(struct fuse_conn_info *conn, unsigned cap)
 	conn->want |= conn->capable & cap;
 }
 
+/*
+ * Whether the kernel may complete direct I/O asynchronously. Where it does so
+ * with a write, it drops the file's pages before the write and not after it
+ * (generic_file_direct_write() in mm/filemap.c leaves that to the file system,
+ * fuse_aio_complete() in fs/fuse/file.c does not do it): a page that a buffered
+ * reader brings in meanwhile keeps the old bytes for as long as it lives. Linux
+ * cured it in 2026 ("fuse: invalidate page cache after DIO and async DIO
+ * writes"), but the protocol does not tell, and a version number says nothing
+ * of a kernel with patches. So a writable mount does without: its direct writes
+ * are sent one after another, as are the direct reads of one thread. The flag
+ * is for the whole connection. Dropping the pages from here would not do: after
+ * the reply it leaves a moment in which readers get old bytes, before the reply
+ * it may wait for a page whose read-ahead waits for this request.
+ */
+static void set_async_direct(struct fuse_conn_info *conn, bool on)
+{
+	if (on)
+		want(conn, FUSE_CAP_ASYNC_DIO);
+	else
+		drop(conn, FUSE_CAP_ASYNC_DIO);
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount *mount = userdata;
@@ -81,8 +103,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	drop(conn, FUSE_CAP_WRITEBACK_CACHE);
 	/* With it, the kernel would leave it to us to clear setuid bits. */
 	drop(conn, FUSE_CAP_HANDLE_KILLPRIV);
-	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
-			   FUSE_CAP_PARALLEL_DIROPS);
+	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
+	set_async_direct(conn, !mount->options.writable);
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION_THRESHOLD;
 	conn->max_read = mount->options.max_read;

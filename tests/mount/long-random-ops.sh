@@ -22,7 +22,7 @@ rounds() {
 		random_round 4096 "" keep --seed "$1" --ops "$2" --map --direct
 		random_round 65536 "" zero --seed "$1" --ops "$2" --map --direct
 		random_round 65536 zero=write discard --seed "$1" \
-			--ops $(($2 / 5)) --threads 5 --map --noise
+			--ops $(($2 / 5)) --processes 5 --map --direct --noise
 		random_round 4096 zero=keep keep --seed "$1" \
 			--ops $(($2 / 5)) --threads 5 --direct --noise
 	done

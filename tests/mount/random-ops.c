@@ -7,25 +7,25 @@
  *   random-ops settle --tail keep|zero|discard DEVICE SHADOW
  *
  * "init" fills DEVICE with runs of data and zeros, and SHADOW with the same.
- * "run" works on FILE, which shows DEVICE: each thread has a range of its own
- * and the last one the end of the file as well. After each operation lseek is
- * asked, and nothing that it skips may hold a byte that is not zero. "settle"
- * is for after the unmounting: the device must be the file up to its end, and
- * past it what the tail option says; then the shadow is that of a new mount.
+ * "run" works on FILE, which shows DEVICE: each worker, a thread or a process,
+ * has a range of its own, and the last one the end of the file as well. After
+ * each operation lseek is asked, and nothing that it skips may hold a byte that
+ * is not zero. "settle" is for after the unmounting: the device must be the
+ * file up to its end, and past it what the tail option says; then the shadow is
+ * that of a new mount.
  *
  * Options of "run":
  *   --seed N     default 1
- *   --ops N      of each thread, default 1000
- *   --threads N  default 1
+ *   --ops N      of each worker, default 1000
+ *   --threads N  workers in one process, default 1
+ *   --processes N  workers, each a process with descriptors and maps of its own
  *   --granule N  of the mount, default 4096
- *   --map        mapped reads and writes; ranges of threads are whole pages
- *   --direct     O_DIRECT as well, also many writes at once
+ *   --map        mapped reads and writes; ranges of workers are whole pages
+ *   --direct     O_DIRECT as well, also many reads and writes at once, by
+ * libaio (io_submit(2)) and by io_uring
  *   --noise      beside them, one thread that opens and closes all the time,
- *                which carries zeros out, and one that reads
- *
- * With more than one thread --map and --direct exclude each other: the kernel
- * does not keep mapped pages and direct writes apart that are in flight at
- * once.
+ *                which carries zeros out, and one that reads everywhere,
+ *                buffered and, with --direct, directly
  *
  * What a SHADOW holds: the file's bytes, those of the device at the mount, and
  * which bytes were touched since, each as long as the device; and the length of
@@ -37,7 +37,11 @@
 #include <linux/aio_abi.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#ifdef WITH_URING
+#include <liburing.h>
+#endif
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,8 +50,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -85,7 +91,8 @@ struct work {
 	const char *path;
 	struct shadow shadow;
 	uint64_t seed, ops, granule;
-	unsigned threads;
+	unsigned workers;
+	bool processes; /* or threads */
 	bool map, direct, noise;
 	int device; /* through the page cache, or not */
 	int device_direct;
@@ -106,11 +113,14 @@ struct worker {
 	char *mapped;	/* [from, to), or NULL */
 	bool map_dirty; /* something was stored there, and not synced */
 	aio_context_t aio;
+#ifdef WITH_URING
+	struct io_uring ring;
+#endif
 
 	uint64_t op;
 	struct entry *log; /* the last LOG_LEN operations */
 	uint64_t logged;
-	char *buf, *buf2;
+	char *buf, *buf2, *unused;
 };
 
 static _Noreturn void die(const char *what)
@@ -271,7 +281,7 @@ wrong(struct worker *w, uint64_t at, const char *format, ...)
 
 	pthread_mutex_lock(&lock);
 	fprintf(stderr,
-		"WRONG: seed %" PRIu64 " thread %u operation %" PRIu64
+		"WRONG: seed %" PRIu64 " worker %u operation %" PRIu64
 		", at %" PRIu64 " (granule %" PRIu64 " + %" PRIu64
 		"), file of %" PRIu64 ": ",
 		w->work->seed, w->number, w->op, at, at / granule, at % granule,
@@ -279,7 +289,7 @@ wrong(struct worker *w, uint64_t at, const char *format, ...)
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fprintf(stderr, "\nIts granule's last operations of this thread:\n");
+	fprintf(stderr, "\nIts granule's last operations of this worker:\n");
 	for (; i < w->logged; i++) {
 		const struct entry *entry = &w->log[i % LOG_LEN];
 
@@ -349,7 +359,7 @@ static void shadow_resize(struct worker *w, uint64_t len)
 
 /* --- Where --- */
 
-/* The end of what this thread may touch without making the file longer. */
+/* The end of what this worker may touch without making the file longer. */
 static uint64_t limit(const struct worker *w)
 {
 	return w->owns_end ? min(w->to, file_len(w)) : w->to;
@@ -755,7 +765,7 @@ static void op_open_truncated(struct worker *w)
 {
 	int fd;
 
-	if (w->work->threads > 1 || !chance(w, 20))
+	if (w->work->workers > 1 || !chance(w, 20))
 		return;
 	note(w, 0, w->to, "O_TRUNC");
 	fd = open(w->work->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
@@ -774,36 +784,44 @@ static void op_open_truncated(struct worker *w)
 		wrong(w, 0, "close: %s", strerror(errno));
 }
 
-/* Direct writes and reads side by side: there is no lock of the kernel's
- * around these. */
-static void op_batch(struct worker *w)
+/* --- Direct reads and writes side by side --- */
+
+struct piece {
+	bool is_read;
+	char *buf;
+	uint64_t len, off;
+	int64_t result; /* of the read or write */
+};
+
+/* Brings pages into the cache while direct writes of them are under way. They
+ * have old bytes, or new ones; but what is old may not stay there. */
+static void read_meanwhile(struct worker *w, const struct piece *pieces, long n)
+{
+	const struct piece *last = &pieces[n - 1];
+	uint64_t off = pieces[0].off;
+
+	if (pread(w->fd, w->unused, last->off + last->len - off, (off_t)off) <
+	    0)
+		die("read beside direct writes");
+}
+
+/* By io_submit(2): the kernel may complete them asynchronously. */
+static void run_by_aio(struct worker *w, struct piece *pieces, long n)
 {
 	struct iocb blocks[BATCH_MAX], *list[BATCH_MAX];
 	struct io_event events[BATCH_MAX];
-	uint64_t off, len, at;
-	long n = 0, got;
+	long got;
 
-	if (w->direct < 0 || !pick(w, limit(w), &off, &len))
-		return;
 	memset(blocks, 0, sizeof(blocks));
-	for (at = 0; at < len && n < BATCH_MAX; n++) {
-		uint64_t piece = min(1 + below(w, len / 3 + 1), len - at);
-
-		blocks[n].aio_fildes = (uint32_t)w->direct;
-		blocks[n].aio_offset = (int64_t)(off + at);
-		blocks[n].aio_nbytes = piece;
-		blocks[n].aio_data = (uint64_t)n;
-		list[n] = &blocks[n];
-		if (chance(w, 20)) {
-			blocks[n].aio_lio_opcode = IOCB_CMD_PREAD;
-			blocks[n].aio_buf = (uint64_t)(uintptr_t)(w->buf2 + at);
-		} else {
-			blocks[n].aio_lio_opcode = IOCB_CMD_PWRITE;
-			fill(w, w->buf + at, piece, off + at);
-			blocks[n].aio_buf = (uint64_t)(uintptr_t)(w->buf + at);
-			note(w, off + at, off + at + piece, "batch write");
-		}
-		at += piece;
+	for (long i = 0; i < n; i++) {
+		blocks[i].aio_fildes = (uint32_t)w->direct;
+		blocks[i].aio_lio_opcode =
+			pieces[i].is_read ? IOCB_CMD_PREAD : IOCB_CMD_PWRITE;
+		blocks[i].aio_buf = (uint64_t)(uintptr_t)pieces[i].buf;
+		blocks[i].aio_nbytes = pieces[i].len;
+		blocks[i].aio_offset = (int64_t)pieces[i].off;
+		blocks[i].aio_data = (uint64_t)i;
+		list[i] = &blocks[i];
 	}
 	for (got = 0; got < n;) {
 		long r = syscall(SYS_io_submit, w->aio, n - got, list + got);
@@ -812,6 +830,7 @@ static void op_batch(struct worker *w)
 			die("io_submit");
 		got += r;
 	}
+	read_meanwhile(w, pieces, n);
 	for (got = 0; got < n;) {
 		long r = syscall(SYS_io_getevents, w->aio, 1, n - got,
 				 events + got, NULL);
@@ -820,23 +839,110 @@ static void op_batch(struct worker *w)
 			die("io_getevents");
 		got += r > 0 ? r : 0;
 	}
-	for (long i = 0; i < n; i++) {
-		const struct iocb *block = &blocks[events[i].data];
+	for (long i = 0; i < n; i++)
+		pieces[events[i].data].result = events[i].res;
+}
 
-		if (events[i].res != (int64_t)block->aio_nbytes)
-			wrong(w, (uint64_t)block->aio_offset,
-			      "batch of %" PRIu64 ": %jd",
-			      (uint64_t)block->aio_nbytes,
-			      (intmax_t)events[i].res);
-		if (block->aio_lio_opcode == IOCB_CMD_PWRITE)
-			shadow_write(w, (char *)(uintptr_t)block->aio_buf,
-				     block->aio_nbytes,
-				     (uint64_t)block->aio_offset);
+#ifdef WITH_URING
+static void run_by_uring(struct worker *w, struct piece *pieces, long n)
+{
+	for (long i = 0; i < n; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+		struct piece *piece = &pieces[i];
+
+		if (piece->is_read)
+			io_uring_prep_read(sqe, w->direct, piece->buf,
+					   (unsigned)piece->len, piece->off);
 		else
-			compare(w, (char *)(uintptr_t)block->aio_buf,
-				block->aio_nbytes, (uint64_t)block->aio_offset,
-				"batch read");
+			io_uring_prep_write(sqe, w->direct, piece->buf,
+					    (unsigned)piece->len, piece->off);
+		io_uring_sqe_set_data(sqe, piece);
 	}
+	if (io_uring_submit(&w->ring) != n)
+		die("io_uring_submit");
+	read_meanwhile(w, pieces, n);
+	for (long i = 0; i < n; i++) {
+		struct io_uring_cqe *cqe;
+		struct piece *piece;
+		int r;
+
+		do
+			r = io_uring_wait_cqe(&w->ring, &cqe);
+		while (r == -EINTR);
+		if (r)
+			die("io_uring_wait_cqe");
+		piece = io_uring_cqe_get_data(cqe);
+		piece->result = cqe->res;
+		io_uring_cqe_seen(&w->ring, cqe);
+	}
+}
+
+static void make_ring(struct worker *w)
+{
+	errno = -io_uring_queue_init(BATCH_MAX, &w->ring, 0);
+	if (errno)
+		die("io_uring");
+}
+
+static void end_ring(struct worker *w)
+{
+	io_uring_queue_exit(&w->ring);
+}
+#else
+#define run_by_uring run_by_aio
+
+static void make_ring(struct worker *w)
+{
+}
+
+static void end_ring(struct worker *w)
+{
+}
+#endif
+
+static void check_pieces(struct worker *w, const struct piece *pieces, long n,
+			 const char *by)
+{
+	for (long i = 0; i < n; i++) {
+		const struct piece *piece = &pieces[i];
+
+		if (piece->result != (int64_t)piece->len)
+			wrong(w, piece->off, "batch of %" PRIu64 " by %s: %jd",
+			      piece->len, by, (intmax_t)piece->result);
+		if (piece->is_read)
+			compare(w, piece->buf, piece->len, piece->off,
+				"batch read");
+		else
+			shadow_write(w, piece->buf, piece->len, piece->off);
+	}
+}
+
+static void op_batch(struct worker *w)
+{
+	bool by_uring = chance(w, 40);
+	const char *by = by_uring ? "io_uring" : "libaio";
+	struct piece pieces[BATCH_MAX];
+	uint64_t off, len;
+	long n = 0;
+
+	if (w->direct < 0 || !pick(w, limit(w), &off, &len))
+		return;
+	for (uint64_t at = 0; at < len && n < BATCH_MAX; n++) {
+		struct piece *piece = &pieces[n];
+
+		piece->is_read = chance(w, 20);
+		piece->len = min(1 + below(w, len / 3 + 1), len - at);
+		piece->off = off + at;
+		piece->buf = (piece->is_read ? w->buf2 : w->buf) + at;
+		if (!piece->is_read) {
+			fill(w, piece->buf, piece->len, piece->off);
+			note(w, piece->off, piece->off + piece->len,
+			     "batch write by %s", by);
+		}
+		at += piece->len;
+	}
+	(by_uring ? run_by_uring : run_by_aio)(w, pieces, n);
+	check_pieces(w, pieces, n, by);
 }
 
 static void op_stat(struct worker *w)
@@ -847,7 +953,7 @@ static void op_stat(struct worker *w)
 		die("fstat");
 	if (w->owns_end && (uint64_t)st.st_size != file_len(w))
 		wrong(w, file_len(w), "st_size is %jd", (intmax_t)st.st_size);
-	if (w->work->threads == 1 &&
+	if (w->work->workers == 1 &&
 	    (uint64_t)st.st_blocks > (file_len(w) + 511) / 512)
 		wrong(w, 0, "st_blocks is %jd", (intmax_t)st.st_blocks);
 }
@@ -947,10 +1053,14 @@ static void *work_main(void *data)
 	w->random = work->seed * 1000003 + w->number;
 	w->log = calloc(LOG_LEN, sizeof(*w->log));
 	if (!w->log || posix_memalign((void **)&w->buf, PAGE, DEVICE_WINDOW) ||
-	    posix_memalign((void **)&w->buf2, PAGE, DEVICE_WINDOW))
+	    posix_memalign((void **)&w->buf2, PAGE, DEVICE_WINDOW) ||
+	    posix_memalign((void **)&w->unused, PAGE, DEVICE_WINDOW))
 		die("memory");
-	if (work->direct && syscall(SYS_io_setup, BATCH_MAX, &w->aio) < 0)
-		die("io_setup");
+	if (work->direct) {
+		if (syscall(SYS_io_setup, BATCH_MAX, &w->aio) < 0)
+			die("io_setup");
+		make_ring(w);
+	}
 	open_files(w);
 	cap(w);
 	map_file(w);
@@ -969,11 +1079,14 @@ static void *work_main(void *data)
 		die("munmap");
 	if ((w->direct >= 0 && close(w->direct) < 0) || close(w->fd) < 0)
 		wrong(w, 0, "close: %s", strerror(errno));
-	if (work->direct)
+	if (work->direct) {
 		(void)syscall(SYS_io_destroy, w->aio);
+		end_ring(w);
+	}
 	free(w->log);
 	free(w->buf);
 	free(w->buf2);
+	free(w->unused);
 	return NULL;
 }
 
@@ -992,46 +1105,52 @@ static void *flusher(void *data)
 	return NULL;
 }
 
-/* What is read here is not looked at, for others write it just now. */
+/*
+ * Nothing looks at what is read here, for others write it just now; but the
+ * pages that it brings into the cache may not stay there with old bytes.
+ */
 static void *reader(void *data)
 {
 	struct work *work = data;
-	int fd = open(work->path,
-		      O_RDONLY | O_CLOEXEC | (work->direct ? O_DIRECT : 0));
+	int fd = open(work->path, O_RDONLY | O_CLOEXEC);
+	int direct = work->direct
+			     ? open(work->path, O_RDONLY | O_DIRECT | O_CLOEXEC)
+			     : fd;
 	uint64_t random = work->seed;
 	void *buf;
 
-	if (fd < 0 || posix_memalign(&buf, PAGE, 256 << 10))
+	if (fd < 0 || direct < 0 || posix_memalign(&buf, PAGE, 256 << 10))
 		die("reader");
 	while (!atomic_load(&work->done)) {
 		uint64_t off = draw(&random) % work->shadow.size / 512 * 512;
 
-		if (pread(fd, buf, 256 << 10, (off_t)off) < 0)
+		if (pread(draw(&random) % 4 ? fd : direct, buf, 256 << 10,
+			  (off_t)off) < 0)
 			die("read beside the others");
+		/* The workers want the processors as well. */
+		(void)usleep(500);
 	}
 	free(buf);
+	if (direct != fd)
+		close(direct);
 	close(fd);
 	return NULL;
 }
 
 /* --- Commands --- */
 
-static int run(struct work *work)
+/* Gives each worker its range. */
+static void share_out(struct work *work, struct worker *workers)
 {
-	struct worker *workers = calloc(work->threads, sizeof(*workers));
-	pthread_t *threads = calloc(work->threads + 2, sizeof(*threads));
-	uint64_t part = work->shadow.size / work->threads, at = 0;
-	unsigned extra = 0;
+	uint64_t part = work->shadow.size / work->workers, at = 0;
 
-	if (!workers || !threads)
-		die("memory");
 	/* Pages are shared by neighbours, but where they are mapped. */
 	if (work->map)
 		part = part / PAGE * PAGE;
 	else
 		part -= part % 2 ? 0 : 1;
-	for (unsigned i = 0; i < work->threads; i++) {
-		bool last = i + 1 == work->threads;
+	for (unsigned i = 0; i < work->workers; i++) {
+		bool last = i + 1 == work->workers;
 
 		workers[i] = (struct worker){
 			.work = work,
@@ -1042,22 +1161,81 @@ static int run(struct work *work)
 		};
 		at += part;
 	}
-	if (work->noise) {
-		pthread_create(&threads[work->threads], NULL, flusher, work);
-		pthread_create(&threads[work->threads + 1], NULL, reader, work);
-		extra = 2;
-	}
-	for (unsigned i = 0; i < work->threads; i++)
+}
+
+static void start_noise(struct work *work, pthread_t *threads)
+{
+	if (work->noise && (pthread_create(&threads[0], NULL, flusher, work) ||
+			    pthread_create(&threads[1], NULL, reader, work)))
+		die("thread");
+}
+
+static void end_noise(struct work *work, const pthread_t *threads)
+{
+	atomic_store(&work->done, true);
+	for (int i = 0; work->noise && i < 2; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static int run_threads(struct work *work, struct worker *workers)
+{
+	pthread_t *threads = calloc(work->workers, sizeof(*threads));
+	pthread_t noise[2];
+
+	if (!threads)
+		die("memory");
+	start_noise(work, noise);
+	for (unsigned i = 0; i < work->workers; i++)
 		if (pthread_create(&threads[i], NULL, work_main, &workers[i]))
 			die("thread");
-	for (unsigned i = 0; i < work->threads; i++)
+	for (unsigned i = 0; i < work->workers; i++)
 		pthread_join(threads[i], NULL);
-	atomic_store(&work->done, true);
-	for (unsigned i = 0; i < extra; i++)
-		pthread_join(threads[work->threads + i], NULL);
-	free(workers);
+	end_noise(work, noise);
 	free(threads);
 	return 0;
+}
+
+/* The noise is in this process. */
+static int run_processes(struct work *work, struct worker *workers)
+{
+	pthread_t noise[2];
+	int status = 0;
+
+	for (unsigned i = 0; i < work->workers; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork");
+		if (pid == 0) {
+			/* At the first failure all of them end. */
+			if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+				die("prctl");
+			(void)work_main(&workers[i]);
+			_exit(0);
+		}
+	}
+	start_noise(work, noise);
+	for (unsigned i = 0; i < work->workers; i++) {
+		if (wait(&status) < 0)
+			die("wait");
+		if (status)
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 2);
+	}
+	end_noise(work, noise);
+	return 0;
+}
+
+static int run(struct work *work)
+{
+	struct worker *workers = calloc(work->workers, sizeof(*workers));
+	int status;
+
+	if (!workers)
+		die("memory");
+	share_out(work, workers);
+	status = (work->processes ? run_processes : run_threads)(work, workers);
+	free(workers);
+	return status;
 }
 
 static int init(const char *device, const char *path, uint64_t seed)
@@ -1146,7 +1324,7 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
 	struct work work = {
-		.seed = 1, .ops = 1000, .granule = PAGE, .threads = 1
+		.seed = 1, .ops = 1000, .granule = PAGE, .workers = 1
 	};
 	const char *tail = "keep", *command = argc > 1 ? argv[1] : "";
 	char **arg = argv + 2;
@@ -1165,9 +1343,11 @@ int main(int argc, char **argv)
 			work.ops = number(*++arg);
 		else if (strcmp(*arg, "--granule") == 0)
 			work.granule = number(*++arg);
-		else if (strcmp(*arg, "--threads") == 0)
-			work.threads = (unsigned)number(*++arg);
-		else if (strcmp(*arg, "--tail") == 0)
+		else if (strcmp(*arg, "--threads") == 0 ||
+			 strcmp(*arg, "--processes") == 0) {
+			work.processes = strcmp(*arg, "--processes") == 0;
+			work.workers = (unsigned)number(*++arg);
+		} else if (strcmp(*arg, "--tail") == 0)
 			tail = *++arg;
 		else
 			return usage();
@@ -1177,8 +1357,8 @@ int main(int argc, char **argv)
 		return init(arg[0], arg[1], work.seed);
 	if (strcmp(command, "settle") == 0 && argc == 2)
 		return settle(arg[0], arg[1], tail);
-	if (strcmp(command, "run") != 0 || argc != 3 || !work.threads ||
-	    !work.granule || (work.map && work.direct && work.threads > 1))
+	if (strcmp(command, "run") != 0 || argc != 3 || !work.workers ||
+	    !work.granule)
 		return usage();
 	work.path = arg[0];
 	work.device = device_open(arg[1], O_RDONLY, &size);

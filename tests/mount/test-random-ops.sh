@@ -3,8 +3,10 @@
 #
 # Random operations on a writable mount, against a shadow: what is read, what
 # lseek skips, what the device holds after fsync, close and unmounting, over
-# several mounts of one device. Half of the seeds are fixed, half are fresh; a
-# failure names its seed, and RANDOM_SEED=N repeats it.
+# several mounts of one device. Several workers, threads or processes, work on the
+# file at once, buffered, mapped, directly, by libaio and by io_uring. Half of the
+# seeds are fixed, half are fresh; a failure names its seed, and RANDOM_SEED=N
+# repeats it.
 set -euo pipefail
 # shellcheck source=random-ops.sh
 . "$(dirname "$0")/random-ops.sh"
@@ -18,12 +20,12 @@ say "blocks of 512 bytes"
 random_device $(((12 << 20) + 512)) 512 1
 random_round 4096 "" keep --seed 1 --ops 700 --map --direct
 random_round 65536 "" zero --seed "$seed" --ops 700 --map --direct
-random_round 4096 zero=keep keep --seed 2 --ops 250 --threads 4 --direct --noise
-random_round 65536 zero=write discard --seed "$seed" --ops 250 --threads 4 --map --noise
+random_round 4096 zero=keep keep --seed 2 --ops 250 --threads 4 --map --direct --noise
+random_round 65536 zero=write discard --seed "$seed" --ops 300 --processes 4 --map --direct --noise
 
 say "blocks of 4096 bytes"
 random_device $(((12 << 20) + 4096)) 4096 2
 random_round 65536 zero=write keep --seed 3 --ops 700 --map --direct
 random_round 4096 "" discard --seed "$seed" --ops 700 --map --direct
 random_round 65536 "" keep --seed "$seed" --ops 250 --threads 4 --direct --noise
-random_round 4096 zero=keep zero --seed 4 --ops 250 --threads 4 --map --noise
+random_round 4096 zero=keep zero --seed 4 --ops 300 --processes 4 --map --direct --noise
