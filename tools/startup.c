@@ -66,7 +66,7 @@ static rlim_t larger(rlim_t a, rlim_t b)
 
 /* Raises a limit to what is wanted, or to the hard limit where only root may
  * go beyond that. A limit that is higher stays. */
-static void raise_limit(int resource, rlim_t wanted)
+static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
 	struct rlimit now, above;
 

@@ -54,6 +54,7 @@ if ((EUID == 0)); then
 	chmod 600 file
 	chmod 755 "$TEST_TMP"
 	if command -v setpriv >/dev/null; then
+		copy_program
 		fails 1 "file: Permission denied" setpriv --reuid=65534 \
 			--clear-groups "$TOOL" map "$TEST_TMP/file"
 	fi

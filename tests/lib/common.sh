@@ -294,17 +294,19 @@ as_nobody() {
 		env HOME="$TEST_TMP" USER=nobody "$@"
 }
 
-# copy_program: a copy of blksparsefs that everybody may run, in $FS; the build
-# tree may lie where nobody else may look.
+# copy_program: makes copies of both programs that all users may run, in $FS and
+# $TOOL; the build tree may lie in a folder that others cannot enter.
 copy_program() {
 	local library
-	mkdir -p "$TEST_TMP/copy/fuse" "$TEST_TMP/copy/src"
+	mkdir -p "$TEST_TMP/copy/fuse" "$TEST_TMP/copy/tools" "$TEST_TMP/copy/src"
 	cp "$FS" "$TEST_TMP/copy/fuse/"
+	cp "$TOOL" "$TEST_TMP/copy/tools/"
 	for library in "$(dirname "$FS")"/../src/libblksparse.so*; do
 		[[ ! -f $library ]] || cp -a "$library" "$TEST_TMP/copy/src/"
 	done
 	chmod -R go+rX "$TEST_TMP/copy"
 	FS=$TEST_TMP/copy/fuse/blksparsefs
+	TOOL=$TEST_TMP/copy/tools/blksparse
 }
 
 # Ends a mount however badly it is.
