@@ -217,3 +217,19 @@ bool tree_stat(const struct tree *tree, fuse_ino_t ino, struct stat *ret)
 		*ret = tree->root;
 	return ino == FUSE_ROOT_ID;
 }
+
+void tree_space(const struct tree *tree, uint64_t *ret_bytes,
+		uint64_t *ret_free)
+{
+	*ret_bytes = 0;
+	*ret_free = 0;
+	for (size_t i = 0; i < tree->n_files; i++) {
+		const struct file *file = &tree->files[i];
+		struct bsp_stat st;
+
+		(void)bsp_sparse_peek(file->sparse, &st);
+		*ret_bytes += st.capacity;
+		if (file->writable)
+			*ret_free += st.capacity - st.data;
+	}
+}

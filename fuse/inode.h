@@ -59,6 +59,12 @@ void tree_close(struct tree *tree);
 struct file *tree_find(const struct tree *tree, fuse_ino_t ino);
 struct file *tree_lookup(const struct tree *tree, const char *name);
 
+/* What the devices hold in all, bytes, and how much of that can take data: of
+ * those that can be written, all that is not known to hold data already. Never
+ * waits for a device. */
+void tree_space(const struct tree *tree, uint64_t *ret_bytes,
+		uint64_t *ret_free);
+
 /* The file was written now. */
 void file_touch(struct file *file);
 

@@ -3,11 +3,13 @@
  * Each handler finds its object, makes one call to the library, and gives one
  * reply. They run in any number of threads.
  *
- * Access and extended attributes are not in the table, so libfuse answers them
- * with ENOSYS, once: the kernel takes that for "nothing to do" and never asks
- * again. A read-only mount answers flush and fsync so, too; that nobody writes
- * there the kernel sees to by itself, with EROFS. For lseek and fallocate the
- * same answer would mean that no file has holes, so it is never given.
+ * Access is not in the table, nor are extended attributes but for their list,
+ * so libfuse answers them with ENOSYS, once: the kernel takes that for "nothing
+ * to do" (access) or EOPNOTSUPP and never asks again. It does not even ask for
+ * an ACL, without FUSE_CAP_POSIX_ACL (fs/fuse/acl.c). A read-only mount answers
+ * flush and fsync so, too; that nobody writes there the kernel sees to by
+ * itself, with EROFS. For lseek and fallocate the same answer would mean that
+ * no file has holes, so it is never given.
  *
  * What is in the folder are the devices: making and removing names is EPERM.
  *
@@ -150,6 +152,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 				S_ISDIR(st.st_mode) ? LONG_TIMEOUT : 0);
 }
 
+/* Restoring programs look here for the room that they need. No names can be
+ * made, so no inode is free. */
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	const struct tree *tree = &mount_of(req)->tree;
@@ -159,11 +163,25 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		.f_files = tree->n_files,
 		.f_namemax = NAME_BYTES_MAX,
 	};
+	uint64_t bytes, free_bytes;
 
-	for (size_t i = 0; i < tree->n_files; i++)
-		st.f_blocks +=
-			bsp_sparse_size(tree->files[i].sparse) / STATFS_UNIT;
+	tree_space(tree, &bytes, &free_bytes);
+	st.f_blocks = bytes / STATFS_UNIT;
+	st.f_bfree = free_bytes / STATFS_UNIT;
+	st.f_bavail = st.f_bfree;
 	fuse_reply_statfs(req, &st);
+}
+
+/*
+ * There are none, which is no error: so a file system without them answers
+ * (vfs_listxattr() in the kernel's fs/xattr.c).
+ */
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	if (size == 0)
+		fuse_reply_xattr(req, 0);
+	else
+		fuse_reply_buf(req, NULL, 0);
 }
 
 /* Entry number i of the folder: itself, its parent, the files. */
@@ -486,6 +504,7 @@ const struct fuse_lowlevel_ops ops = {
 	.lookup = op_lookup,
 	.getattr = op_getattr,
 	.statfs = op_statfs,
+	.listxattr = op_listxattr,
 	.readdir = op_readdir,
 	.open = op_open,
 	.release = op_release,

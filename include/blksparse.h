@@ -250,6 +250,8 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 
 struct bsp_stat {
 	uint64_t size;	  /* logical size, bytes */
+	uint64_t capacity; /* the device's size, bytes: how far the file can
+			      grow */
 	uint64_t blocks;  /* for stat's st_blocks: 512-byte units of data and
 			     unknown; while anything is unknown, less than
 			     size / 512 but never 0; exact afterwards */

@@ -258,6 +258,8 @@ static void known(struct bsp_sparse *sp, struct bsp_stat *st)
 	enum bsp_state last;
 
 	st->size = atomic_load(&sp->size);
+	/* The two do not change at one instant. */
+	st->capacity = bsp_max(atomic_load(&sp->capacity), st->size);
 	end = bsp_granules(st->size, sp->shift);
 	/* What is known of the last granule tells where it is short. Past the
 	 * logical size all are holes or markers. */
