@@ -23,7 +23,7 @@ map_extents() {
 # whether an extent is compressed.
 qemu_map() {
 	qemu-img map -f raw --output=json "$1" |
-		sed 's/ "compressed": false,//g'
+		sed 's/, "compressed": false//g'
 }
 
 # filled SIZE: a file $FILLED that shows what is copied of it: 0x55 all over.
