@@ -12,8 +12,7 @@
 enum {
 	/* Tools read in units of st_blksize, and punch in them. */
 	BLKSIZE_MAX = 65536,
-	READ_BITS = 0444,
-	WRITE_BITS = 0222,
+	RW_BITS = 0666,
 };
 
 /* --- Life ---------------------------------------------------------------- */
@@ -40,9 +39,10 @@ static bool open_file(struct file *file, const struct source *source,
 	file->name = source->name;
 	file->path = source->path;
 	file->writable = writable;
-	file->attr.st_mode = S_IFREG | (info.mode & (READ_BITS | WRITE_BITS));
-	if (!writable)
-		file->attr.st_mode &= ~(mode_t)WRITE_BITS;
+	/* Also of a file that cannot be written, as on any file system that is
+	 * mounted read-only: the kernel answers EROFS whatever the mode, and a
+	 * copy by cp can be written by its owner. */
+	file->attr.st_mode = S_IFREG | (info.mode & RW_BITS);
 	file->attr.st_uid = info.uid;
 	file->attr.st_gid = info.gid;
 	pthread_mutex_init(&file->lock, NULL);

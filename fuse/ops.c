@@ -393,7 +393,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 		fuse_reply_err(req, EPERM);
 		return;
 	}
-	if (to_set & FUSE_SET_ATTR_SIZE)
+	/* Unless root remounted it, the kernel has refused already. */
+	if (!file->writable)
+		r = -EROFS;
+	else if (to_set & FUSE_SET_ATTR_SIZE)
 		r = bsp_sparse_truncate(file->sparse, (uint64_t)attr->st_size);
 	if (r) {
 		fuse_reply_err(req, -r);

@@ -27,10 +27,10 @@ chmod 660 "$open"
 chown 0:0 "$closed"
 chmod 660 "$closed"
 
-say "owner and mode are the node's, without write"
+say "owner and mode are the node's"
 mount_fs -o allow_other "open=$open" "closed=$closed"
-assert_eq "$(stat -c '%u:%g %a' "$MNT/open")" "65534:0 440" "open"
-assert_eq "$(stat -c '%u:%g %a' "$MNT/closed")" "0:0 440" "closed"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/open")" "65534:0 660" "open"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/closed")" "0:0 660" "closed"
 
 say "another user reads what the mode allows"
 as_nobody cat "$MNT/open" >"$TEST_TMP/copy"
@@ -38,6 +38,10 @@ assert_same_bytes "$TEST_TMP/copy" "$open"
 run_status as_nobody cat "$MNT/closed"
 assert_eq "$STATUS" 1 "status for a file that is not theirs"
 assert_contains "$ERR" "Permission denied" "message"
+
+say "the owner of a copy can write it"
+(umask 022 && cp "$MNT/open" "$TEST_TMP/own")
+assert_eq "$(stat -c %a "$TEST_TMP/own")" 640 "mode of a copy"
 
 say "nobody writes"
 # refused COMMAND...: with EROFS, or EACCES before it.
@@ -57,8 +61,23 @@ refused mkdir "$MNT/directory"
 refused ln -s x "$MNT/link"
 refused chmod 777 "$MNT/open"
 refused chown 1:1 "$MNT/open"
+# says_access COMMAND...: what access(2) says of writing, without root's powers.
+says_access() {
+	"$@" python3 -c 'import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.access(sys.argv[1].encode(), 2), ctypes.get_errno())' "$MNT/open"
+}
+assert_eq "$(says_access env)" "-1 30" "access, EROFS"
+assert_eq "$(says_access as_nobody)" "-1 30" "access for its owner, EROFS"
 run_status as_nobody dd if=/dev/zero of="$MNT/open" bs=512 count=1 conv=notrunc
 assert_ne "$STATUS" 0 "status of another user's write"
+assert_eq "$(sha256sum <"$open")" "$before" "the device"
+say "not even where the mount is made writable behind its back"
+mount -i -o remount,rw "$MNT"
+refused dd if=/dev/urandom of="$MNT/open" bs=512 count=1 conv=notrunc
+refused truncate -s 0 "$MNT/open"
+refused touch -d 2001-01-01 "$MNT/open"
+refused chmod 777 "$MNT/open"
 assert_eq "$(sha256sum <"$open")" "$before" "the device"
 umount_fs
 
@@ -93,7 +112,7 @@ as_member() {
 run_status as_member cat "$TEST_TMP/secret"
 assert_eq "$STATUS" 1 "status of a member of the group, for the image"
 mount_fs -o allow_other "secret=$TEST_TMP/secret"
-assert_eq "$(stat -c '%u:%g %a' "$MNT/secret")" "0:12345 400" "secret"
+assert_eq "$(stat -c '%u:%g %a' "$MNT/secret")" "0:12345 600" "secret"
 run_status as_member cat "$MNT/secret"
 assert_eq "$STATUS" 1 "status of a member of the group"
 assert_contains "$ERR" "Permission denied" "message"
