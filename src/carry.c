@@ -6,58 +6,29 @@
  * that writers elsewhere go on.
  *
  * A device may have these zeros in a cache of its own until it is flushed, and
- * when that fails nobody knows what it still has. So what was carried out since
- * the last flush that did not fail becomes markers again: the next flush
- * carries it out anew. Of data that was written the caller is told, once, and
- * has to write it again, as on any file system.
+ * when that fails nobody knows what it still has (undurable.h says what may be
+ * lost). Then each granule of them that is still a hole becomes a marker again,
+ * at once, and the next flush carries it out anew; smaller pieces of zeros are
+ * written anew by the next that carries out. Of data that was written the
+ * caller is told, once, and has to write it again, as on any file system.
  */
 #include "sparse.h"
 
 #include <errno.h>
 
 #include "range.h"
+#include "zero.h"
 #include "zeroing.h"
 
 #define DISCARD_STEP (UINT64_C(1) << 30)
 
-/* --- What is not durable yet --- */
+_Static_assert(BSP_GRANULE_MAX <= (int)BSP_ZEROS, "a piece of zeros");
 
-static bool is_empty(struct bsp_span span)
-{
-	return span.from == span.to;
-}
-
-static struct bsp_span join(struct bsp_span a, struct bsp_span b)
-{
-	if (is_empty(a) || is_empty(b))
-		return is_empty(a) ? b : a;
-	return (struct bsp_span){ bsp_min(a.from, b.from),
-				  bsp_max(a.to, b.to) };
-}
+/* --- Zeros that are not durable yet --- */
 
 unsigned bsp_sparse_losses(struct bsp_sparse *sp)
 {
-	unsigned losses;
-
-	pthread_mutex_lock(&sp->carried_lock);
-	losses = sp->losses;
-	pthread_mutex_unlock(&sp->carried_lock);
-	return losses;
-}
-
-/* Takes note of what is zeroed, since there were so many losses; false if a
- * flush failed since. */
-static bool note_carried(struct bsp_sparse *sp, struct bsp_span span,
-			 unsigned losses)
-{
-	bool kept;
-
-	pthread_mutex_lock(&sp->carried_lock);
-	kept = losses == sp->losses;
-	if (kept)
-		sp->carried = join(sp->carried, span);
-	pthread_mutex_unlock(&sp->carried_lock);
-	return kept;
+	return bsp_undurable_failed_flushes(&sp->undurable);
 }
 
 int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
@@ -65,60 +36,119 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 {
 	uint64_t start = from << sp->shift;
 	uint64_t end = bsp_granule_start(to, sp->shift, size);
-	unsigned losses = bsp_sparse_losses(sp);
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
 
-	if (!r && !note_carried(sp, (struct bsp_span){ from, to }, losses))
-		r = -EIO;
+	/* Before they are holes, which a flush that fails must find. */
+	if (!r)
+		r = bsp_undurable_give(&sp->undurable, from, to, failed);
 	return r ? r : bsp_map_event(sp->map, BSP_CARRIED, from, to);
 }
 
-/* Makes markers again of the holes in what was lost. flush_lock is held.
- * Returns 0 or -ENOMEM. */
-static int mark_lost(struct bsp_sparse *sp)
+void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 {
-	const struct bsp_span lost = sp->lost;
-	struct bsp_range_hold hold;
-	int r;
+	uint64_t from = 0, to = UINT64_MAX;
 
-	if (is_empty(lost))
-		return 0;
+	while (bsp_undurable_next(&sp->undurable, &from, &to)) {
+		struct bsp_range_hold hold;
+
+		bsp_range_lock(&sp->ranges, &hold, from, to, true);
+		/* It cannot fail (map.h). */
+		(void)bsp_map_event(sp->map, BSP_STALE, from, to);
+		bsp_undurable_remove(&sp->undurable, from, to);
+		bsp_range_unlock(&sp->ranges, &hold);
+		from = to;
+		to = UINT64_MAX;
+	}
+}
+
+/* Zeroes again what is left of the pieces in [from, to), in one granule. */
+static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	uint64_t granule = from >> sp->shift, end;
+	struct bsp_range_hold hold;
+	int r = 0;
+
 	pthread_rwlock_rdlock(&sp->size_lock);
-	bsp_range_lock(&sp->ranges, &hold, lost.from, lost.to, true);
-	r = bsp_map_event(sp->map, BSP_STALE, lost.from, lost.to);
+	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
+	while (!r && bsp_undurable_piece(&sp->undurable, from, &from, &end) &&
+	       from < to) {
+		r = bsp_device_write_through(sp->dev, bsp_zeros,
+					     (size_t)(end - from), from);
+		from = end;
+	}
 	bsp_range_unlock(&sp->ranges, &hold);
 	pthread_rwlock_unlock(&sp->size_lock);
-	if (!r)
-		sp->lost = (struct bsp_span){ 0 };
 	return r;
+}
+
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -ENXIO;
+}
+
+/* The pieces that a bad flush may have lost. flush_lock is held. Returns 0, the
+ * first error, or -EINTR. */
+static int zero_lost_pieces(struct bsp_sparse *sp,
+			    bsp_interrupted_fn interrupted, void *data)
+{
+	uint64_t at = 0, from, to;
+	int first = 0;
+
+	if (!bsp_undurable_lost(&sp->undurable))
+		return 0;
+	while (bsp_undurable_piece(&sp->undurable, at, &from, &to)) {
+		int r = bsp_sparse_is_gone(sp) ? -ENODEV
+					       : zero_piece(sp, from, to);
+
+		if (r && !first)
+			first = r;
+		if (is_gone(r))
+			return first;
+		if (interrupted && interrupted(data))
+			return first ? first : -EINTR;
+		at = to;
+	}
+	if (!first)
+		bsp_undurable_restored(&sp->undurable);
+	return first;
 }
 
 /* Has the device make durable what it was given. flush_lock is held. */
 static int flush_device(struct bsp_sparse *sp)
 {
-	struct bsp_span carried;
 	int r;
 
 	if (bsp_sparse_is_gone(sp))
 		return -ENODEV;
-	pthread_mutex_lock(&sp->carried_lock);
-	carried = sp->carried;
-	sp->carried = (struct bsp_span){ 0 };
-	pthread_mutex_unlock(&sp->carried_lock);
+	bsp_undurable_begin_flush(&sp->undurable);
 	r = sp->dev->ops->flush(sp->dev);
-	if (!r)
-		return 0;
-	bsp_device_failed(sp->dev);
-	/* Also what was carried out meanwhile. What still is under way finds
-	 * that there was a loss. */
-	pthread_mutex_lock(&sp->carried_lock);
-	carried = join(carried, sp->carried);
-	sp->carried = (struct bsp_span){ 0 };
-	sp->losses++;
-	pthread_mutex_unlock(&sp->carried_lock);
-	sp->lost = join(sp->lost, carried);
-	(void)mark_lost(sp); /* or the next one does */
+	if (r)
+		bsp_device_failed(sp->dev);
+	/* What still is under way finds that a flush failed. */
+	bsp_undurable_end_flush(&sp->undurable, r != 0);
+	if (r) {
+		pthread_rwlock_rdlock(&sp->size_lock);
+		bsp_sparse_mark_undurable(sp);
+		pthread_rwlock_unlock(&sp->size_lock);
+	}
 	return r;
+}
+
+int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
+{
+	while (!bsp_undurable_reserve(&sp->undurable)) {
+		int r;
+
+		pthread_mutex_lock(&sp->flush_lock);
+		r = zero_lost_pieces(sp, NULL, NULL);
+		if (!r)
+			r = flush_device(sp);
+		pthread_mutex_unlock(&sp->flush_lock);
+		if (r)
+			return r;
+	}
+	return 0;
 }
 
 /* --- Carrying out --- */
@@ -197,7 +227,7 @@ int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 	       carry_next(sp, &granule, limit >> sp->shift, &r)) {
 		if (r && !first)
 			first = r;
-		if (r == -ENODEV || r == -ENXIO)
+		if (is_gone(r))
 			break; /* it is gone: so it will say everywhere */
 		if (interrupted && interrupted(data)) {
 			first = first ? first : -EINTR;
@@ -208,12 +238,36 @@ int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 	return atomic_load(&sp->gone) ? -ENODEV : first;
 }
 
-int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-			 void *data)
+static int carry_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+		     void *data)
 {
 	uint64_t off = 0;
 
 	return bsp_sparse_carry_behind(sp, &off, UINT64_MAX, interrupted, data);
+}
+
+int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			 void *data)
+{
+	int r = 0, carried;
+
+	if (bsp_undurable_lost(&sp->undurable)) {
+		pthread_mutex_lock(&sp->flush_lock);
+		r = zero_lost_pieces(sp, interrupted, data);
+		pthread_mutex_unlock(&sp->flush_lock);
+	}
+	carried = carry_all(sp, interrupted, data);
+	return r ? r : carried;
+}
+
+/* flush_lock is held. */
+static int carry_all_anew(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			  void *data)
+{
+	int r = zero_lost_pieces(sp, interrupted, data);
+	int carried = carry_all(sp, interrupted, data);
+
+	return r ? r : carried;
 }
 
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
@@ -221,11 +275,11 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 {
 	int r, flushed = 0;
 
+	if (!sp->dev->info.writable)
+		return -EROFS;
 	pthread_mutex_lock(&sp->flush_lock);
-	r = mark_lost(sp);
-	if (!r)
-		r = bsp_sparse_carry_out(sp, interrupted, data);
-	if (r != -EINTR && r != -EROFS)
+	r = carry_all_anew(sp, interrupted, data);
+	if (r != -EINTR)
 		flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : flushed;
@@ -263,9 +317,7 @@ int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	if (!sp->dev->info.writable)
 		return -EROFS;
 	pthread_mutex_lock(&sp->flush_lock);
-	r = mark_lost(sp);
-	if (!r)
-		r = bsp_sparse_carry_out(sp, NULL, NULL);
+	r = carry_all_anew(sp, NULL, NULL);
 	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : treat_tail(sp, tail);
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);

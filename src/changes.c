@@ -59,7 +59,7 @@ static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 		atomic_store(&sp->size, size);
 		atomic_store(&sp->capacity, size);
 		forget_last(sp, size);
-		(void)bsp_map_resize(sp->map, granules);
+		(void)bsp_map_resize(sp->map, granules); /* cannot fail */
 	}
 	return true;
 }
@@ -77,6 +77,36 @@ static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 }
 
 /*
+ * The device's last granule, short up to now, goes on into the new part, which
+ * is the device's: all of it is looked at anew. Zeros of it that are not
+ * durable yet become a piece (undurable.h), for it will be no hole to a flush
+ * that fails. size_lock is held exclusively.
+ */
+static bool open_last(struct bsp_sparse *sp, uint64_t old)
+{
+	uint64_t last = old >> sp->shift;
+	uint64_t start = last << sp->shift;
+
+	if (old == start)
+		return true;
+	if (bsp_map_get(sp->map, last) == BSP_MARKER &&
+	    bsp_sparse_zero_markers(sp, last, last + 1, old))
+		return false;
+	if (bsp_map_get(sp->map, last) == BSP_HOLE &&
+	    bsp_undurable_has(&sp->undurable, last))
+		bsp_undurable_zeroed(&sp->undurable, start, old);
+	return bsp_map_forget_one(sp->map, last) == 0;
+}
+
+/* The object's own map last: what is in it the other covers. */
+static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
+{
+	int r = bsp_undurable_resize(&sp->undurable, granules);
+
+	return r ? r : bsp_map_resize(sp->map, granules);
+}
+
+/*
  * A writable device grew. If the file ends where the device did, it goes on
  * into the new part, which is unknown; a marker in the short granule between
  * them is carried out first. If it ends before, the new part is beyond its end
@@ -87,24 +117,19 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	uint64_t from = bsp_granules(old, sp->shift);
 	uint64_t to = bsp_granules(size, sp->shift);
 	uint64_t last = old >> sp->shift;
-	uint64_t start = last << sp->shift;
 	bool follows = atomic_load(&sp->size) == old;
 
 	/* Before all else: a write to a part of such a page would keep, and
 	 * write, what it has past the old end. */
 	if (bsp_device_drop_pages(sp->dev, old))
 		return false; /* at the next look */
-	if (follows && old > start &&
-	    bsp_map_get(sp->map, last) == BSP_MARKER &&
-	    bsp_sparse_zero_markers(sp, last, last + 1, old))
-		return false; /* at the next look */
-	if (bsp_map_resize(sp->map, to))
+	if (resize_maps(sp, to))
 		return false;
-	if (follows)
-		forget_last(sp, old);
-	else if (punch_new(sp, from, to) ||
-		 (old > start &&
-		  bsp_map_event(sp->map, BSP_STALE, last, last + 1)))
+	if (follows && !open_last(sp, old))
+		return false;
+	if (!follows && (punch_new(sp, from, to) ||
+			 (old > last << sp->shift &&
+			  bsp_map_event(sp->map, BSP_STALE, last, last + 1))))
 		return false;
 	atomic_store(&sp->capacity, size);
 	if (follows)
@@ -112,20 +137,30 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	return true;
 }
 
+/* It shrank, which needs no memory. Both locks held. */
+static void shrink_writable(struct bsp_sparse *sp, uint64_t size)
+{
+	atomic_store(&sp->capacity, size);
+	if (size < atomic_load(&sp->size))
+		atomic_store(&sp->size, size);
+	bsp_undurable_written(&sp->undurable, size, UINT64_MAX);
+	(void)resize_maps(sp, bsp_granules(size, sp->shift));
+}
+
 static bool follow_writing(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 {
-	bool followed = true;
+	bool grows = size > old, followed = true;
 
+	if (grows && bsp_sparse_reserve_pieces(sp))
+		return false; /* at the next look */
 	pthread_rwlock_wrlock(&sp->size_lock);
-	if (size > old) {
+	if (grows)
 		followed = grow_writable(sp, old, size);
-	} else {
-		atomic_store(&sp->capacity, size);
-		if (size < atomic_load(&sp->size))
-			atomic_store(&sp->size, size);
-		(void)bsp_map_resize(sp->map, bsp_granules(size, sp->shift));
-	}
+	else
+		shrink_writable(sp, size);
 	pthread_rwlock_unlock(&sp->size_lock);
+	if (grows)
+		bsp_undurable_release(&sp->undurable);
 	return followed;
 }
 
@@ -144,16 +179,19 @@ static bool follow_size(struct bsp_sparse *sp)
 
 /*
  * Another table of the device mapper on a writable device: LVM has moved,
- * reduced or extended a volume, or a table was loaded to test errors. The
- * markers stay, all else is looked at anew, and the kernel's pages of the node
- * go: of an extent that was given back and allocated again they are another
- * extent's. watch_lock held.
+ * reduced or extended a volume, or a table was loaded to test errors. Markers
+ * stay, holes whose zeros are not durable yet become markers again, and past
+ * the file's end all become markers. All else is looked at anew, and the
+ * kernel's pages of the node go: of an extent that was given back and allocated
+ * again they are another extent's. watch_lock held.
  */
 static void follow_table(struct bsp_sparse *sp)
 {
 	pthread_rwlock_wrlock(&sp->size_lock);
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	bsp_sparse_mark_undurable(sp);
 	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));
 	pthread_rwlock_unlock(&sp->size_lock);
 }
 

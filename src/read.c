@@ -90,6 +90,23 @@ uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 	return bsp_max(off, bsp_granule_start(next, sp->shift, end));
 }
 
+/*
+ * Where the run from off on, which is not zero by the map, ends as far as zeros
+ * go that are not durable yet: the device may have lost them. *ret_zero tells
+ * whether it is such zeros.
+ */
+static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
+			  bool *ret_zero)
+{
+	uint64_t from, to;
+
+	*ret_zero = false;
+	if (!bsp_undurable_piece(&sp->undurable, off, &from, &to))
+		return end;
+	*ret_zero = from <= off;
+	return bsp_min(end, from <= off ? to : from);
+}
+
 ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			uint64_t off)
 {
@@ -102,6 +119,7 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 		char *to = (char *)buf + (at - off);
 		unsigned resizes = atomic_load(&sp->resizes);
 		uint64_t zeros, others;
+		bool piece;
 		ssize_t n;
 
 		end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
@@ -125,6 +143,12 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 		others = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
 		if (others == at)
 			continue; /* it was found to be zero in between */
+		others = piece_end(sp, at, others, &piece);
+		if (piece) {
+			memset(to, 0, others - at);
+			at = others;
+			continue;
+		}
 		n = read_and_learn(sp, to, others - at, at);
 		if (n < 0)
 			return n;

@@ -84,7 +84,9 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 {
 	struct bsp_sparse_options full = fill_options(dev, options);
 	struct bsp_sparse *sp;
+	uint64_t granules;
 	void *buffer = NULL;
+	bool prepared = false;
 
 	if (!check_granule(dev, full.granule, error))
 		return NULL;
@@ -107,13 +109,20 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	sp = calloc(1, sizeof(*sp));
 	if (sp) {
 		sp->shift = (unsigned)__builtin_ctzll(full.granule);
-		sp->map = bsp_map_new(bsp_granules(dev->info.size, sp->shift));
+		granules = bsp_granules(dev->info.size, sp->shift);
+		sp->map = bsp_map_new(granules);
+		prepared = bsp_undurable_init(&sp->undurable,
+					      dev->info.writable ? granules : 0,
+					      sp->shift);
 	}
-	if (!sp || !sp->map ||
+	if (!sp || !sp->map || !prepared ||
 	    posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_SCAN_CHUNK)) {
 		bsp_error_set_errno(error, ENOMEM, "make a map of %s",
 				    dev->path);
-		bsp_map_free(sp ? sp->map : NULL);
+		if (sp) {
+			bsp_undurable_done(&sp->undurable);
+			bsp_map_free(sp->map);
+		}
 		free(sp);
 		return NULL;
 	}
@@ -132,7 +141,6 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	pthread_rwlock_init(&sp->size_lock, NULL);
 	bsp_behind_init(&sp->behind);
-	pthread_mutex_init(&sp->carried_lock, NULL);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
 	return sp;
@@ -144,7 +152,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 		return;
 	bsp_ahead_free(sp->ahead);
 	bsp_range_lock_done(&sp->ranges);
-	pthread_mutex_destroy(&sp->carried_lock);
+	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
 	bsp_behind_done(&sp->behind);
 	pthread_mutex_destroy(&sp->flush_lock);
@@ -267,10 +275,11 @@ static void known(struct bsp_sparse *sp, struct bsp_stat *st)
 	st->unknown = bytes_in(sp, totals[BSP_UNKNOWN], st->size,
 			       last == BSP_UNKNOWN);
 	st->data = bytes_in(sp, totals[BSP_DATA], st->size, last == BSP_DATA);
-	st->hole = st->size - st->data - st->unknown;
+	st->hole = st->size - bsp_min(st->size, st->data + st->unknown);
 	st->blocks = blocks_of(st);
-	st->pending = totals[BSP_MARKER] &&
-		      bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end;
+	st->pending = bsp_undurable_lost(&sp->undurable) ||
+		      (totals[BSP_MARKER] &&
+		       bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end);
 }
 
 /* Seconds are rounded down, also before 1970: nanoseconds are not negative. */

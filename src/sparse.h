@@ -9,14 +9,17 @@
  *	watch_lock	one look for changes at a time: whoever waited for it
  *			finds the map as that look left it
  *	flush_lock	one flush at a time: the next finds as markers again
- *			what this one lost
+ *			what this one lost, and one thread zeroes again the
+ *			pieces that it lost. Room for pieces is reserved before
+ *			(undurable.h)
  *	size_lock	shared by those who write inside the logical size, or
  *			zero up to it; exclusive to change it
  *	ranges		shared by those who write parts of a granule, side by
  *			side; exclusive for who writes or zeroes whole ones, on
  *			the map or on the device, and for who fills the rest of
  *			a marker's granule
- *	carried_lock, behind's	leaf locks
+ *	undurable's	a leaf lock but for its maps'
+ *	behind's	a leaf lock
  *	the map's own	(map.c) a leaf lock
  *	the scan ahead's (ahead.c) a leaf lock but for the map's
  *
@@ -41,13 +44,9 @@
 #include "device.h"
 #include "map.h"
 #include "range-lock.h"
+#include "undurable.h"
 
 #define BSP_SECOND_NS ((int64_t)1000000000)
-
-/* Granules [from, to); from == to: none. */
-struct bsp_span {
-	uint64_t from, to;
-};
 
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
@@ -98,16 +97,14 @@ struct bsp_sparse {
 	pthread_rwlock_t size_lock;
 	struct bsp_range_lock ranges;
 
-	/* A span that has in it all that a bad flush lost, and that are not
-	 * markers again yet; protected by flush_lock. */
-	struct bsp_span lost;
+	/* Past the end may be others than holes and markers, by a failed write
+	 * for which there was no memory to punch them, or as all was forgotten:
+	 * they must be punched before the file grows. Protected by size_lock,
+	 * held exclusively. */
+	bool littered;
 
-	pthread_mutex_t carried_lock;
-	/* Protected by carried_lock: */
-	struct bsp_span carried; /* all carried out since the last good flush */
-	unsigned losses;	 /* bad flushes, so far */
-
-	struct bsp_behind behind; /* guards itself */
+	struct bsp_undurable undurable; /* guards itself */
+	struct bsp_behind behind;	/* guards itself */
 };
 
 /*
@@ -139,6 +136,28 @@ bool bsp_sparse_is_gone(struct bsp_sparse *sp);
  */
 int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 			    uint64_t size);
+
+/*
+ * Makes markers of the holes whose zeros are not durable yet. To be called when
+ * the device may have lost them, and before they are forgotten. size_lock is
+ * held.
+ */
+void bsp_sparse_mark_undurable(struct bsp_sparse *sp);
+
+/*
+ * Makes holes or markers of all granules past a size that the file has, or is
+ * about to have. 0, or -ENOMEM with none of them changed: then it is done
+ * before the file grows. size_lock is held exclusively.
+ */
+int bsp_sparse_punch_past(struct bsp_sparse *sp, uint64_t size);
+
+/*
+ * To be called before size_lock is taken to write to a part of a granule, or to
+ * make the file longer: there is room for the zeros beside it (undurable.h). It
+ * flushes the device if there is none, and takes flush_lock for that. 0, to be
+ * followed by bsp_undurable_release(), or -errno.
+ */
+int bsp_sparse_reserve_pieces(struct bsp_sparse *sp);
 
 /*
  * For who writes upwards: carries out the runs of markers from *off on that end

@@ -10,7 +10,14 @@
  *
  * When the device fails, nobody knows what it holds in that place. Granules
  * that were markers stay markers: reading them gives the zeros that they were,
- * never the stale bytes below. The others are data.
+ * never the stale bytes below. So do, again, holes whose zeros are not durable
+ * yet. The others are data.
+ *
+ * Zeros that share a granule with data are taken note of until they are durable
+ * (undurable.h): those that fill the rest of a marker's granule, or of a hole's
+ * that was carried out since the last flush, those that are written to a part
+ * of a granule, and those from where the file ended to the end of its granule.
+ * The note is made while the granule is locked exclusively.
  */
 #include "sparse.h"
 
@@ -42,8 +49,24 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 		return 0;
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
+	if (!r)
+		bsp_undurable_written(
+			&sp->undurable, from << sp->shift,
+			bsp_granule_start(to, sp->shift, UINT64_MAX));
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r;
+}
+
+/* Nobody knows what the device holds in granules [from, to), which are locked
+ * exclusively. */
+static void spoil_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	uint64_t at = from, end = to;
+
+	for (; bsp_undurable_next(&sp->undurable, &at, &end);
+	     at = end, end = to)
+		(void)bsp_map_event(sp->map, BSP_STALE, at, end);
+	(void)bsp_map_event(sp->map, BSP_SPOILT, from, to);
 }
 
 /*
@@ -69,8 +92,12 @@ static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
 		       ? to
 		       : from + ((uint64_t)(n > 0 ? n : 0) >> sp->shift);
 	r = bsp_map_event(sp->map, BSP_WRITTEN, from, done);
+	if (!r)
+		bsp_undurable_written(
+			&sp->undurable, off,
+			bsp_granule_start(done, sp->shift, off + len));
 	if (done < to)
-		(void)bsp_map_event(sp->map, BSP_SPOILT, done, to);
+		spoil_granules(sp, done, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	if (r)
 		return r;
@@ -138,6 +165,15 @@ static int write_among_zeros(struct bsp_sparse *sp, const char *buf, size_t len,
 	return r;
 }
 
+/* [start, stop) of a granule is zero but for [from, to). */
+static void note_zeros(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+		       uint64_t start, uint64_t stop)
+{
+	bsp_undurable_written(&sp->undurable, from, to);
+	bsp_undurable_zeroed(&sp->undurable, start, from);
+	bsp_undurable_zeroed(&sp->undurable, to, stop);
+}
+
 /*
  * The piece [off, off + len) of a marker's granule, together with the zeros
  * that the rest of it reads as, up to end: one write. If there are any it goes
@@ -154,19 +190,51 @@ static int fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
 			? write_whole(sp, buf, len, off)
 			: write_among_zeros(sp, buf, len, off, start, stop);
 
-	return r ? r
-		 : bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
+	if (r)
+		return r;
+	note_zeros(sp, off, off + len, start, stop);
+	return bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 }
 
-/* The same where the device holds the rest of the granule. */
+/*
+ * The piece [off, off + len) where the device holds the rest of the granule, as
+ * far as it is durable. The note comes before the map is told: a reader that
+ * finds no hole there asks for it.
+ */
 static ssize_t write_piece(struct bsp_sparse *sp, const char *buf, size_t len,
-			   uint64_t off)
+			   uint64_t off, uint64_t end, bool zero)
 {
 	uint64_t granule = off >> sp->shift;
+	uint64_t start = granule << sp->shift;
+	bool fills = bsp_map_get(sp->map, granule) == BSP_HOLE &&
+		     bsp_undurable_has(&sp->undurable, granule);
 	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
-	int r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
+	uint64_t written = off + (uint64_t)(n > 0 ? n : 0);
+	int r;
 
+	if (fills)
+		note_zeros(sp, off, written, start,
+			   bsp_min(start + granule_size(sp), end));
+	else if (zero)
+		bsp_undurable_zeroed(&sp->undurable, off, written);
+	else
+		bsp_undurable_written(&sp->undurable, off, written);
+	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 	return n > 0 && r ? r : n;
+}
+
+/* Must a piece be the only one that is written to its granule now? */
+static bool must_be_alone(struct bsp_sparse *sp, uint64_t granule,
+			  enum bsp_state state, bool zero)
+{
+	switch (state) {
+	case BSP_MARKER:
+		return !zero; /* to fill it */
+	case BSP_HOLE:
+		return !zero && bsp_undurable_has(&sp->undurable, granule);
+	default:
+		return zero; /* they are taken note of */
+	}
 }
 
 /*
@@ -177,6 +245,7 @@ static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
 			  uint64_t off, uint64_t end)
 {
 	uint64_t granule = off >> sp->shift;
+	bool zero = bsp_is_zero(buf, len);
 	struct bsp_range_hold hold;
 	enum bsp_state state;
 	ssize_t n = (ssize_t)len;
@@ -184,18 +253,17 @@ static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
 
 	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, false);
 	state = bsp_map_get(sp->map, granule);
-	if (state == BSP_MARKER && !bsp_is_zero(buf, len)) {
-		/* To fill it, nobody else may write to it. */
+	if (must_be_alone(sp, granule, state, zero)) {
 		bsp_range_unlock(&sp->ranges, &hold);
 		bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
 		state = bsp_map_get(sp->map, granule);
 	}
-	if ((state == BSP_HOLE || state == BSP_MARKER) && bsp_is_zero(buf, len))
+	if ((state == BSP_HOLE || state == BSP_MARKER) && zero)
 		n = (ssize_t)len; /* it reads as zeros already */
 	else if (state == BSP_MARKER)
 		r = fill_marker(sp, buf, len, off, end);
 	else
-		n = write_piece(sp, buf, len, off);
+		n = write_piece(sp, buf, len, off, end, zero);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r ? r : n;
 }
@@ -261,16 +329,39 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 
 	if (end % granule_size(sp) == 0 || state == BSP_MARKER)
 		return 0;
-	if (state == BSP_HOLE)
+	if (state == BSP_HOLE) /* which cannot fail */
 		return bsp_map_event(sp->map, BSP_STALE, granule, granule + 1);
 	/* Nor may a reader that saw zeros up to the old end call it a hole. */
 	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 	if (r || stop <= end)
 		return r;
 	if (stop == written && written < size)
-		return write_whole(sp, bsp_zeros, (size_t)(stop - end), end);
-	return bsp_device_write_through(sp->dev, bsp_zeros,
-					(size_t)(stop - end), end);
+		r = write_whole(sp, bsp_zeros, (size_t)(stop - end), end);
+	else
+		r = bsp_device_write_through(sp->dev, bsp_zeros,
+					     (size_t)(stop - end), end);
+	if (!r)
+		bsp_undurable_zeroed(&sp->undurable, end, stop);
+	return r;
+}
+
+int bsp_sparse_punch_past(struct bsp_sparse *sp, uint64_t size)
+{
+	int r = punch_granules(sp, bsp_granules(size, sp->shift),
+			       UINT64_MAX >> sp->shift);
+
+	sp->littered = r != 0;
+	return r;
+}
+
+/* Makes the file ready to reach to size, as open_end(). */
+static int open_up(struct bsp_sparse *sp, uint64_t size, uint64_t written)
+{
+	int r = 0;
+
+	if (sp->littered)
+		r = bsp_sparse_punch_past(sp, atomic_load(&sp->size));
+	return r ? r : open_end(sp, size, written);
 }
 
 /* Where a write of [off, off + len) ends; off, if the device does before. It
@@ -286,24 +377,53 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 {
 	uint64_t size = atomic_load(&sp->size);
 	uint64_t new_size = size;
-	ssize_t n = end > size ? open_end(sp, end, bsp_max(off, size)) : 0;
+	ssize_t n = end > size ? open_up(sp, end, bsp_max(off, size)) : 0;
 
 	if (n == 0)
 		n = write_pieces(sp, buf, off, end, bsp_max(size, end));
 	if (n > 0)
 		new_size = bsp_max(size, off + (uint64_t)n);
-	/* What a failed write left behind past the end is not the file's. */
 	if (new_size < end)
-		(void)punch_granules(sp, bsp_granules(new_size, sp->shift),
-				     bsp_granules(end, sp->shift));
+		(void)bsp_sparse_punch_past(sp, new_size);
 	atomic_store(&sp->size, new_size);
+	return n;
+}
+
+/* Writes [off, off + len), as far as the device goes, if that is inside the
+ * file; false otherwise. *ret_end is where it ends. */
+static bool write_inside(struct bsp_sparse *sp, const char *buf, size_t len,
+			 uint64_t off, uint64_t *ret_end, ssize_t *ret_n)
+{
+	uint64_t size;
+
+	pthread_rwlock_rdlock(&sp->size_lock);
+	*ret_end = write_end(sp, off, len);
+	size = atomic_load(&sp->size);
+	if (*ret_end > off && *ret_end <= size)
+		*ret_n = write_pieces(sp, buf, off, *ret_end, size);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return *ret_end <= size;
+}
+
+static ssize_t write_beyond(struct bsp_sparse *sp, const char *buf, size_t len,
+			    uint64_t off, uint64_t *ret_end)
+{
+	ssize_t n = 0;
+
+	pthread_rwlock_wrlock(&sp->size_lock);
+	*ret_end = write_end(sp, off, len);
+	if (*ret_end > off)
+		n = write_growing(sp, buf, off, *ret_end);
+	pthread_rwlock_unlock(&sp->size_lock);
 	return n;
 }
 
 ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 			 uint64_t off)
 {
-	uint64_t end, size;
+	/* Whole granules leave no zeros beside them. */
+	bool reserved = (off | len) & (granule_size(sp) - 1);
+	uint64_t end = off;
 	ssize_t n = 0;
 
 	if (!sp->dev->info.writable)
@@ -312,19 +432,20 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 		return -ENODEV;
 	if (len == 0)
 		return 0;
-	pthread_rwlock_rdlock(&sp->size_lock);
-	end = write_end(sp, off, len);
-	size = atomic_load(&sp->size);
-	if (end > off && end <= size)
-		n = write_pieces(sp, buf, off, end, size);
-	pthread_rwlock_unlock(&sp->size_lock);
-	if (end > off && end > size) {
-		pthread_rwlock_wrlock(&sp->size_lock);
-		end = write_end(sp, off, len);
-		if (end > off)
-			n = write_growing(sp, buf, off, end);
-		pthread_rwlock_unlock(&sp->size_lock);
+	if (reserved)
+		n = bsp_sparse_reserve_pieces(sp);
+	if (n < 0)
+		return n;
+	if (!write_inside(sp, buf, len, off, &end, &n)) {
+		if (!reserved)
+			n = bsp_sparse_reserve_pieces(sp);
+		if (n < 0)
+			return n;
+		reserved = true;
+		n = write_beyond(sp, buf, len, off, &end);
 	}
+	if (reserved)
+		bsp_undurable_release(&sp->undurable);
 	if (end == off)
 		return -ENOSPC;
 	if (n > 0)
@@ -341,7 +462,7 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
 
 	if (size > atomic_load(&sp->capacity))
 		return -EFBIG;
-	r = open_end(sp, size, size);
+	r = open_up(sp, size, size);
 	if (!r)
 		atomic_store(&sp->size, size);
 	return r;
@@ -354,7 +475,6 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
  */
 static int cut_to(struct bsp_sparse *sp, uint64_t size)
 {
-	uint64_t end = bsp_granules(atomic_load(&sp->capacity), sp->shift);
 	uint64_t from = bsp_granules(size, sp->shift);
 	uint64_t old = atomic_load(&sp->size);
 	uint64_t last = old >> sp->shift;
@@ -363,21 +483,26 @@ static int cut_to(struct bsp_sparse *sp, uint64_t size)
 	if (old % granule_size(sp) && last >= from)
 		r = bsp_map_event(sp->map, BSP_STALE, last, last + 1);
 	if (!r)
-		r = punch_granules(sp, from, end);
-	if (!r)
-		atomic_store(&sp->size, size);
-	return r;
+		r = bsp_sparse_punch_past(sp, size);
+	if (r)
+		return r;
+	bsp_undurable_written(&sp->undurable, size, UINT64_MAX);
+	atomic_store(&sp->size, size);
+	return 0;
 }
 
 int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t old;
-	int r = 0;
+	int r;
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
 	if (bsp_sparse_is_gone(sp))
 		return -ENODEV;
+	r = bsp_sparse_reserve_pieces(sp);
+	if (r)
+		return r;
 	pthread_rwlock_wrlock(&sp->size_lock);
 	old = atomic_load(&sp->size);
 	if (size > old)
@@ -385,6 +510,7 @@ int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 	else if (size < old)
 		r = cut_to(sp, size);
 	pthread_rwlock_unlock(&sp->size_lock);
+	bsp_undurable_release(&sp->undurable);
 	return r;
 }
 
@@ -462,8 +588,12 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 		return -ENODEV;
 	if (len == 0)
 		return -EINVAL;
+	r = bsp_sparse_reserve_pieces(sp);
+	if (r)
+		return r;
 	pthread_rwlock_wrlock(&sp->size_lock);
 	r = allocate(sp, mode, off, len);
 	pthread_rwlock_unlock(&sp->size_lock);
+	bsp_undurable_release(&sp->undurable);
 	return r;
 }

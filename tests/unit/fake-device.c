@@ -38,6 +38,8 @@ struct fake {
 	void *sample_hook_data;
 	void (*zeroing_hook)(void *data); /* set before others use it */
 	void *zeroing_hook_data;
+	void (*flush_hook)(void *data); /* likewise */
+	void *flush_hook_data;
 	unsigned ways;
 	struct fake_call failing_writes;
 	int failing_writes_errno;
@@ -330,6 +332,8 @@ static int fake_flush(struct bsp_device *dev)
 	struct fake *fake = to_fake(dev);
 	int r;
 
+	if (fake->flush_hook)
+		fake->flush_hook(fake->flush_hook_data);
 	pthread_mutex_lock(&fake->lock);
 	fake->flushes++;
 	r = -fake->flush_errno;
@@ -551,6 +555,12 @@ void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data)
 {
 	fake->zeroing_hook = hook;
 	fake->zeroing_hook_data = data;
+}
+
+void fake_on_flush(struct fake *fake, void (*hook)(void *data), void *data)
+{
+	fake->flush_hook = hook;
+	fake->flush_hook_data = data;
 }
 
 /* Hands out *list and puts the other one, emptied, in its place. */

@@ -110,6 +110,9 @@ void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);
 /* What flush gives. */
 void fake_fail_flush(struct fake *fake, int errnum);
 
+/* Is called in each flush, before it succeeds or fails. */
+void fake_on_flush(struct fake *fake, void (*hook)(void *data), void *data);
+
 /*
  * From now on the device is told apart from what is cached of it, where writes
  * are until they are flushed, or that part is read through. A flush that fails

@@ -78,6 +78,16 @@ static void holds(struct fixture f, uint64_t off, size_t len, int byte)
 				 (unsigned)byte);
 }
 
+/* All of [off, off + len) is byte on the device itself. */
+static void disk_holds(struct fixture f, uint64_t off, size_t len, int byte)
+{
+	for (size_t i = 0; i < len; i++)
+		if (fake_disk(f.fake)[off + i] != byte)
+			fail_msg("the disk's byte %zu is %#x, not %#x",
+				 (size_t)off + i, fake_disk(f.fake)[off + i],
+				 (unsigned)byte);
+}
+
 /* The next changes of the device are just these. */
 static void changed(struct fixture f, const struct fake_call *want, size_t n)
 {
@@ -674,7 +684,7 @@ static void little_is_written_where_a_long_command_fails(void **state)
 
 /* --- Without memory --- */
 
-static bool no_memory;
+static bool no_memory, no_leaves;
 
 int __real_posix_memalign(void **ret_memory, size_t align, size_t size);
 int __wrap_posix_memalign(void **ret_memory, size_t align, size_t size);
@@ -684,6 +694,82 @@ int __wrap_posix_memalign(void **ret_memory, size_t align, size_t size)
 {
 	return no_memory ? ENOMEM
 			 : __real_posix_memalign(ret_memory, align, size);
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+/* Likewise; the map's leaves come from here. */
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return no_leaves ? NULL : __real_calloc(n, size);
+}
+
+/*
+ * A write that makes the file longer, and fails, leaves no bytes to come up
+ * later, though there is no memory to punch them: until there is, the file
+ * cannot grow.
+ */
+static void without_memory_nothing_is_left_past_the_end(void **state)
+{
+	const uint64_t granules = 16384; /* of one leaf of the map */
+	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+	char buf[2 * G];
+
+	memset(fake_bytes(f.fake) + 9 * G, 0, (granules - 9) * G);
+	put(f, 0, 9 * G, 'd');
+	assert_int_equal(bsp_sparse_scan(f.sp, 0, UINT64_MAX, NULL, NULL, NULL),
+			 0);
+	/* The first of the holes past the end is spoilt, and the last. */
+	assert_int_equal(bsp_sparse_truncate(f.sp, 9 * G), 0);
+	assert_int_equal(bsp_map_event(f.sp->map, BSP_WRITTEN, 10, granules),
+			 0);
+	memset(buf, 'x', sizeof(buf));
+	fake_fail_writes(f.fake, 9 * G + 512, 512, EIO);
+	no_leaves = true;
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 9 * G), -EIO);
+	no_leaves = false;
+	assert_int_equal(bsp_sparse_size(f.sp), 9 * G);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	no_leaves = true;
+	assert_int_equal(bsp_sparse_truncate(f.sp, 11 * G), -ENOMEM);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 10 * G), -ENOMEM);
+	no_leaves = false;
+	assert_int_equal(bsp_sparse_size(f.sp), 9 * G);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 12 * G), 0);
+	reads_as(f, 9 * G, 3 * G, 0);
+	close_it(f);
+}
+
+/* All of it, or nothing. */
+static void without_memory_nothing_is_cut_off(void **state)
+{
+	const uint64_t granules = 3 * 16384;
+	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	no_leaves = true;
+	assert_int_equal(bsp_sparse_truncate(f.sp, 5 * G), -ENOMEM);
+	no_leaves = false;
+	assert_int_equal(bsp_sparse_size(f.sp), granules * G);
+	reads_as(f, 0, granules * G, 0xaa);
+	assert_false(pending(f));
+	close_it(f);
+}
+
+/* A granule that cannot be taken note of stays a marker. */
+static void without_memory_to_take_note_a_marker_stays(void **state)
+{
+	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 3 * G, G, 0);
+	no_leaves = true;
+	assert_int_equal(carry(f), -ENOMEM);
+	no_leaves = false;
+	assert_true(pending(f));
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	assert_false(pending(f));
+	holds(f, 3 * G, G, 0);
+	close_it(f);
 }
 
 static void without_memory_zeros_are_written_unread(void **state)
@@ -774,7 +860,7 @@ static void a_failed_write_makes_a_hole_data(void **state)
 	char buf[2 * G];
 
 	put(f, 0, 8 * G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
 	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 2 * G), -EIO);
@@ -782,6 +868,29 @@ static void a_failed_write_makes_a_hole_data(void **state)
 	assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at), 0);
 	assert_int_equal(at, 2 * G);
 	reads_as(f, 2 * G, G - 512, 'x');
+	close_it(f);
+}
+
+/* Unless the device may lose its zeros: then old bytes would come up. */
+static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	char buf[2 * G];
+
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	put(f, 0, 8 * G, 0);
+	assert_int_equal(carry(f), 0);
+	memset(buf, 'x', sizeof(buf));
+	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 2 * G), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, 100, 3 * G - 512), -EIO);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	reads_as(f, 0, 8 * G, 0);
+	fake_fail_flush(f.fake, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	disk_holds(f, 0, 8 * G, 0);
 	close_it(f);
 }
 
@@ -802,16 +911,6 @@ static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 	reads_as(f, G, 2 * G, 'x');
 	reads_as(f, 3 * G, 5 * G, 0);
 	close_it(f);
-}
-
-/* All of [off, off + len) is byte on the device itself. */
-static void disk_holds(struct fixture f, uint64_t off, size_t len, int byte)
-{
-	for (size_t i = 0; i < len; i++)
-		if (fake_disk(f.fake)[off + i] != byte)
-			fail_msg("the disk's byte %zu is %#x, not %#x",
-				 (size_t)off + i, fake_disk(f.fake)[off + i],
-				 (unsigned)byte);
 }
 
 /* What was carried out before a flush that failed may be lost by it. */
@@ -848,6 +947,219 @@ static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 	assert_false(pending(f));
+	close_it(f);
+}
+
+/* A hole that was learned is the device's own: no flush writes over it. */
+static void holes_that_were_learned_are_not_written(void **state)
+{
+	static const struct fake_call want[] = {
+		{ 0, G, FAKE_PUNCH },
+		{ 63 * G, G, FAKE_PUNCH },
+	};
+	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	uint64_t at;
+
+	memset(fake_bytes(f.fake) + G, 0, 62 * G);
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	assert_int_equal(bsp_sparse_seek_data(f.sp, G, NULL, NULL, &at), 0);
+	assert_int_equal(at, 63 * G);
+	put(f, 0, G, 0);
+	put(f, 63 * G, G, 0);
+	assert_int_equal(carry(f), 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	changed(f, want, 2);
+	disk_holds(f, 0, 64 * G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	nothing_changed(f);
+	close_it(f);
+}
+
+static void carry_hook(void *data)
+{
+	const struct fixture *f = data;
+
+	put(*f, 4 * G, G, 0);
+	assert_int_equal(carry(*f), 0);
+}
+
+/* What is carried out while a flush runs, that flush need not have taken. */
+static void zeros_given_during_a_flush_are_the_next_ones(void **state)
+{
+	static const struct fake_call want = { 4 * G, G, FAKE_PUNCH };
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, G, 0);
+	fake_on_flush(f.fake, carry_hook, &f);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	fake_on_flush(f.fake, NULL, NULL);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	changed(f, &want, 1);
+	close_it(f);
+}
+
+/* Zeros beside data in one granule, on a device that loses all: how they came
+ * there, and what a flush writes anew. */
+static void zeros_beside_data_are_written_anew(void **state)
+{
+	static const struct fake_call around[] = {
+		{ 2 * G, 100, FAKE_THROUGH },
+		{ 2 * G + 150, G - 150, FAKE_THROUGH },
+	};
+	static const struct fake_call alone = { 2 * G + 100, 50, FAKE_THROUGH };
+
+	for (int how = 0; how < 4; how++) {
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+		bool zeros = how >= 2;
+
+		fake_cache(f.fake, FAKE_LOSES_ALL);
+		if (!zeros)
+			put(f, 2 * G, G, 0);
+		if (how == 1) /* a hole by now, which is not durable */
+			assert_int_equal(carry(f), 0);
+		if (how == 2)
+			assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE,
+							      2 * G + 100, 50),
+					 0);
+		else
+			put(f, 2 * G + 100, 50, zeros ? 0 : 'x');
+		fake_fail_flush(f.fake, EIO);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		assert_true(pending(f));
+		fake_fail_writes(f.fake, 0, 8 * G, EIO);
+		assert_int_equal(carry(f), -EIO);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		/* Not even while it cannot be written do old bytes show. */
+		if (zeros) {
+			reads_as(f, 2 * G + 100, 50, 0);
+			reads_as(f, 2 * G + 150, 50, 0xaa);
+		} else {
+			reads_as(f, 2 * G, 100, 0);
+			reads_as(f, 2 * G + 150, G - 150, 0);
+		}
+		fake_fail_writes(f.fake, 0, 0, 0);
+		fake_fail_flush(f.fake, 0);
+		(void)fake_changes(f.fake, NULL);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		if (zeros)
+			changed(f, &alone, 1);
+		else
+			changed(f, around, 2);
+		assert_false(pending(f));
+		if (zeros) {
+			disk_holds(f, 2 * G + 100, 50, 0);
+			disk_holds(f, 2 * G, 100, 0xaa);
+		} else {
+			disk_holds(f, 2 * G, 100, 0);
+			disk_holds(f, 2 * G + 150, G - 150, 0);
+		}
+		/* They are durable: another failure costs nothing. */
+		fake_fail_flush(f.fake, EIO);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		assert_false(pending(f));
+		nothing_changed(f);
+		close_it(f);
+	}
+}
+
+/* What is written over such zeros is never zeroed again. */
+static void data_over_zeros_is_not_zeroed_anew(void **state)
+{
+	static const struct fake_call rest = { 2 * G + 300, G - 300,
+					       FAKE_THROUGH };
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 8 * G, 0);
+	put(f, 2 * G, 100, 'x');
+	put(f, 2 * G + 100, 200, 'y');
+	put(f, 4 * G + 10, 10, 'z');
+	put(f, 4 * G, G, 'w');
+	put(f, 6 * G + 10, 10, 'z');
+	put(f, 6 * G, G, 0);
+	assert_int_equal(carry(f), 0);
+	fake_fail_flush(f.fake, EIO); /* but it loses nothing */
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	assert_true(fake_changes(f.fake, NULL) > 0);
+	reads_as(f, 2 * G, 100, 'x');
+	reads_as(f, 2 * G + 100, 200, 'y');
+	reads_as(f, rest.off, rest.len, 0);
+	reads_as(f, 4 * G, G, 'w');
+	reads_as(f, 6 * G, G, 0);
+	holds(f, 2 * G, 100, 'x');
+	holds(f, 2 * G + 100, 200, 'y');
+	holds(f, rest.off, rest.len, 0);
+	holds(f, 4 * G, G, 'w');
+	holds(f, 6 * G, G, 0);
+	close_it(f);
+}
+
+/* A file that is cut has no zeros past its end to write. */
+static void zeros_that_are_cut_off_are_not_written(void **state)
+{
+	static const struct fake_call want = { 2 * G + 200, 300, FAKE_THROUGH };
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 2 * G, G, 0);
+	put(f, 2 * G, 200, 'x');
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 500), 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	changed(f, &want, 1);
+	close_it(f);
+}
+
+/* There is room for so many pieces; then the device is flushed. */
+static void many_pieces_of_zeros_are_flushed_between(void **state)
+{
+	const unsigned granules = 3 * BSP_PIECES_MAX;
+	struct fixture f =
+		open_old((uint64_t)granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+	unsigned flushes;
+
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	put(f, 0, (size_t)granules * G, 0);
+	for (uint64_t i = 0; i < granules; i++)
+		put(f, i * G + 100, 50, 'x');
+	flushes = fake_flushes(f.fake);
+	assert_true(flushes >= 5);
+	assert_true(flushes <= 7);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	for (uint64_t i = 0; i < granules; i += 100) {
+		reads_as(f, i * G, 100, 0);
+		reads_as(f, i * G + 150, G - 150, 0);
+	}
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	for (uint64_t i = 0; i < granules; i++) {
+		disk_holds(f, i * G, 100, 0);
+		disk_holds(f, i * G + 150, G - 150, 0);
+	}
+	/* And when that fails, so does the write. */
+	fake_fail_flush(f.fake, EIO);
+	put(f, 0, (size_t)granules * G, 0);
+	for (uint64_t i = 0; i < granules; i++) {
+		ssize_t n = bsp_sparse_write(f.sp, "y", 1, i * G + 100);
+
+		if (n == -EIO)
+			break;
+		assert_int_equal(n, 1);
+		assert_true(i < BSP_PIECES_MAX);
+	}
 	close_it(f);
 }
 
@@ -1119,6 +1431,40 @@ static void another_table_leaves_the_markers(void **state)
 	close_it(f);
 }
 
+static void another_table_keeps_zeros_that_are_not_durable(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	put(f, 2 * G, G, 0);
+	assert_int_equal(carry(f), 0);
+	fake_change_table(f.fake);
+	(void)bsp_sparse_refresh_all(f.sp);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	reads_as(f, 2 * G, G, 0);
+	fake_fail_flush(f.fake, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	disk_holds(f, 2 * G, G, 0);
+	close_it(f);
+}
+
+static void past_the_end_all_is_zero_under_another_table(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+
+	put(f, 0, 8 * G, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G), 0);
+	fake_change_table(f.fake);
+	memset(fake_bytes(f.fake), 0xaa, 8 * G);
+	(void)bsp_sparse_refresh_all(f.sp);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * G), 0);
+	reads_as(f, 0, 2 * G, 0xaa);
+	reads_as(f, 2 * G, 2 * G, 0);
+	close_it(f);
+}
+
 /* --- Sizes that change from outside --- */
 
 /* The page that the old end cuts has zeros past it: written in part, they would
@@ -1167,6 +1513,36 @@ static void a_writable_device_that_grows_is_followed(void **state)
 		reads_as(f, 2 * G + 512, 6 * G - 512, cut ? 0 : 0xaa);
 		close_it(f);
 	}
+}
+
+/* The granule in which the device ended is half the file's, half new. */
+static void zeros_at_the_end_outlive_growth_and_a_failed_flush(void **state)
+{
+	static const struct fake_call want = { 2 * G, 512, FAKE_THROUGH };
+	struct fixture f = { .fake = fake_new(8 * G) };
+
+	memset(fake_bytes(f.fake), 0xaa, 8 * G);
+	fake_device(f.fake)->info.size = 2 * G + 512;
+	fake_resize(f.fake, 2 * G + 512);
+	fake_make_writable(f.fake, PUNCHES);
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+	put(f, 2 * G, 512, 0);
+	assert_int_equal(carry(f), 0);
+	fake_resize(f.fake, 8 * G);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	reads_as(f, 2 * G, 512, 0);
+	reads_as(f, 2 * G + 512, 6 * G - 512, 0xaa);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	changed(f, &want, 1);
+	disk_holds(f, 2 * G, 512, 0);
+	disk_holds(f, 2 * G + 512, 6 * G - 512, 0xaa);
+	close_it(f);
 }
 
 static void a_writable_device_that_shrinks_is_followed(void **state)
@@ -1241,14 +1617,25 @@ int main(void)
 		cmocka_unit_test(a_device_that_is_gone_is_asked_once),
 		cmocka_unit_test(little_is_written_where_a_long_command_fails),
 		cmocka_unit_test(without_memory_zeros_are_written_unread),
+		cmocka_unit_test(without_memory_nothing_is_left_past_the_end),
+		cmocka_unit_test(without_memory_nothing_is_cut_off),
+		cmocka_unit_test(without_memory_to_take_note_a_marker_stays),
 		cmocka_unit_test(a_marker_survives_a_failure),
 		cmocka_unit_test(a_failed_flush_is_reported),
 		cmocka_unit_test(
 			a_failed_write_over_a_marker_never_shows_stale_bytes),
 		cmocka_unit_test(a_failed_write_makes_a_hole_data),
 		cmocka_unit_test(
+			a_failed_write_keeps_zeros_that_are_not_durable),
+		cmocka_unit_test(
 			a_growing_write_that_fails_leaves_zeros_behind),
 		cmocka_unit_test(zeros_that_a_flush_lost_are_carried_out_again),
+		cmocka_unit_test(holes_that_were_learned_are_not_written),
+		cmocka_unit_test(zeros_given_during_a_flush_are_the_next_ones),
+		cmocka_unit_test(zeros_beside_data_are_written_anew),
+		cmocka_unit_test(data_over_zeros_is_not_zeroed_anew),
+		cmocka_unit_test(zeros_that_are_cut_off_are_not_written),
+		cmocka_unit_test(many_pieces_of_zeros_are_flushed_between),
 		cmocka_unit_test(what_fills_a_marker_is_not_lost),
 		cmocka_unit_test(appending_needs_no_filling),
 		cmocka_unit_test(a_cache_is_not_believed_after_a_failure),
@@ -1257,12 +1644,17 @@ int main(void)
 		cmocka_unit_test(long_ranges_are_zeroed_in_steps),
 		cmocka_unit_test(what_is_not_writable_says_so),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
+		cmocka_unit_test(
+			zeros_at_the_end_outlive_growth_and_a_failed_flush),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
 		cmocka_unit_test(a_write_ends_where_the_device_does_by_then),
 		cmocka_unit_test(nothing_pending_reaches_another_medium),
 		cmocka_unit_test(carrying_out_ends_where_the_medium_changes),
 		cmocka_unit_test(a_medium_that_is_gone_is_told_once),
 		cmocka_unit_test(another_table_leaves_the_markers),
+		cmocka_unit_test(
+			another_table_keeps_zeros_that_are_not_durable),
+		cmocka_unit_test(past_the_end_all_is_zero_under_another_table),
 		cmocka_unit_test(a_grown_part_is_dropped_from_the_cache_first),
 	};
 
