@@ -138,6 +138,13 @@ for what in "$device" "$TEST_TMP/file"; do
 		fail "the write is not on $what"
 done
 
+say "no descriptor is left when threads end"
+FS_WRAP=()
+mount_fs "x=$device"
+grep -q libgcc_s "/proc/$FS_PID/maps" ||
+	fail "pthread_cancel(3) has yet to open its library"
+umount_fs
+
 say "hard limits"
 chown -R 65534:65534 "$TEST_TMP/file" "$MNT"
 FS_WRAP=(as_nobody bash -c 'limited -SH "$@"' -)
