@@ -94,9 +94,11 @@ enum {
 };
 
 /* For one request at a time, of one queue. Fixed once there is a thread but for
- * what the memory holds, which is the kernel's or that of whoever serves it. */
+ * what the memory holds and the number of the request, which are the kernel's
+ * or belong to the thread that serves it. */
 struct place {
 	unsigned qid; /* the queue, which has the number of its processor */
+	uint64_t commit_id; /* of its last request; 0: there was none */
 	/* A page for the header; one at whose end the request is put together,
 	 * in front of its payload; the payload. */
 	struct req_header *header;
@@ -143,8 +145,11 @@ struct uring {
 	struct place *places;
 	char *memory; /* of them all; NULL: there is none */
 	size_t memory_size;
-	struct worker keeper; /* which has no place of its own */
 	bool has_keeper;
+
+	/* The keeper's own. */
+	struct worker keeper; /* which has no place of its own */
+	bool told;	      /* that requests come */
 
 	pthread_mutex_t lock; /* a leaf lock */
 	pthread_cond_t changed;
@@ -185,12 +190,13 @@ static void *room_of(struct io_uring_sqe *sqe)
 	return room;
 }
 
+/* Prepares to send the answer in a place, or to register one that had no
+ * request yet. */
 static void prepare_command(struct uring *uring, struct io_uring *ring,
-			    enum command command, struct place *place,
-			    uint64_t commit_id)
+			    struct place *place)
 {
 	struct cmd_req req = {
-		.commit_id = commit_id,
+		.commit_id = place->commit_id,
 		.qid = (uint16_t)place->qid,
 	};
 	struct io_uring_sqe *sqe;
@@ -201,7 +207,7 @@ static void prepare_command(struct uring *uring, struct io_uring *ring,
 	}
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fuse_session_fd(uring->se),
 			 place->iov, G_N_ELEMENTS(place->iov), 0);
-	sqe->cmd_op = command;
+	sqe->cmd_op = place->commit_id ? CMD_COMMIT_AND_FETCH : CMD_REGISTER;
 	sqe->user_data = (uint64_t)(place - uring->places);
 	memcpy(room_of(sqe), &req, sizeof(req));
 }
@@ -293,6 +299,12 @@ static void bind_to_processor(struct worker *worker, bool bound)
 	(void)sched_setaffinity(0, sizeof(own), bound ? &own : allowed);
 }
 
+/* The number of a request is its commit_id (fuse_uring_args_to_ring()). */
+static void note_request(struct place *place)
+{
+	place->commit_id = place->header->ent.commit_id;
+}
+
 /* Puts the request together as it would come from /dev/fuse, right before its
  * payload. Sets *ret_request; false if it cannot be one. */
 static bool put_together(const struct uring *uring, const struct place *place,
@@ -316,13 +328,12 @@ static bool put_together(const struct uring *uring, const struct place *place,
 }
 
 /* Leaves an answer for the kernel. */
-static void put_answer(struct place *place, int error, uint64_t unique,
-		       size_t payload_size)
+static void put_answer(struct place *place, int error, size_t payload_size)
 {
 	struct fuse_out_header out = {
 		.len = (uint32_t)(sizeof(out) + payload_size),
 		.error = error,
-		.unique = unique,
+		.unique = place->commit_id,
 	};
 
 	memcpy(place->header->in_out, &out, sizeof(out));
@@ -362,22 +373,19 @@ static struct handled handle(struct worker *worker)
 {
 	struct uring *uring = worker->uring;
 	struct place *place = worker->place;
-	uint64_t commit_id = place->header->ent.commit_id;
 	struct fuse_buf request = { .size = 0 };
 	struct handled done = { .size = 0 };
 	bool whole = put_together(uring, place, &request);
 
-	/* What nobody answers is an error, and no success. The number of the
-	 * request is its commit_id (fuse_uring_args_to_ring()). */
-	put_answer(place, -EIO, commit_id, 0);
+	/* A request without an answer is an error, and no success. */
+	put_answer(place, -EIO, 0);
 	if (whole) {
 		done = handled(request.mem);
-		worker->unique = commit_id;
+		worker->unique = place->commit_id;
 		fuse_session_process_buf(uring->se, &request);
 		worker->unique = 0;
 	}
-	prepare_command(uring, &worker->ring, CMD_COMMIT_AND_FETCH, place,
-			commit_id);
+	prepare_command(uring, &worker->ring, place);
 	return done;
 }
 
@@ -400,23 +408,55 @@ static bool is_end(int result)
 	       result == -ECANCELED;
 }
 
+/* The kernel lacks memory and has done nothing: io_uring keeps a copy of each
+ * command (io_uring/uring_cmd.c), FUSE a record of each place. */
+static bool is_passing(int result)
+{
+	return result == -ENOMEM || result == -EAGAIN;
+}
+
+/* The answer is still in its place, and goes out again; without that the caller
+ * would wait for ever. */
+static void send_again(struct uring *uring, struct io_uring *ring,
+		       struct place *place)
+{
+	pause_a_moment();
+	prepare_command(uring, ring, place);
+}
+
+/* Sends the answer, and waits for the next request or the end. */
+static struct io_uring_cqe fetch(struct worker *worker)
+{
+	struct io_uring_cqe cqe;
+
+	for (;;) {
+		if (!next_completion(&worker->ring,
+				     worker->used_much ? IDLE_SECONDS : 0,
+				     &cqe)) {
+			/* The answer is away? */
+			if (worker->used_much &&
+			    io_uring_sq_ready(&worker->ring) == 0)
+				give_memory_back(worker);
+		} else if (cqe.user_data == OF_STOP || !is_passing(cqe.res)) {
+			return cqe;
+		} else {
+			send_again(worker->uring, &worker->ring, worker->place);
+		}
+	}
+}
+
 /* There is a request in its place already. */
 static void serve(struct worker *worker)
 {
 	struct io_uring_cqe cqe = { .res = 0 };
 
 	while (cqe.user_data != OF_STOP && cqe.res == 0) {
-		const struct handled last = handle(worker);
+		struct handled last;
 
+		note_request(worker->place);
+		last = handle(worker);
 		settle_down(worker, &last);
-		while (!next_completion(&worker->ring,
-					worker->used_much ? IDLE_SECONDS : 0,
-					&cqe)) {
-			/* The answer is away? */
-			if (worker->used_much &&
-			    io_uring_sq_ready(&worker->ring) == 0)
-				give_memory_back(worker);
-		}
+		cqe = fetch(worker);
 	}
 	if (cqe.user_data != OF_STOP && !is_end(cqe.res) &&
 	    !atomic_flag_test_and_set(&worker->uring->refused))
@@ -473,12 +513,8 @@ static bool start_worker(struct uring *uring, struct place *place)
 
 static void register_places(struct uring *uring)
 {
-	struct io_uring *ring = &uring->keeper.ring;
-
-	for (size_t i = 0; i < uring->n_places; i++) {
-		prepare_command(uring, ring, CMD_REGISTER, &uring->places[i],
-				0);
-	}
+	for (size_t i = 0; i < uring->n_places; i++)
+		prepare_command(uring, &uring->keeper.ring, &uring->places[i]);
 }
 
 /* A request has come into a place that is kept: all workers of its queue have
@@ -493,8 +529,26 @@ static void take_in(struct uring *uring, struct place *place)
 		pause_a_moment();
 	}
 	/* There are no threads to be had. */
+	note_request(place);
 	self->place = place;
 	(void)handle(self);
+}
+
+/* The outcome of a place that is kept. */
+static void keep(struct uring *uring, struct place *place, int result)
+{
+	if (result == 0) {
+		if (!uring->told)
+			log_line(LOG_DEBUG, "requests come by io_uring");
+		uring->told = true;
+		take_in(uring, place);
+	} else if (is_passing(result)) {
+		send_again(uring, &uring->keeper.ring, place);
+	} else if (!is_end(result) &&
+		   !atomic_flag_test_and_set(&uring->refused)) {
+		log_line(LOG_WARNING, "the kernel refuses io_uring: %s",
+			 g_strerror(-result));
+	}
 }
 
 static void *keeper_main(void *data)
@@ -502,7 +556,6 @@ static void *keeper_main(void *data)
 	struct uring *uring = data;
 	struct io_uring *ring = &uring->keeper.ring;
 	struct io_uring_cqe cqe = { .res = 0 };
-	bool ended = false, told = false;
 	bool ready =
 		make_ring(uring, ring, SUBMISSIONS, uring->n_places + 1) == 0;
 
@@ -512,21 +565,9 @@ static void *keeper_main(void *data)
 		return NULL;
 	if (leave_phase(uring, &uring->phase, READY) == SERVING)
 		register_places(uring);
-	while (!ended) {
-		if (!next_completion(ring, 0, &cqe))
-			continue;
-		ended = cqe.user_data == OF_STOP;
-		if (!ended && cqe.res == 0) {
-			if (!told)
-				log_line(LOG_DEBUG,
-					 "requests come by io_uring");
-			told = true;
-			take_in(uring, &uring->places[cqe.user_data]);
-		} else if (!ended && !is_end(cqe.res) &&
-			   !atomic_flag_test_and_set(&uring->refused)) {
-			log_line(LOG_WARNING, "the kernel refuses io_uring: %s",
-				 g_strerror(-cqe.res));
-		}
+	while (cqe.user_data != OF_STOP) {
+		if (next_completion(ring, 0, &cqe) && cqe.user_data != OF_STOP)
+			keep(uring, &uring->places[cqe.user_data], cqe.res);
 	}
 	io_uring_queue_exit(ring);
 	return NULL;
@@ -673,7 +714,7 @@ static ssize_t answer_worker(struct worker *worker, const struct iovec *iov,
 				iov[i].iov_len);
 		used += iov[i].iov_len;
 	}
-	put_answer(place, out.error, out.unique, used);
+	put_answer(place, out.error, used);
 	worker->unique = 0;
 	return (ssize_t)(sizeof(out) + used);
 }

@@ -71,6 +71,21 @@ kill_quietly() {
 	kill "$@" 2>/dev/null || true
 }
 
+say "the kernel has no memory for a command"
+FS_WRAP=(env LD_PRELOAD="$BUILD/tests/mount/libno-memory.so")
+mount_fs "x=$device"
+readers=()
+for i in {1..8}; do
+	timeout -s KILL 20 cmp "$MNT/x" "$image" &
+	readers+=($!)
+done
+for pid in "${readers[@]}"; do
+	wait "$pid" || fail "a reader failed"
+done
+umount_fs
+assert_ge "$(sed -n 's/^no-memory: \([0-9]*\) .*/\1/p' "$FS_LOG")" 8 "refusals"
+FS_WRAP=()
+
 say "no ring can be had for another thread"
 mount_fs "x=$device"
 prlimit --pid "$FS_PID" --nofile=3:
