@@ -17,6 +17,10 @@
  * they are needed would not do: the kernel does not look then for requests that
  * wait already.)
  *
+ * The keeper itself handles nothing that may wait for a device, for then no
+ * request would get a worker any more. Where no thread, or no descriptor for
+ * its ring, can be had, the request fails with ENOMEM.
+ *
  * A thread stays on its processor: who asks goes to sleep there when it begins,
  * and is woken there. It may run anywhere after long reads, for the reader may
  * be one for whom the kernel reads ahead, and who does not sleep; and where
@@ -39,6 +43,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -90,7 +95,8 @@ enum {
 	MUCH_MEMORY = 64 << 10,
 	IDLE_SECONDS = 1, /* until a thread gives its memory back */
 	MOMENT_MS = 5,
-	TRIES = 5, /* to start a thread, with a moment in between */
+	TRIES = 5,	    /* to start a thread, with a moment in between */
+	QUIET_SECONDS = 60, /* between two lines about the same thing */
 };
 
 /* For one request at a time, of one queue. Fixed once there is a thread but for
@@ -120,6 +126,7 @@ struct worker {
 	bool bound;	     /* to the place's processor */
 	bool used_much;	     /* of its memory, since it gave that back */
 	unsigned since_read; /* requests */
+	int error;	     /* why it could not begin, as -errno */
 };
 
 enum phase {
@@ -149,7 +156,9 @@ struct uring {
 
 	/* The keeper's own. */
 	struct worker keeper; /* which has no place of its own */
+	bool refusing;	      /* it could not start the last worker */
 	bool told;	      /* that requests come */
+	time_t quiet_until;   /* about requests that it refuses */
 
 	pthread_mutex_t lock; /* a leaf lock */
 	pthread_cond_t changed;
@@ -470,43 +479,46 @@ static void *worker_main(void *data)
 {
 	struct worker *worker = data;
 	struct uring *uring = worker->uring;
-	bool ready;
+	int r;
 
 	this_worker = worker;
-	ready = buffers_lend(uring->buffers, worker->place->payload,
-			     uring->payload_size) == 0 &&
-		make_ring(uring, &worker->ring, 2, 4) == 0;
-	set_phase(uring, &uring->joins, ready ? READY : FAILED);
-	if (!ready)
+	r = buffers_lend(uring->buffers, worker->place->payload,
+			 uring->payload_size);
+	if (!r)
+		r = make_ring(uring, &worker->ring, 2, 4);
+	worker->error = r;
+	set_phase(uring, &uring->joins, r ? FAILED : READY);
+	if (r)
 		return NULL;
 	serve(worker);
 	io_uring_queue_exit(&worker->ring);
 	return NULL;
 }
 
-/* Starts a thread that takes over a place and the request in it; false if it
- * cannot be had. */
-static bool start_worker(struct uring *uring, struct place *place)
+/* Starts a thread that takes over a place and the request in it. Returns 0, or
+ * -errno: it cannot be had. */
+static int start_worker(struct uring *uring, struct place *place)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
+	int r;
 
 	if (!worker)
-		return false;
+		return -ENOMEM;
 	worker->uring = uring;
 	worker->place = place;
 	set_phase(uring, &uring->joins, PREPARING);
-	if (thread_start(&worker->thread, worker_main, worker)) {
-		free(worker);
-		return false;
-	}
-	if (leave_phase(uring, &uring->joins, PREPARING) == FAILED) {
+	r = thread_start(&worker->thread, worker_main, worker);
+	if (!r && leave_phase(uring, &uring->joins, PREPARING) == FAILED) {
 		(void)pthread_join(worker->thread, NULL);
+		r = worker->error;
+	}
+	if (r) {
 		free(worker);
-		return false;
+		return r;
 	}
 	worker->next = uring->workers;
 	uring->workers = worker;
-	return true;
+	return 0;
 }
 
 /* --- The keeper ---------------------------------------------------------- */
@@ -517,21 +529,60 @@ static void register_places(struct uring *uring)
 		prepare_command(uring, &uring->keeper.ring, &uring->places[i]);
 }
 
+/* Closing a file waits for nothing, and happens once, whatever the answer. */
+static bool never_waits(const struct place *place)
+{
+	struct fuse_in_header in;
+
+	memcpy(&in, place->header->in_out, sizeof(in));
+	return in.opcode == FUSE_RELEASE || in.opcode == FUSE_RELEASEDIR;
+}
+
+static void log_refusal(struct uring *uring, int error)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec < uring->quiet_until)
+		return;
+	uring->quiet_until = now.tv_sec + QUIET_SECONDS;
+	log_line(
+		LOG_ERR,
+		"requests fail, since no thread with an io_uring can be had for them: %s; raise the limits of open files and processes, or mount with -o uring=off",
+		g_strerror(-error));
+}
+
+/* A worker cannot be had for the request. */
+static void refuse(struct uring *uring, struct place *place, int error)
+{
+	struct worker *self = &uring->keeper;
+
+	note_request(place);
+	self->place = place;
+	if (never_waits(place)) {
+		(void)handle(self);
+		return;
+	}
+	log_refusal(uring, error);
+	put_answer(place, -ENOMEM, 0);
+	prepare_command(uring, &self->ring, place);
+}
+
 /* A request has come into a place that is kept: all workers of its queue have
  * something to do. */
 static void take_in(struct uring *uring, struct place *place)
 {
-	struct worker *self = &uring->keeper;
+	/* Others wait meanwhile. */
+	int tries = uring->refusing ? 1 : TRIES;
+	int r = start_worker(uring, place);
 
-	for (int i = 0; i < TRIES; i++) {
-		if (start_worker(uring, place))
-			return;
+	for (int i = 1; r && i < tries; i++) {
 		pause_a_moment();
+		r = start_worker(uring, place);
 	}
-	/* There are no threads to be had. */
-	note_request(place);
-	self->place = place;
-	(void)handle(self);
+	uring->refusing = r != 0;
+	if (r)
+		refuse(uring, place, r);
 }
 
 /* The outcome of a place that is kept. */

@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires prlimit
+requires prlimit taskset
 
 parameter=/sys/module/fuse/parameters/enable_uring
 offered='requests come by io_uring'
@@ -86,22 +86,6 @@ umount_fs
 assert_ge "$(sed -n 's/^no-memory: \([0-9]*\) .*/\1/p' "$FS_LOG")" 8 "refusals"
 FS_WRAP=()
 
-say "no ring can be had for another thread"
-mount_fs "x=$device"
-prlimit --pid "$FS_PID" --nofile=3:
-readers=()
-for i in {1..8}; do
-	cmp "$MNT/x" "$image" &
-	readers+=($!)
-done
-for pid in "${readers[@]}"; do
-	wait "$pid" || fail "a reader failed"
-done
-# Ending threads takes a library.
-prlimit --pid "$FS_PID" --nofile=1024:
-umount_fs
-
-say "threads come with the requests that wait, and the others go on"
 # The device of a mount whose program is stopped hangs.
 mkdir "$TEST_TMP/below"
 truncate -s 256M "$TEST_TMP/hanging"
@@ -116,6 +100,52 @@ cleanup resume
 wait_until 20 mounted "$TEST_TMP/below" || fail "the lower one does not mount"
 loop_new "$TEST_TMP/below/h" -r
 hanging=$LOOP
+
+say "no ring can be had for another thread: requests fail, and none waits for others"
+mount_fs -d "x=$device" "h=$hanging"
+assert_contains "$(<"$FS_LOG")" "$offered" "what it says"
+cleanup kill_quietly -CONT "$below"
+# Requests of one processor come to the same threads.
+taskset -cp 0 $$
+exec 7<"$MNT/x"
+stop_below
+prlimit --pid "$FS_PID" --nofile=3:
+readers=()
+for i in {1..8}; do
+	dd if="$MNT/h" of=/dev/null bs=4096 count=1 skip="$((i * 64))" \
+		iflag=direct status=none 2>"$TEST_TMP/read.$i" 7<&- &
+	readers+=($!)
+done
+wait_until 20 grep -q "requests fail, since no thread" "$FS_LOG" ||
+	fail "no request failed"
+status=0
+timeout -s KILL 20 dd of=/dev/null bs=4096 count=1 iflag=direct \
+	status=none <&7 || status=$?
+assert_ne "$status" 137 "status of who reads another file"
+# The file is closed all the same.
+closings() {
+	grep -c "opcode: RELEASE" "$FS_LOG" || true
+}
+before_closing=$(closings)
+closed() {
+	(($(closings) > before_closing))
+}
+exec 7<&-
+wait_until 20 closed || fail "it is not closed"
+prlimit --pid "$FS_PID" --nofile=1024:
+kill -CONT "$below"
+taskset -cp "0-$(($(nproc --all) - 1))" $$
+failed=0
+for pid in "${readers[@]}"; do
+	wait "$pid" || ((++failed))
+done
+assert_ge "$failed" 1 "failed readers"
+assert_eq "$(cat "$TEST_TMP"/read.* | grep -c "Cannot allocate memory")" \
+	"$failed" "messages of failed readers"
+assert_same_bytes "$MNT/x" "$image"
+umount_fs
+
+say "threads come with the requests that wait, and the others go on"
 mount_fs -d "x=$device" "h=$hanging"
 assert_contains "$(<"$FS_LOG")" "$offered" "what it says"
 # Before the mount on it is taken away.
