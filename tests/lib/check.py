@@ -151,7 +151,12 @@ class Checked:
     def step_fresh(self):
         info = os.stat(self.path)
         expect(stat.S_ISREG(info.st_mode), "not a regular file")
-        expect(info.st_mode & 0o222 == 0, f"mode {info.st_mode:o} lets write")
+        try:
+            os.close(os.open(self.path, os.O_WRONLY))
+            refused = 0
+        except OSError as error:
+            refused = error.errno
+        expect(refused == errno.EROFS, f"opening it for writing: {refused}")
         expect(info.st_size == self.size, f"st_size {info.st_size}")
         limit = max(self.size // 512 - 1, 1)
         expect(1 <= info.st_blocks <= limit,
