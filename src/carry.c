@@ -65,16 +65,20 @@ void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 /* Zeroes again what is left of the pieces in [from, to), in one granule. */
 static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	uint64_t granule = from >> sp->shift, end;
 	struct bsp_range_hold hold;
 	int r = 0;
 
 	pthread_rwlock_rdlock(&sp->size_lock);
 	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
-	while (!r && bsp_undurable_piece(&sp->undurable, from, &from, &end) &&
+	while (!r &&
+	       bsp_undurable_lost_piece(&sp->undurable, from, &from, &end) &&
 	       from < to) {
 		r = bsp_device_write_through(sp->dev, bsp_zeros,
 					     (size_t)(end - from), from);
+		if (!r)
+			bsp_undurable_zeroed(&sp->undurable, from, end, failed);
 		from = end;
 	}
 	bsp_range_unlock(&sp->ranges, &hold);
@@ -97,7 +101,7 @@ static int zero_lost_pieces(struct bsp_sparse *sp,
 
 	if (!bsp_undurable_lost(&sp->undurable))
 		return 0;
-	while (bsp_undurable_piece(&sp->undurable, at, &from, &to)) {
+	while (bsp_undurable_lost_piece(&sp->undurable, at, &from, &to)) {
 		int r = bsp_sparse_is_gone(sp) ? -ENODEV
 					       : zero_piece(sp, from, to);
 
@@ -109,8 +113,7 @@ static int zero_lost_pieces(struct bsp_sparse *sp,
 			return first ? first : -EINTR;
 		at = to;
 	}
-	if (!first)
-		bsp_undurable_restored(&sp->undurable);
+	bsp_undurable_look(&sp->undurable);
 	return first;
 }
 
@@ -131,6 +134,7 @@ static int flush_device(struct bsp_sparse *sp)
 		pthread_rwlock_rdlock(&sp->size_lock);
 		bsp_sparse_mark_undurable(sp);
 		pthread_rwlock_unlock(&sp->size_lock);
+		bsp_undurable_marked(&sp->undurable);
 	}
 	return r;
 }

@@ -84,6 +84,7 @@ static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
  */
 static bool open_last(struct bsp_sparse *sp, uint64_t old)
 {
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	uint64_t last = old >> sp->shift;
 	uint64_t start = last << sp->shift;
 
@@ -94,7 +95,7 @@ static bool open_last(struct bsp_sparse *sp, uint64_t old)
 		return false;
 	if (bsp_map_get(sp->map, last) == BSP_HOLE &&
 	    bsp_undurable_has(&sp->undurable, last))
-		bsp_undurable_zeroed(&sp->undurable, start, old);
+		bsp_undurable_zeroed(&sp->undurable, start, old, failed);
 	return bsp_map_forget_one(sp->map, last) == 0;
 }
 

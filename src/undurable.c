@@ -125,7 +125,6 @@ void bsp_undurable_begin_flush(struct bsp_undurable *u)
 {
 	uint64_t from = 0, to = UINT64_MAX;
 	struct bsp_granule_set given;
-	bool lost;
 
 	pthread_mutex_lock(&u->lock);
 	/* Unless some could not be removed after a flush that failed: then what
@@ -136,9 +135,8 @@ void bsp_undurable_begin_flush(struct bsp_undurable *u)
 		u->given = u->flushing;
 		u->flushing = given;
 	}
-	lost = atomic_load(&u->lost);
 	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
-		u->pieces[i].old = !lost;
+		u->pieces[i].old = !u->pieces[i].lost;
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -158,13 +156,23 @@ void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed)
 	pthread_mutex_lock(&u->lock);
 	if (failed) {
 		u->failed_flushes++;
-		for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
+		u->marking = true;
+		for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++) {
 			u->pieces[i].old = false;
+			u->pieces[i].lost = true;
+		}
 		atomic_store(&u->lost, atomic_load(&u->pieces_n) > 0);
 	} else {
 		set_clear(&u->flushing);
 		drop_old_pieces(u);
 	}
+	pthread_mutex_unlock(&u->lock);
+}
+
+void bsp_undurable_marked(struct bsp_undurable *u)
+{
+	pthread_mutex_lock(&u->lock);
+	u->marking = false;
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -309,29 +317,34 @@ static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
 	return at;
 }
 
-/* Makes one of piece at and the next, if they touch inside a granule and are
- * of one age. Lock held. */
+/* Makes one of piece at and the next, if they touch inside a granule and only
+ * differ in that. Lock held. */
 static void merge(struct bsp_undurable *u, unsigned at)
 {
 	struct bsp_zero_piece *piece = &u->pieces[at], *next = piece + 1;
 
 	if (at + 1 >= atomic_load(&u->pieces_n) || piece->to != next->from ||
-	    piece->old != next->old ||
+	    piece->old != next->old || piece->lost != next->lost ||
 	    piece->to % (UINT64_C(1) << u->shift) == 0)
 		return;
 	piece->to = next->to;
 	erase(u, at + 1, at + 2);
 }
 
-void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to)
+void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
+			  unsigned failed_flushes)
 {
+	struct bsp_zero_piece piece = { .from = from, .to = to };
 	unsigned at;
 
 	if (from >= to)
 		return;
 	pthread_mutex_lock(&u->lock);
+	piece.lost = u->marking || failed_flushes != u->failed_flushes;
+	if (piece.lost)
+		atomic_store(&u->lost, true);
 	at = cut(u, from, to);
-	insert(u, at, (struct bsp_zero_piece){ .from = from, .to = to });
+	insert(u, at, piece);
 	merge(u, at);
 	if (at > 0)
 		merge(u, at - 1);
@@ -366,7 +379,32 @@ bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
 	return found;
 }
 
-void bsp_undurable_restored(struct bsp_undurable *u)
+bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
+			      uint64_t *ret_from, uint64_t *ret_to)
 {
-	atomic_store(&u->lost, false);
+	unsigned at;
+	bool found;
+
+	pthread_mutex_lock(&u->lock);
+	at = find(u, off);
+	while (at < atomic_load(&u->pieces_n) && !u->pieces[at].lost)
+		at++;
+	found = at < atomic_load(&u->pieces_n);
+	if (found) {
+		*ret_from = u->pieces[at].from;
+		*ret_to = u->pieces[at].to;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return found;
+}
+
+void bsp_undurable_look(struct bsp_undurable *u)
+{
+	bool lost = false;
+
+	pthread_mutex_lock(&u->lock);
+	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
+		lost |= u->pieces[i].lost;
+	atomic_store(&u->lost, lost);
+	pthread_mutex_unlock(&u->lock);
 }

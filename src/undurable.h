@@ -22,6 +22,10 @@
  * A flush takes what was given before it began; what comes meanwhile is the
  * next one's. For the granules it has a set of its own, a piece is called old.
  *
+ * Zeros may be given before a flush that fails, and taken note of after it. So
+ * they are given with how many flushes had failed before: such a granule is
+ * refused, and such a piece is lost from the start.
+ *
  * No allocation that fails loses any of it: a granule for which there is no
  * memory is not carried out, and a set that cannot be split keeps more than it
  * was told to, which has a granule zeroed once more than needed. There is room
@@ -61,17 +65,19 @@ struct bsp_granule_set {
 /* Zeros [from, to) in one granule. */
 struct bsp_zero_piece {
 	uint64_t from, to;
-	bool old; /* given before the flush that is under way began */
+	bool old;  /* given before the flush that is under way began */
+	bool lost; /* perhaps: it must be zeroed again */
 };
 
 struct bsp_undurable {
 	unsigned shift;	      /* log2 of the granule; fixed */
 	atomic_uint pieces_n; /* changed under lock */
-	atomic_bool lost;     /* pieces must be zeroed again; likewise */
+	atomic_bool lost;     /* pieces may be lost; likewise */
 
 	pthread_mutex_t lock;
 	/* Protected by lock: */
 	unsigned failed_flushes;
+	bool marking; /* granules that one of them lost are not markers yet */
 	struct bsp_granule_set given;	 /* since the last flush began */
 	struct bsp_granule_set flushing; /* before it did */
 	struct bsp_zero_piece *pieces;	 /* ascending; none overlap */
@@ -97,10 +103,13 @@ int bsp_undurable_resize(struct bsp_undurable *u, uint64_t granules);
 /* How many flushes have failed. */
 unsigned bsp_undurable_failed_flushes(struct bsp_undurable *u);
 
-/* Around each flush of the device; one at a time. After one that failed the
- * caller makes markers of the granules, and removes them. */
+/*
+ * Around each flush of the device; one at a time. After one that failed the
+ * caller makes markers of the granules, removes them, and says so.
+ */
 void bsp_undurable_begin_flush(struct bsp_undurable *u);
 void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed);
+void bsp_undurable_marked(struct bsp_undurable *u);
 
 /* --- Granules --- */
 
@@ -129,9 +138,13 @@ void bsp_undurable_remove(struct bsp_undurable *u, uint64_t from, uint64_t to);
 bool bsp_undurable_reserve(struct bsp_undurable *u);
 void bsp_undurable_release(struct bsp_undurable *u);
 
-/* Bytes [from, to), in one granule, were zeroed; reserved before. The granule
- * is the caller's alone. */
-void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to);
+/*
+ * Bytes [from, to), in one granule, were zeroed, which began when so many
+ * flushes had failed, or they are of a hole that it has; reserved before. The
+ * granule is the caller's alone.
+ */
+void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
+			  unsigned failed_flushes);
 
 /* Bytes [from, to) are other data now, or a marker's, or none any more. It adds
  * a piece if one reaches beyond both ends, which is reserved before. */
@@ -141,13 +154,19 @@ void bsp_undurable_written(struct bsp_undurable *u, uint64_t from, uint64_t to);
 bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
 			 uint64_t *ret_from, uint64_t *ret_to);
 
-/* Must pieces be zeroed again? Set by a flush that failed. */
+/* Must pieces be zeroed again? True, too, if there were such ones since
+ * bsp_undurable_look() was called. */
 static inline bool bsp_undurable_lost(struct bsp_undurable *u)
 {
 	return atomic_load(&u->lost);
 }
 
-/* They all were, and no flush ran meanwhile. */
-void bsp_undurable_restored(struct bsp_undurable *u);
+/* The first of these, as bsp_undurable_piece(). Once it is zeroed again,
+ * bsp_undurable_zeroed() takes note of it as of any. */
+bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
+			      uint64_t *ret_from, uint64_t *ret_to);
+
+/* Finds out whether there are any. */
+void bsp_undurable_look(struct bsp_undurable *u);
 
 #endif

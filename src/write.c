@@ -165,13 +165,14 @@ static int write_among_zeros(struct bsp_sparse *sp, const char *buf, size_t len,
 	return r;
 }
 
-/* [start, stop) of a granule is zero but for [from, to). */
+/* [start, stop) of a granule is zero but for [from, to), since so many flushes
+ * had failed. */
 static void note_zeros(struct bsp_sparse *sp, uint64_t from, uint64_t to,
-		       uint64_t start, uint64_t stop)
+		       uint64_t start, uint64_t stop, unsigned failed)
 {
 	bsp_undurable_written(&sp->undurable, from, to);
-	bsp_undurable_zeroed(&sp->undurable, start, from);
-	bsp_undurable_zeroed(&sp->undurable, to, stop);
+	bsp_undurable_zeroed(&sp->undurable, start, from, failed);
+	bsp_undurable_zeroed(&sp->undurable, to, stop, failed);
 }
 
 /*
@@ -186,13 +187,14 @@ static int fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	uint64_t stop = bsp_min(start + granule_size(sp), end);
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	int r = len == stop - start
 			? write_whole(sp, buf, len, off)
 			: write_among_zeros(sp, buf, len, off, start, stop);
 
 	if (r)
 		return r;
-	note_zeros(sp, off, off + len, start, stop);
+	note_zeros(sp, off, off + len, start, stop, failed);
 	return bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 }
 
@@ -206,6 +208,7 @@ static ssize_t write_piece(struct bsp_sparse *sp, const char *buf, size_t len,
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	bool fills = bsp_map_get(sp->map, granule) == BSP_HOLE &&
 		     bsp_undurable_has(&sp->undurable, granule);
 	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
@@ -214,9 +217,9 @@ static ssize_t write_piece(struct bsp_sparse *sp, const char *buf, size_t len,
 
 	if (fills)
 		note_zeros(sp, off, written, start,
-			   bsp_min(start + granule_size(sp), end));
+			   bsp_min(start + granule_size(sp), end), failed);
 	else if (zero)
-		bsp_undurable_zeroed(&sp->undurable, off, written);
+		bsp_undurable_zeroed(&sp->undurable, off, written, failed);
 	else
 		bsp_undurable_written(&sp->undurable, off, written);
 	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
@@ -324,6 +327,7 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 	uint64_t granule = end >> sp->shift;
 	uint64_t stop =
 		bsp_min(bsp_min(bsp_align_up(end, sp->shift), size), written);
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	enum bsp_state state = bsp_map_get(sp->map, granule);
 	int r;
 
@@ -341,7 +345,7 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 		r = bsp_device_write_through(sp->dev, bsp_zeros,
 					     (size_t)(stop - end), end);
 	if (!r)
-		bsp_undurable_zeroed(&sp->undurable, end, stop);
+		bsp_undurable_zeroed(&sp->undurable, end, stop, failed);
 	return r;
 }
 

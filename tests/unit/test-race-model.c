@@ -11,8 +11,10 @@
  * every step it reads both halves as bsp_sparse_read() would, and compares.
  *
  * A flush of the device may fail, and then lose what the device was given since
- * the last good one. What is lost of data its writer is told of; but when the
- * next flush says that all is well, what should be zero must be.
+ * the last good one. What is lost of data its writer is told of; but zeros are
+ * not lost: neither a granule's, nor those of a half beside data, which are
+ * taken note of as pieces (undurable.h). They read as zeros at any time, and
+ * when the next flush says that all is well, they are durable.
  */
 #include "unit.h"
 
@@ -53,7 +55,8 @@ struct op {
 	unsigned char seen[2];	  /* what a scan read; losses */
 	unsigned char overlap[2]; /* values of operations beside it */
 	unsigned char failed;
-	unsigned char taken; /* it is about what was carried out before */
+	unsigned char old;   /* pieces that its flush has taken (bits) */
+	unsigned char fills; /* it is beside zeros that are not durable */
 };
 
 /* No padding matters: it is compared and hashed as bytes, zeroed before. */
@@ -62,7 +65,11 @@ struct world {
 	unsigned char device[2];
 	unsigned char durable[2]; /* as of the last good flush */
 	unsigned char may[2];
-	unsigned char carried;	/* out since that */
+	unsigned char carried;	/* out since the last flush began */
+	unsigned char taken;	/* or before, and the flush is not done */
+	unsigned char pieces;	/* halves of zeros, not durable yet (bits), */
+	unsigned char lost;	/* and those that must be zeroed again */
+	unsigned char marking;	/* what a flush lost is no marker yet */
 	unsigned char losses;	/* flushes that failed */
 	unsigned char flushing; /* holds the lock of flushes */
 	unsigned char shaken;	/* a flush lost much, and is not done */
@@ -79,6 +86,8 @@ struct model {
 	GQueue todo;
 	bool locks;	/* false: nobody takes any, to see that it matters */
 	bool remembers; /* false: nobody knows what was carried out */
+	bool notes;	/* false: nobody knows of zeros beside data */
+	bool counts;	/* false: nor that a flush failed meanwhile */
 	size_t worlds;
 	size_t wrong;
 };
@@ -140,8 +149,8 @@ static void end(struct world *w, struct op *op)
 
 		if (value && !op->failed)
 			w->may[half] = value | op->overlap[half];
-		/* Data beside it may have been lost. */
-		if (value && w->shaken)
+		/* Data may be lost before its writer is done. */
+		if (value && value != ZERO && w->shaken)
 			w->may[half] |= w->device[half];
 	}
 	op->pc = DONE;
@@ -181,9 +190,6 @@ static void device_write(struct model *m, const struct world *from, int i,
 	for (int failed = 0; failed < 3; failed++) {
 		struct world w = *from;
 
-		/* What it does not write was zero until just now. */
-		for (int half = 0; half < 2 && w.shaken; half++)
-			w.may[half] |= w.device[half];
 		if (failed < 2 && first)
 			w.device[0] = first;
 		if (failed < 1 && second)
@@ -192,6 +198,31 @@ static void device_write(struct model *m, const struct world *from, int i,
 		w.op[i].pc = next_pc;
 		visit(m, &w);
 	}
+}
+
+static bool has(const struct world *w)
+{
+	return w->carried || w->taken;
+}
+
+/* Halves (bits) are zeros since op has looked how many flushes had failed. */
+static void note(const struct model *m, struct world *w, const struct op *op,
+		 unsigned halves)
+{
+	if (!m->notes)
+		return;
+	w->pieces |= (unsigned char)halves;
+	w->lost &= (unsigned char)~halves;
+	if (m->counts && (w->marking || op->seen[0] != w->losses))
+		w->lost |= (unsigned char)halves;
+	for (int i = 0; i < w->ops; i++)
+		w->op[i].old &= (unsigned char)~halves;
+}
+
+static void forget_pieces(struct world *w, unsigned halves)
+{
+	w->pieces &= (unsigned char)~halves;
+	w->lost &= (unsigned char)~halves;
 }
 
 /* Each step leads to one or several worlds, which are visited. */
@@ -212,7 +243,11 @@ static void step_write(struct model *m, struct world w, int i)
 		device_write(m, &w, i, value, value, 3);
 		return;
 	case 3:
+		if (op->failed && has(&w))
+			happens(m, &w, BSP_STALE);
 		happens(m, &w, op->failed ? BSP_SPOILT : BSP_WRITTEN);
+		if (!op->failed)
+			forget_pieces(&w, 3);
 		op->pc = 4;
 		break;
 	default:
@@ -240,7 +275,8 @@ static void step_part(struct model *m, struct world w, int i)
 	case 2:
 		if (zero && reads_zero)
 			op->pc = 9;
-		else if (w.state == BSP_MARKER)
+		else if (zero || w.state == BSP_MARKER ||
+			 (w.state == BSP_HOLE && has(&w)))
 			op->pc = 3;
 		else
 			op->pc = 7;
@@ -253,14 +289,25 @@ static void step_part(struct model *m, struct world w, int i)
 		if (!can_lock(m, &w, true))
 			return;
 		lock(&w, true);
-		op->pc = w.state == BSP_MARKER ? 5 : 10;
+		op->seen[0] = w.losses;
+		op->fills = w.state == BSP_HOLE && has(&w);
+		if (zero && reads_zero)
+			op->pc = 12;
+		else
+			op->pc = w.state == BSP_MARKER ? 5 : 10;
 		break;
 	case 5: /* fill the marker */
 		device_write(m, &w, i, value, ZERO, 6);
 		return;
 	case 6:
-		if (!op->failed)
-			happens(m, &w, BSP_WRITTEN);
+		if (!op->failed) {
+			forget_pieces(&w, 1);
+			note(m, &w, op, 2);
+		}
+		op->pc = op->failed ? 12 : 13;
+		break;
+	case 13:
+		happens(m, &w, BSP_WRITTEN);
 		op->pc = 12;
 		break;
 	case 7: /* the piece alone */
@@ -268,9 +315,19 @@ static void step_part(struct model *m, struct world w, int i)
 		device_write(m, &w, i, value, 0, op->pc + 1);
 		return;
 	case 8:
-	case 11:
+		if (!op->failed)
+			forget_pieces(&w, 1);
 		happens(m, &w, BSP_WRITTEN);
-		op->pc = op->pc == 8 ? 9 : 12;
+		op->pc = 9;
+		break;
+	case 11:
+		if (!op->failed)
+			forget_pieces(&w, 1);
+		if (op->fills)
+			note(m, &w, op, op->failed ? 3 : 2);
+		else if (zero && !op->failed)
+			note(m, &w, op, 1);
+		op->pc = 13;
 		break;
 	case 9:
 		unlock(&w, false);
@@ -297,6 +354,7 @@ static void step_punch(struct model *m, struct world w, int i)
 		break;
 	case 2:
 		happens(m, &w, BSP_PUNCHED);
+		forget_pieces(&w, 3);
 		op->pc = 3;
 		break;
 	default:
@@ -345,17 +403,11 @@ static void step_carry(struct model *m, struct world w, int i,
 	visit(m, &w);
 }
 
-static bool is_writing(const struct op *op)
-{
-	return is_running(op) && op->kind <= ZERO_PART;
-}
-
 /* The device's flush: done, or failed, with all of it lost or nothing. */
 static void device_flush(struct model *m, const struct world *from, int i,
 			 unsigned char done_pc, unsigned char failed_pc)
 {
 	struct world w = *from;
-	bool writing = false;
 
 	memcpy(w.durable, w.device, sizeof(w.durable));
 	w.op[i].pc = done_pc;
@@ -366,17 +418,16 @@ static void device_flush(struct model *m, const struct world *from, int i,
 	w.op[i].pc = failed_pc;
 	visit(m, &w);
 
-	for (int j = 0; j < w.ops; j++)
-		writing |= is_writing(&w.op[j]);
 	for (int half = 0; half < 2; half++) {
 		unsigned char value = w.durable[half];
 
 		w.device[half] = value;
 		/* Data that is lost is what was there before. */
-		if (w.state == BSP_DATA || writing)
+		if (w.may[half] != ZERO)
 			w.may[half] |= value;
 		for (int j = 0; j < w.ops; j++)
-			if (is_writing(&w.op[j]))
+			if (is_running(&w.op[j]) &&
+			    value_of(w.op[j].kind, half) > ZERO)
 				w.op[j].overlap[half] |= value;
 	}
 	w.shaken = 1;
@@ -392,21 +443,48 @@ static void step_flush(struct model *m, struct world w, int i)
 		if (m->locks && w.flushing)
 			return;
 		w.flushing++;
+		op->pc = w.lost ? 14 : 2;
+		break;
+	case 14:
+		if (!can_lock(m, &w, true))
+			return;
+		lock(&w, true);
+		op->seen[0] = w.losses;
+		op->fills = w.lost;
+		op->pc = 15;
+		break;
+	case 15:
+		device_write(m, &w, i, op->fills & 1 ? ZERO : 0,
+			     op->fills & 2 ? ZERO : 0, 16);
+		return;
+	case 16:
+		if (!op->failed)
+			note(m, &w, op, op->fills);
+		unlock(&w, true);
 		op->pc = 2;
 		break;
 	case 7:
-		op->taken = w.carried;
-		w.carried = 0;
+		if (!w.taken) {
+			w.taken = w.carried;
+			w.carried = 0;
+		}
+		op->old = w.pieces & (unsigned char)~w.lost;
 		op->pc = 8;
 		break;
 	case 8:
-		device_flush(m, &w, i, 13, 9);
+		device_flush(m, &w, i, 17, 9);
 		return;
+	case 17:
+		w.taken = 0;
+		forget_pieces(&w, op->old);
+		op->pc = 13;
+		break;
 	case 9:
-		op->taken |= w.carried;
-		w.carried = 0;
 		w.losses++;
-		op->pc = op->taken ? 10 : 13;
+		w.marking = 1;
+		w.lost = w.pieces;
+		op->old = 0;
+		op->pc = has(&w) ? 10 : 18;
 		break;
 	case 10:
 		if (!can_lock(m, &w, true))
@@ -416,14 +494,19 @@ static void step_flush(struct model *m, struct world w, int i)
 		break;
 	case 11:
 		happens(m, &w, BSP_STALE);
+		w.carried = w.taken = 0;
 		op->pc = 12;
 		break;
 	case 12:
 		unlock(&w, true);
+		op->pc = 18;
+		break;
+	case 18:
+		w.marking = 0;
 		op->pc = 13;
 		break;
 	case 13:
-		for (int half = 0; half < 2 && !op->failed; half++)
+		for (int half = 0; half < 2 && !op->failed && !w.lost; half++)
 			if (w.may[half] == ZERO && !op->overlap[half] &&
 			    w.durable[half] != ZERO)
 				w.untold = 1;
@@ -503,7 +586,8 @@ static bool is_right(const struct world *w)
 	if (w->untold)
 		return false;
 	for (int half = 0; half < 2; half++) {
-		unsigned char value = reads_zero ? ZERO : w->device[half];
+		bool zero = reads_zero || (w->pieces & 1U << half);
+		unsigned char value = zero ? ZERO : w->device[half];
 
 		if (!(w->may[half] & value))
 			return false;
@@ -610,7 +694,9 @@ static struct model right_model(void)
 {
 	return (struct model){ .transitions = bsp_transitions,
 			       .locks = true,
-			       .remembers = true };
+			       .remembers = true,
+			       .notes = true,
+			       .counts = true };
 }
 
 static void no_interleaving_is_wrong(void **state)
@@ -661,6 +747,12 @@ static void rules_that_are_wrong_are_found_out(void **state)
 	m = right_model();
 	m.remembers = false;
 	assert_true(explore_all(&m, KINDS, 2) > 0);
+	m = right_model();
+	m.notes = false;
+	assert_true(explore_all(&m, KINDS, 2) > 0);
+	m = right_model();
+	m.counts = false;
+	assert_true(explore_all(&m, KINDS, 3) > 0);
 }
 
 int main(void)

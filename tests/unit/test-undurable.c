@@ -11,15 +11,15 @@
 enum { SHIFT = 4, GRANULE = 1 << SHIFT, GRANULES = 40, LEAF = 16384 };
 enum { BYTES = GRANULES * GRANULE };
 
-/* What each byte or granule is: given before the flush that runs, or since. */
-enum { NONE, OLD, GIVEN };
+/* What each byte or granule is: given before the flush that runs, or since, or
+ * perhaps lost. */
+enum { NONE, OLD, GIVEN, LOST };
 
 struct model {
 	struct bsp_undurable u;
 	unsigned char bytes[BYTES];
 	unsigned char granules[GRANULES];
 	bool flushing;
-	bool lost;
 	unsigned failed_flushes;
 	unsigned seed;
 };
@@ -40,8 +40,7 @@ static void replace(unsigned char *in, size_t n, unsigned char what,
 static void begin(struct model *m)
 {
 	bsp_undurable_begin_flush(&m->u);
-	if (!m->lost)
-		replace(m->bytes, BYTES, GIVEN, OLD);
+	replace(m->bytes, BYTES, GIVEN, OLD);
 	replace(m->granules, GRANULES, GIVEN, OLD);
 	m->flushing = true;
 }
@@ -59,10 +58,8 @@ static void end(struct model *m, bool failed)
 		return;
 	}
 	m->failed_flushes++;
-	m->lost = false;
-	for (size_t i = 0; i < BYTES; i++)
-		m->lost |= m->bytes[i] != NONE;
-	replace(m->bytes, BYTES, OLD, GIVEN);
+	replace(m->bytes, BYTES, OLD, LOST);
+	replace(m->bytes, BYTES, GIVEN, LOST);
 	while (bsp_undurable_next(&m->u, &from, &to)) {
 		for (uint64_t i = from; i < to; i++)
 			assert_int_not_equal(m->granules[i], NONE);
@@ -73,6 +70,25 @@ static void end(struct model *m, bool failed)
 	}
 	for (size_t i = 0; i < GRANULES; i++)
 		assert_int_equal(m->granules[i], NONE);
+	bsp_undurable_marked(&m->u);
+}
+
+/* They are zeroed again, but for some. */
+static void restore(struct model *m)
+{
+	uint64_t at = 0, from, to;
+
+	while (bsp_undurable_lost_piece(&m->u, at, &from, &to)) {
+		for (uint64_t i = from; i < to; i++)
+			assert_int_equal(m->bytes[i], LOST);
+		if (pick(m, 4)) {
+			bsp_undurable_zeroed(&m->u, from, to,
+					     m->failed_flushes);
+			memset(m->bytes + from, GIVEN, to - from);
+		}
+		at = to;
+	}
+	bsp_undurable_look(&m->u);
 }
 
 static void step(struct model *m)
@@ -80,6 +96,7 @@ static void step(struct model *m)
 	uint64_t granule = pick(m, GRANULES);
 	uint64_t from = pick(m, GRANULE), to = from + 1 + pick(m, GRANULE);
 	uint64_t end_of = granule + 1 + pick(m, (unsigned)(GRANULES - granule));
+	unsigned late;
 
 	to = to > GRANULE ? GRANULE : to;
 	switch (pick(m, 8)) {
@@ -88,8 +105,9 @@ static void step(struct model *m)
 	case 2:
 		from += granule * GRANULE;
 		to += granule * GRANULE;
-		bsp_undurable_zeroed(&m->u, from, to);
-		memset(m->bytes + from, GIVEN, to - from);
+		late = m->failed_flushes && pick(m, 8) == 0;
+		bsp_undurable_zeroed(&m->u, from, to, m->failed_flushes - late);
+		memset(m->bytes + from, late ? LOST : GIVEN, to - from);
 		break;
 	case 3:
 		from += granule * GRANULE;
@@ -106,10 +124,8 @@ static void step(struct model *m)
 			m->granules[i] = GIVEN;
 		break;
 	case 6:
-		if (m->lost && !m->flushing) {
-			bsp_undurable_restored(&m->u);
-			m->lost = false;
-		}
+		if (!m->flushing)
+			restore(m);
 		break;
 	default:
 		if (m->flushing)
@@ -124,6 +140,7 @@ static void check(struct model *m)
 {
 	unsigned char zeroed[BYTES] = { 0 };
 	uint64_t at = 0, from, to;
+	bool lost = false;
 
 	while (bsp_undurable_piece(&m->u, at, &from, &to)) {
 		assert_true(from >= at && to > from && to <= BYTES);
@@ -131,12 +148,16 @@ static void check(struct model *m)
 		memset(zeroed + from, 1, to - from);
 		at = to;
 	}
-	for (size_t i = 0; i < BYTES; i++)
+	for (size_t i = 0; i < BYTES; i++) {
 		assert_int_equal(zeroed[i], m->bytes[i] != NONE);
+		lost |= m->bytes[i] == LOST;
+	}
 	for (size_t i = 0; i < GRANULES; i++)
 		assert_int_equal(bsp_undurable_has(&m->u, i),
 				 m->granules[i] != NONE);
-	assert_int_equal(bsp_undurable_lost(&m->u), m->lost);
+	assert_true(bsp_undurable_lost(&m->u) || !lost);
+	bsp_undurable_look(&m->u);
+	assert_int_equal(bsp_undurable_lost(&m->u), lost);
 }
 
 static void it_says_what_plain_arrays_say(void **state)
@@ -169,6 +190,16 @@ static void what_was_given_before_a_failed_flush_is_refused(void **state)
 	assert_false(bsp_undurable_has(&u, 3));
 	assert_int_equal(bsp_undurable_give(&u, 3, 4, failed + 1), 0);
 	assert_true(bsp_undurable_has(&u, 3));
+	/* Until the holes are markers it is not known which they were. */
+	bsp_undurable_zeroed(&u, 3, 5, failed + 1);
+	assert_true(bsp_undurable_lost(&u));
+	bsp_undurable_written(&u, 3, 5);
+	bsp_undurable_look(&u);
+	bsp_undurable_marked(&u);
+	bsp_undurable_zeroed(&u, 3, 5, failed + 1);
+	assert_false(bsp_undurable_lost(&u));
+	bsp_undurable_zeroed(&u, 7, 8, failed);
+	assert_true(bsp_undurable_lost(&u));
 	bsp_undurable_done(&u);
 }
 
@@ -234,7 +265,7 @@ static void there_is_room_for_so_many_pieces(void **state)
 	for (unsigned i = 0; i < rounds; i++) {
 		assert_true(bsp_undurable_reserve(&u));
 		for (unsigned j = 0; j < BSP_PIECES_RESERVED; j++, at += 2)
-			bsp_undurable_zeroed(&u, at, at + 1);
+			bsp_undurable_zeroed(&u, at, at + 1, 0);
 		bsp_undurable_release(&u);
 	}
 	assert_false(bsp_undurable_reserve(&u));
