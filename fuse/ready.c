@@ -38,21 +38,34 @@ static _Noreturn void wait_for_child(int fd, pid_t child)
  * end somebody waits for. It cannot be closed at once, since the path of a
  * device may be /dev/fd/N. What this program opens is marked close-on-exec.
  */
+static void note_inherited(GArray *fds, int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
+		g_array_append_val(fds, fd);
+}
+
 static GArray *find_inherited(void)
 {
+	enum { TRY_MAX = 1 << 20 };
 	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
 	DIR *dir = opendir("/proc/self/fd");
 	const struct dirent *entry;
+	long end;
 
-	while (dir && (entry = readdir(dir))) {
-		int fd = atoi(entry->d_name);
-		int flags = fcntl(fd, F_GETFD);
-
-		if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
-			g_array_append_val(fds, fd);
-	}
-	if (dir)
+	if (dir) {
+		while ((entry = readdir(dir)))
+			note_inherited(fds, atoi(entry->d_name));
 		(void)closedir(dir);
+		return fds;
+	}
+	/* Without /proc each number is tried. */
+	end = sysconf(_SC_OPEN_MAX);
+	if (end < 0 || end > TRY_MAX)
+		end = TRY_MAX;
+	for (int fd = 0; fd < end; fd++)
+		note_inherited(fds, fd);
 	return fds;
 }
 

@@ -2,8 +2,8 @@
 /*
  * A block device.
  *
- * One that is only read is read with O_DIRECT where the driver allows that. A
- * read then shows what the device holds, also when a file system that is
+ * One that is only read is read with O_DIRECT, but for what the driver refuses.
+ * A read then shows what the device holds, also when a file system that is
  * mounted on it, or a program that uses the whole disk below it, wrote past the
  * page cache of this node; dirty pages of this node are written first by the
  * kernel (block/fops.c). And the host's page cache is left to those who need
@@ -61,7 +61,7 @@ struct block {
 	struct bsp_device dev;
 	/* Fixed after opening; -1 where there is none. */
 	int fd;	       /* through the page cache */
-	int direct_fd; /* O_DIRECT; -1 if this kind of device has none */
+	int direct_fd; /* O_DIRECT */
 	int zero_fd;   /* as fd, for zeroing a writable device */
 	int disk_fd;   /* the whole disk's node, of a partition */
 	int stat_fd;   /* the whole disk's counters in sysfs */
@@ -204,8 +204,6 @@ static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
 	struct block *block = to_block(dev);
 	ssize_t n = -EINVAL;
 
-	if (block->direct_fd < 0)
-		return read_anew(block, buf, len, off);
 	if (is_aligned(dev, buf, len, off))
 		n = read_fd(block->direct_fd, buf, len, off);
 	if (n != -EINVAL)
@@ -308,8 +306,7 @@ static void try_counters(struct block *block)
 	uint64_t reads = read_count(block->stat_fd);
 	void *buf;
 
-	if (block->direct_fd >= 0 &&
-	    !posix_memalign(&buf, BSP_BUFFER_ALIGN, len)) {
+	if (!posix_memalign(&buf, BSP_BUFFER_ALIGN, len)) {
 		(void)read_fd(block->direct_fd, buf, len, 0);
 		free(buf);
 		moved = on ? wait_for_count(block->stat_fd, reads)
@@ -410,7 +407,7 @@ static ssize_t write_past_cache(struct block *block, const void *buf,
 	struct bsp_device *dev = &block->dev;
 
 	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
-	    block->direct_fd < 0 || !is_aligned(dev, buf, len, off))
+	    !is_aligned(dev, buf, len, off))
 		return -EINVAL;
 	return write_fd(block->direct_fd, buf, len, off);
 }
@@ -547,19 +544,21 @@ static void open_counters(struct block *block, dev_t rdev)
 }
 
 /*
- * Opens fd's node once more, to read and write past the page cache. True, and
- * -1, if the driver does not know of that; false, and an error, if it fails.
+ * Opens a device, that fd is open on, for direct I/O, and if it is writable
+ * once more for zeroing: the kernel tells each opening once that a write-back
+ * failed, and zeroing must not take from flush what it has to say of data. Each
+ * block device takes O_DIRECT (block/fops.c).
  */
-static bool open_direct(const char *path, int fd, bool writable, int *ret_fd,
-			GError **error)
+static bool open_again(struct block *block, int fd, GError **error)
 {
-	*ret_fd = bsp_device_reopen(fd,
-				    (writable ? O_RDWR : O_RDONLY) | O_DIRECT);
-	if (*ret_fd < 0 && errno != EINVAL)
-		return bsp_error_set_errno(
-			error, errno, "open %s a second time, through /proc",
-			path);
-	return true;
+	const char *path = block->dev.path;
+	int flags = block->dev.info.writable ? O_RDWR : O_RDONLY;
+
+	if (!bsp_device_open_again(path, fd, flags | O_DIRECT,
+				   &block->direct_fd, error))
+		return false;
+	return !block->dev.info.writable ||
+	       bsp_device_open_again(path, fd, flags, &block->zero_fd, error);
 }
 
 /*
@@ -622,7 +621,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	struct block *block;
 	struct stat st;
 	uint64_t size = 0;
-	int sector, zero_fd, direct_fd;
+	int sector;
 	int r = fd_size(fd, &size);
 
 	if (r || ioctl(fd, BLKSSZGET, &sector) < 0 || fstat(fd, &st) < 0) {
@@ -637,12 +636,6 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 			path);
 		return NULL;
 	}
-	if (!bsp_device_open_zeroing(path, fd, info->writable, &zero_fd, error))
-		return NULL;
-	if (!open_direct(path, fd, info->writable, &direct_fd, error)) {
-		close_fd(zero_fd);
-		return NULL;
-	}
 	block = g_new0(struct block, 1);
 	block->dev.ops = &block_ops;
 	block->dev.path = g_strdup(path);
@@ -650,12 +643,14 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	pthread_mutex_init(&block->dev.through_lock, NULL);
 	block->dev.info.size = size;
 	block->dev.info.logical_block_size = (uint32_t)sector;
+	block->fd = block->direct_fd = block->zero_fd = block->disk_fd = -1;
+	block->stat_fd = block->iostats_fd = block->offload_fd = -1;
+	if (!open_again(block, fd, error)) {
+		bsp_device_close(&block->dev);
+		return NULL;
+	}
 	block->fd = fd;
-	block->direct_fd = direct_fd;
-	block->zero_fd = zero_fd;
 	block->highest = size;
-	block->disk_fd = block->stat_fd = -1;
-	block->iostats_fd = block->offload_fd = -1;
 	if (info->writable)
 		forget_pages(fd);
 	open_counters(block, st.st_rdev);

@@ -199,7 +199,7 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 				       GError **error)
 {
 	struct file *file;
-	int zero_fd;
+	int zero_fd = -1;
 
 	if (info->size == 0) {
 		bsp_error_set(error, BSP_ERROR_FAILED,
@@ -207,7 +207,10 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 			      path);
 		return NULL;
 	}
-	if (!bsp_device_open_zeroing(path, fd, info->writable, &zero_fd, error))
+	/* The kernel tells each opening once that a write-back failed: zeroing
+	 * must not take from flush what it has to say of data. */
+	if (info->writable &&
+	    !bsp_device_open_again(path, fd, O_RDWR, &zero_fd, error))
 		return NULL;
 	file = g_new0(struct file, 1);
 	file->dev.ops = &file_ops;

@@ -22,24 +22,63 @@ int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from)
 	return dev->ops->drop_pages ? dev->ops->drop_pages(dev, from) : 0;
 }
 
-int bsp_device_reopen(int fd, int flags)
-{
-	char path[32];
+/* --- Once more ----------------------------------------------------------- */
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, flags | O_CLOEXEC);
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+		return a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-bool bsp_device_open_zeroing(const char *path, int fd, bool writable,
-			     int *ret_fd, GError **error)
+/* Does a path lead there? Sets errno if not. */
+static bool leads_to(const char *path, const struct stat *what)
 {
-	*ret_fd = writable ? bsp_device_reopen(fd, O_RDWR) : -1;
-	if (writable && *ret_fd < 0)
-		return bsp_error_set_errno(
-			error, errno, "open %s a second time, through /proc",
-			path);
-	return true;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	errno = ESTALE;
+	return is_same(&st, what);
 }
+
+int bsp_device_reopen(int fd, const char *path, int flags)
+{
+	char link[32];
+	struct stat what, st;
+	int again;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &what) < 0)
+		return -1;
+	if (lstat(link, &st) == 0)
+		path = link;
+	else if (!leads_to(path, &what))
+		return -1;
+	again = open(path, flags | O_CLOEXEC | O_NOCTTY);
+	if (again >= 0 && (fstat(again, &st) < 0 || !is_same(&st, &what))) {
+		close(again);
+		errno = ESTALE;
+		return -1;
+	}
+	return again;
+}
+
+bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
+			   GError **error)
+{
+	*ret_fd = bsp_device_reopen(fd, path, flags);
+	if (*ret_fd >= 0)
+		return true;
+	return bsp_error_set(
+		error, BSP_ERROR_FAILED, "open %s a second time: %s%s", path,
+		errno == ESTALE ? "it is another file now" : g_strerror(errno),
+		access("/proc/self/fd", F_OK) == 0
+			? ""
+			: " (mount /proc, with which the path need not be followed again)");
+}
+
+/* --- Opening ------------------------------------------------------------- */
 
 static const char *kind_of(mode_t mode)
 {
@@ -68,6 +107,8 @@ static const char *advice(int errnum)
 	case ENXIO:
 	case ENODEV:
 		return " (there is no such hardware now; lsblk lists what there is)";
+	case ESTALE:
+		return " (the path led to another file meanwhile; try again)";
 	default:
 		return "";
 	}
@@ -102,36 +143,57 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 	return bsp_device_file_new(path, fd, &info, error);
 }
 
-/* Looked at before it is opened: opening a pipe or a terminal would wait, or
- * have effects. */
-static bool check_kind(const char *path, struct stat *st, GError **error)
+/*
+ * Takes hold of what is at path, without opening it: to open a pipe or a
+ * terminal would wait, or have effects. What is opened later is what this
+ * descriptor holds, wherever the path leads by then. -1, and errno, if there is
+ * nothing.
+ */
+static int hold(const char *path, struct stat *ret_stat)
 {
-	if (stat(path, st) < 0)
-		return open_failed(path, errno, error);
-	if (!S_ISBLK(st->st_mode) && !S_ISREG(st->st_mode))
-		return bsp_error_set(
-			error, BSP_ERROR_FAILED,
-			"%s is %s; give a block device or an image file", path,
-			kind_of(st->st_mode));
-	return true;
+	int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, ret_stat) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The same of what can be a device; -1, and an error, if it cannot. */
+static int hold_device(const char *path, struct stat *ret_stat, GError **error)
+{
+	int fd = hold(path, ret_stat);
+
+	if (fd < 0) {
+		open_failed(path, errno, error);
+		return -1;
+	}
+	if (S_ISBLK(ret_stat->st_mode) || S_ISREG(ret_stat->st_mode))
+		return fd;
+	bsp_error_set(error, BSP_ERROR_FAILED,
+		      "%s is %s; give a block device or an image file", path,
+		      kind_of(ret_stat->st_mode));
+	close(fd);
+	return -1;
 }
 
 struct bsp_device *bsp_device_open(const char *path, GError **error)
 {
-	struct bsp_device *dev;
+	struct bsp_device *dev = NULL;
 	struct stat st;
+	int held = hold_device(path, &st, error);
 	int fd;
 
-	if (!check_kind(path, &st, error))
+	if (held < 0)
 		return NULL;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0) {
+	fd = bsp_device_reopen(held, path, O_RDONLY);
+	if (fd < 0)
 		open_failed(path, errno, error);
-		return NULL;
-	}
-	dev = open_kind(path, fd, false, error);
-	if (!dev)
+	else
+		dev = open_kind(path, fd, false, error);
+	if (!dev && fd >= 0)
 		close(fd);
+	close(held);
 	return dev;
 }
 
@@ -142,9 +204,9 @@ static bool is_read_only(int fd)
 	return ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
 }
 
-static bool path_is_read_only(const char *path)
+static bool held_is_read_only(int held, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = bsp_device_reopen(held, path, O_RDONLY);
 	bool read_only;
 
 	if (fd < 0)
@@ -154,9 +216,10 @@ static bool path_is_read_only(const char *path)
 	return read_only;
 }
 
-/* Why a device could not be opened for writing, and what to do. */
-static bool open_writable_failed(const char *path, const struct stat *st,
-				 int errnum, GError **error)
+/* Why what is held could not be opened for writing, and what to do. */
+static bool open_writable_failed(const char *path, int held,
+				 const struct stat *st, int errnum,
+				 GError **error)
 {
 	g_autofree char *holder = NULL;
 
@@ -167,7 +230,7 @@ static bool open_writable_failed(const char *path, const struct stat *st,
 				     path, holder);
 	}
 	if (errnum == EROFS ||
-	    (S_ISBLK(st->st_mode) && path_is_read_only(path)))
+	    (S_ISBLK(st->st_mode) && held_is_read_only(held, path)))
 		return bsp_error_set(error, BSP_ERROR_FAILED,
 				     "%s is read-only: it can only be read",
 				     path);
@@ -196,29 +259,42 @@ static bool take_image(const char *path, int fd, const struct stat *st,
 	return bsp_error_set_errno(error, errno, "lock %s", path);
 }
 
+/* Opens for itself what is held, which nobody else may have. */
+static int open_held(const char *path, int held, const struct stat *st,
+		     GError **error)
+{
+	bool block = S_ISBLK(st->st_mode);
+	/* O_EXCL without O_CREAT: open(2), for block devices. */
+	int fd = bsp_device_reopen(held, path, O_RDWR | (block ? O_EXCL : 0));
+
+	if (fd < 0) {
+		open_writable_failed(path, held, st, errno, error);
+		return -1;
+	}
+	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
+	if (block && is_read_only(fd))
+		open_writable_failed(path, held, st, EROFS, error);
+	else if (block ? bsp_device_check_stack(path, st->st_rdev, error)
+		       : take_image(path, fd, st, error))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 {
 	struct bsp_device *dev = NULL;
 	struct stat st;
-	bool block;
+	int held = hold_device(path, &st, error);
 	int fd;
 
-	if (!check_kind(path, &st, error))
+	if (held < 0)
 		return NULL;
-	block = S_ISBLK(st.st_mode);
-	/* O_EXCL without O_CREAT: open(2), for block devices. */
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | (block ? O_EXCL : 0));
-	if (fd < 0) {
-		open_writable_failed(path, &st, errno, error);
-		return NULL;
-	}
-	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
-	if (block && is_read_only(fd))
-		open_writable_failed(path, &st, EROFS, error);
-	else if (block ? bsp_device_check_stack(path, st.st_rdev, error)
-		       : take_image(path, fd, &st, error))
+	fd = open_held(path, held, &st, error);
+	close(held);
+	if (fd >= 0)
 		dev = open_kind(path, fd, true, error);
-	if (!dev)
+	if (!dev && fd >= 0)
 		close(fd);
 	return dev;
 }
@@ -256,11 +332,68 @@ static bool make_hole(const char *path, int fd, uint64_t size, GError **error)
 	return true;
 }
 
+static bool check_regular(const char *path, const struct stat *st,
+			  GError **error)
+{
+	if (S_ISREG(st->st_mode))
+		return true;
+	return bsp_error_set(
+		error, BSP_ERROR_FAILED, "%s is %s; give a regular file", path,
+		S_ISBLK(st->st_mode) ? "a block device" : kind_of(st->st_mode));
+}
+
+/*
+ * Makes a file where there was nothing, for itself. By now there may be
+ * something: it is looked at before anything is done to it, and O_NONBLOCK is
+ * for a pipe.
+ */
+static int make_image(const char *path, GError **error)
+{
+	int fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		     0666);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		open_failed(path, errno, error);
+	else if (check_regular(path, &st, error) &&
+		 take_image(path, fd, &st, error))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Opens the regular file at path for itself, made if it is missing; -1, and an
+ * error. */
+static int open_image(const char *path, GError **error)
+{
+	struct stat st;
+	int held = hold(path, &st);
+	int fd = -1;
+
+	if (held < 0 && errno != ENOENT)
+		open_failed(path, errno, error);
+	else if (held >= 0 && !check_regular(path, &st, error))
+		;
+	else if (is_among_devices(path))
+		bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"there is no device %s (lsblk lists the devices there are)",
+			path);
+	else if (held >= 0)
+		fd = open_held(path, held, &st, error);
+	else
+		fd = make_image(path, error);
+	if (held >= 0)
+		close(held);
+	return fd;
+}
+
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   GError **error)
 {
 	struct bsp_device *dev = NULL;
-	struct stat st;
 	int fd;
 
 	if (size == 0) {
@@ -268,31 +401,10 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 			      "%s cannot be made an image of 0 bytes", path);
 		return NULL;
 	}
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		bsp_error_set(error, BSP_ERROR_FAILED,
-			      "%s is %s; give a regular file", path,
-			      S_ISBLK(st.st_mode) ? "a block device"
-						  : kind_of(st.st_mode));
-		return NULL;
-	}
-	if (is_among_devices(path)) {
-		bsp_error_set(
-			error, BSP_ERROR_FAILED,
-			"there is no device %s (lsblk lists the devices there are)",
-			path);
-		return NULL;
-	}
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
-	if (fd < 0) {
-		open_failed(path, errno, error);
-		return NULL;
-	}
-	if (fstat(fd, &st) < 0)
-		bsp_error_set_errno(error, errno, "stat %s", path);
-	else if (take_image(path, fd, &st, error) &&
-		 make_hole(path, fd, size, error))
+	fd = open_image(path, error);
+	if (fd >= 0 && make_hole(path, fd, size, error))
 		dev = open_kind(path, fd, true, error);
-	if (!dev)
+	if (!dev && fd >= 0)
 		close(fd);
 	return dev;
 }

@@ -48,16 +48,16 @@ bool bsp_device_is_thin(dev_t rdev);
  */
 bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error);
 
-/* Opens what fd is open on once more; -1, and errno, if that fails. */
-int bsp_device_reopen(int fd, int flags);
-
 /*
- * The same for write_through on a writable device; -1 for one that is not. The
- * kernel tells each opening once that a write-back failed: zeroing must not
- * take from flush what it has to say of data. False, and an error, if it fails.
+ * Opens once more, with these flags, what fd is open on or holds (O_PATH); path
+ * is where it was found, and is followed again only where /proc is missing. -1,
+ * and errno, if that fails; ESTALE if what it leads to is not the same.
  */
-bool bsp_device_open_zeroing(const char *path, int fd, bool writable,
-			     int *ret_fd, GError **error);
+int bsp_device_reopen(int fd, const char *path, int flags);
+
+/* The same of an open device; false, and an error, if it fails. */
+bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
+			   GError **error);
 
 /*
  * A hash of the table that the device mapper has for a device, asked through

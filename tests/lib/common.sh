@@ -259,6 +259,17 @@ ask() {
 	python3 "$LIB/ask.py" "$@"
 }
 
+# partition add DISK NUMBER START LENGTH, partition del DISK NUMBER: tells the
+# kernel of a partition, in bytes, without a table of them: BLKPG in linux/blkpg.h.
+partition() {
+	python3 -c 'import ctypes, fcntl, os, struct, sys
+op, disk, number, start, length = sys.argv[1:] + ["0", "0"][:6 - len(sys.argv)]
+part = ctypes.create_string_buffer(struct.pack("@qqi128x4x",
+    int(start), int(length), int(number)))
+fcntl.ioctl(os.open(disk, os.O_RDONLY), 0x1269, struct.pack("@iiiP",
+    {"add": 1, "del": 2}[op], 0, len(part), ctypes.addressof(part)))' "$@"
+}
+
 # make_device KIND SIZE NAME [LOSETUP-OPTION...]: $TEST_TMP/NAME, with a truth,
 # and a loop device over it, in $LOOP.
 make_device() {

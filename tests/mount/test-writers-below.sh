@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires sfdisk partx addpart mkfs.ext4
+requires sfdisk partx mkfs.ext4
 
 python3 "$LIB/devices.py" make data 4096 "$TEST_TMP/pattern"
 
@@ -142,8 +142,9 @@ odd_end_case() {
 	truncate -s $(((16 << 20) + 512)) "$TEST_TMP/odd"
 	loop_new "$TEST_TMP/odd" -b 4096
 	disk=$LOOP
-	addpart "$disk" 1 2048 16384
-	number=$(</sys/class/block/${disk##*/}/${disk##*/}p1/dev)
+	partition add "$disk" 1 1048576 8388608
+	cleanup eval "partition del $disk 1 2>/dev/null || true"
+	number=$(<"/sys/class/block/${disk##*/}/${disk##*/}p1/dev")
 	mknod "$TEST_TMP/part" b "${number%:*}" "${number#*:}"
 	mount_fs "x=$disk"
 	tail -c 512 "$MNT/x" >/dev/null || echo "the end cannot be read"
@@ -151,6 +152,7 @@ odd_end_case() {
 	# The node has pages of before it is written.
 	assert_eq "$(head -c 4M "$disk" | tr -d '\0' | wc -c)" 0 "bytes at first"
 	exec 3<"$disk"
+	cleanup eval "exec 3<&-"
 	cat "$disk" >/dev/null 2>&1 || true
 
 	say "a partition of a device with an odd end"
@@ -159,7 +161,7 @@ odd_end_case() {
 	seen_there
 	exec 3<&-
 	umount_fs
-	delpart "$disk" 1
+	partition del "$disk" 1
 }
 
 partition_case

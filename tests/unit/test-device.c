@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,6 +134,79 @@ static void a_young_image_is_not_settled_and_an_old_one_is(void **state)
 	bsp_device_close(dev);
 }
 
+struct swap {
+	const char *link, *next; /* next is made, and renamed to link */
+	const char *to[2];
+	atomic_bool stop;
+};
+
+static void *swap_links(void *data)
+{
+	struct swap *swap = data;
+
+	for (int i = 0; !atomic_load(&swap->stop); i++) {
+		(void)!symlink(swap->to[i % 2], swap->next);
+		(void)rename(swap->next, swap->link);
+	}
+	return NULL;
+}
+
+/* Were the path followed again after it was looked at, this would open the pipe
+ * and wait for its other end. */
+static void a_path_that_leads_elsewhere_meanwhile_is_followed_once(void **state)
+{
+	const struct image *image = *state;
+	g_autofree char *link = g_strconcat(image->path, ".link", NULL);
+	g_autofree char *next = g_strconcat(image->path, ".next", NULL);
+	g_autofree char *fifo = g_strconcat(image->path, ".fifo", NULL);
+	struct swap swap = { .link = link,
+			     .next = next,
+			     .to = { image->path, fifo } };
+	int opened = 0, refused_as_pipe = 0;
+	pthread_t thread;
+
+	put(image, 0, "data");
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(symlink(fifo, link), 0);
+	assert_int_equal(pthread_create(&thread, NULL, swap_links, &swap), 0);
+	for (int i = 0; i < 100000 && (!opened || !refused_as_pipe || i < 5000);
+	     i++) {
+		g_autoptr(GError) error = NULL;
+		struct bsp_device *dev =
+			i % 2 ? bsp_device_open(link, &error)
+			      : bsp_device_open_writable(link, &error);
+
+		assert_true(dev || strstr(error->message, "is a pipe"));
+		opened += dev != NULL;
+		refused_as_pipe += dev == NULL;
+		bsp_device_close(dev);
+	}
+	atomic_store(&swap.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(opened && refused_as_pipe);
+	(void)unlink(next);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(unlink(fifo), 0);
+}
+
+static void what_is_open_is_opened_again_wherever_its_path_leads(void **state)
+{
+	const struct image *image = *state;
+	g_autofree char *moved = g_strconcat(image->path, ".moved", NULL);
+	struct stat was, is;
+	int again;
+
+	assert_int_equal(fstat(image->fd, &was), 0);
+	assert_int_equal(rename(image->path, moved), 0);
+	assert_true(g_file_set_contents(image->path, "another", -1, NULL));
+	again = bsp_device_reopen(image->fd, image->path, O_RDWR);
+	assert_true(again >= 0);
+	assert_int_equal(fstat(again, &is), 0);
+	assert_int_equal(is.st_ino, was.st_ino);
+	close(again);
+	assert_int_equal(unlink(moved), 0);
+}
+
 static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
 {
 	struct image *image = *state;
@@ -256,6 +331,12 @@ int main(void)
 			image_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_young_image_is_not_settled_and_an_old_one_is,
+			image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_path_that_leads_elsewhere_meanwhile_is_followed_once,
+			image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			what_is_open_is_opened_again_wherever_its_path_leads,
 			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
 			an_image_is_made_of_one_hole_or_not_at_all, image_setup,
