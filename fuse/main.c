@@ -2,8 +2,8 @@
 /*
  * blksparsefs: the life of a mount.
  *
- *	start -> parse -> fork -> open devices -> mount -> serve -> unmount
- *	-> close
+ *	start -> parse -> fork -> open devices -> drop powers -> mount ->
+ *	serve -> unmount -> close
  *
  * What is opened before mounting cannot leave a mount behind when it fails;
  * after it, each way out goes through the labels of serve().
@@ -22,6 +22,7 @@
 #include "../tools/startup.h"
 #include "log.h"
 #include "ops.h"
+#include "powers.h"
 #include "watch.h"
 
 enum {
@@ -89,7 +90,8 @@ static int prepare(struct mount *mount)
 	if (r)
 		return r;
 	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
-		       &error))
+		       &error) ||
+	    !powers_drop(&error))
 		return failed(error);
 	return 0;
 }

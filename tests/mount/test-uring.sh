@@ -217,6 +217,7 @@ as_well mount/test-behind.sh
 as_well mount/test-caches.sh
 as_well mount/test-interrupt.sh
 as_well mount/test-life.sh
+as_well mount/test-powers.sh
 as_well faults/test-kill.sh 10
 
 say "all that was by io_uring"

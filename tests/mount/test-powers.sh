@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A driver that root starts gives up what it does not need, in all its threads, and
+# does all it has to without: write, punch and grow an image of another user in a
+# folder that only that user may enter, and take its mount away from there in each
+# of the ways in which a mount ends.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+requires setpriv fallocate pgrep
+[[ $(ldd "$FS") == *libcap-ng* ]] || skip "built without libcap-ng"
+
+# cap_dac_read_search and cap_sys_admin.
+needed=$((1 << 2 | 1 << 21))
+own=$((16#$(awk '/^CapPrm:/ { print $2 }' /proc/self/status)))
+
+# power NAME THREAD
+power() {
+	awk -v name="$1:" '$1 == name { print $2 }' "$2/status"
+}
+
+# assert_powers PID MASK BOUNDS NO-NEW-PRIVS: of each thread.
+assert_powers() {
+	local thread
+	for thread in "/proc/$1/task"/*; do
+		for name in CapPrm CapEff; do
+			assert_eq "$((16#$(power "$name" "$thread")))" "$2" \
+				"$name of $thread"
+		done
+		assert_eq "$((16#$(power CapInh "$thread")))" 0 "CapInh"
+		assert_eq "$((16#$(power CapAmb "$thread")))" 0 "CapAmb"
+		assert_eq "$((16#$(power CapBnd "$thread")))" "$3" "CapBnd"
+		assert_eq "$(power NoNewPrivs "$thread")" "$4" "NoNewPrivs"
+	done
+}
+
+say "root"
+mkdir -m 700 "$TEST_TMP/private"
+MNT=$TEST_TMP/private/mnt
+mkdir "$MNT"
+head -c 1M /dev/urandom >"$TEST_TMP/truth"
+image=$TEST_TMP/private/image
+new_image() {
+	cp "$TEST_TMP/truth" "$image"
+	chown -R 65534:65534 "$TEST_TMP/private"
+	chmod 600 "$image"
+}
+
+# use_image: all that a writable mount is for; the outcome is in $TEST_TMP/want.
+use_image() {
+	assert_same_bytes "$MNT/x" "$TEST_TMP/truth"
+	fallocate -p -o 64K -l 128K "$MNT/x"
+	dd if="$TEST_TMP/truth" of="$MNT/x" bs=64K seek=8 skip=2 count=1 \
+		conv=notrunc,fsync status=none
+	truncate -s 900K "$MNT/x"
+	truncate -s 1M "$MNT/x"
+	truncate -s 2M "$image"
+	grown() {
+		(($(stat -c %s "$MNT/x") == 2 << 20)) || : <"$MNT/x"
+		(($(stat -c %s "$MNT/x") == 2 << 20))
+	}
+	wait_until 20 grown || fail "the file does not grow with its image"
+	dd if="$TEST_TMP/truth" of="$MNT/x" bs=64K seek=24 count=4 \
+		conv=notrunc,fsync status=none
+	cp "$MNT/x" "$TEST_TMP/want"
+}
+
+new_image
+mount_fs -o rw "x=$image"
+use_image
+assert_powers "$FS_PID" $((needed & own)) $((needed & own)) 1
+bdi=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
+assert_ge "$(<"$bdi")" 1024 "read-ahead"
+kill -TERM "$FS_PID"
+end_fs || fail "status $? after SIGTERM"
+not_mounted "$MNT" || fail "SIGTERM leaves it mounted"
+assert_same_bytes "$image" "$TEST_TMP/want"
+rm "$image"
+
+say "root, a device, in the background"
+make_device mixed 4M loop
+cleanup force_umount "$MNT"
+"$FS" -o rw "x=$LOOP" "$MNT"
+pid=$(pgrep -f "^$FS .*$MNT\$")
+fallocate -p -o 1M -l 1M "$MNT/x"
+dd if="$TEST_TMP/truth" of="$MNT/x" bs=64K conv=notrunc,fsync status=none
+cp "$MNT/x" "$TEST_TMP/want"
+assert_powers "$pid" $((needed & own)) $((needed & own)) 1
+umount "$MNT"
+wait_until 20 gone "$pid" || fail "it goes on"
+assert_same_bytes "$LOOP" "$TEST_TMP/want"
+
+say "root, an abort"
+new_image
+mkdir "$TEST_TMP/ctl"
+mount -t fusectl none "$TEST_TMP/ctl"
+cleanup umount "$TEST_TMP/ctl"
+mount_fs "x=$image"
+device=$(mountpoint -d "$MNT")
+echo 1 >"$TEST_TMP/ctl/${device#*:}/abort"
+end_fs || fail "status $? after an abort"
+not_mounted "$MNT" || fail "an abort leaves it mounted"
+
+say "root, auto_unmount"
+# By io_uring the kernel keeps the connection for a moment after the program, and
+# fusermount3 leaves a mount that has one.
+mount_fs -o auto_unmount,uring=off "x=$image"
+assert_same_bytes "$MNT/x" "$TEST_TMP/truth"
+kill -KILL "$FS_PID"
+end_fs || true
+wait_until 20 not_mounted "$MNT" || fail "it stays mounted"
+
+say "a user"
+if [[ $(stat -c %a /dev/fuse) != *6 ]]; then
+	cleanup chmod "$(stat -c %a /dev/fuse)" /dev/fuse
+	chmod 666 /dev/fuse
+fi
+copy_program
+as_nobody "$FS" -o rw "x=$image" "$MNT"
+pid=$(pgrep -f "^$FS .*$MNT\$")
+bounds=$((16#$(power CapBnd /proc/self)))
+assert_powers "$pid" 0 "$bounds" 0
+as_nobody dd if=/dev/zero of="$MNT/x" bs=64K count=1 conv=notrunc,fsync status=none
+as_nobody cp "$MNT/x" "$TEST_TMP/private/want"
+kill -TERM "$pid"
+wait_until 20 gone "$pid" || fail "SIGTERM does not end it"
+not_mounted "$MNT" || fail "SIGTERM leaves it mounted"
+assert_same_bytes "$image" "$TEST_TMP/private/want"
