@@ -306,8 +306,14 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	/* Until a sample is settled, an opening keeps nothing of before. */
 	if (medium || resized || moved || (times && !sp->content.settled))
 		sp->changes++;
-	if (medium || resized || content == BSP_CHANGE_CONTENT)
+	/* A backup of between a write's beginning and its end is out of date:
+	 * the time moves for either. */
+	if (medium || resized || content == BSP_CHANGE_CONTENT ||
+	    (moved && sp->mtime_early))
 		atomic_store(&sp->mtime_ns, now_ns());
+	if (moved)
+		sp->mtime_early =
+			content == BSP_CHANGE_CONTENT && !sp->content.settled;
 	/* Every look at a device that is not counted is a change. Its time
 	 * moves only for an opening or a stat: a reader that compares it before
 	 * and after it reads, as GNU tar does, would see every look in between.

@@ -86,7 +86,8 @@ struct bsp_sparse {
 	/* The samples that all which is known is about. */
 	struct bsp_medium medium;
 	struct bsp_content content;
-	bool gone_told; /* that the medium is gone counts as a change, once */
+	bool mtime_early; /* it moved for a write that may not be done */
+	bool gone_told;	  /* that the medium is gone counts as a change, once */
 	uint64_t changes;
 
 	/* For stat, CLOCK_REALTIME in nanoseconds. Not under watch_lock, which

@@ -801,6 +801,28 @@ static void settling_is_one_change_and_moves_no_time(void **state)
 	bsp_sparse_free(sp);
 }
 
+/* Its bytes may come after the look that saw it begin. */
+static void a_write_moves_the_time_again_when_it_is_settled(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	int64_t begun;
+
+	fake_settle(fake, false);
+	fake_write(fake, 0, G, 'n');
+	bsp_sparse_refresh(sp);
+	begun = mtime_of(sp);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), begun);
+	fake_settle(fake, true);
+	bsp_sparse_refresh(sp);
+	assert_true(mtime_of(sp) > begun);
+	begun = mtime_of(sp);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), begun);
+	bsp_sparse_free(sp);
+}
+
 static void an_opening_keeps_nothing_that_is_not_settled(void **state)
 {
 	struct fake *fake = fake_new(MIB);
@@ -1178,6 +1200,8 @@ int main(void)
 		cmocka_unit_test(
 			what_is_learned_before_it_is_settled_is_not_kept),
 		cmocka_unit_test(settling_is_one_change_and_moves_no_time),
+		cmocka_unit_test(
+			a_write_moves_the_time_again_when_it_is_settled),
 		cmocka_unit_test(an_opening_keeps_nothing_that_is_not_settled),
 		cmocka_unit_test(another_medium_is_scanned_anew),
 		cmocka_unit_test(
