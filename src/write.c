@@ -387,8 +387,10 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 		n = write_pieces(sp, buf, off, end, bsp_max(size, end));
 	if (n > 0)
 		new_size = bsp_max(size, off + (uint64_t)n);
-	if (new_size < end)
+	if (new_size < end) {
 		(void)bsp_sparse_punch_past(sp, new_size);
+		bsp_undurable_written(&sp->undurable, new_size, UINT64_MAX);
+	}
 	atomic_store(&sp->size, new_size);
 	return n;
 }

@@ -1122,6 +1122,26 @@ static void zeros_that_are_cut_off_are_not_written(void **state)
 	close_it(f);
 }
 
+/* Nor has one that did not grow after all. */
+static void zeros_of_a_failed_growth_are_not_written(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	char buf[G];
+
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 500), 0);
+	fake_fail_writes(f.fake, 4 * G, G, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 4 * G), -EIO);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	(void)fake_changes(f.fake, NULL);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	nothing_changed(f);
+	close_it(f);
+}
+
 /* There is room for so many pieces; then the device is flushed. */
 static void many_pieces_of_zeros_are_flushed_between(void **state)
 {
@@ -1635,6 +1655,7 @@ int main(void)
 		cmocka_unit_test(zeros_beside_data_are_written_anew),
 		cmocka_unit_test(data_over_zeros_is_not_zeroed_anew),
 		cmocka_unit_test(zeros_that_are_cut_off_are_not_written),
+		cmocka_unit_test(zeros_of_a_failed_growth_are_not_written),
 		cmocka_unit_test(many_pieces_of_zeros_are_flushed_between),
 		cmocka_unit_test(what_fills_a_marker_is_not_lost),
 		cmocka_unit_test(appending_needs_no_filling),
