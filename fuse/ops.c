@@ -28,6 +28,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "log.h"
 #include "watch.h"
 
@@ -328,29 +329,53 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, buf, cached + (size_t)n);
 }
 
-/* A bsp_interrupted_fn. The kernel does not let go of who asked, nor of the
- * file's lock, before there is an answer. */
-static bool is_interrupted(void *data)
-{
-	fuse_req_t req = data;
-	struct mount *mount = mount_of(req);
+/* A request that may take long. */
+struct call {
+	fuse_req_t req;
+	struct caller caller;
+};
 
-	return fuse_req_interrupted(req) ||
+static struct call call_of(fuse_req_t req)
+{
+	struct call call = { .req = req };
+
+	caller_init(&call.caller, fuse_req_ctx(req)->pid);
+	return call;
+}
+
+/*
+ * A bsp_interrupted_fn of seeks, which any signal ends: the kernel lets the
+ * caller go, and unlocks the file, only when there is an answer. By io_uring
+ * the kernel loses the interrupt if the caller gets its signal before the
+ * request is in its place (fuse_uring_prepare_send() in fs/fuse/dev_uring.c
+ * does not look), and so does libfuse if it reads the interrupt before the
+ * request: it asks for it again, at /dev/fuse, where the kernel does not look
+ * for what went by io_uring. So the caller is looked at as well.
+ */
+static bool seek_is_over(void *data)
+{
+	struct call *call = data;
+	struct mount *mount = mount_of(call->req);
+
+	return fuse_req_interrupted(call->req) ||
 	       atomic_load(&mount->stopper.stopping) ||
-	       fuse_session_exited(mount->se);
+	       fuse_session_exited(mount->se) ||
+	       caller_has_signal(&call->caller);
 }
 
 static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
 		uint64_t *ret_off)
 {
+	struct call call = call_of(req);
+
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
 	if (off < 0)
 		return -ENXIO;
 	if (whence == SEEK_DATA)
-		return bsp_sparse_seek_data(sp, (uint64_t)off, is_interrupted,
-					    req, ret_off);
-	return bsp_sparse_seek_hole(sp, (uint64_t)off, is_interrupted, req,
+		return bsp_sparse_seek_data(sp, (uint64_t)off, seek_is_over,
+					    &call, ret_off);
+	return bsp_sparse_seek_hole(sp, (uint64_t)off, seek_is_over, &call,
 				    ret_off);
 }
 
@@ -420,16 +445,31 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	fuse_reply_err(req, -r);
 }
 
+/*
+ * A bsp_interrupted_fn of flushes. As on other file systems a signal that the
+ * caller survives does not make close(2) and fsync(2) fail; a caller that was
+ * killed must not wait for hours. The end of the mount cuts nothing short: the
+ * unmount gives the device the same zeros, and waits for them, so that the
+ * answer can as well be the true one.
+ */
+static bool flush_is_over(void *data)
+{
+	struct call *call = data;
+
+	return caller_is_killed(&call->caller);
+}
+
 /* Each close(2) of a file that is open for writing. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct call call = call_of(req);
 	int r = 0;
 
 	if (!file->writable)
 		r = -ENOSYS;
 	else if (handle_of(fi)->writable)
-		r = bsp_sparse_carry_out(file->sparse, is_interrupted, req);
+		r = bsp_sparse_carry_out(file->sparse, flush_is_over, &call);
 	fuse_reply_err(req, -r);
 }
 
@@ -437,7 +477,8 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
  * theirs may be what was lost. Each once, as by other file systems. */
 static int flush(struct file *file, struct handle *handle, fuse_req_t req)
 {
-	int r = bsp_sparse_flush(file->sparse, is_interrupted, req);
+	struct call call = call_of(req);
+	int r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
 	unsigned losses = bsp_sparse_losses(file->sparse);
 
 	if (r == -EINTR)

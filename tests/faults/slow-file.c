@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A file of which each read takes its time:
+ * A file of which each read and write takes its time:
  *
  *	slow-file IMAGE MILLISECONDS MOUNTPOINT
  *
- * shows the image as MOUNTPOINT/file, to be read, until it is unmounted. Its
- * size is the image's at each moment.
+ * shows the image as MOUNTPOINT/file until it is unmounted. Its size is the
+ * image's at each moment. After SIGUSR1 it is slow no more.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 static int image;
-static long delay_ms;
+static volatile sig_atomic_t delay_ms;
 
 static int get_attr(const char *path, struct stat *st,
 		    struct fuse_file_info *fi)
@@ -37,16 +38,37 @@ static int open_file(const char *path, struct fuse_file_info *fi)
 	return 0;
 }
 
-static int read_file(const char *path, char *buf, size_t len, off_t off,
-		     struct fuse_file_info *fi)
+static void take_time(void)
 {
 	const struct timespec delay = { delay_ms / 1000,
 					delay_ms % 1000 * 1000000 };
-	ssize_t n;
 
 	(void)nanosleep(&delay, NULL);
+}
+
+static int read_file(const char *path, char *buf, size_t len, off_t off,
+		     struct fuse_file_info *fi)
+{
+	ssize_t n;
+
+	take_time();
 	n = pread(image, buf, len, off);
 	return n < 0 ? -errno : (int)n;
+}
+
+static int write_file(const char *path, const char *buf, size_t len, off_t off,
+		      struct fuse_file_info *fi)
+{
+	ssize_t n;
+
+	take_time();
+	n = pwrite(image, buf, len, off);
+	return n < 0 ? -errno : (int)n;
+}
+
+static void hurry(int sig)
+{
+	delay_ms = 0;
 }
 
 /* Nothing is kept: the size may change. */
@@ -61,6 +83,7 @@ static const struct fuse_operations operations = {
 	.getattr = get_attr,
 	.open = open_file,
 	.read = read_file,
+	.write = write_file,
 };
 
 int main(int argc, char **argv)
@@ -74,11 +97,12 @@ int main(int argc, char **argv)
 			"usage: slow-file IMAGE MILLISECONDS MOUNTPOINT\n");
 		return 2;
 	}
-	image = open(argv[1], O_RDONLY);
+	image = open(argv[1], O_RDWR);
 	if (image < 0) {
 		perror(argv[1]);
 		return 2;
 	}
-	delay_ms = atol(argv[2]);
+	delay_ms = (sig_atomic_t)atol(argv[2]);
+	(void)signal(SIGUSR1, hurry);
 	return fuse_main(3, args, &operations, NULL);
 }

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How a killed thread looks, by proc(5) and the kernel's source:
+ *
+ * - Until it takes the signal, SIGKILL is pending for it: complete_signal() in
+ *   kernel/signal.c gives it to each thread for any signal that will end the
+ *   process, but for those that dump core, which are pending as themselves.
+ * - It then exits, and closes its files in there. A signal that was sent to
+ *   the whole process stays pending for the process, as get_signal() takes
+ *   only the thread's own SIGKILL away. After any other death, as by abort() or
+ *   cgroup.kill, only the exit code tells. It can be read only by those that
+ *   may trace the process (PTRACE_MODE_READ_FSCREDS), and is 0 for others: a
+ *   flush then ends as if the process had ended by itself. That is why this
+ *   program does well without CAP_SYS_PTRACE.
+ * - A thread that another one ended by exit_group(2) has SIGKILL pending while
+ *   it lives. While it exits, it looks killed (PF_SIGNALED) although its
+ *   process ends by itself.
+ */
+#include "caller.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	LOOK_MS = 100,
+	/* Of the kernel's include/linux/sched.h: */
+	FLAG_EXITING = 0x4,    /* PF_EXITING */
+	FLAG_SIGNALED = 0x400, /* PF_SIGNALED */
+	/* Fields of /proc/TID/stat, counted from 1. */
+	FIELD_STATE = 3,
+	FIELD_FLAGS = 9,
+	FIELD_EXIT_CODE = 52,
+	EXIT_SIGNAL = 0x7f, /* the part of an exit code; see wait(2) */
+};
+
+/* A set of signals, as /proc has it. */
+#define BIT(sig) (UINT64_C(1) << ((sig)-1))
+
+/* Signals whose default is to end the process with a core dump. */
+static const uint64_t core_signals =
+	BIT(SIGQUIT) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGFPE) |
+	BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGSYS) | BIT(SIGXCPU) | BIT(SIGXFSZ);
+
+/* Of a thread, out of its status. */
+struct signals {
+	uint64_t pending, shared; /* for the thread, for its process */
+	uint64_t blocked, ignored, caught;
+	unsigned long tracer;
+};
+
+/* Out of its stat. */
+struct condition {
+	unsigned long flags;
+	unsigned long exit_code;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static FILE *open_proc(pid_t tid, const char *name)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);
+	return fopen(path, "re");
+}
+
+static bool starts_with(const char *line, const char *name)
+{
+	return strncmp(line, name, strlen(name)) == 0;
+}
+
+static void take_line(struct signals *signals, const char *line)
+{
+	const struct {
+		const char *name;
+		uint64_t *set;
+	} sets[] = {
+		{ "SigPnd:", &signals->pending },
+		{ "ShdPnd:", &signals->shared },
+		{ "SigBlk:", &signals->blocked },
+		{ "SigIgn:", &signals->ignored },
+		{ "SigCgt:", &signals->caught },
+	};
+
+	if (starts_with(line, "TracerPid:"))
+		signals->tracer =
+			strtoul(line + strlen("TracerPid:"), NULL, 10);
+	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		if (starts_with(line, sets[i].name))
+			*sets[i].set =
+				strtoull(line + strlen(sets[i].name), NULL, 16);
+	}
+}
+
+static bool read_signals(pid_t tid, struct signals *ret)
+{
+	FILE *file = open_proc(tid, "status");
+	char *line = NULL;
+	size_t size = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	if (!file)
+		return false;
+	while (getline(&line, &size, file) >= 0)
+		take_line(ret, line);
+	free(line);
+	(void)fclose(file);
+	return true;
+}
+
+/* The fields come after the program's name, which is in parentheses and may
+ * have any bytes. */
+static bool read_condition(pid_t tid, struct condition *ret)
+{
+	FILE *file = open_proc(tid, "stat");
+	char text[2048];
+	char *field, *rest = NULL;
+	size_t n;
+
+	memset(ret, 0, sizeof(*ret));
+	if (!file)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, file);
+	(void)fclose(file);
+	text[n] = '\0';
+	field = strrchr(text, ')');
+	if (!field)
+		return false;
+	field = strtok_r(field + 1, " ", &rest);
+	for (int i = FIELD_STATE; field; i++) {
+		if (i == FIELD_FLAGS)
+			ret->flags = strtoul(field, NULL, 10);
+		if (i == FIELD_EXIT_CODE)
+			ret->exit_code = strtoul(field, NULL, 10);
+		field = strtok_r(NULL, " ", &rest);
+	}
+	return true;
+}
+
+/*
+ * The kernel counts the caller as the mount's pid namespace does, which is this
+ * program's own; /proc may be that of an outer one, where the number is another
+ * thread's. There this program has a second number.
+ */
+static bool proc_is_ours(void)
+{
+	FILE *file = open_proc(getpid(), "status");
+	unsigned long number = 0;
+	char *line = NULL, *end;
+	size_t size = 0;
+	bool ours = false;
+
+	while (file && getline(&line, &size, file) >= 0) {
+		if (!starts_with(line, "NSpid:"))
+			continue;
+		number = strtoul(line + strlen("NSpid:"), &end, 10);
+		ours = number == (unsigned long)getpid() && *end == '\n';
+	}
+	free(line);
+	if (file)
+		(void)fclose(file);
+	return ours;
+}
+
+/* Those of a set that end the process. A debugger may keep one from it, but not
+ * SIGKILL. */
+static uint64_t fatal(const struct signals *signals, uint64_t set)
+{
+	uint64_t deadly =
+		core_signals | BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP);
+	uint64_t kept = signals->blocked | signals->ignored | signals->caught;
+
+	return set & (BIT(SIGKILL) | (signals->tracer ? 0 : deadly & ~kept));
+}
+
+static bool look_due(struct caller *caller)
+{
+	uint64_t now = now_ns();
+
+	if (caller->tid <= 0 || now < caller->look_ns)
+		return false;
+	caller->look_ns = now + (uint64_t)LOOK_MS * 1000000;
+	return proc_is_ours();
+}
+
+void caller_init(struct caller *caller, pid_t tid)
+{
+	caller->tid = tid;
+	caller->look_ns = now_ns() + (uint64_t)LOOK_MS * 1000000;
+}
+
+bool caller_is_killed(struct caller *caller)
+{
+	struct condition condition;
+	struct signals signals;
+
+	if (!look_due(caller) || !read_condition(caller->tid, &condition) ||
+	    !read_signals(caller->tid, &signals))
+		return false;
+	if (!(condition.flags & FLAG_EXITING))
+		return fatal(&signals, signals.pending | signals.shared);
+	return (condition.exit_code & EXIT_SIGNAL) ||
+	       ((condition.flags & FLAG_SIGNALED) &&
+		fatal(&signals, signals.shared));
+}
+
+bool caller_has_signal(struct caller *caller)
+{
+	struct signals signals;
+
+	return look_due(caller) && read_signals(caller->tid, &signals) &&
+	       ((signals.pending | signals.shared) & ~signals.blocked);
+}

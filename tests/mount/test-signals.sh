@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# close and fsync under signals: what a caller survives does not make them fail,
+# or end before all is done; a caller that was killed ends soon, and its zeros
+# are carried out later. The image is on a file system where each write takes a
+# while.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_root
+requires unshare setpriv
+
+FLUSHER=$BUILD/tests/mount/flusher
+IMAGE=$TEST_TMP/image
+[[ -x $FLUSHER ]] || fail "$FLUSHER is not built"
+
+# slow_image MS: a new one of 8 MiB without a zero byte, at $TEST_TMP/slow/file,
+# whose writes take so long.
+slow_image() {
+	head -c 8M /dev/zero | tr '\0' '\252' >"$IMAGE"
+	mkdir -p "$TEST_TMP/slow"
+	"$BUILD/tests/faults/slow-file" "$IMAGE" "$1" "$TEST_TMP/slow" &
+	SLOW=$!
+	cleanup force_umount "$TEST_TMP/slow"
+	wait_until 20 test -e "$TEST_TMP/slow/file" || fail "no slow file"
+}
+
+drop_image() {
+	umount_fs
+	umount "$TEST_TMP/slow"
+	wait "$SLOW"
+}
+
+# carried_out COUNT, begun: as the flusher punched them, in the image itself.
+carried_out() {
+	python3 - "$IMAGE" "$1" <<-'END'
+		import sys
+		image = open(sys.argv[1], "rb").read()
+		wanted = 2 * int(sys.argv[2]) * 4096
+		for at in range(0, len(image), 4096):
+		    zero = at < wanted and at % 8192 == 0
+		    if image[at:at + 4096] != (b"\0" if zero else b"\xaa") * 4096:
+		        print("not carried out, or too much:", at)
+		        sys.exit(1)
+	END
+}
+
+begun() {
+	cmp -s -n 4096 "$IMAGE" /dev/zero
+}
+
+# flusher COUNT ACTION [SIGNALS]: in the background, its pid in $PID, perhaps
+# through AS=(COMMAND...); returns when its flush has begun.
+AS=()
+flusher() {
+	"${AS[@]}" env --default-signal=QUIT,INT "$FLUSHER" "$MNT/x" "$@" \
+		>"$TEST_TMP/said" &
+	PID=$!
+	wait_until 20 grep -qs ready "$TEST_TMP/said" || fail "not ready"
+}
+
+# survives ACTION [SIGNALS]: it goes well, and all is done then, 40 granules more
+# than the last time.
+COUNT=0
+survives() {
+	say "$1 under ${2:-no signals}"
+	((COUNT += 40))
+	flusher "$COUNT" "$@"
+	wait "$PID" || fail "$1 under ${2:-no signals}: status $?"
+	! grep -v -e ready -e OK "$TEST_TMP/said" || fail "$1 under $2 failed"
+	carried_out "$COUNT" || fail "$1 did not wait for the device"
+}
+
+# dies SIGNAL ACTION: it ends long before the device would have taken all.
+dies() {
+	local status=0
+	say "SIG$1 in $2"
+	flusher 300 "$2"
+	[[ $2 == wait ]] || wait_until 20 begun || fail "nothing is carried out"
+	kill "-$1" "$PID"
+	wait_until 20 gone_or_zombie "$PID" || fail "$2 goes on after SIG$1"
+	wait "$PID" || status=$?
+	assert_eq "$status" $((128 + $(kill -l "$1"))) "status"
+	! carried_out 300 >/dev/null || fail "the device was too fast"
+}
+
+# unseen: a caller of which nothing is known has its flush done in full.
+unseen() {
+	slow_image 20
+	mount_fs -o rw,zero=write "x=$TEST_TMP/slow/file"
+	say "killed, and not seen"
+	COUNT=100
+	flusher "$COUNT" fsync
+	wait_until 20 begun || fail "nothing is carried out"
+	kill -KILL "$PID"
+	wait_until 60 gone_or_zombie "$PID" || fail "it does not end"
+	carried_out "$COUNT" || fail "the flush was cut short"
+	survives fsync restart
+	survives close interrupt
+	drop_image
+}
+
+if [[ ${1:-} == hidden ]]; then
+	FS_WRAP=(setpriv --bounding-set=-sys_ptrace)
+	unseen
+	exit
+fi
+
+say "signals that are survived"
+slow_image 5
+mount_fs -o rw,zero=write "x=$TEST_TMP/slow/file"
+for signals in restart interrupt uring; do
+	survives fsync "$signals"
+	survives close "$signals"
+	survives exit "$signals"
+done
+survives exit-beside
+survives exit blocked
+drop_image
+
+say "signals that kill"
+ulimit -c 0
+for try in "KILL fsync" "TERM close" "KILL wait" "QUIT fsync"; do
+	slow_image 200
+	mount_fs -o rw,zero=write "x=$TEST_TMP/slow/file"
+	# shellcheck disable=SC2086 # two words
+	dies $try
+	kill -USR1 "$SLOW"
+	wait_until 60 carried_out 300 >"$TEST_TMP/why" ||
+		fail "zeros are forgotten: $(<"$TEST_TMP/why")"
+	drop_image
+done
+
+say "callers that /proc does not show"
+# The program counts processes in a namespace of its own, without a /proc of it.
+FS_WRAP=(unshare --pid --fork)
+unseen
+# Its /proc hides those of others, as root has them here.
+# shellcheck disable=SC2016 # for the other shell
+unshare --mount --propagation private bash -c '
+	mount -t proc -o hidepid=2,gid=65534 proc /proc
+	exec bash "$0" hidden' "$0"
