@@ -2,86 +2,138 @@
 /*
  * Are two paths two things? Copying a disk onto its own partition, or an image
  * onto the loop device that it is behind, would destroy what is being read.
+ *
+ * A thing is followed down through partitions and loop devices to what it shows
+ * a range of. Two partitions of a disk, or two loop devices over parts of one
+ * image that do not overlap, are distinct.
  */
 #include "device.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "device-loop.h"
+#include "device-sysfs.h"
 #include "error.h"
 
-static char *sysfs_folder(dev_t rdev)
-{
-	g_autofree char *path = g_strdup_printf("/sys/dev/block/%u:%u",
-						major(rdev), minor(rdev));
-	char *folder = realpath(path, NULL);
+enum {
+	SECTOR = 512,
+	DEPTH_MAX = 16,
+};
 
-	return folder;
+/* The bytes [from, to) of a block device, or of a file. */
+struct place {
+	bool block;
+	dev_t dev; /* of a block device its own number, and ino is 0 */
+	ino_t ino;
+	uint64_t from, to;
+};
+
+/* The place of all of it. */
+static struct place whole_of(const struct stat *st)
+{
+	bool block = S_ISBLK(st->st_mode);
+	struct place place = { .block = block,
+			       .dev = block ? st->st_rdev : st->st_dev,
+			       .ino = block ? 0 : st->st_ino,
+			       .to = INT64_MAX };
+	int folder = block ? bsp_sysfs_open(st->st_rdev) : -1;
+
+	if (folder >= 0) {
+		uint64_t sectors = bsp_sysfs_read_number(folder, "size");
+
+		if (sectors)
+			place.to = sectors * SECTOR;
+		close(folder);
+	}
+	return place;
 }
 
-/* The folder of the whole disk, or its own; to be freed with free(). */
-static char *disk_folder(dev_t rdev, bool *ret_partition)
-{
-	char *folder = sysfs_folder(rdev);
-	g_autofree char *mark =
-		folder ? g_build_filename(folder, "partition", NULL) : NULL;
-	char *slash;
-
-	*ret_partition = mark && g_file_test(mark, G_FILE_TEST_EXISTS);
-	if (*ret_partition && (slash = strrchr(folder, '/')))
-		*slash = '\0';
-	return folder;
-}
-
-/* One is the whole disk of which the other is a partition. */
-static bool is_disk_and_part(dev_t a, dev_t b)
-{
-	bool a_part, b_part;
-	char *a_disk = disk_folder(a, &a_part);
-	char *b_disk = disk_folder(b, &b_part);
-	bool same = a_disk && b_disk && a_part != b_part &&
-		    strcmp(a_disk, b_disk) == 0;
-
-	free(a_disk);
-	free(b_disk);
-	return same;
-}
-
-/* The image is what a loop device shows. */
-static bool is_image_of(const struct stat *image, dev_t loop)
+/* Sets *place to what lies below it; false if that is all there is. */
+static bool go_below(struct place *place)
 {
 	struct bsp_loop_backing backing;
+	bool partition = false;
+	uint64_t start = 0;
+	dev_t disk = 0;
+	int folder;
 
-	return bsp_loop_backing_of(loop, &backing) == 0 &&
-	       backing.dev == image->st_dev && backing.ino == image->st_ino;
+	if (!place->block)
+		return false;
+	folder = bsp_sysfs_open_disk(place->dev, &partition);
+	if (partition && folder >= 0)
+		disk = bsp_sysfs_rdev(folder);
+	if (folder >= 0)
+		close(folder);
+	if (disk) {
+		folder = bsp_sysfs_open(place->dev);
+		if (folder >= 0) {
+			start = bsp_sysfs_read_number(folder, "start") * SECTOR;
+			close(folder);
+		}
+		place->dev = disk;
+	} else if (bsp_loop_backing_of(place->dev, &backing) == 0) {
+		start = backing.offset;
+		place->block = backing.rdev != 0;
+		place->dev = backing.rdev ? backing.rdev : backing.dev;
+		place->ino = backing.rdev ? 0 : backing.ino;
+	} else {
+		return false;
+	}
+	place->from += start;
+	place->to += start;
+	return true;
+}
+
+/* The places of it, from what it is down. */
+static unsigned find_places(const struct stat *st, struct place *places)
+{
+	unsigned n = 0;
+
+	places[n++] = whole_of(st);
+	for (struct place place = places[0]; n < DEPTH_MAX && go_below(&place);)
+		places[n++] = place;
+	return n;
+}
+
+static bool overlap(const struct place *a, const struct place *b)
+{
+	return a->block == b->block && a->dev == b->dev && a->ino == b->ino &&
+	       a->from < b->to && b->from < a->to;
+}
+
+/* How the place is both a's, so many steps down, and b's. */
+static const char *describe(const struct place *place, unsigned a, unsigned b)
+{
+	if (a && b)
+		return "show the same bytes of one image or disk";
+	if (!a && !b)
+		return place->block ? "are the same device"
+				    : "are the same file";
+	if (place->block)
+		return "are a disk and a part of it";
+	return a ? "are a loop device and its image"
+		 : "are an image and a loop device of it";
 }
 
 bool bsp_check_distinct(const char *from, const char *to, GError **error)
 {
-	const char *how = NULL;
-	struct stat a, b;
-	bool a_block, b_block;
+	struct place a[DEPTH_MAX], b[DEPTH_MAX];
+	struct stat a_stat, b_stat;
+	unsigned n_a, n_b;
 
-	if (stat(from, &a) < 0 || stat(to, &b) < 0)
+	if (stat(from, &a_stat) < 0 || stat(to, &b_stat) < 0)
 		return true;
-	a_block = S_ISBLK(a.st_mode);
-	b_block = S_ISBLK(b.st_mode);
-	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-		how = "are the same file";
-	else if (a_block && b_block && a.st_rdev == b.st_rdev)
-		how = "are the same device";
-	else if (a_block && b_block && is_disk_and_part(a.st_rdev, b.st_rdev))
-		how = "are a disk and a partition of it";
-	else if (!a_block && b_block && is_image_of(&a, b.st_rdev))
-		how = "are an image and a loop device of it";
-	else if (a_block && !b_block && is_image_of(&b, a.st_rdev))
-		how = "are a loop device and its image";
-	if (!how)
-		return true;
-	return bsp_error_set(error, BSP_ERROR_USAGE,
-			     "%s and %s %s: copying would destroy what is read",
-			     from, to, how);
+	n_a = find_places(&a_stat, a);
+	n_b = find_places(&b_stat, b);
+	for (unsigned i = 0; i < n_a; i++) {
+		for (unsigned j = 0; j < n_b; j++) {
+			if (overlap(&a[i], &b[j]))
+				return bsp_error_set(
+					error, BSP_ERROR_USAGE,
+					"%s and %s %s: copying would destroy what is read",
+					from, to, describe(&a[i], i, j));
+		}
+	}
+	return true;
 }

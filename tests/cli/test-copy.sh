@@ -113,6 +113,30 @@ unlink "$TEST_TMP/device"
 run_status copy_tool "$TEST_TMP/device.link" "$source"
 assert_eq "$STATUS" 2 "status of an image of another name to its loop device"
 ln "$TEST_TMP/device.link" "$TEST_TMP/device"
+# Loop devices over one image, of which two show the same bytes.
+truncate -s 8M "$TEST_TMP/shared"
+loop_new "$TEST_TMP/shared" --sizelimit 4M
+first=$LOOP
+loop_new "$TEST_TMP/shared" --offset 4M
+second=$LOOP
+loop_new "$TEST_TMP/shared"
+run_status copy_tool "$first" "$LOOP"
+assert_eq "$STATUS" 2 "status of a loop device to one that shows more of its image"
+assert_contains "$ERR" "show the same bytes" "message"
+partition add "$LOOP" 1 5242880 1048576
+cleanup eval "partition del $LOOP 1 2>/dev/null || true"
+number=$(<"/sys/class/block/${LOOP##*/}/${LOOP##*/}p1/dev")
+mknod "$TEST_TMP/part" b "${number%:*}" "${number#*:}"
+for other in "$second" "$LOOP" "$TEST_TMP/shared"; do
+	run_status copy_tool "$TEST_TMP/part" "$other"
+	assert_eq "$STATUS" 2 "status of a partition to $other"
+	run_status copy_tool "$other" "$TEST_TMP/part"
+	assert_eq "$STATUS" 2 "status of $other to a partition"
+done
+printf first | dd of="$TEST_TMP/shared" conv=notrunc status=none
+"$TOOL" copy --quiet "$first" "$second"
+cmp -n 4194304 "$TEST_TMP/shared" "$TEST_TMP/shared" 0 4194304 ||
+	fail "a half of an image, copied to the other"
 run_status copy_tool "$source" /dev/no-such-device
 assert_eq "$STATUS" 1 "status of a device that is not there"
 [[ ! -e /dev/no-such-device ]] || fail "it made a file among the devices"
