@@ -37,11 +37,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,6 +98,7 @@ enum {
 	IDLE_SECONDS = 1, /* until a thread gives its memory back */
 	MOMENT_MS = 5,
 	TRIES = 5,	    /* to start a thread, with a moment in between */
+	SPARE_FILES = 64,   /* descriptors for all but rings */
 	QUIET_SECONDS = 60, /* between two lines about the same thing */
 };
 
@@ -643,6 +646,26 @@ static size_t possible_processors(void)
 	return n;
 }
 
+/*
+ * A device that hangs may hold a thread for each of its requests, and each
+ * thread has a ring. Without descriptors for them the other files would not be
+ * served any more; through /dev/fuse a thread needs none.
+ */
+static bool has_descriptors(const struct uring *uring, size_t n_places)
+{
+	/* stop_fd was the lowest that was free. */
+	rlim_t needed = (rlim_t)uring->stop_fd + n_places + SPARE_FILES;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= needed)
+		return true;
+	log_line(
+		LOG_NOTICE,
+		"io_uring may need %ju open files, and the limit (ulimit -n) is %ju",
+		(uintmax_t)needed, (uintmax_t)limit.rlim_cur);
+	return false;
+}
+
 /* Memory is taken as it is used. */
 static bool make_places(struct uring *uring)
 {
@@ -651,7 +674,7 @@ static bool make_places(struct uring *uring)
 		(uring->payload_size + uring->page - 1) / uring->page;
 	size_t step = (2 + payload_pages) * uring->page;
 
-	if (n > SIZE_MAX / step)
+	if (n > SIZE_MAX / step || !has_descriptors(uring, n))
 		return false;
 	uring->places = calloc(n, sizeof(*uring->places));
 	if (!uring->places)

@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires prlimit taskset
+requires prlimit setpriv taskset
 
 parameter=/sys/module/fuse/parameters/enable_uring
 offered='requests come by io_uring'
@@ -59,6 +59,12 @@ if [[ -e $refuse ]]; then
 		"requests come through /dev/fuse" "what it says"
 	allow
 fi
+
+say "too few descriptors for all threads that may come"
+# Only root may raise the hard limit, which is tried.
+FS_WRAP=(setpriv --bounding-set=-sys_resource bash -c 'ulimit -SH -n 90; exec "$@"' -)
+assert_eq "$(how)" "requests come through /dev/fuse" "what it says"
+FS_WRAP=()
 
 is_stopped() {
 	! grep -L '^State:.*stopped' "/proc/$below"/task/*/status | grep -q .
