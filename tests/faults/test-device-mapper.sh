@@ -4,18 +4,20 @@
 # Devices whose driver counts other than queue/iostats says, in a virtual
 # machine: what is known of them is forgotten when another program writes. A
 # volume of the device mapper, as LVM's and dm-crypt's are, counts although that
-# is 0 (on Linux 6.1); a RAM disk does not although it is 1. And a device that
-# ends inside a block, which Linux 6.1 reads.
+# is 0 (on Linux 6.1); a RAM disk does not although it is 1. A device that ends
+# inside a block, which Linux 6.1 reads. A volume that gets another table. And an
+# image whose change time moves long before a direct write is done.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
+. "$(dirname "$0")/lib.sh"
 if [[ -z ${IN_VM:-} ]]; then
 	requires dmsetup qemu-system-x86_64 busybox cpio modprobe
 	"$LIB/vm" -t 560 "$(realpath "$0")"
 	exit
 fi
 
-modprobe -a loop fuse dm-mod
+modprobe -a loop fuse dm-mod dm-delay ext4
 requires_fuse
 make_device mixed 8M image
 lower=$LOOP
@@ -100,4 +102,81 @@ mount_fs "x=$LOOP"
 assert_eq "$(ask data 0 "$MNT/x")" $((8 << 20)) "SEEK_DATA of the end"
 assert_eq "$(tail -c 512 "$MNT/x" | tr -d '\0')" end "the end"
 exec 3<&-
+umount_fs
+
+say "another table, read-only: other bytes in the same place"
+truncate -s 16M "$TEST_TMP/pool"
+stale 4M | dd of="$TEST_TMP/pool" bs=1M seek=8 conv=notrunc status=none
+loop_new "$TEST_TMP/pool"
+pool=$LOOP
+new_volume moved "0 8192 linear $pool 0"
+mount_fs x=/dev/mapper/moved
+exec 3<"$MNT/x"
+assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
+cat "$MNT/x" >/dev/null
+reload moved "0 8192 linear $pool 16384"
+# The table is looked at when the file is opened.
+assert_eq "$(ask data 0 "$MNT/x")" 0 "SEEK_DATA with the other table"
+stale 4M >"$TEST_TMP/stale"
+wait_until 20 cmp -s "$MNT/x" "$TEST_TMP/stale" || fail "stale bytes"
+exec 3<&-
+umount_fs
+
+say "another table, writable: goes on, with other bytes and its own zeros"
+reload moved "0 8192 linear $pool 0"
+mount_fs -o rw x=/dev/mapper/moved
+exec 3<"$MNT/x"
+assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
+printf x | dd of="$MNT/x" bs=1 seek=8192 conv=notrunc status=none
+fallocate -p -l 4096 "$MNT/x"
+reload moved "0 8192 linear $pool 16384"
+assert_eq "$(ask data 4096 "$MNT/x")" 4096 "SEEK_DATA with the other table"
+printf y | dd of="$MNT/x" bs=1 seek=$((1 << 20)) conv=notrunc,fsync status=none
+exec 3<&-
+umount_fs
+on_device "$pool" $((9 << 20)) 4096 | cmp - <(printf y && stale 4095) ||
+	fail "the bytes beside what was written"
+drop_volume moved
+
+# slow_writes NAME MS: its writes take so long.
+slow_writes() {
+	reload "$1" "0 65536 delay $slow 0 0 $slow 0 $2"
+}
+
+say "an image that is written past the page cache, on a slow disk"
+truncate -s 32M "$TEST_TMP/slow"
+loop_new "$TEST_TMP/slow"
+slow=$LOOP
+new_volume slow "0 65536 delay $slow 0 0 $slow 0 0"
+mkfs.ext4 -q -O ^has_journal /dev/mapper/slow
+mkdir "$TEST_TMP/ext4"
+mount /dev/mapper/slow "$TEST_TMP/ext4"
+cleanup umount "$TEST_TMP/ext4"
+image=$TEST_TMP/ext4/image
+head -c 8M /dev/zero >"$image"
+sync "$image"
+slow_writes slow 1500
+wait_settled "$image"
+mount_fs "x=$image"
+exec 3<"$MNT/x"
+assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
+changed=$(stat -c %Z "$image")
+stale 4096 | dd of="$image" bs=4096 seek=1024 iflag=fullblock oflag=direct \
+	conv=notrunc status=none &
+writer=$!
+is_changed() {
+	[[ $(stat -c %Z "$image") != "$changed" ]]
+}
+wait_until 10 is_changed || fail "the change time stays"
+before=$(ask data 0 "$MNT/x")
+wait "$writer"
+assert_eq "$(ask data 0 "$MNT/x")" $((4 << 20)) \
+	"SEEK_DATA once it is written (while it was: $before)"
+dd if="$MNT/x" bs=4096 skip=1024 count=1 status=none | cmp - <(stale 4096) ||
+	fail "stale bytes"
+wait_settled "$image"
+assert_eq "$(ask data 0 "$MNT/x")" $((4 << 20)) "SEEK_DATA once it is settled"
+cmp "$MNT/x" "$image" || fail "stale bytes once it is settled"
+exec 3<&-
+slow_writes slow 0
 umount_fs

@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Changes what a loop device in use shows; losetup(8) does neither.
+
+  loop.py file DEVICE FILE      another file, of the same size (LOOP_CHANGE_FD)
+  loop.py offset DEVICE OFFSET  another place in its file (LOOP_SET_STATUS64)
+"""
+import fcntl
+import os
+import struct
+import sys
+
+SET_STATUS64, GET_STATUS64, CHANGE_FD = 0x4C04, 0x4C05, 0x4C06
+INFO_SIZE = 232
+OFFSET_AT = 24  # of lo_offset in struct loop_info64
+
+
+def main(what, device, value):
+    loop = os.open(device, os.O_RDONLY)
+    if what == "file":
+        fcntl.ioctl(loop, CHANGE_FD, os.open(value, os.O_RDONLY))
+        return
+    info = bytearray(INFO_SIZE)
+    fcntl.ioctl(loop, GET_STATUS64, info)
+    struct.pack_into("=Q", info, OFFSET_AT, int(value))
+    fcntl.ioctl(loop, SET_STATUS64, info)
+
+
+main(*sys.argv[1:])
