@@ -215,7 +215,7 @@ static bool follow_medium(struct bsp_sparse *sp, enum bsp_depth depth)
 
 	if (!sp->dev->ops->medium)
 		return false;
-	if (!bsp_sparse_is_gone(sp))
+	if (!atomic_load(&sp->gone))
 		sp->dev->ops->medium(sp->dev, depth, &now);
 	change = bsp_medium_compare(&sp->medium, &now);
 	if (writable && change == BSP_MEDIUM_OTHER)

@@ -277,9 +277,10 @@ static void known(struct bsp_sparse *sp, struct bsp_stat *st)
 	st->data = bytes_in(sp, totals[BSP_DATA], st->size, last == BSP_DATA);
 	st->hole = st->size - bsp_min(st->size, st->data + st->unknown);
 	st->blocks = blocks_of(st);
-	st->pending = bsp_undurable_lost(&sp->undurable) ||
-		      (totals[BSP_MARKER] &&
-		       bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end);
+	st->pending = !atomic_load(&sp->gone) &&
+		      (bsp_undurable_lost(&sp->undurable) ||
+		       (totals[BSP_MARKER] &&
+			bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end));
 }
 
 /* Seconds are rounded down, also before 1970: nanoseconds are not negative. */

@@ -1416,9 +1416,11 @@ static void a_medium_that_is_gone_is_told_once(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
 	uint64_t changes = bsp_sparse_refresh_all(f.sp);
+	struct bsp_stat st;
 	unsigned gone = 0;
 
 	bsp_sparse_set_changed(f.sp, on_gone, &gone);
+	put(f, 0, G, 0);
 	fake_change_medium(f.fake);
 	/* Found out by a write, and told by the next look. */
 	assert_int_equal(bsp_sparse_write(f.sp, "x", 1, 0), -ENODEV);
@@ -1428,6 +1430,9 @@ static void a_medium_that_is_gone_is_told_once(void **state)
 	changes = bsp_sparse_refresh_all(f.sp);
 	assert_int_equal(bsp_sparse_refresh_all(f.sp), changes);
 	assert_int_equal(gone, 1);
+	/* Nothing waits for the medium that is there. */
+	bsp_sparse_stat(f.sp, &st);
+	assert_false(st.pending);
 	close_it(f);
 }
 
