@@ -11,11 +11,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
-if [[ -z ${IN_VM:-} ]]; then
-	requires dmsetup qemu-system-x86_64 busybox cpio modprobe
-	"$LIB/vm" -t 560 "$(realpath "$0")"
-	exit
-fi
+in_vm 560
 
 modprobe -a loop fuse dm-mod dm-delay ext4
 requires_fuse
