@@ -249,7 +249,7 @@ static int prepare_open(struct file *file, int flags)
 /* An open file, in fuse_file_info's fh. */
 struct handle {
 	bool writable;	    /* a flush is not told the flags */
-	atomic_uint losses; /* of which fsync has told its caller */
+	atomic_uint failed; /* flushes of which fsync has told its caller */
 };
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
@@ -264,7 +264,7 @@ static int handle_new(struct file *file, struct fuse_file_info *fi)
 	if (!handle)
 		return -ENOMEM;
 	handle->writable = (fi->flags & O_ACCMODE) != O_RDONLY;
-	atomic_init(&handle->losses, bsp_sparse_losses(file->sparse));
+	atomic_init(&handle->failed, bsp_sparse_failed_flushes(file->sparse));
 	fi->fh = (uintptr_t)handle;
 	return 0;
 }
@@ -479,11 +479,11 @@ static int flush(struct file *file, struct handle *handle, fuse_req_t req)
 {
 	struct call call = call_of(req);
 	int r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
-	unsigned losses = bsp_sparse_losses(file->sparse);
+	unsigned failed = bsp_sparse_failed_flushes(file->sparse);
 
 	if (r == -EINTR)
 		return r;
-	if (atomic_exchange(&handle->losses, losses) != losses && !r)
+	if (atomic_exchange(&handle->failed, failed) != failed && !r)
 		r = -EIO;
 	return r;
 }

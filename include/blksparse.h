@@ -438,10 +438,11 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data);
 
 /*
- * How many flushes have failed since bsp_sparse_new(). What was written may be
- * lost since then, by whomever; only one flush says so.
+ * How many flushes have failed since bsp_sparse_new(). Each may have lost data
+ * of any writer, but only one caller of bsp_sparse_flush() gets its error: the
+ * others compare this with its value of before. Any thread.
  */
-unsigned bsp_sparse_losses(struct bsp_sparse *sp);
+unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp);
 
 /* What becomes of the device past the end of a file that is shorter. */
 enum bsp_tail {

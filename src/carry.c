@@ -26,7 +26,7 @@ _Static_assert(BSP_GRANULE_MAX <= (int)BSP_ZEROS, "a piece of zeros");
 
 /* --- Zeros that are not durable yet --- */
 
-unsigned bsp_sparse_losses(struct bsp_sparse *sp)
+unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp)
 {
 	return bsp_undurable_failed_flushes(&sp->undurable);
 }

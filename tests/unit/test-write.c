@@ -824,9 +824,9 @@ static void a_failed_flush_is_reported(void **state)
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
 
 	fake_fail_flush(f.fake, EIO);
-	assert_int_equal(bsp_sparse_losses(f.sp), 0);
+	assert_int_equal(bsp_sparse_failed_flushes(f.sp), 0);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
-	assert_int_equal(bsp_sparse_losses(f.sp), 1);
+	assert_int_equal(bsp_sparse_failed_flushes(f.sp), 1);
 	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), -EIO);
 	close_it(f);
 }
