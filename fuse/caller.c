@@ -7,11 +7,12 @@
  *   process, but for those that dump core, which are pending as themselves.
  * - It then exits, and closes its files in there. A signal that was sent to
  *   the whole process stays pending for the process, as get_signal() takes
- *   only the thread's own SIGKILL away. After any other death, as by abort() or
- *   cgroup.kill, only the exit code tells. It can be read only by those that
- *   may trace the process (PTRACE_MODE_READ_FSCREDS), and is 0 for others: a
- *   flush then ends as if the process had ended by itself. That is why this
- *   program does well without CAP_SYS_PTRACE.
+ *   only the thread's own SIGKILL away. The thread that dumps core keeps a flag
+ *   of that (PF_DUMPCORE). After any other death, as by cgroup.kill, only the
+ *   exit code tells. It can be read only by those that may trace the process
+ *   (PTRACE_MODE_READ_FSCREDS), and is 0 for others: the flush is done in full
+ *   then, as if the process had ended by itself. That is why this program does
+ *   well without CAP_SYS_PTRACE.
  * - A thread that another one ended by exit_group(2) has SIGKILL pending while
  *   it lives. While it exits, it looks killed (PF_SIGNALED) although its
  *   process ends by itself.
@@ -29,6 +30,7 @@ enum {
 	LOOK_MS = 100,
 	/* Of the kernel's include/linux/sched.h: */
 	FLAG_EXITING = 0x4,    /* PF_EXITING */
+	FLAG_DUMPED = 0x200,   /* PF_DUMPCORE */
 	FLAG_SIGNALED = 0x400, /* PF_SIGNALED */
 	/* Fields of /proc/TID/stat, counted from 1. */
 	FIELD_STATE = 3,
@@ -210,6 +212,7 @@ bool caller_is_killed(struct caller *caller)
 	if (!(condition.flags & FLAG_EXITING))
 		return fatal(&signals, signals.pending | signals.shared);
 	return (condition.exit_code & EXIT_SIGNAL) ||
+	       (condition.flags & FLAG_DUMPED) ||
 	       ((condition.flags & FLAG_SIGNALED) &&
 		fatal(&signals, signals.shared));
 }
