@@ -46,6 +46,7 @@ static bool open_file(struct file *file, const struct source *source,
 	file->attr.st_uid = info.uid;
 	file->attr.st_gid = info.gid;
 	pthread_mutex_init(&file->lock, NULL);
+	gate_init(&file->gate);
 	file->watch = watch_new(file->sparse, source->path, file->ino);
 	return true;
 }
@@ -109,6 +110,7 @@ void tree_close(struct tree *tree)
 		bsp_sparse_free(tree->files[i].sparse);
 		watch_free(tree->files[i].watch);
 		pthread_mutex_destroy(&tree->files[i].lock);
+		gate_done(&tree->files[i].gate);
 	}
 	g_free(tree->files);
 	memset(tree, 0, sizeof(*tree));

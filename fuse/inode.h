@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "blksparse.h"
+#include "gate.h"
 #include "options.h"
 
 struct watch;
@@ -25,6 +26,8 @@ struct file {
 	struct bsp_sparse *sparse;
 	struct watch *watch;
 	bool writable;
+
+	struct gate gate; /* guards itself */
 
 	pthread_mutex_t lock;
 	/* What it was given by chmod, chown and utimes, or got by being

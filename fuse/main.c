@@ -26,9 +26,10 @@
 #include "watch.h"
 
 enum {
-	/* A device that hangs holds as many threads as it has requests in
-	 * flight; more than the kernel's background requests are needed. */
-	MAX_THREADS = 128,
+	/* What a device that hangs keeps: the requests that its gate lets in,
+	 * and one that holds the file's lock in the kernel, such as a seek. */
+	THREADS_A_FILE = GATE_REQUESTS + 1,
+	THREADS_FOR_ALL = 255, /* for what never hangs, as names */
 	/* Those that are kept when there is nothing to do. */
 	MAX_IDLE_THREADS = 8,
 };
@@ -105,8 +106,8 @@ static int run_loop(struct fuse_session *se, unsigned n_files)
 
 	if (!config)
 		return -ENOMEM;
-	/* One seek of each file may wait for others to answer its reads. */
-	fuse_loop_cfg_set_max_threads(config, MAX_THREADS + n_files);
+	fuse_loop_cfg_set_max_threads(config, THREADS_FOR_ALL +
+						      THREADS_A_FILE * n_files);
 	fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
 	r = fuse_session_loop_mt(se, config);
 	fuse_loop_cfg_destroy(config);

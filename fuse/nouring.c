@@ -9,6 +9,11 @@ struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
 	return NULL;
 }
 
+bool uring_is_worker(void)
+{
+	return false;
+}
+
 void uring_stop(struct uring *uring)
 {
 }

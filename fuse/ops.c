@@ -36,12 +36,14 @@
 
 enum {
 	/*
-	 * Requests in flight that nobody waits for (read-ahead, asynchronous
-	 * direct I/O). With the kernel's 12 a few reads of one device that
-	 * hangs would keep all others waiting.
+	 * Requests in flight that no caller waits for (read-ahead, asynchronous
+	 * direct I/O), of all files: at the limit the kernel makes no more, so
+	 * that those of one device that hangs would keep all files waiting. As
+	 * many as the protocol can say; a user who is not root gets less
+	 * (max_user_bgreq, in process_init_limits() of fs/fuse/inode.c).
 	 */
-	MAX_BACKGROUND = 64,
-	CONGESTION_THRESHOLD = 48,
+	MAX_BACKGROUND = UINT16_MAX,
+	CONGESTION_THRESHOLD = MAX_BACKGROUND / 4 * 3,
 	/* Of a device that takes 1 ms for each read, 128 KiB at a time would
 	 * give 128 MB a second. */
 	READ_AHEAD_KIB = 2048,
@@ -543,6 +545,96 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	fuse_reply_err(req, EPERM);
 }
 
+/* --- What a device that hangs may keep --- */
+
+/* See gate.h. */
+static void run_gated(struct job *job)
+{
+	struct file *file = file_of(job->req, job->ino);
+
+	if (file && !uring_is_worker())
+		gate_run(&file->gate, job);
+	else
+		job->run(job);
+}
+
+static void run_open(const struct job *job)
+{
+	struct fuse_file_info fi = job->fi;
+
+	op_open(job->req, job->ino, &fi);
+}
+
+static void gated_open(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	struct job job = { .run = run_open, .req = req, .ino = ino, .fi = *fi };
+
+	run_gated(&job);
+}
+
+static void run_read(const struct job *job)
+{
+	struct fuse_file_info fi = job->fi;
+
+	op_read(job->req, job->ino, job->size, job->off, &fi);
+}
+
+static void gated_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	struct job job = {
+		.run = run_read,
+		.req = req,
+		.ino = ino,
+		.fi = *fi,
+		.size = size,
+		.off = off,
+	};
+
+	run_gated(&job);
+}
+
+static void run_write(const struct job *job)
+{
+	struct fuse_file_info fi = job->fi;
+
+	op_write(job->req, job->ino, job->buf, job->size, job->off, &fi);
+}
+
+static void gated_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
+			size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct job job = {
+		.run = run_write,
+		.req = req,
+		.ino = ino,
+		.fi = *fi,
+		.size = size,
+		.off = off,
+		.buf = buf,
+	};
+
+	run_gated(&job);
+}
+
+static void run_flush(const struct job *job)
+{
+	struct fuse_file_info fi = job->fi;
+
+	op_flush(job->req, job->ino, &fi);
+}
+
+static void gated_flush(fuse_req_t req, fuse_ino_t ino,
+			struct fuse_file_info *fi)
+{
+	struct job job = {
+		.run = run_flush, .req = req, .ino = ino, .fi = *fi
+	};
+
+	run_gated(&job);
+}
+
 const struct fuse_lowlevel_ops ops = {
 	.init = op_init,
 	.lookup = op_lookup,
@@ -550,14 +642,14 @@ const struct fuse_lowlevel_ops ops = {
 	.statfs = op_statfs,
 	.listxattr = op_listxattr,
 	.readdir = op_readdir,
-	.open = op_open,
+	.open = gated_open,
 	.release = op_release,
-	.read = op_read,
+	.read = gated_read,
 	.lseek = op_lseek,
-	.write = op_write,
+	.write = gated_write,
 	.setattr = op_setattr,
 	.fallocate = op_fallocate,
-	.flush = op_flush,
+	.flush = gated_flush,
 	.fsync = op_fsync,
 	.create = op_create,
 	.mknod = op_mknod,

@@ -86,9 +86,16 @@ struct cmd_req {
 /* --- Objects ------------------------------------------------------------- */
 
 enum {
-	/* Of each queue: one for each request that the kernel makes on its own
-	 * account (MAX_BACKGROUND in ops.c), and some for who waits. */
-	PLACES = 96,
+	/*
+	 * Of each queue, and how many there may be of all, each of which may
+	 * need a descriptor and some memory of the kernel. Requests that no
+	 * caller waits for (read-ahead, asynchronous direct I/O) get fewer, so
+	 * that those of a device that hangs leave some to the other files.
+	 */
+	PLACES_MIN = 96,
+	PLACES_MAX = 576,
+	PLACES_OF_ALL = 32768,
+	PLACES_FOR_CALLERS = 32,
 	SUBMISSIONS = 64,   /* at once */
 	PAYLOAD_MIN = 8192, /* FUSE_MIN_READ_BUFFER */
 	/* The kernel's read-ahead may be behind longer ones. */
@@ -152,6 +159,7 @@ struct uring {
 	bool offered;
 	size_t payload_size;
 	size_t n_places;
+	size_t places_a_queue;
 	struct place *places;
 	char *memory; /* of them all; NULL: there is none */
 	size_t memory_size;
@@ -669,7 +677,10 @@ static bool has_descriptors(const struct uring *uring, size_t n_places)
 /* Memory is taken as it is used. */
 static bool make_places(struct uring *uring)
 {
-	size_t n = possible_processors() * PLACES;
+	size_t n_queues = possible_processors();
+	size_t a_queue =
+		CLAMP(PLACES_OF_ALL / MAX(n_queues, 1), PLACES_MIN, PLACES_MAX);
+	size_t n = n_queues * a_queue;
 	size_t payload_pages =
 		(uring->payload_size + uring->page - 1) / uring->page;
 	size_t step = (2 + payload_pages) * uring->page;
@@ -693,7 +704,7 @@ static bool make_places(struct uring *uring)
 		struct place *place = &uring->places[i];
 		char *memory = uring->memory + i * step;
 
-		place->qid = (unsigned)(i / PLACES);
+		place->qid = (unsigned)(i / a_queue);
 		place->header = (struct req_header *)memory;
 		place->payload = memory + 2 * uring->page;
 		place->iov[0].iov_base = place->header;
@@ -702,6 +713,7 @@ static bool make_places(struct uring *uring)
 		place->iov[1].iov_len = uring->payload_size;
 	}
 	uring->n_places = n;
+	uring->places_a_queue = a_queue;
 	return n > 0;
 }
 
@@ -757,6 +769,10 @@ static ssize_t answer_init(struct uring *uring, int fd, struct iovec *iov,
 	if (ready) {
 		init->flags |= FUSE_INIT_EXT;
 		init->flags2 |= INIT_2_OVER_IO_URING;
+		init->max_background =
+			(uint16_t)(uring->places_a_queue - PLACES_FOR_CALLERS);
+		init->congestion_threshold =
+			(uint16_t)(init->max_background / 4 * 3);
 	}
 	n = writev(fd, iov, count);
 	if (ready)
@@ -840,6 +856,11 @@ struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
 		return NULL;
 	}
 	return uring;
+}
+
+bool uring_is_worker(void)
+{
+	return this_worker != NULL;
 }
 
 void uring_stop(struct uring *uring)

@@ -12,6 +12,7 @@
 #define BLKSPARSEFS_URING_H
 
 #include <fuse_lowlevel.h>
+#include <stdbool.h>
 
 #include "buffer.h"
 
@@ -24,6 +25,10 @@ struct uring;
  * built in, or cannot be: then all comes through /dev/fuse.
  */
 struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers);
+
+/* Does this thread serve a request that came by io_uring? It has to answer it
+ * before it returns. */
+bool uring_is_worker(void);
 
 /* Waits for the requests that are being served; what comes then is not
  * answered. The session's loop must have ended. */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gate.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+void gate_init(struct gate *gate)
+{
+	memset(gate, 0, sizeof(*gate));
+	pthread_mutex_init(&gate->lock, NULL);
+}
+
+void gate_done(struct gate *gate)
+{
+	pthread_mutex_destroy(&gate->lock);
+}
+
+/* With what it came with behind it, since that is the thread's. */
+static struct job *copy_job(const struct job *job)
+{
+	size_t size = job->buf ? job->size : 0;
+	struct job *copy = malloc(sizeof(*copy) + size);
+
+	if (!copy)
+		return NULL;
+	*copy = *job;
+	copy->next = NULL;
+	if (size)
+		copy->buf = memcpy(copy + 1, job->buf, size);
+	return copy;
+}
+
+/* Gets in; false if job waits instead. */
+static bool enter(struct gate *gate, const struct job *job)
+{
+	struct job *copy = NULL;
+
+	pthread_mutex_lock(&gate->lock);
+	if (gate->running >= GATE_REQUESTS)
+		copy = copy_job(job);
+	if (!copy)
+		gate->running++;
+	else if (gate->first)
+		gate->last->next = copy;
+	else
+		gate->first = copy;
+	if (copy)
+		gate->last = copy;
+	pthread_mutex_unlock(&gate->lock);
+	return !copy;
+}
+
+/* Takes the next one from the queue; gets out if there is none. */
+static struct job *next_job(struct gate *gate)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&gate->lock);
+	job = gate->first;
+	if (job)
+		gate->first = job->next;
+	else
+		gate->running--;
+	pthread_mutex_unlock(&gate->lock);
+	return job;
+}
+
+void gate_run(struct gate *gate, const struct job *job)
+{
+	struct job *queued;
+
+	if (!enter(gate, job))
+		return;
+	job->run(job);
+	while ((queued = next_job(gate))) {
+		queued->run(queued);
+		free(queued);
+	}
+}
