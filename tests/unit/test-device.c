@@ -2,6 +2,11 @@
 /* Image files; block devices are tried by the tests that mount them. */
 #include "unit.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -11,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device-pages.h"
 #include "device.h"
 
 struct image {
@@ -317,6 +323,48 @@ static void an_acl_lets_in_only_those_that_it_names(void **state)
 	}
 }
 
+/* --- The kernel's pages --- */
+
+static void pages_are_seen_where_they_are(struct image *image)
+{
+	assert_int_equal(ftruncate(image->fd, 1 << 20), 0);
+	assert_false(bsp_pages_cached(image->fd, 0, 1 << 20));
+	put(image, 64 << 10, "x");
+	assert_true(bsp_pages_cached(image->fd, 0, 1 << 20));
+	/* The pages that either end cuts count. */
+	assert_true(bsp_pages_cached(image->fd, (64 << 10) + 100, 1 << 20));
+	assert_true(bsp_pages_cached(image->fd, 0, (64 << 10) + 100));
+	assert_false(bsp_pages_cached(image->fd, 0, 32 << 10));
+	assert_false(bsp_pages_cached(image->fd, 128 << 10, 1 << 20));
+	/* Nor does the end matter. */
+	assert_false(bsp_pages_cached(image->fd, 1 << 20, 3 << 20));
+	assert_int_equal(ftruncate(image->fd, 0), 0);
+	assert_false(bsp_pages_cached(image->fd, 0, 1 << 20));
+}
+
+static void pages_are_seen(void **state)
+{
+	pages_are_seen_where_they_are(*state);
+}
+
+/* As Linux before 6.5: from here on this program has no cachestat(2). */
+static void pages_are_seen_on_older_kernels(void **state)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 451, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = { 4, code };
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter),
+			 0);
+	pages_are_seen_where_they_are(*state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +392,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_writable_image_is_for_one,
 						image_setup, image_teardown),
 		cmocka_unit_test(an_acl_lets_in_only_those_that_it_names),
+		cmocka_unit_test_setup_teardown(pages_are_seen, image_setup,
+						image_teardown),
+		cmocka_unit_test_setup_teardown(pages_are_seen_on_older_kernels,
+						image_setup, image_teardown),
 	};
 
 	return cmocka_run_group_tests_name("device", tests, NULL, NULL);
