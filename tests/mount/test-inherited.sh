@@ -106,7 +106,7 @@ limit() {
 # would end it.
 limited() {
 	ulimit "$1" -f 1024
-	ulimit "$1" -t 1
+	ulimit "$1" -t 60
 	ulimit "$1" -n 24
 	exec "${@:2}"
 }
@@ -137,6 +137,21 @@ for what in "$device" "$TEST_TMP/file"; do
 	cmp -n 65536 -i 0:$((60 * 65536)) "$TEST_TMP/new" "$what" ||
 		fail "the write is not on $what"
 done
+
+own=$((16#$(awk '/^CapEff:/ { print $2 }' /proc/self/status)))
+if ((own & 1 << 24)); then # cap_sys_resource
+	say "hard limits, for root"
+	FS_WRAP=(bash -c 'limited -SH "$@"' -)
+	mount_fs -o rw "x=$device"
+	for name in 'Max cpu time' 'Max file size'; do
+		assert_eq "$(limit "$name")" "unlimited unlimited" "$name"
+	done
+	assert_ge "$(limit 'Max open files' | cut -d' ' -f2)" 65536 "open files"
+	use "$MNT/x"
+	far_write x
+	survives
+	umount_fs
+fi
 
 say "no descriptor is left when threads end"
 FS_WRAP=()
