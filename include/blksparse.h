@@ -102,9 +102,11 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error);
  * Opens the regular file at path like bsp_device_open_writable(), made if it is
  * missing, and makes it size bytes long, all of them a hole: what it held is
  * gone. A file that cannot be had for itself is refused untouched, and so is a
- * path at which there is something else, or a size of 0.
+ * path at which there is something else, or a size of 0. If from is not NULL, it
+ * is to be copied there: a file that holds any of it is refused, too.
  */
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   const struct bsp_device *from,
 					   GError **error);
 
 /* Closes it; NULL is fine. A device given to bsp_sparse_new() is not the
@@ -521,6 +523,10 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
  * looked at counts as different: opening it will say why.
  */
 bool bsp_check_distinct(const char *from, const char *to, GError **error);
+
+/* The same of two devices that are open, wherever their paths lead by now. */
+bool bsp_device_check_distinct(const struct bsp_device *from,
+			       const struct bsp_device *to, GError **error);
 
 /* --- Extents --- */
 

@@ -124,6 +124,7 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 				    GError **error)
 {
 	struct bsp_device_info info = { .writable = writable };
+	struct bsp_device *dev;
 	struct stat st;
 
 	if (fstat(fd, &st) < 0) {
@@ -136,11 +137,15 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 	info.is_block = S_ISBLK(st.st_mode);
 	if (S_ISBLK(st.st_mode)) {
 		clock_gettime(CLOCK_REALTIME, &info.mtime);
-		return bsp_device_block_new(path, fd, &info, error);
+		dev = bsp_device_block_new(path, fd, &info, error);
+	} else {
+		info.mtime = st.st_mtim;
+		info.size = (uint64_t)st.st_size;
+		dev = bsp_device_file_new(path, fd, &info, error);
 	}
-	info.mtime = st.st_mtim;
-	info.size = (uint64_t)st.st_size;
-	return bsp_device_file_new(path, fd, &info, error);
+	if (dev)
+		dev->stat = st;
+	return dev;
 }
 
 /*
@@ -390,7 +395,22 @@ static int open_image(const char *path, GError **error)
 	return fd;
 }
 
+/* Does what fd is open on hold nothing of from, which may be NULL? */
+static bool check_beside(const char *path, int fd,
+			 const struct bsp_device *from, GError **error)
+{
+	struct stat st;
+
+	if (!from)
+		return true;
+	if (fstat(fd, &st) < 0)
+		return bsp_error_set_errno(error, errno, "stat %s", path);
+	return bsp_check_distinct_files(from->path, &from->stat, path, &st,
+					error);
+}
+
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   const struct bsp_device *from,
 					   GError **error)
 {
 	struct bsp_device *dev = NULL;
@@ -402,7 +422,8 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 		return NULL;
 	}
 	fd = open_image(path, error);
-	if (fd >= 0 && make_hole(path, fd, size, error))
+	if (fd >= 0 && check_beside(path, fd, from, error) &&
+	    make_hole(path, fd, size, error))
 		dev = open_kind(path, fd, true, error);
 	if (!dev && fd >= 0)
 		close(fd);

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "blksparse.h"
 #include "identity.h"
@@ -179,11 +180,17 @@ struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
 	struct bsp_device_info info;  /* fixed after opening */
+	struct stat stat;	      /* which file it is; as of opening */
 	pthread_mutex_t through_lock; /* for write_through */
 	atomic_uint ways;	/* to zero: what is known of them (zeroing.c) */
 	atomic_bool past_cache; /* write, where it is aligned, goes past the
 				 * kernel's page cache, if this kind can */
 };
+
+/* bsp_check_distinct() of files with these names that were looked at. */
+bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
+			      const char *to, const struct stat *to_stat,
+			      GError **error);
 
 /* The drop_pages of a device, or 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);

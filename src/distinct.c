@@ -116,16 +116,14 @@ static const char *describe(const struct place *place, unsigned a, unsigned b)
 		 : "are an image and a loop device of it";
 }
 
-bool bsp_check_distinct(const char *from, const char *to, GError **error)
+bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
+			      const char *to, const struct stat *to_stat,
+			      GError **error)
 {
 	struct place a[DEPTH_MAX], b[DEPTH_MAX];
-	struct stat a_stat, b_stat;
-	unsigned n_a, n_b;
+	unsigned n_a = find_places(from_stat, a);
+	unsigned n_b = find_places(to_stat, b);
 
-	if (stat(from, &a_stat) < 0 || stat(to, &b_stat) < 0)
-		return true;
-	n_a = find_places(&a_stat, a);
-	n_b = find_places(&b_stat, b);
 	for (unsigned i = 0; i < n_a; i++) {
 		for (unsigned j = 0; j < n_b; j++) {
 			if (overlap(&a[i], &b[j]))
@@ -136,4 +134,20 @@ bool bsp_check_distinct(const char *from, const char *to, GError **error)
 		}
 	}
 	return true;
+}
+
+bool bsp_check_distinct(const char *from, const char *to, GError **error)
+{
+	struct stat a, b;
+
+	if (stat(from, &a) < 0 || stat(to, &b) < 0)
+		return true;
+	return bsp_check_distinct_files(from, &a, to, &b, error);
+}
+
+bool bsp_device_check_distinct(const struct bsp_device *from,
+			       const struct bsp_device *to, GError **error)
+{
+	return bsp_check_distinct_files(from->path, &from->stat, to->path,
+					&to->stat, error);
 }

@@ -84,7 +84,7 @@ static bool open_path(struct receiver *recv)
 	recv->dev = recv->made
 			    ? bsp_device_create_image(recv->path,
 						      bsp_max(dec->size, 1),
-						      recv->error)
+						      NULL, recv->error)
 			    : bsp_device_open_writable(recv->path, recv->error);
 	if (!recv->dev)
 		return false;

@@ -103,20 +103,24 @@ static bool fits(const struct job *job, GError **error)
 static bool open_both(struct job *job, GError **error)
 {
 	struct stat st;
-	struct bsp_device *dev;
+	struct bsp_device *from, *to;
 
+	/* Before all else, for its message; the paths may change until both are
+	 * open. */
 	if (!bsp_check_distinct(job->from_path, job->to_path, error))
 		return false;
-	job->from = open_sparse(bsp_device_open(job->from_path, error), error);
+	from = bsp_device_open(job->from_path, error);
+	job->from = open_sparse(from, error);
 	if (!job->from)
 		return false;
 	job->is_new = stat(job->to_path, &st) < 0 || S_ISREG(st.st_mode);
-	dev = job->is_new ? bsp_device_create_image(job->to_path,
-						    bsp_sparse_size(job->from),
-						    error)
-			  : bsp_device_open_writable(job->to_path, error);
-	job->to = open_sparse(dev, error);
-	return job->to && fits(job, error);
+	to = job->is_new ? bsp_device_create_image(job->to_path,
+						   bsp_sparse_size(job->from),
+						   from, error)
+			 : bsp_device_open_writable(job->to_path, error);
+	job->to = open_sparse(to, error);
+	return job->to && bsp_device_check_distinct(from, to, error) &&
+	       fits(job, error);
 }
 
 /* --- What came of it --- */

@@ -222,7 +222,7 @@ static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
 	struct stat st;
 
 	put(image, 0, "old");
-	dev = bsp_device_create_image(image->path, 1 << 20, NULL);
+	dev = bsp_device_create_image(image->path, 1 << 20, NULL, NULL);
 	assert_non_null(dev);
 	bsp_device_get_info(dev, &info);
 	assert_true(info.writable);
@@ -232,19 +232,41 @@ static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
 	assert_int_equal(st.st_blocks, 0);
 	/* It is taken: nobody else may empty it. */
 	put(image, 0, "new");
-	again = bsp_device_create_image(image->path, 4096, &error);
+	again = bsp_device_create_image(image->path, 4096, NULL, &error);
 	assert_null(again);
 	assert_non_null(strstr(error->message, "is locked"));
 	assert_int_equal(fstat(image->fd, &st), 0);
 	assert_int_equal(st.st_size, 1 << 20);
 	bsp_device_close(dev);
-	assert_null(bsp_device_create_image("/dev/null", 4096, NULL));
-	assert_null(bsp_device_create_image(image->path, 0, NULL));
+	assert_null(bsp_device_create_image("/dev/null", 4096, NULL, NULL));
+	assert_null(bsp_device_create_image(image->path, 0, NULL, NULL));
 	/* A device's name, mistyped, is not made a file. */
-	assert_null(
-		bsp_device_create_image("/dev/blksparse-no-such", 4096, NULL));
+	assert_null(bsp_device_create_image("/dev/blksparse-no-such", 4096,
+					    NULL, NULL));
 	assert_int_equal(access("/dev/blksparse-no-such", F_OK), -1);
-	assert_null(bsp_device_create_image("/nonexistent/x", 4096, NULL));
+	assert_null(
+		bsp_device_create_image("/nonexistent/x", 4096, NULL, NULL));
+}
+
+static void an_image_is_not_emptied_for_a_copy_of_itself(void **state)
+{
+	struct image *image = *state;
+	g_autofree char *other = g_strconcat(image->path, ".link", NULL);
+	g_autoptr(GError) error = NULL;
+	struct bsp_device *from;
+	char text[4] = "";
+
+	put(image, 0, "old");
+	assert_int_equal(link(image->path, other), 0);
+	from = bsp_device_open(image->path, NULL);
+	assert_non_null(from);
+	assert_null(bsp_device_create_image(other, 4096, from, &error));
+	assert_non_null(strstr(error->message, "same file"));
+	assert_int_equal(pread(image->fd, text, 3, 0), 3);
+	assert_string_equal(text, "old");
+	assert_false(bsp_device_check_distinct(from, from, NULL));
+	bsp_device_close(from);
+	assert_int_equal(unlink(other), 0);
 }
 
 static void a_writable_image_is_for_one(void **state)
@@ -389,6 +411,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			an_image_is_made_of_one_hole_or_not_at_all, image_setup,
 			image_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_is_not_emptied_for_a_copy_of_itself,
+			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(a_writable_image_is_for_one,
 						image_setup, image_teardown),
 		cmocka_unit_test(an_acl_lets_in_only_those_that_it_names),
