@@ -39,6 +39,8 @@ other_medium() {
 	truncate -s 16M "$TEST_TMP/old"
 	bytes X 16M >"$TEST_TMP/new"
 	loop_new "$TEST_TMP/old" -r
+	# Over whichever file it is by then.
+	cleanup loop_free_of "$LOOP" "$(realpath "$TEST_TMP/new")"
 	mount_fs "x=$LOOP"
 	exec 3<"$MNT/x"
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
