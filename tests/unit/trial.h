@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A trial: one seed's object, disk and oracle, and a log of the operations. The
+ * first mistake is kept, and ends the trial.
+ *
+ *	trial.c		begins and ends an operation; explains failures; follows
+ *			the size of the device
+ *	trial-ops.c	the operations, told to the oracle
+ *	trial-check.c	compares the object and the disk with the oracle
+ *	trial-end.c	the end, when nothing fails any more
+ */
+#ifndef TRIAL_H
+#define TRIAL_H
+
+#include <glib.h>
+#include <inttypes.h>
+
+#include "byte-oracle.h"
+#include "dice.h"
+#include "faulty-disk.h"
+#include "sparse.h"
+
+struct trial {
+	uint64_t seed;
+	struct dice dice;	 /* chooses operations */
+	struct dice disk_dice;	 /* chooses the faults of the disk */
+	struct dice memory_dice; /* chooses allocations that fail */
+
+	/* Fixed: */
+	struct disk *disk;
+	struct bsp_sparse *sp;
+	struct oracle *o;
+	uint64_t granule;
+	uint64_t capacity;
+	uint32_t block;
+	bool writable;
+	bool counts;  /* the disk counts writes from outside */
+	bool ragged;  /* sizes of any number of bytes */
+	bool resizes; /* the device does */
+	bool minhole; /* short holes are data for seeks */
+	unsigned memory_chance;
+	struct disk_mood mood;
+
+	uint64_t byte; /* the log follows it */
+
+	/* The operation under way: */
+	uint64_t change_from, change_to; /* it may change the device there, */
+	bool only_touched;    /* and only granules that were touched */
+	unsigned allocations; /* failed, before it */
+	bool unsteady;	      /* gone, or another size than the file has */
+	bool outside;	      /* another program wrote */
+	unsigned interrupted; /* so often it was told to end */
+
+	/* Another medium is there that no look has found: one at the medium
+	 * does, or only one at all of it. */
+	enum { LOOKED, UNLOOKED, ALL_UNLOOKED } looks;
+	bool unsettled;
+	bool gone;
+	bool was_short; /* of memory, some time */
+
+	unsigned char *buf; /* capacity bytes, for operations */
+	unsigned char *now; /* and for checks */
+	bool *lost;	    /* sectors, since the last trial_follow() */
+	GString *log;
+	char *wrong;
+};
+
+enum {
+	BY_READS = 1 << DISK_READ,
+	BY_WRITES = 1 << DISK_WRITE,
+	BY_FLUSHES = 1 << DISK_FLUSH,
+	BY_NOTHING = 0
+};
+
+struct trial *trial_new(uint64_t seed);
+void trial_free(struct trial *t);
+
+/* Takes note of the first thing that is wrong. */
+void trial_wrong(struct trial *t, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* A size of the device. */
+uint64_t trial_any_size(struct trial *t);
+
+/* --- An operation --- */
+
+/* It begins; it may change the device in [from, to). */
+void trial_begin(struct trial *t, uint64_t from, uint64_t to,
+		 const char *format, ...) G_GNUC_PRINTF(4, 5);
+
+/* It has ended; nothing fails until the next one begins. */
+void trial_end(struct trial *t, int64_t result);
+
+/*
+ * It failed, with result: by memory, a device of another size, or faults of
+ * the kinds in the set? Otherwise it is wrong.
+ */
+void trial_explain(struct trial *t, int64_t result, unsigned kinds);
+
+/* The file was to grow, well or not: the granule in which it, or the device,
+ * ends may be written again, as it is. */
+void trial_opened(struct trial *t, uint64_t end);
+
+/* The file ends there, now that the operation has succeeded. */
+void trial_resized(struct trial *t, uint64_t size);
+
+/* Has the file found out that the device has another size? */
+void trial_follow(struct trial *t);
+
+/* Another program, or medium, has given [off, end) other bytes: readers may
+ * get these or those of before. */
+void trial_may_be_held(struct trial *t, uint64_t off, uint64_t end);
+
+/* It has looked which medium is there, at all of it or not. */
+void trial_looked(struct trial *t, bool all);
+
+/* A bsp_interrupted_fn that now and then says yes. */
+bool trial_interrupted(void *trial);
+
+/* One random operation. */
+void trial_step(struct trial *t);
+
+/* Another medium is put in: nothing may be written to it. */
+void trial_take_out(struct trial *t);
+
+/* The end: all is well again, and everything must be right and durable. */
+void trial_finish(struct trial *t);
+
+/* --- Checks --- */
+
+/* The extents, stat and the device agree with the oracle. */
+void trial_check(struct trial *t);
+
+/* All of it reads well, through the object. */
+void trial_check_reads(struct trial *t);
+
+/* Bytes that are not touched are durable. */
+void trial_check_crash(struct trial *t);
+
+/* After a good flush: all of the file is durable. */
+void trial_check_durable(struct trial *t);
+
+/* After markers were carried out: the disk has zeros where holes are. */
+void trial_check_carried(struct trial *t);
+
+/* A read gave n bytes at off. */
+void trial_check_read(struct trial *t, uint64_t off, const unsigned char *buf,
+		      uint64_t n);
+
+#endif
