@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,15 +143,6 @@ static void say_how_to_mount(const struct mount *mount)
 			: ": there is no fusermount3, which users who are not root need; install the package fuse3");
 }
 
-/* Has the kernel ended the connection, as it does when a mount is gone and
- * nobody uses it any more? */
-static bool is_disconnected(struct fuse_session *se)
-{
-	struct pollfd fd = { .fd = fuse_session_fd(se) };
-
-	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
-}
-
 /* Ends the connection, as closing it would; libfuse closes it later. What it
  * has instead is a pipe that is ended, too. */
 static void end_connection(struct fuse_session *se)
@@ -175,15 +165,17 @@ static void end_connection(struct fuse_session *se)
 static bool unmount(struct mount *mount)
 {
 	g_autoptr(GError) error = NULL;
+	bool dead = mountpoint_is_dead(fuse_session_fd(mount->se));
 	bool ok = true;
 
 	if (mount->mountpoint.device) {
 		end_connection(mount->se);
-		ok = mountpoint_unmount(&mount->mountpoint, &error);
+		ok = mountpoint_unmount(&mount->mountpoint, dead, &error);
 	}
 	if (!ok)
 		log_line(LOG_ERR, "%s", error->message);
-	if (!mount->mountpoint.device || is_disconnected(mount->se))
+	if (!mount->mountpoint.device ||
+	    mountpoint_is_dead(fuse_session_fd(mount->se)))
 		fuse_session_unmount(mount->se);
 	return ok;
 }
@@ -215,7 +207,7 @@ static int serve(struct mount *mount)
 	uring_stop(mount->uring);
 	/* A request that was just being read when the mount went makes an
 	 * error of it (ECONNABORTED). */
-	if (r == 0 || is_disconnected(mount->se))
+	if (r == 0 || mountpoint_is_dead(fuse_session_fd(mount->se)))
 		status = EXIT_SUCCESS;
 	else
 		log_line(LOG_ERR, "the connection to the kernel failed: %s",

@@ -8,11 +8,14 @@
  * A mount may be moved, and so may the folders above it; there may be copies
  * (mount --bind), and others may mount something on it. So at the end ours is
  * found by its device number, which no other mount has while ours is there.
+ * Once the kernel has ended the connection, ours may be gone, and the kernel
+ * gives the number to the next mount; ours is then one that does not answer.
  */
 #include "mountpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +24,8 @@
 #include <unistd.h>
 
 #include "blksparse.h"
+
+#define OWN_MOUNTS "/proc/self/mountinfo"
 
 /* A mount, as mountinfo has it. */
 struct entry {
@@ -67,11 +72,11 @@ static struct entry *parse_line(const char *line)
 	return entry;
 }
 
-/* All mounts that can be seen, each above what it was mounted on earlier; NULL
- * if that cannot be known. */
-static GPtrArray *read_mounts(void)
+/* All mounts in a mountinfo, each above what it was mounted on earlier; NULL if
+ * that cannot be known. */
+static GPtrArray *read_mounts(const char *path)
 {
-	FILE *list = fopen("/proc/self/mountinfo", "re");
+	FILE *list = fopen(path, "re");
 	GPtrArray *mounts;
 	size_t size = 0;
 	char *line = NULL;
@@ -125,7 +130,7 @@ static char *resolve(const char *path)
 
 static bool refuse_mounted(const char *path, GError **error)
 {
-	g_autoptr(GPtrArray) mounts = read_mounts();
+	g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
 	const struct entry *entry = find_at(mounts, path);
 
 	if (!entry || !g_str_has_prefix(entry->type, "fuse") ||
@@ -163,6 +168,7 @@ bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error)
 	ret->path = g_steal_pointer(&real);
 	ret->is_file = S_ISREG(st.st_mode);
 	ret->device = NULL;
+	ret->source = NULL;
 	return true;
 }
 
@@ -181,7 +187,12 @@ static char *device_at(const char *path)
 
 void mountpoint_mounted(struct mountpoint *mp)
 {
+	g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
+	const struct entry *entry = find_at(mounts, mp->path);
+
 	mp->device = device_at(mp->path);
+	if (entry && mp->device && strcmp(entry->device, mp->device) == 0)
+		mp->source = g_strdup(entry->source);
 }
 
 /* Documentation/ABI/testing/sysfs-class-bdi */
@@ -206,22 +217,40 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 
 /* --- The end ------------------------------------------------------------- */
 
-static bool is_ours(const char *path, const char *device)
+/* What is to be unmounted. */
+struct target {
+	const struct mountpoint *mp;
+	bool dead; /* the kernel has ended the connection */
+};
+
+static bool is_at(const char *path, const char *device)
 {
 	g_autofree char *there = device_at(path);
 
 	return there && strcmp(there, device) == 0;
 }
 
+/* Does nothing answer for what is mounted there? The kernel is not to use what
+ * it remembers (statx(2)). */
+static bool is_dead(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_FORCE_SYNC,
+		     STATX_BASIC_STATS, &st) < 0 &&
+	       errno == ENOTCONN;
+}
+
 /* Not while another is on top of it: the last one would go. */
-static bool detach_at(const char *path, const char *device)
+static bool detach_at(const char *path, const struct target *target)
 {
 	const char *argv[] = {
 		"fusermount3", "-u", "-q", "-z", "--", path, NULL
 	};
 	int status = -1;
 
-	if (!is_ours(path, device))
+	if (!is_at(path, target->mp->device) ||
+	    (target->dead && !is_dead(path)))
 		return false;
 	/* Force is what ends the requests; a user who is not root does
 	 * without. */
@@ -237,11 +266,16 @@ static bool detach_at(const char *path, const char *device)
 
 /* Where another root was mounted over ours, as by switch_root(8), mountinfo has
  * the paths below that one, and ".." is what leads there. */
-static bool detach(const char *where, const char *device)
+static char *below_new_root(const char *where)
 {
-	g_autofree char *below_new_root = g_strconcat("/..", where, NULL);
+	return g_strconcat("/..", where, NULL);
+}
 
-	return detach_at(where, device) || detach_at(below_new_root, device);
+static bool detach(const char *where, const struct target *target)
+{
+	g_autofree char *other = below_new_root(where);
+
+	return detach_at(where, target) || detach_at(other, target);
 }
 
 /* What is mounted on entry; NULL if nothing is. */
@@ -257,20 +291,38 @@ static const struct entry *find_on(const GPtrArray *mounts,
 	return NULL;
 }
 
+/* Is entry ours? root leads to the root of the process that sees it. One that
+ * others are mounted on cannot be asked. */
+static bool is_ours(const struct target *target, const struct entry *entry,
+		    const struct entry *on, const char *root)
+{
+	const struct mountpoint *mp = target->mp;
+	g_autofree char *path = g_strconcat(root, entry->where, NULL);
+	g_autofree char *other = below_new_root(entry->where);
+
+	if (strcmp(entry->device, mp->device) != 0)
+		return false;
+	if (!target->dead)
+		return true;
+	return g_str_has_prefix(entry->type, "fuse") &&
+	       g_strcmp0(entry->source, mp->source) == 0 &&
+	       (on || is_dead(path) || is_dead(other));
+}
+
 /* How many of the mounts are ours. One that can go next, or else any of them,
- * is *ret; what is mounted on that is *ret_on. */
-static guint find_ours(const GPtrArray *mounts, const char *device,
-		       const struct entry **ret, const struct entry **ret_on)
+ * is *ret; what is mounted on that is *ret_on. For root see is_ours(). */
+static guint find_ours(const GPtrArray *mounts, const struct target *target,
+		       const char *root, const struct entry **ret,
+		       const struct entry **ret_on)
 {
 	guint n = 0;
 
-	for (guint i = 0; i < mounts->len; i++) {
+	for (guint i = 0; mounts && i < mounts->len; i++) {
 		const struct entry *entry = g_ptr_array_index(mounts, i);
-		const struct entry *on;
+		const struct entry *on = find_on(mounts, entry);
 
-		if (strcmp(entry->device, device) != 0)
+		if (!is_ours(target, entry, on, root))
 			continue;
-		on = find_on(mounts, entry);
 		if (n++ == 0 || !on) {
 			*ret = entry;
 			*ret_on = on;
@@ -290,50 +342,61 @@ static bool stays(GError **error, const char *where, const char *why)
 }
 
 /* Copies that others have in a mount namespace of their own stay there. */
-static bool check_namespaces(const char *device, const char *path,
-			     GError **error)
+static bool check_namespaces(const struct target *target, GError **error)
 {
-	g_autofree char *field = g_strconcat(" ", device, " ", NULL);
 	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
 	const char *pid;
 
 	while (proc && (pid = g_dir_read_name(proc))) {
 		g_autofree char *list =
 			g_build_filename("/proc", pid, "mountinfo", NULL);
-		g_autofree char *text = NULL;
+		g_autofree char *root =
+			g_build_filename("/proc", pid, "root", NULL);
+		const struct entry *ours, *on;
+		g_autoptr(GPtrArray) mounts = NULL;
 
-		if (!g_ascii_isdigit(pid[0]) ||
-		    !g_file_get_contents(list, &text, NULL, NULL) ||
-		    !strstr(text, field))
+		if (!g_ascii_isdigit(pid[0]))
+			continue;
+		mounts = read_mounts(list);
+		if (find_ours(mounts, target, root, &ours, &on) == 0)
 			continue;
 		g_set_error(
 			error, BSP_ERROR, BSP_ERROR_FAILED,
 			"%s stays mounted for process %s, which has mounts of its own, and does not answer any more; unmount it there: nsenter -m -t %s umount PATH, with the path that findmnt -N %s tells",
-			path, pid, pid, pid);
+			target->mp->path, pid, pid, pid);
 		return false;
 	}
 	return true;
 }
 
-bool mountpoint_unmount(const struct mountpoint *mp, GError **error)
+bool mountpoint_is_dead(int connection)
 {
+	struct pollfd fd = { .fd = connection };
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
+}
+
+bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error)
+{
+	const struct target target = { .mp = mp, .dead = dead };
+
 	if (!mp->device)
 		return stays(error, mp->path, "its device number is not known");
 	for (guint left = G_MAXUINT;;) {
-		g_autoptr(GPtrArray) mounts = read_mounts();
+		g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
 		const struct entry *ours = NULL, *on = NULL;
 		guint n;
 
 		if (!mounts)
-			return detach_at(mp->path, mp->device) ||
+			return detach_at(mp->path, &target) ||
 			       stays(error, mp->path, "there is no /proc");
-		n = find_ours(mounts, mp->device, &ours, &on);
+		n = find_ours(mounts, &target, "", &ours, &on);
 		if (n == 0)
-			return check_namespaces(mp->device, mp->path, error);
+			return check_namespaces(&target, error);
 		if (on)
 			return stays(error, ours->where,
 				     "another file system is mounted on it");
-		if (n >= left || !detach(ours->where, mp->device))
+		if (n >= left || !detach(ours->where, &target))
 			return stays(error, ours->where,
 				     "it cannot be unmounted");
 		left = n;
@@ -344,4 +407,5 @@ void mountpoint_done(struct mountpoint *mp)
 {
 	g_clear_pointer(&mp->path, g_free);
 	g_clear_pointer(&mp->device, g_free);
+	g_clear_pointer(&mp->source, g_free);
 }

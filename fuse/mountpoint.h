@@ -14,6 +14,7 @@ struct mountpoint {
 	/* The device number of our mount, as text; NULL if there is none, or
 	 * it cannot be known. */
 	char *device;
+	char *source; /* as mountinfo names it; NULL if that is not known */
 };
 
 /* Finds out about path, where nothing that libfuse serves may be mounted. On
@@ -33,10 +34,16 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib);
 /*
  * Takes our mount away, with all its copies and wherever they are by now,
  * though it may be in use, and ends all requests to it. Mounts of others stay,
- * and so does one of ours that they are mounted on. False, and an error, if
- * something is left of ours.
+ * and so does one of ours that they are mounted on. dead: see
+ * mountpoint_is_dead(), asked before anything here ended the connection. False,
+ * and an error, if something is left of ours.
  */
-bool mountpoint_unmount(const struct mountpoint *mp, GError **error);
+bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error);
+
+/* Has the kernel ended the connection to /dev/fuse, as it does when a mount is
+ * gone and no file of it is open any more, or when it is aborted? The device
+ * number may be another mount's then. */
+bool mountpoint_is_dead(int connection);
 
 void mountpoint_done(struct mountpoint *mp);
 

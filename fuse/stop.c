@@ -127,7 +127,9 @@ static void *stop_main(void *data)
 		LOG_ERR,
 		"a device does not answer; %s is detached, and its readers get an error",
 		stopper->mountpoint->path);
-	if (!mountpoint_unmount(stopper->mountpoint, &error))
+	if (!mountpoint_unmount(
+		    stopper->mountpoint,
+		    mountpoint_is_dead(fuse_session_fd(stopper->se)), &error))
 		log_line(LOG_ERR, "%s", error->message);
 	log_end();
 	_exit(EXIT_FAILURE);

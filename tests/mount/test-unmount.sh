@@ -78,6 +78,40 @@ exec 7<&-
 assert_eq "$(findmnt -n -o SOURCE "$MNT")" other "what is mounted there"
 umount "$MNT"
 
+# number_is_taken COMMAND [ARG...]: a mount that COMMAND makes at "else where" got
+# the device number. The kernel gives the lowest that is free: where it is another,
+# a mount at filler keeps that one.
+number_is_taken() {
+	local filler
+	"$@" "$TEST_TMP/else where"
+	[[ $(mountpoint -d "$TEST_TMP/else where") != "$DEVICE" ]] || return 0
+	umount "$TEST_TMP/else where"
+	filler=$(mktemp -d "$TEST_TMP/filler.XXXX")
+	mount -t tmpfs filler "$filler"
+	[[ $(mountpoint -d "$filler") != "$DEVICE" ]] || umount "$filler"
+	return 1
+}
+# gone_and_taken COMMAND [ARG...]: our mount goes, and that one gets its number,
+# before the program knows.
+gone_and_taken() {
+	begin
+	kill -STOP "$FS_PID"
+	umount -cl "$MNT" # which asks it nothing
+	wait_until 20 number_is_taken "$@" || fail "$DEVICE is not given again"
+	kill -CONT "$FS_PID"
+	end_fs || fail "status $?"
+	assert_eq "$(mounts_left)" 1 "mounts with that number"
+}
+
+say "it is gone, and another mount got its device number"
+gone_and_taken mount -t tmpfs other
+umount "$TEST_TMP/else where"
+
+say "it is gone, and a new mount of the same image got its device number"
+gone_and_taken "$FS" "x=$TEST_TMP/image"
+assert_same_bytes "$TEST_TMP/else where/x" "$TEST_TMP/image"
+umount "$TEST_TMP/else where"
+
 say "another is mounted on it"
 begin
 mount -t tmpfs other "$MNT"
