@@ -16,11 +16,12 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{ "copy", command_copy,
-	  "Copy one to another, zeros as holes" },
+	  "Copy a device, an image or a sparse file to another" },
 	{ "map", command_map,
-	  "Report which parts are data, and which are zero" },
+	  "Report which parts of a device or a file are data or zeros" },
 	{ "recv", command_recv, "Write a stream to a device or a file" },
-	{ "send", command_send, "Write a device or a file as a stream" },
+	{ "send", command_send,
+	  "Write a device or a file as a stream without its zeros" },
 };
 
 static gboolean opt_version;
@@ -38,8 +39,9 @@ static char *describe_commands(void)
 	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
 		g_string_append_printf(text, "  %-10s %s\n", commands[i].name,
 				       commands[i].summary);
-	g_string_append(text, "\n'blksparse COMMAND --help' tells more of one, "
-			      "and so does blksparse-COMMAND(1).");
+	g_string_append(
+		text,
+		"\nSee 'blksparse COMMAND --help' and blksparse-COMMAND(1).");
 	return g_string_free(text, false);
 }
 
@@ -65,9 +67,7 @@ int main(int argc, char **argv)
 	g_set_prgname("blksparse");
 	g_option_context_set_strict_posix(context, true);
 	g_option_context_set_summary(
-		context,
-		"Works with block devices as with the sparse files that they "
-		"could be.");
+		context, "Works with block devices as with sparse files.");
 	g_option_context_set_description(context, description);
 	g_option_context_add_main_entries(context, entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))

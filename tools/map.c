@@ -41,7 +41,7 @@ static const GOptionEntry entries[] = {
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Tell data and holes apart in units of SIZE", "SIZE" },
 	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
-	  "Only the totals (table, json)", NULL },
+	  "Report only the totals (with table, json)", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "PATH" },
 	{ 0 },

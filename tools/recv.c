@@ -17,9 +17,9 @@ static char **opt_paths;
 
 static const GOptionEntry entries[] = {
 	{ "resume", 0, 0, G_OPTION_ARG_NONE, &opt_resume,
-	  "Go on where a stream broke before", NULL },
+	  "Resume a stream that broke (see send --from)", NULL },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
-	  "Holes need nothing: DST has only zeros", NULL },
+	  "DST holds only zeros: do not zero the holes", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "DST" },
 	{ 0 },
@@ -84,9 +84,9 @@ int command_recv(int argc, char **argv)
 	g_set_prgname("blksparse recv");
 	g_option_context_set_summary(
 		context,
-		"Reads a stream, as 'blksparse send' writes it, from standard "
-		"input into DST,\na block device or a regular file, which is "
-		"made if it is missing.");
+		"Reads a stream of 'blksparse send' from standard input, and "
+		"writes its content\nto DST, a block device or a regular file. "
+		"A missing file is made.");
 	g_option_context_add_main_entries(context, entries, NULL);
 	g_option_context_add_main_entries(context, transfer_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))

@@ -24,7 +24,7 @@ static gboolean parse_from(const gchar *option, const gchar *value,
 
 static const GOptionEntry entries[] = {
 	{ "from", 0, 0, G_OPTION_ARG_CALLBACK, parse_from,
-	  "Leave out what lies before OFFSET (native)", "OFFSET" },
+	  "Start at OFFSET (with native)", "OFFSET" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Tell data and holes apart in units of SIZE", "SIZE" },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
@@ -102,7 +102,7 @@ int command_send(int argc, char **argv)
 	g_option_context_set_summary(
 		context,
 		"Writes SRC, a block device or a regular file, to standard "
-		"output, without\nits zeros; 'blksparse recv' reads that.");
+		"output as a\nstream without its zeros, for 'blksparse recv'.");
 	g_option_context_add_main_entries(context, entries, NULL);
 	g_option_context_add_main_entries(context, transfer_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))

@@ -34,7 +34,7 @@ const GOptionEntry transfer_entries[] = {
 	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
 	  "native (default), rbd-diff, raw", "FORMAT" },
 	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
-	  "Show progress also where that is no terminal", NULL },
+	  "Show progress even if stderr is not a terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "Show neither progress nor a summary", NULL },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
