@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Questions that a child process asks, for one may hang. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "device-ask.h"
+
+enum {
+	N = 200,
+};
+
+/* What the child tells beside its answers. */
+struct shared {
+	_Atomic pid_t worker;
+	atomic_uint asked;
+};
+
+struct questions {
+	struct shared *shared;
+	size_t hanging; /* this question hangs */
+	int fd;		/* open in this process */
+	pid_t here;
+};
+
+static struct shared *share(void)
+{
+	struct shared *shared =
+		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	return shared;
+}
+
+static void assert_no_child(void)
+{
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+/* Init, which may take its time, reaps one that was killed. */
+static bool runs(pid_t pid)
+{
+	char path[32], state = 'X';
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	(void)fscanf(file, "%*d (%*[^)]) %c", &state);
+	(void)fclose(file);
+	return state != 'Z' && state != 'X';
+}
+
+static struct bsp_answer tell_process(const void *data, size_t i)
+{
+	const struct questions *questions = data;
+
+	atomic_fetch_add(&questions->shared->asked, 1);
+	if (i == questions->hanging) {
+		atomic_store(&questions->shared->worker, getpid());
+		for (;;)
+			pause();
+	}
+	return (struct bsp_answer){ .ino = i, .dev = (dev_t)getpid() };
+}
+
+static void one_child_gives_all_answers(void **state)
+{
+	struct questions questions = { .shared = share(), .hanging = N };
+	struct bsp_answer answers[N];
+
+	bsp_ask_in_child(tell_process, &questions, N, answers);
+	for (size_t i = 0; i < N; i++) {
+		assert_int_equal(answers[i].r, 0);
+		assert_int_equal(answers[i].ino, i);
+		assert_int_equal(answers[i].dev, answers[0].dev);
+	}
+	assert_int_not_equal(answers[0].dev, getpid());
+	assert_int_equal(questions.shared->asked, N);
+	assert_no_child();
+}
+
+static void another_child_goes_on_behind_one_that_hangs(void **state)
+{
+	struct questions questions = { .shared = share(), .hanging = 7 };
+	struct bsp_answer answers[N];
+
+	bsp_ask_in_child(tell_process, &questions, N, answers);
+	for (size_t i = 0; i < N; i++) {
+		assert_int_equal(answers[i].r, i == 7 ? -ETIMEDOUT : 0);
+		if (i != 7)
+			assert_int_equal(answers[i].ino, i);
+	}
+	assert_int_not_equal(answers[6].dev, answers[8].dev);
+	assert_int_equal(questions.shared->asked, N);
+	assert_no_child();
+	while (runs(questions.shared->worker))
+		usleep(1000);
+}
+
+static struct bsp_answer tell_open(const void *data, size_t i)
+{
+	const struct questions *questions = data;
+
+	return (struct bsp_answer){
+		.r = fcntl(questions->fd, F_GETFD) < 0 ? -errno : 0,
+	};
+}
+
+static void the_child_holds_no_descriptor(void **state)
+{
+	struct questions questions = { .fd = open("/dev/null", O_RDONLY) };
+	struct bsp_answer answer = { 0 };
+
+	assert_true(questions.fd >= 0);
+	bsp_ask_in_child(tell_open, &questions, 1, &answer);
+	assert_int_equal(answer.r, -EBADF);
+	assert_true(fcntl(questions.fd, F_GETFD) >= 0);
+	close(questions.fd);
+}
+
+static struct bsp_answer end_elsewhere(const void *data, size_t i)
+{
+	const struct questions *questions = data;
+
+	if (getpid() != questions->here)
+		_exit(1);
+	return (struct bsp_answer){ .ino = i };
+}
+
+static void asks_here_where_there_can_be_no_child(void **state)
+{
+	struct questions questions = { .here = getpid() };
+	struct bsp_answer answers[N];
+
+	bsp_ask_in_child(end_elsewhere, &questions, N, answers);
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(answers[i].ino, i);
+	assert_no_child();
+}
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int sig)
+{
+	signals++;
+}
+
+/* A timer of the program does not make it wait for ever. */
+static void signals_do_not_prolong_the_wait(void **state)
+{
+	const struct itimerval often = { { 0, 5000 }, { 0, 5000 } };
+	const struct itimerval never = { { 0 } };
+	struct questions questions = { .shared = share(), .hanging = 0 };
+	const struct sigaction action = { .sa_handler = count_signal };
+	struct bsp_answer answers[2];
+
+	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	bsp_ask_in_child(tell_process, &questions, 2, answers);
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	assert_true(signals > 0);
+	assert_int_equal(answers[0].r, -ETIMEDOUT);
+	assert_int_equal(answers[1].r, 0);
+}
+
+static void tells_which_file_a_path_leads_to(void **state)
+{
+	const char *paths[] = { "/dev/null", "/nowhere/at/all" };
+	struct bsp_answer answers[2];
+	struct stat st;
+
+	assert_int_equal(stat("/dev/null", &st), 0);
+	bsp_ask_in_child(bsp_ask_path, paths, 2, answers);
+	assert_int_equal(answers[0].r, 0);
+	assert_int_equal(answers[0].dev, st.st_dev);
+	assert_int_equal(answers[0].ino, st.st_ino);
+	assert_int_equal(answers[0].rdev, 0); /* no block device */
+	assert_int_equal(answers[1].r, -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_child_gives_all_answers),
+		cmocka_unit_test(another_child_goes_on_behind_one_that_hangs),
+		cmocka_unit_test(the_child_holds_no_descriptor),
+		cmocka_unit_test(asks_here_where_there_can_be_no_child),
+		cmocka_unit_test(signals_do_not_prolong_the_wait),
+		cmocka_unit_test(tells_which_file_a_path_leads_to),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
