@@ -2,15 +2,11 @@
 #include "device-loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/loop.h>
-#include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-#include "device-sysfs.h"
 
 /* How the kernel puts a device's number into 64 bits: huge_encode_dev() in
  * include/linux/kdev_t.h. */
@@ -18,20 +14,6 @@ static dev_t decode_dev(uint64_t dev)
 {
 	return makedev((unsigned)(dev & 0xfff00) >> 8,
 		       (unsigned)((dev & 0xff) | ((dev >> 12) & 0xfff00)));
-}
-
-/* The folder of the loop device in sysfs, also of a partition of it; -1 if that
- * is no loop device, or has no file. */
-static int open_loop_folder(dev_t rdev)
-{
-	bool partition;
-	int folder = bsp_sysfs_open_disk(rdev, &partition);
-
-	if (folder >= 0 && faccessat(folder, "loop/backing_file", F_OK, 0)) {
-		close(folder);
-		return -1;
-	}
-	return folder;
 }
 
 static int ask_driver(int fd, struct bsp_loop_backing *ret_backing)
@@ -50,56 +32,58 @@ static int ask_driver(int fd, struct bsp_loop_backing *ret_backing)
 	return 0;
 }
 
-static int ask_sysfs(int folder, struct bsp_loop_backing *ret_backing)
+static int ask_name(const struct bsp_loop *loop,
+		    struct bsp_loop_backing *ret_backing)
 {
-	char path[4096];
 	struct stat st;
 
-	if (!bsp_sysfs_read_line(folder, "loop/backing_file", path,
-				 sizeof(path)))
-		return -ENXIO;
-	if (stat(path, &st) < 0)
+	if (stat(loop->file, &st) < 0)
 		return -errno;
 	*ret_backing = (struct bsp_loop_backing){
 		.dev = st.st_dev,
 		.ino = st.st_ino,
 		.rdev = S_ISBLK(st.st_mode) ? st.st_rdev : 0,
-		.offset = bsp_sysfs_read_number(folder, "loop/offset"),
-		.size_limit = bsp_sysfs_read_number(folder, "loop/sizelimit"),
+		.offset = loop->offset,
+		.size_limit = loop->size_limit,
 	};
 	return 0;
 }
 
-int bsp_loop_backing(int fd, struct bsp_loop_backing *ret_backing)
+int bsp_loop_ask(const struct bsp_loop *loop,
+		 struct bsp_loop_backing *ret_backing)
 {
-	struct stat st;
-	int folder;
+	int fd = bsp_sysfs_open_path(loop->node, loop->rdev);
+	int r;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	/* The device mapper passes the question on to a device below it
-	 * (dm_blk_ioctl() in drivers/md/dm.c). */
-	folder = S_ISBLK(st.st_mode) ? open_loop_folder(st.st_rdev) : -1;
-	if (folder < 0)
-		return -ENXIO;
-	close(folder);
-	return ask_driver(fd, ret_backing);
+	if (fd < 0)
+		return ask_name(loop, ret_backing);
+	r = ask_driver(fd, ret_backing);
+	close(fd);
+	return r;
+}
+
+bool bsp_loop_describe(int folder, struct bsp_loop *ret_loop)
+{
+	if (faccessat(folder, "loop/backing_file", F_OK, 0) < 0)
+		return false;
+	(void)bsp_sysfs_read_line(folder, "loop/backing_file", ret_loop->file,
+				  sizeof(ret_loop->file));
+	ret_loop->rdev = bsp_sysfs_rdev(folder);
+	(void)bsp_sysfs_node(folder, ret_loop->node);
+	ret_loop->offset = bsp_sysfs_read_number(folder, "loop/offset");
+	ret_loop->size_limit = bsp_sysfs_read_number(folder, "loop/sizelimit");
+	return true;
 }
 
 int bsp_loop_backing_of(dev_t rdev, struct bsp_loop_backing *ret_backing)
 {
-	int folder = open_loop_folder(rdev);
-	int r, fd;
+	bool partition, is_loop;
+	int folder = bsp_sysfs_open_disk(rdev, &partition);
+	struct bsp_loop loop;
 
 	if (folder < 0)
 		return -ENXIO;
-	fd = bsp_sysfs_open_node(folder);
-	if (fd >= 0) {
-		r = ask_driver(fd, ret_backing);
-		close(fd);
-	} else {
-		r = ask_sysfs(folder, ret_backing);
-	}
+	is_loop = bsp_loop_describe(folder, &loop);
 	close(folder);
-	return r;
+	return is_loop ? bsp_loop_ask(&loop, ret_backing) : -ENXIO;
 }

@@ -72,27 +72,40 @@ dev_t bsp_sysfs_rdev(int folder)
 	return makedev(maj, min);
 }
 
-int bsp_sysfs_open_node(int folder)
+bool bsp_sysfs_node(int folder, char path[BSP_NODE_SIZE])
 {
 	char text[1024], name[256];
-	char path[sizeof(name) + 8];
 	const char *line;
-	struct stat st;
-	int fd;
 
-	errno = ENOENT;
+	path[0] = '\0';
 	if (!read_text(folder, "uevent", text, sizeof(text)) ||
 	    !(line = strstr(text, "DEVNAME=")) ||
 	    sscanf(line, "DEVNAME=%255s", name) != 1)
-		return -1;
-	(void)snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+		return false;
+	(void)snprintf(path, BSP_NODE_SIZE, "/dev/%s", name);
+	return true;
+}
+
+int bsp_sysfs_open_path(const char *node, dev_t rdev)
+{
+	int fd = open(node, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
 	if (fd < 0)
 		return -1;
-	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) &&
-	    st.st_rdev == bsp_sysfs_rdev(folder))
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == rdev)
 		return fd;
 	close(fd);
 	errno = ENODEV;
+	return -1;
+}
+
+int bsp_sysfs_open_node(int folder)
+{
+	char path[BSP_NODE_SIZE];
+
+	if (bsp_sysfs_node(folder, path))
+		return bsp_sysfs_open_path(path, bsp_sysfs_rdev(folder));
+	errno = ENOENT;
 	return -1;
 }

@@ -29,8 +29,19 @@ uint64_t bsp_sysfs_read_number(int folder, const char *name);
 /* The number of the device whose folder this is; 0 if it cannot be had. */
 dev_t bsp_sysfs_rdev(int folder);
 
-/* Opens the node of the device whose folder this is, to be read; -1, and errno,
- * if it cannot be, or if the node in /dev is another device. */
+enum {
+	BSP_NODE_SIZE = 264, /* the longest path of a node, and its end */
+};
+
+/* The path in /dev of the device whose folder this is, as the kernel names it;
+ * false, and an empty path, if it cannot be had. */
+bool bsp_sysfs_node(int folder, char path[BSP_NODE_SIZE]);
+
+/* Opens a node, to be read; -1, and errno, if it cannot be, or if it is another
+ * device. Async-signal-safe. */
+int bsp_sysfs_open_path(const char *node, dev_t rdev);
+
+/* The same of the device whose folder this is. */
 int bsp_sysfs_open_node(int folder);
 
 #endif

@@ -248,7 +248,7 @@ static bool take_image(const char *path, int fd, const struct stat *st,
 		       GError **error)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	g_autofree char *holder = bsp_image_holder(st->st_dev, st->st_ino);
+	g_autofree char *holder = bsp_image_holder(fd, st);
 
 	if (holder)
 		return bsp_error_set(error, BSP_ERROR_FAILED,

@@ -26,8 +26,9 @@ enum {
  */
 char *bsp_device_holder(dev_t rdev);
 
-/* The same of an image file; NULL if no loop device has it. */
-char *bsp_image_holder(dev_t dev, ino_t ino);
+/* The same of an open image file: of a loop device that has it, or that may
+ * have it and does not answer; NULL if there is none. */
+char *bsp_image_holder(int fd, const struct stat *st);
 
 /*
  * The permission bits for a copy of fd's file that has no ACL: mode, as fstat

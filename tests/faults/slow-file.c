@@ -5,7 +5,8 @@
  *	slow-file IMAGE MILLISECONDS MOUNTPOINT
  *
  * shows the image as MOUNTPOINT/file until it is unmounted. Its size is the
- * image's at each moment. After SIGUSR1 it is slow no more.
+ * image's at each moment. After SIGUSR2 stat of it never ends. After SIGUSR1
+ * that goes on, and the file is slow no more.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
@@ -21,11 +22,14 @@
 
 static int image;
 static volatile sig_atomic_t delay_ms;
+static volatile sig_atomic_t stat_hangs;
 
 static int get_attr(const char *path, struct stat *st,
 		    struct fuse_file_info *fi)
 {
 	memset(st, 0, sizeof(*st));
+	while (stat_hangs)
+		usleep(10000);
 	if (strcmp(path, "/file") == 0)
 		return fstat(image, st) < 0 ? -errno : 0;
 	st->st_mode = S_IFDIR | 0755;
@@ -69,6 +73,12 @@ static int write_file(const char *path, const char *buf, size_t len, off_t off,
 static void hurry(int sig)
 {
 	delay_ms = 0;
+	stat_hangs = 0;
+}
+
+static void hang(int sig)
+{
+	stat_hangs = 1;
 }
 
 /* Nothing is kept: the size may change. */
@@ -104,5 +114,6 @@ int main(int argc, char **argv)
 	}
 	delay_ms = (sig_atomic_t)atol(argv[2]);
 	(void)signal(SIGUSR1, hurry);
+	(void)signal(SIGUSR2, hang);
 	return fuse_main(3, args, &operations, NULL);
 }
