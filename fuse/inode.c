@@ -145,6 +145,7 @@ static void stat_file(struct file *file, struct stat *ret)
 		bsp_sparse_stat(file->sparse, &st);
 	else
 		watch_stat(file->watch, &st);
+	watch_sized(file->watch, &st);
 	pthread_mutex_lock(&file->lock);
 	*ret = file->attr;
 	if (!file->has_times) {

@@ -58,7 +58,7 @@ struct watch {
 	pthread_mutex_t lock;
 	/* CLOCK_MONOTONIC */
 	pthread_cond_t wake;
-	pthread_cond_t looked; /* a look is done */
+	pthread_cond_t looked; /* a look is done, or a drop of all */
 
 	/* Protected by lock. */
 	bool stopping;
@@ -72,7 +72,12 @@ struct watch {
 	/* The last change, as bsp_sparse_refresh() counts them, after which the
 	 * kernel has dropped all; set by the thread. */
 	uint64_t dropped_num;
-	bool pending; /* the device was not given all its zeros yet */
+	/* The device's size as of a drop of all that is done, bytes. */
+	uint64_t dropped_size;
+	int64_t resized_ns; /* since when that is waited for; 0: it is not */
+	uint64_t due_num;   /* the last change that is to be dropped at once */
+	uint64_t told_size; /* the device's, as of the last answer with it */
+	bool pending;	    /* the device was not given all its zeros yet */
 
 	/* The thread's own. */
 	time_t pending_since;
@@ -229,21 +234,62 @@ static uint64_t refresh(struct watch *watch)
 	return num;
 }
 
+static uint64_t device_size(struct watch *watch)
+{
+	struct bsp_stat st;
+
+	(void)bsp_sparse_peek(watch->sp, &st);
+	return st.capacity;
+}
+
+/* Has the kernel drop all that it had before the change with that number, or
+ * the last one that is due. */
+static void drop_all(struct watch *watch, uint64_t num)
+{
+	uint64_t size;
+
+	pthread_mutex_lock(&watch->lock);
+	num = MAX(num, watch->due_num);
+	pthread_mutex_unlock(&watch->lock);
+	size = device_size(watch);
+	if (!page_cache_drop_all(watch->cache, is_stopping, watch))
+		return;
+	pthread_mutex_lock(&watch->lock);
+	watch->dropped_num = num;
+	watch->dropped_size = size;
+	watch->resized_ns = 0;
+	pthread_cond_broadcast(&watch->looked);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+static bool is_due(struct watch *watch)
+{
+	bool due;
+
+	pthread_mutex_lock(&watch->lock);
+	due = watch->due_num > watch->dropped_num;
+	pthread_mutex_unlock(&watch->lock);
+	return due;
+}
+
 /*
  * Looks, and has the kernel drop its cache if there was a change since it did
  * so last.
  */
 static void look(struct watch *watch)
 {
-	uint64_t num = refresh(watch);
-	bool dropped = num == watch->dropped_num ||
-		       page_cache_drop_all(watch->cache, is_stopping, watch);
-	time_t now = now_seconds();
 	bool noted[CHANGES];
+	uint64_t num;
+	time_t now;
 
+	/* Whoever waits for that need not wait for the look. */
+	if (is_due(watch))
+		drop_all(watch, watch->dropped_num);
+	num = refresh(watch);
+	now = now_seconds();
+	if (num > watch->dropped_num)
+		drop_all(watch, num);
 	pthread_mutex_lock(&watch->lock);
-	if (dropped)
-		watch->dropped_num = num;
 	/* A change too soon after another is logged later. */
 	for (int i = 0; i < CHANGES; i++) {
 		noted[i] = watch->noted[i] && now >= watch->quiet_until[i];
@@ -345,6 +391,7 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 	if (r)
 		return r;
 	watch->dropped_num = bsp_sparse_refresh(watch->sp);
+	watch->dropped_size = watch->told_size = device_size(watch);
 	atomic_store(&watch->running, true);
 	r = thread_start(&watch->thread, watch_main, watch);
 	watch->started = r == 0;
@@ -374,6 +421,65 @@ void watch_join(struct watch *watch)
 		(void)pthread_join(watch->thread, NULL);
 	watch->started = false;
 	bsp_sparse_end_ahead(watch->sp);
+}
+
+/* --- Another size -------------------------------------------------------- */
+
+/*
+ * The kernel has dropped what it has of the file as of another size of the
+ * device before it is told the new one. It writes back a page that was changed
+ * through a mapping as far as the file goes by then: a page that the old end
+ * cut has zeros behind that, which would be written over what the device has
+ * there.
+ *
+ * And of a stat whose request overlaps a drop the kernel does not take the
+ * size, although its caller gets it (fuse_change_attributes() and
+ * fuse_reverse_inval_inode() in its fs/fuse/inode.c): who opens, asks and maps
+ * a file that grew would get SIGBUS for the new part. So an opening after which
+ * a new size is told waits until no drop is left to be done.
+ */
+
+/*
+ * Waits, but not for long, until the kernel has dropped all of before the
+ * change num, and what it had as of another size. The thread does so without a
+ * look, which may take long. lock held.
+ */
+static void wait_for_drop(struct watch *watch, uint64_t size, uint64_t num)
+{
+	struct timespec until;
+	int timeout = 0;
+
+	if (watch->dropped_size == size && watch->dropped_num >= num)
+		return;
+	watch->due_num = MAX(watch->due_num, num);
+	watch->woken = true;
+	pthread_cond_signal(&watch->wake);
+	if (!watch->resized_ns)
+		watch->resized_ns = now_ns();
+	until = timespec_of(watch->resized_ns + WAIT_NS);
+	while ((watch->dropped_size != size || watch->dropped_num < num) &&
+	       !watch->stopping && !timeout)
+		timeout = pthread_cond_timedwait(&watch->looked, &watch->lock,
+						 &until);
+}
+
+void watch_sized(struct watch *watch, const struct bsp_stat *st)
+{
+	pthread_mutex_lock(&watch->lock);
+	wait_for_drop(watch, st->capacity, 0);
+	watch->told_size = st->capacity;
+	pthread_mutex_unlock(&watch->lock);
+}
+
+/* After an opening that found the change num. */
+static void settle_size(struct watch *watch, uint64_t num)
+{
+	uint64_t size = device_size(watch);
+
+	pthread_mutex_lock(&watch->lock);
+	if (watch->told_size != size)
+		wait_for_drop(watch, size, num);
+	pthread_mutex_unlock(&watch->lock);
 }
 
 /* --- Open files ---------------------------------------------------------- */
@@ -406,6 +512,7 @@ enum watch_cache watch_opened(struct watch *watch)
 	pthread_mutex_unlock(&watch->lock);
 	if (keep)
 		return WATCH_KEEP;
+	settle_size(watch, num);
 	until = timespec_of(now_ns() + WAIT_NS);
 	return page_cache_settle(watch->cache, &until) ? WATCH_DROP
 						       : WATCH_BYPASS;

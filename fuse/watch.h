@@ -50,6 +50,13 @@ void watch_closed(struct watch *watch);
  */
 void watch_stat(struct watch *watch, struct bsp_stat *ret_stat);
 
+/*
+ * Before the kernel is told a size of the file that comes from st: waits until
+ * it has dropped what it has as of another size of the device, 100 ms at most,
+ * and not at all once a drop has taken longer than that.
+ */
+void watch_sized(struct watch *watch, const struct bsp_stat *st);
+
 /* Its size was changed, perhaps while nobody had it open: zeros may wait to be
  * carried out. */
 void watch_resized(struct watch *watch);

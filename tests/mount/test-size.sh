@@ -67,6 +67,20 @@ grow "$image"
 shrink "$image"
 umount_fs
 
+say "an image that grows is mapped to its new end at once"
+head -c 1000000 /dev/urandom >"$TEST_TMP/growing"
+mount_fs "x=$TEST_TMP/growing" "other=$other"
+timeout 60 python3 "$(dirname "$0")/grows.py" opened "$TEST_TMP/growing" "$MNT/x"
+umount_fs
+
+say "a page that is changed while its device grows beyond it"
+head -c $((4096 * 3 + 512)) /dev/urandom >"$TEST_TMP/odd"
+loop_new "$TEST_TMP/odd"
+odd=$LOOP
+mount_fs -o rw "x=$odd"
+timeout 60 python3 "$(dirname "$0")/grows.py" stored "$TEST_TMP/odd" "$odd" "$MNT/x"
+umount_fs
+
 say "detached while mounted: goes on until the mount ends"
 python3 "$LIB/devices.py" make mixed 8M "$image"
 losetup -c "$device"
