@@ -198,7 +198,7 @@ char *bsp_device_holder(dev_t rdev)
 
 	return holder ? holder
 		      : g_strdup("is in use by another program (fuser -v tells "
-				 "which); end that first");
+				 "which); end it, or wait for its end");
 }
 
 /* --- Image files --- */

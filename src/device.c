@@ -94,14 +94,16 @@ static const char *kind_of(mode_t mode)
 }
 
 /* What to do about a path that cannot be opened. */
-static const char *advice(int errnum)
+static const char *advice(const char *path, int errnum)
 {
 	switch (errnum) {
 	case EACCES:
 	case EPERM:
-		return " (reading it needs root, or membership of the group that owns it)";
+		return " (become root, or a user that its owner, group and mode allow)";
 	case ENOENT:
-		return " (lsblk lists the devices there are)";
+		return g_str_has_prefix(path, "/dev/")
+			       ? " (lsblk lists the devices there are)"
+			       : "";
 	case ENOMEDIUM:
 		return " (insert a medium first)";
 	case ENXIO:
@@ -117,7 +119,7 @@ static const char *advice(int errnum)
 static bool open_failed(const char *path, int errnum, GError **error)
 {
 	return bsp_error_set(error, BSP_ERROR_FAILED, "open %s: %s%s", path,
-			     g_strerror(errnum), advice(errnum));
+			     g_strerror(errnum), advice(path, errnum));
 }
 
 static struct bsp_device *open_kind(const char *path, int fd, bool writable,
@@ -234,11 +236,17 @@ static bool open_writable_failed(const char *path, int held,
 				     "%s %s (until then it can only be read)",
 				     path, holder);
 	}
-	if (errnum == EROFS ||
-	    (S_ISBLK(st->st_mode) && held_is_read_only(held, path)))
-		return bsp_error_set(error, BSP_ERROR_FAILED,
-				     "%s is read-only: it can only be read",
-				     path);
+	if (S_ISBLK(st->st_mode) &&
+	    (errnum == EROFS || held_is_read_only(held, path)))
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is read-only; make it writable first (blockdev --setrw, or losetup without -r)",
+			path);
+	if (errnum == EROFS)
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is on a read-only file system; mount that writable first",
+			path);
 	return open_failed(path, errnum, error);
 }
 

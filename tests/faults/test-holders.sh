@@ -90,7 +90,7 @@ cleanups=("${cleanups[@]/swapoff*/true}")
 
 say "a disk that is read-only"
 blockdev --setro "$spare"
-refused "$spare" "is read-only: it can only be read"
+refused "$spare" "is read-only; make it writable first (blockdev --setrw"
 may_be_read "$spare"
 blockdev --setrw "$spare"
 
