@@ -98,7 +98,7 @@ bool tree_finish(struct tree *tree, enum bsp_tail tail)
 		ok = false;
 		log_line(
 			LOG_ERR,
-			"%s: not all that was written is on the device: %s; what was not synced before must be written again",
+			"%s: not all that was written is on the device: %s; write again all data since the last sync that did not fail",
 			file->path, g_strerror(-r));
 	}
 	return ok;

@@ -394,8 +394,9 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error)
 		if (n == 0)
 			return check_namespaces(&target, error);
 		if (on)
-			return stays(error, ours->where,
-				     "another file system is mounted on it");
+			return stays(
+				error, ours->where,
+				"another file system is mounted on it, to be unmounted first");
 		if (n >= left || !detach(ours->where, &target))
 			return stays(error, ours->where,
 				     "it cannot be unmounted");

@@ -166,7 +166,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 	case BSP_CHANGE_CONTENT:
 		log_line(
 			LOG_NOTICE,
-			"%s: another program wrote to it; what was known of its holes is forgotten",
+			"%s: another program wrote to it; searches look for its holes anew",
 			watch->path);
 		break;
 	case BSP_CHANGE_SIZE:
@@ -179,19 +179,19 @@ static void log_change(struct watch *watch, enum bsp_change change)
 		watch->quiet_until[change] = G_MAXINT;
 		log_line(
 			LOG_WARNING,
-			"%s: writes of other programs are not counted there; what is found of its holes is not kept",
+			"%s: the kernel does not count writes of other programs to it; each search reads it anew",
 			watch->path);
 		break;
 	case BSP_CHANGE_MEDIUM:
 		log_line(
 			LOG_NOTICE,
-			"%s: it has another medium, file or table; all that was known of it is forgotten",
+			"%s: it has another medium, file or table; the new content is shown",
 			watch->path);
 		break;
 	case BSP_CHANGE_GONE:
 		log_line(
 			LOG_ERR,
-			"%s: it has another medium than when it was mounted, and nothing more is read from it or written to it; what was not flushed before is lost: unmount it, and mount it again",
+			"%s: it has another medium than at mounting, and is neither read nor written any more; writes that were not synced are lost: unmount it, and mount it again",
 			watch->path);
 		break;
 	}
@@ -325,9 +325,10 @@ static void carry_old(struct watch *watch)
 	watch->pending = st.pending;
 	pthread_mutex_unlock(&watch->lock);
 	if (r && r != -EINTR && !watch->failing)
-		log_line(LOG_ERR,
-			 "%s: zeros cannot be carried out: %s; trying again",
-			 watch->path, g_strerror(-r));
+		log_line(
+			LOG_ERR,
+			"%s: cannot zero it where zeros were written: %s; trying again",
+			watch->path, g_strerror(-r));
 	if (r != -EINTR)
 		watch->failing = r != 0;
 }

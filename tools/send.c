@@ -67,8 +67,9 @@ static int send_sparse(struct bsp_sparse *sp, const char *path)
 		return fail(error, &done);
 	if (changed)
 		failure("warning: the disk of %s was written to meanwhile; "
-			"what was sent of %s may be of different times",
-			path, path);
+			"parts of the stream may be from before that write, "
+			"and parts from after it",
+			path);
 	return STATUS_OK;
 }
 
