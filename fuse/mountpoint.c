@@ -172,7 +172,7 @@ bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error)
 	return true;
 }
 
-/* The device number of what is mounted at path; NULL if that cannot be known.
+/* The device number of the mount at path; NULL if that cannot be known.
  * The kernel is not to ask the mount, which may not answer (statx(2)). */
 static char *device_at(const char *path)
 {
@@ -278,7 +278,7 @@ static bool detach(const char *where, const struct target *target)
 	return detach_at(where, target) || detach_at(other, target);
 }
 
-/* What is mounted on entry; NULL if nothing is. */
+/* The mount on top of entry; NULL if there is none. */
 static const struct entry *find_on(const GPtrArray *mounts,
 				   const struct entry *entry)
 {

@@ -29,7 +29,7 @@
  * Threads. Every function that takes a struct bsp_sparse may be called from
  * several threads at once, but for bsp_sparse_free(). The library prints
  * nothing, installs no signal handler, and starts threads only in bsp_copy()
- *and bsp_send(), which end them.
+ * and bsp_send(), which end them.
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H

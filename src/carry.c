@@ -5,12 +5,12 @@
  * them and a device takes at once, each under an exclusive lock of its own, so
  * that writers elsewhere go on.
  *
- * A device may have these zeros in a cache of its own until it is flushed, and
- * when that fails nobody knows what it still has (undurable.h says what may be
- * lost). Then each granule of them that is still a hole becomes a marker again,
- * at once, and the next flush carries it out anew; smaller pieces of zeros are
- * written anew by the next that carries out. Of data that was written the
- * caller is told, once, and has to write it again, as on any file system.
+ * A device may have these zeros in a cache of its own until it is flushed. When
+ * that fails it is not known which of them it still has (undurable.h says which
+ * may be lost). Then each granule of them that is still a hole becomes a marker
+ * again, at once, and the next flush carries it out anew; smaller pieces of
+ * zeros are written anew by the next that carries out. Of data that was written
+ * the caller is told, once, and has to write it again, as on any file system.
  */
 #include "sparse.h"
 
@@ -62,7 +62,7 @@ void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 	}
 }
 
-/* Zeroes again what is left of the pieces in [from, to), in one granule. */
+/* Zeroes again the rest of the pieces in [from, to), in one granule. */
 static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);

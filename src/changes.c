@@ -99,7 +99,7 @@ static bool open_last(struct bsp_sparse *sp, uint64_t old)
 	return bsp_map_forget_one(sp->map, last) == 0;
 }
 
-/* The object's own map last: what is in it the other covers. */
+/* The object's own map last: the other covers all granules of it. */
 static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
 {
 	int r = bsp_undurable_resize(&sp->undurable, granules);

@@ -144,8 +144,8 @@ static size_t whole_blocks(const struct block *block, size_t len, uint64_t off)
 /*
  * Reads an aligned range that the driver refused. The kernel cuts a read at the
  * device's end, and a device that ends inside a block cannot be read up to
- * there (blkdev_read_iter() in block/fops.c): what is in that block goes
- * through the page cache, and so does a range that is refused for itself.
+ * there (blkdev_read_iter() in block/fops.c): that block is read
+ * through the page cache, and so is a range that is refused for another reason.
  */
 static ssize_t read_refused(struct block *block, void *buf, size_t len,
 			    uint64_t off)
@@ -354,8 +354,8 @@ static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 
 /*
  * The kernel drops nothing when a device grows or shrinks (set_capacity() in
- * block/genhd.c): what lies past the end stays, and of the page that the end
- * cuts the rest is zeros. A device that only is read is not read from them; but
+ * block/genhd.c): pages past the end stay, and the page that the end cuts
+ * has zeros behind it. A device that only is read is not read from them; but
  * a writable one is read and written through these pages.
  *
  * DONTNEED skips pages that are locked, dirty, written back, mapped, or part of

@@ -4,7 +4,7 @@
  *
  * They are those of the whole disk (Documentation/block/stat.rst, fields 5, 7,
  * 12 and 14: writes and discards, done and in sectors). Of a partition they are
- * its own, which miss what is written through the disk's node, and the rest:
+ * its own, which miss writes through the disk's node, and the rest:
  * what the disk has counted more than all its partitions together. So a writer
  * to another partition does not move them, and a writer through the disk does,
  * wherever it writes.

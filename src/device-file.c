@@ -7,9 +7,9 @@
  * Writers show in the change time. Two things blur it:
  *  - It moves when a write begins, and its clock ticks no finer than the
  *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and
- * puts its bytes there some time after the time has moved. So a young time is
- * not settled (identity.h). A write that takes longer than that is seen for
- * what is read after it only by the next one.
+ *    puts its bytes there some time after the time has moved. So a young time
+ *    is not settled (identity.h). If a write takes longer than that, bytes
+ *    that were read before it ended stay in the map until the next write.
  *  - Stores through a shared mapping touch it only when a clean page becomes
  *    dirty; pushing dirty pages out first makes them clean again. (On tmpfs,
  *    which writes nothing back, such stores cannot be seen.)

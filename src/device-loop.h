@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What lies below a loop device: which file, and which part of it.
+ * The file below a loop device, and the part of it that the device shows.
  *
  * Asked of the driver, not of the file's name in sysfs: the name may be gone,
  * or lead to another file, in another mount namespace as well.

@@ -37,7 +37,7 @@ struct bsp_medium_source *bsp_medium_source_new(int fd, dev_t rdev)
 		return NULL;
 	source->fd = fd;
 	source->rdev = rdev;
-	/* The device mapper would pass the question on to what lies below it
+	/* The device mapper would pass the question on to the device below it
 	 * (dm_blk_ioctl() in drivers/md/dm.c). */
 	source->loop =
 		has_folder(rdev, "loop") ||

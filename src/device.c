@@ -151,10 +151,10 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 }
 
 /*
- * Takes hold of what is at path, without opening it: to open a pipe or a
- * terminal would wait, or have effects. What is opened later is what this
- * descriptor holds, wherever the path leads by then. -1, and errno, if there is
- * nothing.
+ * Takes hold of the file at path without opening it: opening a pipe or a
+ * terminal would wait, or have effects. Later the file that this descriptor
+ * holds is opened, wherever the path leads by then. -1, and errno, if there is
+ * none.
  */
 static int hold(const char *path, struct stat *ret_stat)
 {
@@ -223,7 +223,7 @@ static bool held_is_read_only(int held, const char *path)
 	return read_only;
 }
 
-/* Why what is held could not be opened for writing, and what to do. */
+/* Why the held file could not be opened for writing, and what to do. */
 static bool open_writable_failed(const char *path, int held,
 				 const struct stat *st, int errnum,
 				 GError **error)
@@ -272,7 +272,7 @@ static bool take_image(const char *path, int fd, const struct stat *st,
 	return bsp_error_set_errno(error, errno, "lock %s", path);
 }
 
-/* Opens for itself what is held, which nobody else may have. */
+/* Opens the held file for this program alone. */
 static int open_held(const char *path, int held, const struct stat *st,
 		     GError **error)
 {

@@ -49,7 +49,8 @@ static struct place whole_of(const struct stat *st)
 	return place;
 }
 
-/* Sets *place to what lies below it; false if that is all there is. */
+/* Sets *place to its place on the device or file below; false if there is none.
+ */
 static bool go_below(struct place *place)
 {
 	struct bsp_loop_backing backing;

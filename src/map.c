@@ -22,8 +22,8 @@
  * cannot find what was unlinked before. All of that is sequentially
  * consistent; on x86 the loads cost nothing.
  *
- * What is put aside is linked through itself. So a map gives memory back, and
- * shrinks, without asking for any.
+ * Memory that is put aside is linked through itself. So a map gives it back,
+ *and shrinks, without asking for any.
  */
 #include "map.h"
 

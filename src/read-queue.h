@@ -23,7 +23,7 @@ struct bsp_read_queue {
 	void (*submit)(struct bsp_read_queue *queue, struct bsp_read *read);
 	struct bsp_read *(*wait)(struct bsp_read_queue *queue);
 	void (*free)(struct bsp_read_queue *queue);
-	struct bsp_device *dev; /* NULL: what is refused is not tried there */
+	struct bsp_device *dev; /* NULL: refused reads are not tried there */
 	unsigned in_flight;
 };
 

@@ -72,7 +72,7 @@ struct bsp_sparse {
 	 * two belong together.
 	 */
 	atomic_uint resizes;
-	/* What is known stays, until another program writes. */
+	/* The map stays right until another program writes. */
 	atomic_bool counted;
 	/* The medium of a writable object was taken out; never unset. */
 	atomic_bool gone;

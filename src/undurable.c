@@ -23,7 +23,7 @@ static int set_add(struct bsp_granule_set *set, uint64_t from, uint64_t to)
 	return bsp_map_event(set->map, BSP_PUNCHED, from, to);
 }
 
-/* What is a marker stays one if there is no memory to split its leaf. */
+/* A member stays one if there is no memory to split its leaf. */
 static void set_remove(struct bsp_granule_set *set, uint64_t from, uint64_t to)
 {
 	from = bsp_max(from, set->from);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Zeros that the device was given and does not hold for good yet: until it is
- * flushed they may be in a cache of its own, and when a flush fails nobody can
- * tell what is left of them. Data that is lost so is its writer's to write
- * again: fsync has told it. But where the file was zeroed, no old byte may come
- * up, and no caller would zero it again.
+ * flushed they may be in a cache of its own, and when a flush fails it is not
+ * known which of them are left. Data that is lost so is for its writer to write
+ * again, which fsync has told. But where the file was zeroed, no old byte may
+ *come up, and no caller would zero it again.
  *
  * So this is the exact record of them, in two parts:
  *
@@ -19,8 +19,9 @@
  *		  zeroed again. Data that is written over a piece ends it, so
  *		  that an appending writer leaves one at most.
  *
- * A flush takes what was given before it began; what comes meanwhile is the
- * next one's. For the granules it has a set of its own, a piece is called old.
+ * A flush covers the zeros that were given before it began; the next flush
+ * covers those that come meanwhile. For the granules it has a set of its own, a
+ *piece is called old.
  *
  * Zeros may be given before a flush that fails, and taken note of after it. So
  * they are given with how many flushes had failed before: such a granule is

@@ -57,8 +57,8 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	return r;
 }
 
-/* Nobody knows what the device holds in granules [from, to), which are locked
- * exclusively. */
+/* A write failed, so the content of granules [from, to) is open; they are
+ * locked exclusively. */
 static void spoil_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	uint64_t at = from, end = to;

@@ -14,10 +14,10 @@
  *		 already is zero is not worn out or allocated
  *
  * A way that fails is no reason to give up: where zeros can be written, the
- *range must not stay a marker for ever, and every flush fail. The next way is
- *tried, for this range, and the failure is not remembered. A long range is
- *taken apart first, so that little is written for one bad sector. Only a device
- *that is gone is not asked again.
+ * range must not stay a marker for ever, and every flush fail. The next way is
+ * tried for this range, and the failure is not remembered. A long range is
+ * taken apart first, so that little is written for one bad sector. Only a
+ *device that is gone is not asked again.
  *
  * "Keep" leaves out the first two. "Write" writes, without reading first. So
  * does the last way once the device has failed: what is read may be in a cache

@@ -64,7 +64,7 @@ static rlim_t larger(rlim_t a, rlim_t b)
 	return a > b ? a : b; /* RLIM_INFINITY is the largest */
 }
 
-/* Raises a limit to what is wanted, or to the hard limit where only root may
+/* Raises a limit to the wanted value, or to the hard limit where only root may
  * go beyond that. A limit that is higher stays. */
 static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {

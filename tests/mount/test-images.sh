@@ -24,7 +24,7 @@ add "$TEST_TMP/odd"
 python3 "$LIB/devices.py" make data 1 "$TEST_TMP/byte"
 add "$TEST_TMP/byte"
 
-# What is learned of them while they are young is right, and is not kept.
+# Answers about young images are right, and are not kept.
 mount_fs "${images[@]}"
 python3 "$LIB/check.py" walk,seeks,reads,bytes "${files[@]}"
 umount_fs

@@ -48,7 +48,7 @@ seen() {
 	assert_eq "$(ask extents "$MNT/x")" "$(pages "$@")" "extents"
 	# What the kernel has cached may be a second old, and the machine slow.
 	wait_until 10 read_page x "$last" || fail "a cached read stays stale"
-	# What is learned of an image that was just written is not kept.
+	# Holes of an image that was just written are not kept in the map.
 	[[ -n $young ]] ||
 		assert_eq "$(stat -c %b "$MNT/x")" $(($# * 8)) "st_blocks"
 	assert_same_bytes "$MNT/x" "$TEST_TMP/image"

@@ -27,7 +27,7 @@ enum writer {
 	WRITERS,
 };
 
-/* Who takes steps. */
+/* The actors that take steps. */
 enum { WRITER, SCAN, SEEK, SEEKS = 2, ACTORS = SEEK + SEEKS };
 
 enum { IDLE = 0, DONE = 100 };
@@ -44,7 +44,7 @@ struct world {
 	unsigned char state, generation;
 	unsigned char seen_value, seen_sequence, seen_file;
 	bool seen_young;
-	unsigned char locked; /* by whom, plus 1 */
+	unsigned char locked; /* by this actor, plus 1 */
 	/* Each actor's. */
 	unsigned char own_generation[ACTORS];
 	bool read_data[ACTORS];

@@ -86,7 +86,7 @@ struct model {
 	GQueue todo;
 	bool locks;	/* false: nobody takes any, to see that it matters */
 	bool remembers; /* false: nobody knows what was carried out */
-	bool notes;	/* false: nobody knows of zeros beside data */
+	bool notes;	/* false: zeros beside data are not recorded */
 	bool counts;	/* false: nor that a flush failed meanwhile */
 	size_t worlds;
 	size_t wrong;

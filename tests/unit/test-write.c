@@ -779,7 +779,7 @@ static void without_memory_zeros_are_written_unread(void **state)
 	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
 
 	memset(fake_bytes(f.fake), 0, 8 * G);
-	/* What is refused is out of the way. */
+	/* A way that is refused is not tried again. */
 	put(f, 0, G, 0);
 	assert_int_equal(carry(f), 0);
 	(void)fake_changes(f.fake, NULL);
@@ -1070,7 +1070,7 @@ static void zeros_beside_data_are_written_anew(void **state)
 	}
 }
 
-/* What is written over such zeros is never zeroed again. */
+/* Data that is written over such zeros is never zeroed again. */
 static void data_over_zeros_is_not_zeroed_anew(void **state)
 {
 	static const struct fake_call rest = { 2 * G + 300, G - 300,
