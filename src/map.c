@@ -23,7 +23,7 @@
  * consistent; on x86 the loads cost nothing.
  *
  * Memory that is put aside is linked through itself. So a map gives it back,
- *and shrinks, without asking for any.
+ * and shrinks, without asking for any.
  */
 #include "map.h"
 

@@ -4,7 +4,7 @@
  * flushed they may be in a cache of its own, and when a flush fails it is not
  * known which of them are left. Data that is lost so is for its writer to write
  * again, which fsync has told. But where the file was zeroed, no old byte may
- *come up, and no caller would zero it again.
+ * come up, and no caller would zero it again.
  *
  * So this is the exact record of them, in two parts:
  *
@@ -21,7 +21,7 @@
  *
  * A flush covers the zeros that were given before it began; the next flush
  * covers those that come meanwhile. For the granules it has a set of its own, a
- *piece is called old.
+ * piece is called old.
  *
  * Zeros may be given before a flush that fails, and taken note of after it. So
  * they are given with how many flushes had failed before: such a granule is

@@ -17,7 +17,7 @@
  * range must not stay a marker for ever, and every flush fail. The next way is
  * tried for this range, and the failure is not remembered. A long range is
  * taken apart first, so that little is written for one bad sector. Only a
- *device that is gone is not asked again.
+ * device that is gone is not asked again.
  *
  * "Keep" leaves out the first two. "Write" writes, without reading first. So
  * does the last way once the device has failed: what is read may be in a cache
