@@ -272,7 +272,8 @@ void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
 /*
  * The same, but never waits for the device, nor for a look that does. Returns
  * false if a look is needed before the answer can be relied upon: no granule
- * would be data, or the device's size is another. bsp_sparse_stat() does that
+ * would be data, or the device's size, as the kernel remembers it of an image
+ * whose server may not answer, is another. bsp_sparse_stat() does that
  * look; a caller that cannot do it takes such a file to have one block at
  * least.
  */

@@ -59,6 +59,18 @@ static int file_size(struct bsp_device *dev, uint64_t *ret_size)
 	return 0;
 }
 
+/* statx(2) */
+static int file_cached_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	struct statx st;
+
+	if (statx(to_file(dev)->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		  STATX_SIZE, &st) < 0)
+		return -errno;
+	*ret_size = st.stx_size;
+	return 0;
+}
+
 static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
@@ -180,6 +192,7 @@ static void file_close(struct bsp_device *dev)
 static const struct bsp_device_ops file_ops = {
 	.read = file_read,
 	.size = file_size,
+	.cached_size = file_cached_size,
 	.content = file_content,
 	.zeros = file_zeros,
 	.write = file_write,

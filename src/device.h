@@ -86,6 +86,10 @@ struct bsp_device_ops {
 	/* The size now, bytes. Returns 0, or -errno if the device is gone. */
 	int (*size)(struct bsp_device *dev, uint64_t *ret_size);
 
+	/* The same, as far as the kernel knows it, so that it never waits: an
+	 * image's server may not answer. NULL if size() never waits. */
+	int (*cached_size)(struct bsp_device *dev, uint64_t *ret_size);
+
 	/*
 	 * Samples the medium, as deep as told; fields that cannot be had are 0.
 	 * NULL if this kind never has another one.

@@ -295,16 +295,22 @@ static struct timespec mtime_of(struct bsp_sparse *sp)
 				  .tv_nsec = rest };
 }
 
+static bool has_cached_size(struct bsp_sparse *sp)
+{
+	const struct bsp_device_ops *ops = sp->dev->ops;
+	uint64_t size;
+	int r = (ops->cached_size ? ops->cached_size : ops->size)(sp->dev,
+								  &size);
+
+	return r != 0 || size == atomic_load(&sp->capacity);
+}
+
 bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
-	uint64_t size;
-
 	known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
 	/* "No blocks" is what a hole is to those who do not ask further. */
-	return ret_stat->blocks != 0 &&
-	       (sp->dev->ops->size(sp->dev, &size) != 0 ||
-		size == atomic_load(&sp->capacity));
+	return ret_stat->blocks != 0 && has_cached_size(sp);
 }
 
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)

@@ -79,12 +79,14 @@ read_wide() {
 		    thread.join()
 	END
 }
-# others_are_served: the other file, and the folder.
+# others_are_served: the other file, the folder, and attributes of all.
 others_are_served() {
 	cmp "$MNT/x" "$TEST_TMP/image" &&
 		[[ $(ask data 0 "$MNT/x") == 0 ]] &&
 		[[ $(stat -c %s "$MNT/x") == $((4 << 20)) ]] &&
-		[[ $(ls "$MNT") == $'h\nx' ]]
+		[[ $(ls "$MNT") == $'h\nx' ]] &&
+		[[ $(stat -f -c %b "$MNT") == $((68 << 8)) ]] &&
+		[[ $(stat -c %s "$MNT/h") == $((64 << 20)) ]]
 }
 
 end_quietly() {
