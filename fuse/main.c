@@ -165,12 +165,14 @@ static void end_connection(struct fuse_session *se)
 static bool unmount(struct mount *mount)
 {
 	g_autoptr(GError) error = NULL;
-	bool dead = mountpoint_is_dead(fuse_session_fd(mount->se));
+	int connection = fuse_session_fd(mount->se);
+	bool dead = mountpoint_is_dead(connection);
 	bool ok = true;
 
 	if (mount->mountpoint.device) {
 		end_connection(mount->se);
-		ok = mountpoint_unmount(&mount->mountpoint, dead, &error);
+		ok = mountpoint_unmount(&mount->mountpoint, dead, connection,
+					&error);
 	}
 	if (!ok)
 		log_line(LOG_ERR, "%s", error->message);

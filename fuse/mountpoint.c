@@ -291,26 +291,24 @@ static const struct entry *find_on(const GPtrArray *mounts,
 	return NULL;
 }
 
-/* Is entry ours? root leads to the root of the process that sees it. One that
+/* Once the connection has ended: is entry ours, or another's that got the
+ * device number? root leads to the root of the process that sees it. One that
  * others are mounted on cannot be asked. */
-static bool is_ours(const struct target *target, const struct entry *entry,
-		    const struct entry *on, const char *root)
+static bool is_ours_still(const struct mountpoint *mp,
+			  const struct entry *entry, const struct entry *on,
+			  const char *root)
 {
-	const struct mountpoint *mp = target->mp;
 	g_autofree char *path = g_strconcat(root, entry->where, NULL);
 	g_autofree char *other = below_new_root(entry->where);
 
-	if (strcmp(entry->device, mp->device) != 0)
-		return false;
-	if (!target->dead)
-		return true;
 	return g_str_has_prefix(entry->type, "fuse") &&
 	       g_strcmp0(entry->source, mp->source) == 0 &&
 	       (on || is_dead(path) || is_dead(other));
 }
 
 /* How many of the mounts are ours. One that can go next, or else any of them,
- * is *ret; what is mounted on that is *ret_on. For root see is_ours(). */
+ * is *ret; what is mounted on that is *ret_on. For root see
+ * is_ours_still(). */
 static guint find_ours(const GPtrArray *mounts, const struct target *target,
 		       const char *root, const struct entry **ret,
 		       const struct entry **ret_on)
@@ -319,9 +317,12 @@ static guint find_ours(const GPtrArray *mounts, const struct target *target,
 
 	for (guint i = 0; mounts && i < mounts->len; i++) {
 		const struct entry *entry = g_ptr_array_index(mounts, i);
-		const struct entry *on = find_on(mounts, entry);
+		const struct entry *on;
 
-		if (!is_ours(target, entry, on, root))
+		if (strcmp(entry->device, target->mp->device) != 0)
+			continue;
+		on = find_on(mounts, entry);
+		if (target->dead && !is_ours_still(target->mp, entry, on, root))
 			continue;
 		if (n++ == 0 || !on) {
 			*ret = entry;
@@ -376,9 +377,11 @@ bool mountpoint_is_dead(int connection)
 	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
 }
 
-bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error)
+bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
+			GError **error)
 {
-	const struct target target = { .mp = mp, .dead = dead };
+	const struct target before = { .mp = mp, .dead = dead };
+	struct target target = before;
 
 	if (!mp->device)
 		return stays(error, mp->path, "its device number is not known");
@@ -392,7 +395,7 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error)
 			       stays(error, mp->path, "there is no /proc");
 		n = find_ours(mounts, &target, "", &ours, &on);
 		if (n == 0)
-			return check_namespaces(&target, error);
+			return check_namespaces(&before, error);
 		if (on)
 			return stays(
 				error, ours->where,
@@ -401,6 +404,8 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error)
 			return stays(error, ours->where,
 				     "it cannot be unmounted");
 		left = n;
+		/* It may have been the last one. */
+		target.dead = dead || mountpoint_is_dead(connection);
 	}
 }
 

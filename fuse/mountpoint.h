@@ -35,10 +35,11 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib);
  * Takes our mount away, with all its copies and wherever they are by now,
  * though it may be in use, and ends all requests to it. Mounts of others stay,
  * and so does one of ours that they are mounted on. dead: see
- * mountpoint_is_dead(), asked before anything here ended the connection. False,
- * and an error, if something is left of ours.
+ * mountpoint_is_dead(), asked before anything here ended the connection; which
+ * may have been ended since. False, and an error, if something is left of ours.
  */
-bool mountpoint_unmount(const struct mountpoint *mp, bool dead, GError **error);
+bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
+			GError **error);
 
 /* Has the kernel ended the connection to /dev/fuse, as it does when a mount is
  * gone and no file of it is open any more, or when it is aborted? The device

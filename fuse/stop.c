@@ -111,6 +111,7 @@ static bool wait_for_watches(struct stopper *stopper)
 static void *stop_main(void *data)
 {
 	struct stopper *stopper = data;
+	int connection = fuse_session_fd(stopper->se);
 	GError *error = NULL;
 	int sig, limit;
 
@@ -127,9 +128,9 @@ static void *stop_main(void *data)
 		LOG_ERR,
 		"a device does not answer; %s is detached, and its readers get an error",
 		stopper->mountpoint->path);
-	if (!mountpoint_unmount(
-		    stopper->mountpoint,
-		    mountpoint_is_dead(fuse_session_fd(stopper->se)), &error))
+	if (!mountpoint_unmount(stopper->mountpoint,
+				mountpoint_is_dead(connection), connection,
+				&error))
 		log_line(LOG_ERR, "%s", error->message);
 	log_end();
 	_exit(EXIT_FAILURE);
