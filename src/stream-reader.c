@@ -4,9 +4,10 @@
  * one, whoever sends takes them in order. An end or an error is a chunk like
  * others, and the last.
  *
- * What is read is not told to the map. A stream goes once from start to end and
- * has no use for it, and a map of a device that alternates between data and
- * holes would take memory in proportion to the device.
+ * The map of a device that is only read learns nothing from it. A stream goes
+ * once from start to end and has no use for it, and a map of a device that
+ * alternates between data and holes would take memory in proportion to the
+ * device.
  *
  * What the map does know, from seeks or writes before, saves reading; and a
  * marker must not be read from the device, which still has old bytes there.
@@ -69,6 +70,18 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 }
 
 /*
+ * Of a writable object the device does not have all: a flush that failed may
+ * have lost zeros beside data (undurable.h). So the object reads, and learns.
+ */
+static ssize_t read_some(struct bsp_sparse *sp, void *buf, uint64_t len,
+			 uint64_t off)
+{
+	if (sp->dev->info.writable)
+		return bsp_sparse_read(sp, buf, (size_t)len, off);
+	return bsp_device_read_all(sp->dev, buf, (size_t)len, off);
+}
+
+/*
  * Reads [off, off + len), or, when that fails, only its first granule, so that
  * all that can be sent before an error is, and the error says where it is.
  */
@@ -76,13 +89,11 @@ static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
 		      uint64_t len)
 {
 	uint64_t granule = UINT64_C(1) << sp->shift;
-	ssize_t n =
-		bsp_device_read_all(sp->dev, slot->buffer, (size_t)len, off);
+	ssize_t n = read_some(sp, slot->buffer, len, off);
 
 	if (n < 0 && len > granule) {
 		len = granule;
-		n = bsp_device_read_all(sp->dev, slot->buffer, (size_t)len,
-					off);
+		n = read_some(sp, slot->buffer, len, off);
 	}
 	slot->chunk.off = off;
 	slot->chunk.len = len;

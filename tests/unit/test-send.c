@@ -153,6 +153,41 @@ static void zeros_that_were_written_are_not_read(void **state)
 	close_it(&f);
 }
 
+/* Nor may old bytes come up where a bad flush has lost zeros beside data. */
+static void zeros_that_a_flush_lost_are_sent_as_zeros(void **state)
+{
+	static const unsigned char zeros[200];
+	struct fixture f = open_new(4 * G);
+	unsigned char *content = malloc(4 * G);
+
+	memset(fake_bytes(f.fake), 0xaa, 4 * G);
+	memset(content, 0xaa, 4 * G);
+	memset(content + G + 100, 0, sizeof(zeros));
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	assert_int_equal(bsp_sparse_write(f.sp, zeros, sizeof(zeros), G + 100),
+			 sizeof(zeros));
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_int_equal(fake_bytes(f.fake)[G + 100], 0xaa);
+	assert_true(send_from(&f, 0, NULL));
+	stream_holds(&f, content);
+	free(content);
+	close_it(&f);
+}
+
+/* A writable object whose medium was taken out has nothing to send. */
+static void what_is_gone_is_not_sent(void **state)
+{
+	struct fixture f = open_new(4 * G);
+	g_autoptr(GError) error = NULL;
+
+	fake_change_medium(f.fake);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_false(send_from(&f, 0, &error));
+	assert_non_null(strstr(error->message, g_strerror(ENODEV)));
+	close_it(&f);
+}
+
 static void zeros_that_the_device_knows_are_not_read(void **state)
 {
 	struct fixture f = open_new(4 * CHUNK);
@@ -300,6 +335,8 @@ int main(void)
 		cmocka_unit_test(each_byte_is_read_once),
 		cmocka_unit_test(it_starts_at_a_granule),
 		cmocka_unit_test(zeros_that_were_written_are_not_read),
+		cmocka_unit_test(zeros_that_a_flush_lost_are_sent_as_zeros),
+		cmocka_unit_test(what_is_gone_is_not_sent),
 		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
 		cmocka_unit_test(what_cannot_be_read_ends_it_there),
 		cmocka_unit_test(it_can_be_interrupted),
