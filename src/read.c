@@ -118,6 +118,7 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 	do {
 		char *to = (char *)buf + (at - off);
 		unsigned resizes = atomic_load(&sp->resizes);
+		unsigned losses = bsp_undurable_losses(&sp->undurable);
 		uint64_t zeros, others;
 		bool piece;
 		ssize_t n;
@@ -150,6 +151,10 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			continue;
 		}
 		n = read_and_learn(sp, to, others - at, at);
+		/* Where a piece was lost the device has old bytes, which now
+		 * may be a marker's: then neither of both was found. */
+		if (losses != bsp_undurable_losses(&sp->undurable))
+			continue;
 		if (n < 0)
 			return n;
 		if (n == 0) {

@@ -162,6 +162,7 @@ void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed)
 			u->pieces[i].lost = true;
 		}
 		atomic_store(&u->lost, atomic_load(&u->pieces_n) > 0);
+		atomic_fetch_add(&u->losses, 1);
 	} else {
 		set_clear(&u->flushing);
 		drop_old_pieces(u);
@@ -291,6 +292,15 @@ static void erase(struct bsp_undurable *u, unsigned at, unsigned end)
 	set_pieces_n(u, n - (end - at));
 }
 
+/* Before bytes [from, to) are taken out of all pieces. Lock held. */
+static void count_losses(struct bsp_undurable *u, uint64_t from, uint64_t to)
+{
+	for (unsigned at = find(u, from);
+	     at < atomic_load(&u->pieces_n) && u->pieces[at].from < to; at++)
+		if (u->pieces[at].lost)
+			atomic_fetch_add(&u->losses, 1);
+}
+
 /* Takes bytes [from, to) out of all pieces. Returns where one that begins there
  * belongs. Lock held. */
 static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
@@ -298,6 +308,7 @@ static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
 	unsigned at = find(u, from), end;
 	unsigned n = atomic_load(&u->pieces_n);
 
+	count_losses(u, from, to);
 	if (at < n && u->pieces[at].from < from) {
 		struct bsp_zero_piece rest = u->pieces[at];
 
@@ -341,8 +352,10 @@ void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
 		return;
 	pthread_mutex_lock(&u->lock);
 	piece.lost = u->marking || failed_flushes != u->failed_flushes;
-	if (piece.lost)
+	if (piece.lost) {
 		atomic_store(&u->lost, true);
+		atomic_fetch_add(&u->losses, 1);
+	}
 	at = cut(u, from, to);
 	insert(u, at, piece);
 	merge(u, at);

@@ -74,6 +74,7 @@ struct bsp_undurable {
 	unsigned shift;	      /* log2 of the granule; fixed */
 	atomic_uint pieces_n; /* changed under lock */
 	atomic_bool lost;     /* pieces may be lost; likewise */
+	atomic_uint losses;   /* how often some were, or ended; likewise */
 
 	pthread_mutex_t lock;
 	/* Protected by lock: */
@@ -160,6 +161,16 @@ bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
 static inline bool bsp_undurable_lost(struct bsp_undurable *u)
 {
 	return atomic_load(&u->lost);
+}
+
+/*
+ * Moves whenever pieces are lost, and when such a one ends. What was read from
+ * the device between two equal values is right but for the pieces that
+ * bsp_undurable_piece() gave meanwhile.
+ */
+static inline unsigned bsp_undurable_losses(struct bsp_undurable *u)
+{
+	return atomic_load(&u->losses);
 }
 
 /* The first of these, as bsp_undurable_piece(). Once it is zeroed again,

@@ -636,6 +636,70 @@ static void any_order_of_operations_reads_as_its_shadow(void **state)
 	free(buf);
 }
 
+#ifdef __SANITIZE_THREAD__
+enum { PIECE = 100, LOSSES = 200 };
+#else
+enum { PIECE = 100, LOSSES = 5000 };
+#endif
+
+/* Zeros that follow the piece in its granule, and never are anything else. */
+static void *zeros_reader(void *data)
+{
+	struct stress *s = data;
+	static const unsigned char zeros[64];
+	unsigned char buf[64];
+
+	while (!s->stop) {
+		ssize_t n = bsp_sparse_read(s->sp, buf, sizeof(buf), 2 * PIECE);
+
+		if (n != (ssize_t)sizeof(buf) ||
+		    memcmp(buf, zeros, sizeof(buf)))
+			s->wrong++;
+	}
+	return NULL;
+}
+
+/* Writes a piece, loses the zeros beside it, and punches all of it. */
+static void *loser(void *data)
+{
+	struct stress *s = data;
+	char piece[PIECE];
+
+	memset(piece, 'x', sizeof(piece));
+	for (int i = 0; i < LOSSES; i++) {
+		s->wrong += bsp_sparse_write(s->sp, piece, PIECE, 0) != PIECE;
+		s->wrong += bsp_sparse_flush(s->sp, NULL, NULL) != -EIO;
+		s->wrong += bsp_sparse_fallocate(s->sp,
+						 FALLOC_FL_PUNCH_HOLE |
+							 FALLOC_FL_KEEP_SIZE,
+						 0, G) != 0;
+		(void)fake_changes(s->fake, NULL);
+	}
+	s->stop = true;
+	return NULL;
+}
+
+static void a_punch_never_brings_old_bytes_up(void **state)
+{
+	static const worker_fn workers[] = { loser, zeros_reader,
+					     zeros_reader };
+	struct stress s = { .fake = fake_new(G) };
+
+	memset(fake_bytes(s.fake), 0xaa, G);
+	fake_make_writable(s.fake, 0);
+	s.sp = bsp_sparse_new(fake_device(s.fake), NULL, NULL);
+	assert_non_null(s.sp);
+	fake_cache(s.fake, FAKE_LOSES_ALL);
+	fake_fail_flush(s.fake, EIO);
+	assert_int_equal(
+		bsp_sparse_fallocate(
+			s.sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, G),
+		0);
+	run(&s, workers, 3);
+	assert_int_equal(s.wrong, 0);
+	bsp_sparse_free(s.sp);
+}
+
 static bool without = false, with_ahead = true;
 
 #define BOTH(test)                                                             \
@@ -651,6 +715,7 @@ int main(void)
 		BOTH(bytes_are_right_while_the_size_changes),
 		BOTH(what_is_written_beside_each_other_is_there),
 		BOTH(any_order_of_operations_reads_as_its_shadow),
+		cmocka_unit_test(a_punch_never_brings_old_bytes_up),
 	};
 
 	return cmocka_run_group_tests_name("stress", tests, NULL, NULL);
