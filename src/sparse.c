@@ -78,6 +78,21 @@ static void take_first_samples(struct bsp_sparse *sp)
 	atomic_init(&sp->gone, false);
 }
 
+/* By default a thread that wants such a lock exclusively waits for as long as
+ * others come that share it (pthread_rwlockattr_setkind_np(3)): writers to one
+ * file would keep a truncation away for good, and a look at the device's size.
+ * With this kind no thread may share the lock twice. */
+static void init_size_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	(void)pthread_rwlockattr_setkind_np(
+		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 				  const struct bsp_sparse_options *options,
 				  GError **error)
@@ -139,7 +154,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	pthread_mutex_init(&sp->scan_lock, NULL);
 	pthread_mutex_init(&sp->watch_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
-	pthread_rwlock_init(&sp->size_lock, NULL);
+	init_size_lock(&sp->size_lock);
 	bsp_behind_init(&sp->behind);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);

@@ -13,7 +13,8 @@
  *			pieces that it lost. Room for pieces is reserved before
  *			(undurable.h)
  *	size_lock	shared by those who write inside the logical size, or
- *			zero up to it; exclusive to change it
+ *			zero up to it; exclusive to change it, before which no
+ *			more threads may share it
  *	ranges		shared by those who write parts of a granule, side by
  *			side; exclusive for who writes or zeroes whole ones, on
  *			the map or on the device, and for who fills the rest of

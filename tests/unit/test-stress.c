@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "blksparse.h"
 #include "fake-device.h"
@@ -700,6 +702,73 @@ static void a_punch_never_brings_old_bytes_up(void **state)
 	bsp_sparse_free(s.sp);
 }
 
+enum { PATIENCE = 50000, TRUNCATIONS = 5 };
+
+static const struct bsp_device_ops *fast_ops;
+
+static ssize_t slow_write(struct bsp_device *dev, const void *buf, size_t len,
+			  uint64_t off)
+{
+	const struct timespec moment = { .tv_nsec = 200000 };
+
+	(void)nanosleep(&moment, NULL);
+	return fast_ops->write(dev, buf, len, off);
+}
+
+/* Gives up when that many writes were made in vain. */
+static void *waiting_writer(void *data)
+{
+	struct stress *s = data;
+	uint64_t off = atomic_fetch_add(&s->seed, 1) * G;
+	char buf[G];
+
+	memset(buf, 'x', G);
+	while (!s->stop) {
+		s->wrong += bsp_sparse_write(s->sp, buf, G, off) != G;
+		s->wrong += atomic_fetch_add(&s->written, 1) >= PATIENCE;
+		s->stop |= s->wrong != 0;
+	}
+	return NULL;
+}
+
+static void *truncator(void *data)
+{
+	struct stress *s = data;
+
+	for (uint64_t i = 0; i < TRUNCATIONS; i++) {
+		uint64_t before = s->written;
+
+		while (!s->stop && s->written < before + 16)
+			(void)sched_yield();
+		s->wrong += bsp_sparse_truncate(s->sp, (31 - i) * G) != 0;
+	}
+	s->stop = true;
+	return NULL;
+}
+
+static void a_truncation_does_not_wait_for_all_writers(void **state)
+{
+	static const worker_fn workers[] = {
+		truncator,	waiting_writer, waiting_writer,
+		waiting_writer, waiting_writer, waiting_writer,
+		waiting_writer, waiting_writer, waiting_writer,
+	};
+	struct stress s = { .fake = fake_new(32 * G) };
+	struct bsp_device *dev = fake_device(s.fake);
+	struct bsp_device_ops ops;
+
+	fake_make_writable(s.fake, 0);
+	fast_ops = dev->ops;
+	ops = *fast_ops;
+	ops.write = slow_write;
+	dev->ops = &ops;
+	s.sp = bsp_sparse_new(dev, NULL, NULL);
+	assert_non_null(s.sp);
+	run(&s, workers, 9);
+	assert_int_equal(s.wrong, 0);
+	bsp_sparse_free(s.sp);
+}
+
 static bool without = false, with_ahead = true;
 
 #define BOTH(test)                                                             \
@@ -716,6 +785,7 @@ int main(void)
 		BOTH(what_is_written_beside_each_other_is_there),
 		BOTH(any_order_of_operations_reads_as_its_shadow),
 		cmocka_unit_test(a_punch_never_brings_old_bytes_up),
+		cmocka_unit_test(a_truncation_does_not_wait_for_all_writers),
 	};
 
 	return cmocka_run_group_tests_name("stress", tests, NULL, NULL);
