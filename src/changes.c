@@ -188,8 +188,14 @@ static bool follow_size(struct bsp_sparse *sp)
  */
 static void follow_table(struct bsp_sparse *sp)
 {
+	struct bsp_range_hold all;
+
 	pthread_rwlock_wrlock(&sp->size_lock);
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	/* Zeroing that is under way may have met the table of before: it ends
+	 * first, and none begins, for that takes size_lock. */
+	bsp_range_lock(&sp->ranges, &all, 0, UINT64_MAX, true);
+	bsp_range_unlock(&sp->ranges, &all);
 	bsp_sparse_mark_undurable(sp);
 	bsp_map_forget(sp->map, 0, UINT64_MAX);
 	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));

@@ -913,6 +913,52 @@ static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 	close_it(f);
 }
 
+struct swap {
+	struct fixture f;
+	pthread_t thread;
+};
+
+static void *look_at_table(void *data)
+{
+	struct swap *swap = data;
+
+	(void)bsp_sparse_refresh_all(swap->f.sp);
+	return NULL;
+}
+
+/* Another table comes, and is noticed, while a range is zeroed. */
+static void swap_hook(void *data)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	struct swap *swap = data;
+	unsigned drops = fake_drops(swap->f.fake);
+
+	fake_on_zeroing(swap->f.fake, NULL, NULL);
+	fake_change_table(swap->f.fake);
+	assert_int_equal(
+		pthread_create(&swap->thread, NULL, look_at_table, swap), 0);
+	while (fake_drops(swap->f.fake) == drops)
+		(void)nanosleep(&moment, NULL);
+}
+
+/* Whether they met the new table nothing tells. */
+static void zeros_given_while_the_table_changes_are_given_again(void **state)
+{
+	struct swap swap = { open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP), 0 };
+
+	put(swap.f, 2 * G, 2 * G, 0);
+	fake_on_zeroing(swap.f.fake, swap_hook, &swap);
+	assert_int_equal(carry(swap.f), 0);
+	pthread_join(swap.thread, NULL);
+	assert_true(pending(swap.f));
+	reads_as(swap.f, 2 * G, 2 * G, 0);
+	(void)fake_changes(swap.f.fake, NULL);
+	assert_int_equal(carry(swap.f), 0);
+	changed(swap.f, &(const struct fake_call){ 2 * G, 2 * G, FAKE_PUNCH },
+		1);
+	close_it(swap.f);
+}
+
 /* What was carried out before a flush that failed may be lost by it. */
 static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
 {
@@ -1654,6 +1700,8 @@ int main(void)
 			a_failed_write_keeps_zeros_that_are_not_durable),
 		cmocka_unit_test(
 			a_growing_write_that_fails_leaves_zeros_behind),
+		cmocka_unit_test(
+			zeros_given_while_the_table_changes_are_given_again),
 		cmocka_unit_test(zeros_that_a_flush_lost_are_carried_out_again),
 		cmocka_unit_test(holes_that_were_learned_are_not_written),
 		cmocka_unit_test(zeros_given_during_a_flush_are_the_next_ones),
