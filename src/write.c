@@ -39,6 +39,27 @@ static uint64_t granule_size(const struct bsp_sparse *sp)
 
 /* --- Runs of whole granules --- */
 
+/*
+ * Ends the pieces in granules [from, to), which are zero and locked
+ * exclusively. A hole that has one was found to be zero before these zeros were
+ * durable: it becomes a marker.
+ */
+static void end_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	uint64_t start = from << sp->shift;
+	uint64_t end = bsp_granule_start(to, sp->shift, UINT64_MAX);
+	uint64_t piece, piece_end;
+
+	while (bsp_undurable_piece(&sp->undurable, start, &piece, &piece_end) &&
+	       piece < end) {
+		uint64_t granule = piece >> sp->shift;
+
+		(void)bsp_map_event(sp->map, BSP_STALE, granule, granule + 1);
+		bsp_undurable_written(&sp->undurable, piece, piece_end);
+		start = piece_end;
+	}
+}
+
 /* Granules [from, to) are zero from now on; no device I/O. */
 static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
@@ -50,9 +71,7 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
 	if (!r)
-		bsp_undurable_written(
-			&sp->undurable, from << sp->shift,
-			bsp_granule_start(to, sp->shift, UINT64_MAX));
+		end_pieces(sp, from, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r;
 }

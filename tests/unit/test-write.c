@@ -959,6 +959,30 @@ static void zeros_given_while_the_table_changes_are_given_again(void **state)
 	close_it(swap.f);
 }
 
+/* A hole that was found where zeros beside data were not durable yet: after
+ * another table the granule is looked at anew. */
+static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	uint64_t off;
+
+	memset(fake_bytes(f.fake) + 2 * G, 0, G);
+	memset(fake_bytes(f.fake) + 2 * G + 100, 0xaa, 100);
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	put(f, 2 * G + 100, 100, 0);
+	fake_change_table(f.fake);
+	(void)bsp_sparse_refresh_all(f.sp);
+	assert_int_equal(bsp_sparse_seek_hole(f.sp, 0, NULL, NULL, &off), 0);
+	assert_int_equal(off, 2 * G);
+	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 2 * G, G), 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	fake_fail_flush(f.fake, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	disk_holds(f, 2 * G, G, 0);
+	close_it(f);
+}
+
 /* What was carried out before a flush that failed may be lost by it. */
 static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
 {
@@ -1702,6 +1726,8 @@ int main(void)
 			a_growing_write_that_fails_leaves_zeros_behind),
 		cmocka_unit_test(
 			zeros_given_while_the_table_changes_are_given_again),
+		cmocka_unit_test(
+			a_punched_hole_is_zeroed_where_zeros_were_lost),
 		cmocka_unit_test(zeros_that_a_flush_lost_are_carried_out_again),
 		cmocka_unit_test(holes_that_were_learned_are_not_written),
 		cmocka_unit_test(zeros_given_during_a_flush_are_the_next_ones),
