@@ -195,10 +195,11 @@ static bool look_due(struct caller *caller)
 	return proc_is_ours();
 }
 
-void caller_init(struct caller *caller, pid_t tid)
+void caller_init(struct caller *caller, pid_t tid, bool at_once)
 {
 	caller->tid = tid;
-	caller->look_ns = now_ns() + (uint64_t)LOOK_MS * 1000000;
+	caller->look_ns =
+		now_ns() + (at_once ? 0 : (uint64_t)LOOK_MS * 1000000);
 }
 
 bool caller_is_killed(struct caller *caller)

@@ -8,7 +8,8 @@
  * only death may cut short, looks here, and a seek looks here as well.
  *
  * Looks are made at most every 100 ms, the first one after that time, so that
- * short requests cost nothing.
+ * short requests cost nothing; a close that has zeros to carry out looks before
+ * it begins.
  */
 #ifndef BLKSPARSEFS_CALLER_H
 #define BLKSPARSEFS_CALLER_H
@@ -23,8 +24,9 @@ struct caller {
 	uint64_t look_ns; /* when to look next; CLOCK_MONOTONIC */
 };
 
-/* tid: of fuse_req_ctx(). It stays the caller's, which waits for the answer. */
-void caller_init(struct caller *caller, pid_t tid);
+/* tid: of fuse_req_ctx(). It stays the caller's, which waits for the answer.
+ * at_once: the first look comes at the first question. */
+void caller_init(struct caller *caller, pid_t tid, bool at_once);
 
 /*
  * Has a signal killed the caller, so that no one will see the answer? False if

@@ -337,11 +337,11 @@ struct call {
 	struct caller caller;
 };
 
-static struct call call_of(fuse_req_t req)
+static struct call call_of(fuse_req_t req, bool look_at_once)
 {
 	struct call call = { .req = req };
 
-	caller_init(&call.caller, fuse_req_ctx(req)->pid);
+	caller_init(&call.caller, fuse_req_ctx(req)->pid, look_at_once);
 	return call;
 }
 
@@ -368,7 +368,7 @@ static bool seek_is_over(void *data)
 static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
 		uint64_t *ret_off)
 {
-	struct call call = call_of(req);
+	struct call call = call_of(req, false);
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
@@ -465,7 +465,8 @@ static bool flush_is_over(void *data)
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
-	struct call call = call_of(req);
+	/* The caller may be closing its files because it was killed. */
+	struct call call = call_of(req, true);
 	int r = 0;
 
 	if (!file->writable)
@@ -479,7 +480,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
  * theirs may be what was lost. Each once, as by other file systems. */
 static int flush(struct file *file, struct handle *handle, fuse_req_t req)
 {
-	struct call call = call_of(req);
+	struct call call = call_of(req, false);
 	int r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
 	unsigned failed = bsp_sparse_failed_flushes(file->sparse);
 

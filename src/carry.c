@@ -218,6 +218,14 @@ static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
 	return more;
 }
 
+static bool has_markers(struct bsp_sparse *sp, uint64_t from, uint64_t limit)
+{
+	uint64_t end = bsp_granules(atomic_load(&sp->size), sp->shift);
+
+	limit = bsp_min(limit, end);
+	return bsp_map_next(sp->map, BSP_IN_MARKER, from, limit) < limit;
+}
+
 int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 			    uint64_t limit, bsp_interrupted_fn interrupted,
 			    void *data)
@@ -227,6 +235,11 @@ int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
+	/* A step may take as long as the device likes: a program that was
+	 * killed, and closes its files now, must not wait for the first one. */
+	if (interrupted && has_markers(sp, granule, limit >> sp->shift) &&
+	    interrupted(data))
+		return -EINTR;
 	while (!bsp_sparse_is_gone(sp) &&
 	       carry_next(sp, &granule, limit >> sp->shift, &r)) {
 		if (r && !first)
