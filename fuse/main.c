@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../tools/startup.h"
@@ -31,6 +32,7 @@ enum {
 	THREADS_FOR_ALL = 255, /* for what never hangs, as names */
 	/* Those that are kept when there is nothing to do. */
 	MAX_IDLE_THREADS = 8,
+	MOMENT_MS = 100, /* until memory is tried again */
 };
 
 /* Logs error; the status to exit with. */
@@ -98,8 +100,15 @@ static int prepare(struct mount *mount)
 
 /* --- The session --------------------------------------------------------- */
 
-static int run_loop(struct fuse_session *se, unsigned n_files)
+/*
+ * libfuse ends its loop when there is no memory for the buffer of one more
+ * thread. Nothing is lost then, but until requests are answered, readers of the
+ * mount wait, and the watches for their pages: so the loop is begun anew.
+ */
+static int run_loop(struct mount *mount)
 {
+	const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
+	unsigned n_files = (unsigned)mount->tree.n_files;
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
 
@@ -108,7 +117,13 @@ static int run_loop(struct fuse_session *se, unsigned n_files)
 	fuse_loop_cfg_set_max_threads(config, THREADS_FOR_ALL +
 						      THREADS_A_FILE * n_files);
 	fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
-	r = fuse_session_loop_mt(se, config);
+	while ((r = fuse_session_loop_mt(mount->se, config)) == -ENOMEM &&
+	       !atomic_load(&mount->stopper.stopping)) {
+		log_line(
+			LOG_WARNING,
+			"there is no memory for more requests at once; going on with those that there are");
+		(void)nanosleep(&moment, NULL);
+	}
 	fuse_loop_cfg_destroy(config);
 	return r;
 }
@@ -204,7 +219,7 @@ static int serve(struct mount *mount)
 		log_line(LOG_ERR, "cannot start a thread: %s", g_strerror(-r));
 		goto end;
 	}
-	r = run_loop(mount->se, (unsigned)mount->tree.n_files);
+	r = run_loop(mount);
 	stop_loop_ended(&mount->stopper);
 	uring_stop(mount->uring);
 	/* A request that was just being read when the mount went makes an

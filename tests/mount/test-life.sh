@@ -69,6 +69,21 @@ assert_eq "$(head -c 16 <&7 | cksum)" "$(head -c 16 "$device" | cksum)" "bytes"
 exec 7<&-
 umount_fs
 
+say "no memory for the buffers of some requests"
+FS_WRAP=(env LD_PRELOAD="$BUILD/tests/mount/libno-buffer.so")
+mount_fs "x=$device"
+readers=()
+for i in {1..16}; do
+	timeout -s KILL 30 cmp "$MNT/x" "$device" &
+	readers+=($!)
+done
+for pid in "${readers[@]}"; do
+	wait "$pid" || fail "a reader failed"
+done
+umount_fs
+assert_contains "$(<"$FS_LOG")" "no memory for more requests" "what it says"
+FS_WRAP=()
+
 say "the device is free"
 losetup -d "$device"
 wait_until 10 loop_left "$device" "$(realpath "$TEST_TMP/image")" ||
