@@ -9,7 +9,7 @@
 
 enum {
 	LARGE = (1 << 20) + 1,
-	FIRST = 3, /* one thread has its own already, and can go on */
+	FIRST = 1, /* the first thread has its own */
 	REFUSED = 4,
 };
 
