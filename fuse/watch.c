@@ -282,7 +282,7 @@ static void look(struct watch *watch)
 	uint64_t num;
 	time_t now;
 
-	/* Whoever waits for that need not wait for the look. */
+	/* A handler that waits for the drop need not wait for the look. */
 	if (is_due(watch))
 		drop_all(watch, watch->dropped_num);
 	num = refresh(watch);

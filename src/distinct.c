@@ -130,7 +130,7 @@ bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
 			if (overlap(&a[i], &b[j]))
 				return bsp_error_set(
 					error, BSP_ERROR_USAGE,
-					"%s and %s %s: copying would destroy what is read",
+					"%s and %s %s: copying would destroy the source",
 					from, to, describe(&a[i], i, j));
 		}
 	}

@@ -660,7 +660,7 @@ static void times_move_when_a_counted_device_was_written(void **state)
 	bsp_sparse_refresh_times(sp);
 	assert_int_equal(mtime_of(sp), at_first);
 	fake_write(fake, 0, G, 'n');
-	assert_int_equal(mtime_of(sp), at_first); /* nobody has looked */
+	assert_int_equal(mtime_of(sp), at_first); /* there was no look */
 	bsp_sparse_refresh(sp);
 	written = mtime_of(sp);
 	assert_true(written > at_first);
