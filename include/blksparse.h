@@ -102,8 +102,8 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error);
  * Opens the regular file at path like bsp_device_open_writable(), made if it is
  * missing, and makes it size bytes long, all of them a hole: what it held is
  * gone. A file that cannot be had for itself is refused untouched, and so is a
- * path at which there is something else, or a size of 0. If from is not NULL, it
- * is to be copied there: a file that holds any of it is refused, too.
+ * path at which there is something else, or a size of 0. If from is not NULL,
+ * it is to be copied there: a file that holds any of it is refused, too.
  */
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   const struct bsp_device *from,
@@ -251,16 +251,16 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 			 struct bsp_device_info *ret_info);
 
 struct bsp_stat {
-	uint64_t size;	  /* logical size, bytes */
+	uint64_t size;	   /* logical size, bytes */
 	uint64_t capacity; /* the device's size, bytes: how far the file can
 			      grow */
-	uint64_t blocks;  /* for stat's st_blocks: 512-byte units of data and
-			     unknown; while anything is unknown, less than
-			     size / 512 but never 0; exact afterwards */
-	uint64_t unknown; /* bytes nobody looked at yet */
-	uint64_t data;	  /* bytes in data granules */
-	uint64_t hole;	  /* bytes in holes and markers */
-	bool pending;	  /* there are markers below the logical size */
+	uint64_t blocks;   /* for stat's st_blocks: 512-byte units of data and
+			      unknown; while anything is unknown, less than
+			      size / 512 but never 0; exact afterwards */
+	uint64_t unknown;  /* bytes nobody looked at yet */
+	uint64_t data;	   /* bytes in data granules */
+	uint64_t hole;	   /* bytes in holes and markers */
+	bool pending;	   /* there are markers below the logical size */
 	struct timespec mtime; /* opening, or when a change was last noticed;
 				  not counted: see bsp_sparse_refresh_times() */
 };
