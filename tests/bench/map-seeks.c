@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sparse.h"
+#include "sparse/sparse.h"
 
 enum { SEEKS = 1000000, GRANULE = 4096 };
 static const uint64_t SIZE = UINT64_C(80) << 30;

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "le.h"
-#include "stream-native.h"
-#include "stream.h"
+#include "base/le.h"
+#include "stream/native.h"
+#include "stream/stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -13,8 +13,8 @@ set -euo pipefail
 
 fuzz=$SRC/tests/fuzz
 seconds=${FUZZ_SECONDS:-20}
-sources=("$fuzz/fuzz-stream.c" "$SRC"/src/stream.c
-	"$SRC"/src/stream-{native,rbd,raw}.c "$SRC/src/zero.c")
+sources=("$fuzz/fuzz-stream.c" "$SRC"/src/stream/stream.c
+	"$SRC"/src/stream/{native,rbd,raw}.c "$SRC/src/base/zero.c")
 flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -I"$SRC/src" -I"$SRC/include"
 	-fno-sanitize-recover=all)
 export ASAN_OPTIONS=detect_leaks=0

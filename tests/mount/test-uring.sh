@@ -218,8 +218,8 @@ as_well() {
 as_well mount/test-concurrent.sh
 as_well mount/test-write-semantics.sh
 as_well mount/test-random-ops.sh
-as_well mount/test-ahead.sh
-as_well mount/test-behind.sh
+as_well mount/test-scan-ahead.sh
+as_well mount/test-writeback.sh
 as_well mount/test-caches.sh
 as_well mount/test-interrupt.sh
 as_well mount/test-life.sh

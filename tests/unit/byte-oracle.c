@@ -4,7 +4,7 @@
 #include <glib.h>
 #include <string.h>
 
-#include "range.h"
+#include "base/range.h"
 
 enum { ZERO = 1 << 0, ANY = 0xffff };
 

@@ -7,7 +7,7 @@
 #ifndef FAKE_DEVICE_H
 #define FAKE_DEVICE_H
 
-#include "device.h"
+#include "device/device.h"
 
 enum fake_kind {
 	FAKE_WRITE,

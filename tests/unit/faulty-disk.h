@@ -20,7 +20,7 @@
 #ifndef FAULTY_DISK_H
 #define FAULTY_DISK_H
 
-#include "device.h"
+#include "device/device.h"
 #include "dice.h"
 
 enum { DISK_SECTOR = 512, DISK_VALUES = 16, DISK_JUNK = DISK_VALUES - 1 };

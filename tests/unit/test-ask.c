@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "device-ask.h"
+#include "device/ask.h"
 
 enum {
 	N = 200,

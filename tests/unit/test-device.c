@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "device-pages.h"
-#include "device.h"
+#include "device/pages.h"
+#include "device/device.h"
 
 struct image {
 	char *path;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "identity.h"
+#include "device/identity.h"
 
 #define SECOND INT64_C(1000000000)
 

@@ -16,8 +16,8 @@
 
 #include <glib.h>
 
-#include "identity.h"
-#include "map.h"
+#include "device/identity.h"
+#include "base/map.h"
 
 enum writer {
 	TO_DEVICE, /* counted when it is done, before its writer is told */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "map.h"
+#include "base/map.h"
 
 enum { LEAF = 16384 }; /* granules of a leaf, of which the tests go around */
 

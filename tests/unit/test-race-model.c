@@ -24,7 +24,7 @@
 
 #include <glib.h>
 
-#include "map.h"
+#include "base/map.h"
 
 /* Values, as sets. */
 enum { ZERO = 1, OLD = 2, NEW = 4, NEWER = 8 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit.h"
 
-#include "range.h"
+#include "base/range.h"
 
 static void clamp_cuts_at_the_size_and_never_overflows(void **state)
 {

@@ -10,7 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "read-queue.h"
+#include "device/read-queue.h"
 
 enum { UNIT = 8192, DEPTH = 8, UNITS = 64 };
 

@@ -12,7 +12,7 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
-#include "stream.h"
+#include "stream/stream.h"
 
 enum { G = 4096, CHUNK = 1 << 20 };
 

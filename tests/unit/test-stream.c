@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "le.h"
-#include "stream-native.h"
-#include "stream.h"
+#include "base/le.h"
+#include "stream/native.h"
+#include "stream/stream.h"
 
 /* --- Streams that are kept here --- */
 

@@ -16,8 +16,8 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
-#include "range.h"
-#include "sparse.h"
+#include "base/range.h"
+#include "sparse/sparse.h"
 
 enum {
 	G = 4096,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "undurable.h"
+#include "sparse/undurable.h"
 
 enum { SHIFT = 4, GRANULE = 1 << SHIFT, GRANULES = 40, LEAF = 16384 };
 enum { BYTES = GRANULES * GRANULE };

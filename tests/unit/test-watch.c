@@ -12,7 +12,7 @@
 
 #include "fake-device.h"
 #include "log.h"
-#include "thread.h"
+#include "base/thread.h"
 #include "watch.h"
 
 enum { G = 4096, SIZE = 1 << 20 };

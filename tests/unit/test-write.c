@@ -11,7 +11,7 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
-#include "sparse.h"
+#include "sparse/sparse.h"
 
 enum {
 	G = 4096,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "zero.h"
+#include "base/zero.h"
 
 /* Each length, with the one nonzero byte at each place, and none. */
 static void one_nonzero_byte_is_seen_at_every_place(void **state)

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "range.h"
+#include "base/range.h"
 
 /* How much of the file the device has now. */
 static uint64_t end_of(const struct trial *t)

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "range.h"
+#include "base/range.h"
 
 static void recover(struct trial *t)
 {

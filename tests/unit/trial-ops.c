@@ -5,7 +5,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 
-#include "range.h"
+#include "base/range.h"
 
 static uint64_t down(const struct trial *t, uint64_t off)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "failing-memory.h"
-#include "range.h"
+#include "base/range.h"
 
 static const struct disk_mood well;
 

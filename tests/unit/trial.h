@@ -18,7 +18,7 @@
 #include "byte-oracle.h"
 #include "dice.h"
 #include "faulty-disk.h"
-#include "sparse.h"
+#include "sparse/sparse.h"
 
 struct trial {
 	uint64_t seed;

@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The map: a directory of leaves, two levels, two bits a granule.
+ *
+ *	directory  one entry of 8 bytes for 16384 granules (64 MiB at 4 KiB):
+ *		   a state, if all of them are in it, or a pointer to a leaf
+ *	leaf	   512 words of 32 granules each, lowest bits first, and how
+ *		   many granules are in each state
+ *
+ * A leaf is made when its granules begin to differ and goes when they all
+ * agree again. So 16 TiB at 4 KiB cost 2 MiB of directory while whole leaves
+ * are uniform, and 2 bits a granule plus 0.5 % at the very worst: 8 bytes of
+ * directory, 8 of counters and 16 of malloc() for each leaf of 4096.
+ *
+ * Granules past the map's end in the last leaf are kept unknown and are not
+ * counted: a leaf's counters add up to its capacity.
+ *
+ * Lookups take no lock. What a lookup may still be looking at (a leaf that
+ * became uniform, a directory that was outgrown) is put aside and freed once
+ * no lookup runs: lookups count themselves in and out, and since they do so
+ * before they load an entry, one that comes after the count was seen at zero
+ * cannot find what was unlinked before. All of that is sequentially
+ * consistent; on x86 the loads cost nothing.
+ *
+ * Memory that is put aside is linked through itself. So a map gives it back,
+ * and shrinks, without asking for any.
+ */
+#include "base/map.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/range.h"
+
+const struct bsp_transition bsp_transitions[BSP_EVENTS] = {
+	[BSP_LEARNED_DATA] = { BSP_IN_UNKNOWN, BSP_DATA },
+	[BSP_LEARNED_HOLE] = { BSP_IN_UNKNOWN, BSP_HOLE },
+	[BSP_FORGOTTEN] = { BSP_IN_DATA | BSP_IN_HOLE, BSP_UNKNOWN },
+	[BSP_WRITTEN] = { BSP_IN_ALL, BSP_DATA },
+	[BSP_SPOILT] = { BSP_IN_ALL & ~BSP_IN_MARKER, BSP_DATA },
+	[BSP_PUNCHED] = { BSP_IN_UNKNOWN | BSP_IN_DATA, BSP_MARKER },
+	[BSP_STALE] = { BSP_IN_HOLE, BSP_MARKER },
+	[BSP_CARRIED] = { BSP_IN_MARKER, BSP_HOLE },
+};
+
+enum {
+	LEAF_SHIFT = 14,
+	LEAF_GRANULES = 1 << LEAF_SHIFT,
+	WORD_GRANULES = 32,
+	LEAF_WORDS = LEAF_GRANULES / WORD_GRANULES,
+};
+
+/* The low bit of each of a word's granules. */
+#define LOW_BITS UINT64_C(0x5555555555555555)
+
+/* At the head of all that may be put aside. */
+struct garbage {
+	struct garbage *next; /* protected by the map's lock */
+};
+
+struct leaf {
+	struct garbage garbage;
+	_Atomic uint64_t words[LEAF_WORDS];
+	uint16_t count[BSP_STATES]; /* protected by the map's lock */
+};
+
+/*
+ * An entry below BSP_STATES is the state of all its granules; any other is
+ * the address of a leaf.
+ */
+struct directory {
+	struct garbage garbage;
+	uint64_t len;
+	_Atomic uintptr_t entry[];
+};
+
+struct bsp_map {
+	_Atomic(struct directory *) directory; /* changed under the lock */
+	atomic_uint lookups;		       /* how many run now */
+	_Atomic uint64_t generation;	       /* changed under the lock */
+
+	pthread_mutex_t lock; /* a leaf lock: nothing is taken under it */
+	/* protected by lock: */
+	uint64_t granules;
+	uint64_t totals[BSP_STATES];
+	size_t leaves;
+	struct garbage *garbage; /* unlinked, but perhaps still looked at */
+	size_t garbage_len;
+};
+
+static bool is_leaf(uintptr_t entry)
+{
+	return entry >= BSP_STATES;
+}
+
+static struct leaf *to_leaf(uintptr_t entry)
+{
+	return (struct leaf *)entry;
+}
+
+/* A word whose granules are all in one state. */
+static uint64_t pattern(enum bsp_state state)
+{
+	return LOW_BITS * state;
+}
+
+/* The low bits of those granules of word whose state is in the set. */
+static uint64_t match(uint64_t word, unsigned set)
+{
+	uint64_t low = word, high = word >> 1, found = 0;
+
+	if (set & BSP_IN_UNKNOWN)
+		found |= ~high & ~low;
+	if (set & BSP_IN_DATA)
+		found |= ~high & low;
+	if (set & BSP_IN_HOLE)
+		found |= high & ~low;
+	if (set & BSP_IN_MARKER)
+		found |= high & low;
+	return found & LOW_BITS;
+}
+
+/* The low bits of granules [from, to) of a word, 0 <= from < to <= 32. */
+static uint64_t span(unsigned from, unsigned to)
+{
+	uint64_t above = to == WORD_GRANULES ? 0 : ~UINT64_C(0) << 2 * to;
+
+	return LOW_BITS & ~above & (~UINT64_C(0) << 2 * from);
+}
+
+/* --- Putting aside and freeing --- */
+
+/* Frees what was put aside, if no lookup can still see it. Lock held. */
+static void collect(struct bsp_map *map)
+{
+	struct garbage *garbage = map->garbage;
+
+	if (atomic_load(&map->lookups))
+		return;
+	while (garbage) {
+		struct garbage *next = garbage->next;
+
+		free(garbage);
+		garbage = next;
+	}
+	map->garbage = NULL;
+	map->garbage_len = 0;
+}
+
+/* After unlinking it. Lock held. */
+static void put_aside(struct bsp_map *map, struct garbage *garbage)
+{
+	garbage->next = map->garbage;
+	map->garbage = garbage;
+	map->garbage_len++;
+	collect(map);
+}
+
+/* --- Leaves --- */
+
+static uint64_t leaf_capacity(const struct bsp_map *map, uint64_t index)
+{
+	return bsp_range_clamp(index << LEAF_SHIFT, LEAF_GRANULES,
+			       map->granules);
+}
+
+/* Replaces a uniform entry by a leaf that says the same; NULL: no memory. */
+static struct leaf *split(struct bsp_map *map, uint64_t index)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	enum bsp_state state = (enum bsp_state)atomic_load(&dir->entry[index]);
+	uint64_t capacity = leaf_capacity(map, index);
+	struct leaf *leaf = calloc(1, sizeof(*leaf));
+
+	if (!leaf)
+		return NULL;
+	for (uint64_t at = 0; at < capacity; at += WORD_GRANULES) {
+		unsigned n = (unsigned)bsp_min(WORD_GRANULES, capacity - at);
+
+		atomic_init(&leaf->words[at / WORD_GRANULES],
+			    pattern(state) & (span(0, n) * 3));
+	}
+	leaf->count[state] = (uint16_t)capacity;
+	map->leaves++;
+	atomic_store(&dir->entry[index], (uintptr_t)leaf);
+	return leaf;
+}
+
+/* If all of a leaf's granules agree, a state takes its place. */
+static void join(struct bsp_map *map, uint64_t index)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	struct leaf *leaf = to_leaf(atomic_load(&dir->entry[index]));
+	uint64_t capacity = leaf_capacity(map, index);
+
+	for (unsigned state = 0; state < BSP_STATES; state++) {
+		if (leaf->count[state] != capacity)
+			continue;
+		atomic_store(&dir->entry[index], state);
+		map->leaves--;
+		put_aside(map, &leaf->garbage);
+		return;
+	}
+}
+
+static void count_move(struct bsp_map *map, struct leaf *leaf, uint64_t changed,
+		       uint64_t word, enum bsp_state to)
+{
+	for (unsigned state = 0; state < BSP_STATES; state++) {
+		unsigned n = (unsigned)__builtin_popcountll(
+			changed & match(word, 1U << state));
+
+		leaf->count[state] = (uint16_t)(leaf->count[state] - n);
+		map->totals[state] -= n;
+		leaf->count[to] = (uint16_t)(leaf->count[to] + n);
+		map->totals[to] += n;
+	}
+}
+
+/* Granules [from, to) of a leaf that are in the set go to a state. */
+static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
+			unsigned from, unsigned to, enum bsp_state state)
+{
+	while (from < to) {
+		unsigned index = from / WORD_GRANULES;
+		unsigned base = index * WORD_GRANULES;
+		unsigned end = (unsigned)bsp_min(WORD_GRANULES, to - base);
+		uint64_t word = atomic_load(&leaf->words[index]);
+		uint64_t changed = match(word, set) & span(from - base, end);
+
+		if (changed) {
+			uint64_t fields = changed * 3;
+
+			count_move(map, leaf, changed, word, state);
+			atomic_store(&leaf->words[index],
+				     (word & ~fields) |
+					     (pattern(state) & fields));
+		}
+		from = base + WORD_GRANULES;
+	}
+}
+
+/* All of an entry goes to a state: no leaf is needed any more, if it has one.
+ * Lock held. */
+static void entry_unify(struct bsp_map *map, uint64_t index,
+			enum bsp_state state)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+	uint64_t capacity = leaf_capacity(map, index);
+
+	atomic_store(&dir->entry[index], state);
+	if (is_leaf(entry)) {
+		for (unsigned i = 0; i < BSP_STATES; i++)
+			map->totals[i] -= to_leaf(entry)->count[i];
+		map->leaves--;
+		put_aside(map, &to_leaf(entry)->garbage);
+	} else {
+		map->totals[entry] -= capacity;
+	}
+	map->totals[state] += capacity;
+}
+
+/* Are all granules of a leaf in the set, or in the state already? */
+static bool leaf_all_in(const struct leaf *leaf, unsigned set,
+			enum bsp_state state)
+{
+	for (unsigned i = 0; i < BSP_STATES; i++)
+		if (leaf->count[i] && i != state && !(set & (1U << i)))
+			return false;
+	return true;
+}
+
+/* The same for granules [from, to) of one entry. Lock held. */
+static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
+			unsigned from, unsigned to, enum bsp_state state)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+	uint64_t capacity = leaf_capacity(map, index);
+	struct leaf *leaf;
+
+	if (!is_leaf(entry) && (entry == state || !(set & (1U << entry))))
+		return 0;
+	if (from == 0 && to == capacity &&
+	    (!is_leaf(entry) || leaf_all_in(to_leaf(entry), set, state))) {
+		entry_unify(map, index, state);
+		return 0;
+	}
+	leaf = is_leaf(entry) ? to_leaf(entry) : split(map, index);
+	if (!leaf)
+		return -ENOMEM;
+	leaf_change(map, leaf, set, from, to, state);
+	join(map, index);
+	return 0;
+}
+
+/*
+ * There was no memory to split an entry of which a part changes. A whole entry
+ * may be called unknown without harm, one that is unknown data, and one of
+ * holes markers: they read the same, and the next flush zeroes the device once
+ * more. Holes that were to become data in part become markers as well, and the
+ * change fails. Called data, they would no longer be holes to a flush that
+ * fails and loses their zeros.
+ */
+static int entry_change_whole(struct bsp_map *map, uint64_t index,
+			      enum bsp_state state)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+
+	if (entry == BSP_HOLE && state != BSP_UNKNOWN) {
+		entry_unify(map, index, BSP_MARKER);
+		return state == BSP_MARKER ? 0 : -ENOMEM;
+	}
+	if (entry == BSP_MARKER || (state != BSP_UNKNOWN && state != BSP_DATA))
+		return -ENOMEM;
+	entry_unify(map, index, state);
+	return 0;
+}
+
+/*
+ * Granules [from, to) that are in the set go to a state. Where memory is short
+ * it may change more than that, if widen is set. -ENOMEM leaves those from the
+ * entry on that could not be split. Lock held.
+ */
+static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
+		  enum bsp_state state, bool widen)
+{
+	to = bsp_min(to, map->granules);
+	while (from < to) {
+		uint64_t index = from >> LEAF_SHIFT;
+		uint64_t base = index << LEAF_SHIFT;
+		uint64_t end = bsp_min(LEAF_GRANULES, to - base);
+		int r = entry_change(map, index, set, (unsigned)(from - base),
+				     (unsigned)end, state);
+
+		if (r && widen)
+			r = entry_change_whole(map, index, state);
+		if (r)
+			return r;
+		from = base + LEAF_GRANULES;
+	}
+	return 0;
+}
+
+static int happened(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		    uint64_t to)
+{
+	return change(map, bsp_transitions[event].from, from, to,
+		      bsp_transitions[event].to, true);
+}
+
+/* --- Life --- */
+
+static uint64_t leaves_for(uint64_t granules)
+{
+	return bsp_granules(granules, LEAF_SHIFT);
+}
+
+static struct directory *directory_new(uint64_t len)
+{
+	struct directory *dir;
+
+	if (len > (SIZE_MAX - sizeof(*dir)) / sizeof(dir->entry[0]))
+		return NULL;
+	/* calloc() takes large pieces fresh from the kernel: an entry costs
+	 * memory when it is first written, not now. */
+	dir = calloc(1, sizeof(*dir) + len * sizeof(dir->entry[0]));
+	if (dir)
+		dir->len = len;
+	return dir;
+}
+
+struct bsp_map *bsp_map_new(uint64_t granules)
+{
+	struct bsp_map *map = calloc(1, sizeof(*map));
+	struct directory *dir = directory_new(leaves_for(granules));
+
+	if (!map || !dir) {
+		free(map);
+		free(dir);
+		return NULL;
+	}
+	pthread_mutex_init(&map->lock, NULL);
+	atomic_init(&map->directory, dir);
+	map->granules = granules;
+	map->totals[BSP_UNKNOWN] = granules;
+	return map;
+}
+
+void bsp_map_free(struct bsp_map *map)
+{
+	struct directory *dir;
+
+	if (!map)
+		return;
+	dir = atomic_load(&map->directory);
+	for (uint64_t i = 0; i < dir->len; i++) {
+		uintptr_t entry = atomic_load(&dir->entry[i]);
+
+		if (is_leaf(entry))
+			free(to_leaf(entry));
+	}
+	collect(map);
+	free(dir);
+	pthread_mutex_destroy(&map->lock);
+	free(map);
+}
+
+/* --- Lookups --- */
+
+static uint64_t leaf_next(struct leaf *leaf, unsigned set, uint64_t from,
+			  uint64_t to)
+{
+	while (from < to) {
+		uint64_t index = from / WORD_GRANULES;
+		uint64_t base = index * WORD_GRANULES;
+		uint64_t end = bsp_min(WORD_GRANULES, to - base);
+		uint64_t word = atomic_load(&leaf->words[index]);
+		uint64_t found = match(word, set) &
+				 span((unsigned)(from - base), (unsigned)end);
+
+		if (found)
+			return base + (unsigned)__builtin_ctzll(found) / 2;
+		from = base + WORD_GRANULES;
+	}
+	return to;
+}
+
+static uint64_t directory_next(struct directory *dir, unsigned set,
+			       uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t index = from >> LEAF_SHIFT;
+		uint64_t base = index << LEAF_SHIFT;
+		uint64_t end = bsp_min(LEAF_GRANULES, to - base);
+		uintptr_t entry = index < dir->len
+					  ? atomic_load(&dir->entry[index])
+					  : BSP_UNKNOWN;
+
+		if (is_leaf(entry)) {
+			uint64_t found = leaf_next(to_leaf(entry), set,
+						   from - base, end);
+
+			if (found < end)
+				return base + found;
+		} else if (set & (1U << entry)) {
+			return from;
+		}
+		from = base + end;
+	}
+	return to;
+}
+
+uint64_t bsp_map_next(struct bsp_map *map, unsigned set, uint64_t from,
+		      uint64_t to)
+{
+	uint64_t found;
+
+	atomic_fetch_add(&map->lookups, 1);
+	found = directory_next(atomic_load(&map->directory), set, from, to);
+	atomic_fetch_sub(&map->lookups, 1);
+	return found;
+}
+
+enum bsp_state bsp_map_get(struct bsp_map *map, uint64_t granule)
+{
+	enum bsp_state state = BSP_UNKNOWN;
+	struct directory *dir;
+	uint64_t index = granule >> LEAF_SHIFT;
+
+	atomic_fetch_add(&map->lookups, 1);
+	dir = atomic_load(&map->directory);
+	if (index < dir->len) {
+		uintptr_t entry = atomic_load(&dir->entry[index]);
+		uint64_t at = granule % LEAF_GRANULES;
+
+		if (is_leaf(entry))
+			entry = atomic_load(
+					&to_leaf(entry)
+						 ->words[at / WORD_GRANULES]) >>
+					(2 * (at % WORD_GRANULES)) &
+				3;
+		state = (enum bsp_state)entry;
+	}
+	atomic_fetch_sub(&map->lookups, 1);
+	return state;
+}
+
+/* --- What happened --- */
+
+uint64_t bsp_map_generation(struct bsp_map *map)
+{
+	return atomic_load(&map->generation);
+}
+
+int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
+		    uint64_t to, bool zero)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&map->lock);
+	if (generation == atomic_load(&map->generation))
+		r = happened(map, zero ? BSP_LEARNED_HOLE : BSP_LEARNED_DATA,
+			     from, to);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
+int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		  uint64_t to)
+{
+	int r;
+
+	pthread_mutex_lock(&map->lock);
+	r = happened(map, event, from, to);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
+void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to)
+{
+	pthread_mutex_lock(&map->lock);
+	atomic_fetch_add(&map->generation, 1);
+	(void)happened(map, BSP_FORGOTTEN, from, to);
+	pthread_mutex_unlock(&map->lock);
+}
+
+int bsp_map_forget_one(struct bsp_map *map, uint64_t granule)
+{
+	int r;
+
+	pthread_mutex_lock(&map->lock);
+	atomic_fetch_add(&map->generation, 1);
+	r = change(map, bsp_transitions[BSP_FORGOTTEN].from, granule,
+		   granule + 1, BSP_UNKNOWN, false);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
+/* --- Growing and shrinking --- */
+
+/* Makes the directory long enough. Lock held. */
+static int directory_grow(struct bsp_map *map, uint64_t len)
+{
+	struct directory *old = atomic_load(&map->directory), *dir;
+
+	if (len <= old->len)
+		return 0;
+	dir = directory_new(len);
+	if (!dir)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < old->len; i++)
+		atomic_init(&dir->entry[i], atomic_load(&old->entry[i]));
+	atomic_store(&map->directory, dir);
+	put_aside(map, &old->garbage);
+	return 0;
+}
+
+/*
+ * The last entry's capacity is about to grow, and its new granules are
+ * unknown: if it is uniform in another state it needs a leaf. Lock held.
+ */
+static int open_last_entry(struct bsp_map *map)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uint64_t index = map->granules >> LEAF_SHIFT;
+
+	if (map->granules % LEAF_GRANULES == 0 ||
+	    atomic_load(&dir->entry[index]) == BSP_UNKNOWN ||
+	    is_leaf(atomic_load(&dir->entry[index])))
+		return 0;
+	return split(map, index) ? 0 : -ENOMEM;
+}
+
+/* Tells the last entry's leaf that its capacity changed. Lock held. */
+static void recount_entry(struct bsp_map *map, uint64_t index, uint64_t before)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uint64_t after = leaf_capacity(map, index);
+	struct leaf *leaf;
+
+	if (index >= dir->len || !is_leaf(atomic_load(&dir->entry[index])))
+		return;
+	leaf = to_leaf(atomic_load(&dir->entry[index]));
+	leaf->count[BSP_UNKNOWN] =
+		(uint16_t)(leaf->count[BSP_UNKNOWN] + after - before);
+	join(map, index);
+}
+
+static int grow(struct bsp_map *map, uint64_t granules)
+{
+	uint64_t last = map->granules >> LEAF_SHIFT;
+	uint64_t capacity = leaf_capacity(map, last);
+
+	if (directory_grow(map, leaves_for(granules)) || open_last_entry(map))
+		return -ENOMEM;
+	map->totals[BSP_UNKNOWN] += granules - map->granules;
+	map->granules = granules;
+	recount_entry(map, last, capacity);
+	return 0;
+}
+
+/* Granules from the given one on, which lies in the last entry but not at its
+ * start, are gone. A uniform entry is only shorter. Lock held. */
+static void cut_entry(struct bsp_map *map, uint64_t granules)
+{
+	struct directory *dir = atomic_load(&map->directory);
+	uint64_t index = granules >> LEAF_SHIFT;
+	uintptr_t entry = atomic_load(&dir->entry[index]);
+	uint64_t before = leaf_capacity(map, index);
+	uint64_t after = granules % LEAF_GRANULES;
+
+	if (is_leaf(entry)) {
+		leaf_change(map, to_leaf(entry), BSP_IN_ALL, (unsigned)after,
+			    (unsigned)before, BSP_UNKNOWN);
+		entry = BSP_UNKNOWN;
+	}
+	map->totals[entry] -= before - after;
+	map->granules = granules;
+	recount_entry(map, index, before);
+}
+
+static void shrink(struct bsp_map *map, uint64_t granules)
+{
+	uint64_t last = leaves_for(map->granules);
+
+	while (last > leaves_for(granules)) {
+		last--;
+		map->totals[BSP_UNKNOWN] -= leaf_capacity(map, last);
+		entry_unify(map, last, BSP_UNKNOWN);
+		map->granules = last << LEAF_SHIFT;
+	}
+	if (granules < map->granules)
+		cut_entry(map, granules);
+}
+
+int bsp_map_resize(struct bsp_map *map, uint64_t granules)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&map->lock);
+	atomic_fetch_add(&map->generation, 1);
+	if (granules > map->granules)
+		r = grow(map, granules);
+	else if (granules < map->granules)
+		shrink(map, granules);
+	pthread_mutex_unlock(&map->lock);
+	return r;
+}
+
+/* --- Numbers --- */
+
+void bsp_map_totals(struct bsp_map *map, uint64_t granule,
+		    uint64_t ret_totals[BSP_STATES], enum bsp_state *ret_state)
+{
+	pthread_mutex_lock(&map->lock);
+	memcpy(ret_totals, map->totals, sizeof(map->totals));
+	*ret_state = bsp_map_get(map, granule);
+	pthread_mutex_unlock(&map->lock);
+}
+
+size_t bsp_map_memory(struct bsp_map *map)
+{
+	struct directory *dir;
+	size_t bytes;
+
+	pthread_mutex_lock(&map->lock);
+	dir = atomic_load(&map->directory);
+	bytes = sizeof(*map) + sizeof(*dir) + dir->len * sizeof(dir->entry[0]) +
+		(map->leaves + map->garbage_len) * sizeof(struct leaf);
+	pthread_mutex_unlock(&map->lock);
+	return bytes;
+}

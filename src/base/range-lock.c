@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A list in order of arrival. A request waits while an older entry, held or
+ * itself waiting, overlaps it and one of the two is exclusive. The list is as
+ * long as there are requests under way, a few dozen at most, so it is searched
+ * from the front.
+ */
+#include "base/range-lock.h"
+
+void bsp_range_lock_init(struct bsp_range_lock *lock)
+{
+	*lock = (struct bsp_range_lock){ 0 };
+	pthread_mutex_init(&lock->mutex, NULL);
+	pthread_cond_init(&lock->released, NULL);
+}
+
+void bsp_range_lock_done(struct bsp_range_lock *lock)
+{
+	pthread_cond_destroy(&lock->released);
+	pthread_mutex_destroy(&lock->mutex);
+}
+
+static bool excluded(const struct bsp_range_hold *by,
+		     const struct bsp_range_hold *hold)
+{
+	return (by->exclusive || hold->exclusive) && by->from < hold->to &&
+	       hold->from < by->to;
+}
+
+static bool must_wait(const struct bsp_range_lock *lock,
+		      const struct bsp_range_hold *hold)
+{
+	for (const struct bsp_range_hold *older = lock->first; older != hold;
+	     older = older->next)
+		if (excluded(older, hold))
+			return true;
+	return false;
+}
+
+void bsp_range_lock(struct bsp_range_lock *lock, struct bsp_range_hold *hold,
+		    uint64_t from, uint64_t to, bool exclusive)
+{
+	*hold = (struct bsp_range_hold){ .from = from,
+					 .to = to,
+					 .exclusive = exclusive };
+	pthread_mutex_lock(&lock->mutex);
+	hold->prev = lock->last;
+	if (lock->last)
+		lock->last->next = hold;
+	else
+		lock->first = hold;
+	lock->last = hold;
+	while (must_wait(lock, hold))
+		pthread_cond_wait(&lock->released, &lock->mutex);
+	pthread_mutex_unlock(&lock->mutex);
+}
+
+void bsp_range_unlock(struct bsp_range_lock *lock, struct bsp_range_hold *hold)
+{
+	pthread_mutex_lock(&lock->mutex);
+	if (hold->prev)
+		hold->prev->next = hold->next;
+	else
+		lock->first = hold->next;
+	if (hold->next)
+		hold->next->prev = hold->prev;
+	else
+		lock->last = hold->prev;
+	pthread_cond_broadcast(&lock->released);
+	pthread_mutex_unlock(&lock->mutex);
+}

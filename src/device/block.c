@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A block device.
+ *
+ * One that is only read is read with O_DIRECT, but for what the driver refuses.
+ * A read then shows what the device holds, also when a file system that is
+ * mounted on it, or a program that uses the whole disk below it, wrote past the
+ * page cache of this node; dirty pages of this node are written first by the
+ * kernel (block/fops.c). And the host's page cache is left to those who need
+ * it.
+ *
+ * Writers show in the counters (device-counters.h). They count requests, so
+ * what a program wrote to the page cache is pushed out before: that of this
+ * node and, where it may be opened, of the disk. Counters stand still while
+ * queue/iostats is 0; but device-mapper counts whatever that says, and says 0
+ * (Linux 6.1), and some drivers count nothing and say 1 (brd, NVMe multipath
+ * before Linux 6.4). So the counters are believed only after a direct read was
+ * seen to move them.
+ */
+#include "device/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device/sysfs.h"
+#include "device/counters.h"
+#include "device/medium.h"
+#include "device/pages.h"
+#include "base/error.h"
+#include "base/range.h"
+
+enum {
+	BOUNCE_MAX = 1 << 20,
+	DROP_MIN = 1 << 20,
+	/* No page of the page cache is larger, and each begins at a multiple of
+	 * its size. */
+	PAGE_MAX = 2 << 20,
+	/* How long a driver may take to count a read that is done. */
+	COUNTED_MS = 100,
+};
+
+/* What a try of the counters showed, in struct block's counters. */
+enum {
+	TRIED_ON = 1 << 0,  /* while queue/iostats was 1 */
+	MOVED_ON = 1 << 1,  /* they moved then */
+	MOVED_OFF = 1 << 2, /* they moved while it was 0 */
+};
+
+struct block {
+	struct bsp_device dev;
+	/* Fixed after opening; -1 where there is none. */
+	int fd;	       /* through the page cache */
+	int direct_fd; /* O_DIRECT */
+	int zero_fd;   /* as fd, for zeroing a writable device */
+	int disk_fd;   /* the whole disk's node, of a partition */
+	int stat_fd;   /* the whole disk's counters in sysfs */
+	int iostats_fd;
+	int offload_fd; /* queue/write_zeroes_max_bytes */
+	bool thin;	/* a thin volume: unmapped is zero for good */
+
+	struct bsp_counters *written; /* NULL: there are none */
+	struct bsp_medium_source *source;
+	/* Up to where there may be pages; changed by drop_pages alone. */
+	uint64_t highest;
+	atomic_uint counters; /* are they moved by I/O? as of the last try */
+};
+
+static struct block *to_block(struct bsp_device *dev)
+{
+	return (struct block *)dev;
+}
+
+/* --- Reading --- */
+
+static ssize_t read_fd(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int fd_size(int fd, uint64_t *ret_size)
+{
+	uint64_t size;
+
+	if (ioctl(fd, BLKGETSIZE64, &size) < 0)
+		return -errno;
+	*ret_size = size;
+	return 0;
+}
+
+static void push_out_range(int fd, uint64_t len, uint64_t off)
+{
+	(void)sync_file_range(fd, (off_t)off, (off_t)len,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/*
+ * Reads through the page cache, but not what it had before, which may be out of
+ * date: the pages go first, the dirty ones written. The kernel leaves alone
+ * those that lie in the range in part (mm/fadvise.c), and those that are mapped
+ * or that a file system holds. direct_fd takes no error that flush has to tell.
+ */
+static ssize_t read_anew(struct block *block, void *buf, size_t len,
+			 uint64_t off)
+{
+	uint64_t from = off / PAGE_MAX * PAGE_MAX;
+	uint64_t to = (off + len + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX;
+
+	push_out_range(block->direct_fd, to - from, from);
+	(void)posix_fadvise(block->fd, (off_t)from, (off_t)(to - from),
+			    POSIX_FADV_DONTNEED);
+	return read_fd(block->fd, buf, len, off);
+}
+
+/* How many bytes of a range, which begins at a block, are whole blocks of the
+ * device as it is now. */
+static size_t whole_blocks(const struct block *block, size_t len, uint64_t off)
+{
+	uint64_t size = 0;
+
+	if (fd_size(block->fd, &size) < 0)
+		return 0;
+	len = (size_t)bsp_range_clamp(off, len, size);
+	return len - len % block->dev.info.logical_block_size;
+}
+
+/*
+ * Reads an aligned range that the driver refused. The kernel cuts a read at the
+ * device's end, and a device that ends inside a block cannot be read up to
+ * there (blkdev_read_iter() in block/fops.c): that block is read
+ * through the page cache, and so is a range that is refused for another reason.
+ */
+static ssize_t read_refused(struct block *block, void *buf, size_t len,
+			    uint64_t off)
+{
+	size_t whole = whole_blocks(block, len, off);
+	ssize_t n = -EINVAL, rest;
+
+	if (whole && whole < len)
+		n = read_fd(block->direct_fd, buf, whole, off);
+	if (n == -EINVAL)
+		n = 0;
+	else if (n < (ssize_t)whole)
+		return n;
+	rest = read_anew(block, (char *)buf + n, len - (size_t)n,
+			 off + (uint64_t)n);
+	if (rest < 0)
+		return n ? n : rest;
+	return n + rest;
+}
+
+static bool is_aligned(const struct bsp_device *dev, const void *buf,
+		       size_t len, uint64_t off)
+{
+	return (off | len | (uintptr_t)buf) % dev->info.logical_block_size == 0;
+}
+
+/* A direct read of any alignment, through a buffer of its own; may be short. */
+static ssize_t read_bounced(struct block *block, void *buf, size_t len,
+			    uint64_t off)
+{
+	uint64_t unit = block->dev.info.logical_block_size;
+	uint64_t skip = off % unit;
+	uint64_t want = bsp_min(len, BOUNCE_MAX - unit);
+	uint64_t whole = (skip + want + unit - 1) / unit * unit;
+	void *bounce;
+	ssize_t n;
+
+	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
+		return -ENOMEM;
+	n = read_fd(block->direct_fd, bounce, whole, off - skip);
+	if (n == -EINVAL)
+		n = read_refused(block, bounce, whole, off - skip);
+	if (n >= 0) {
+		n = (ssize_t)bsp_min(want,
+				     bsp_range_clamp(skip, want, (uint64_t)n));
+		memcpy(buf, (char *)bounce + skip, (size_t)n);
+	}
+	free(bounce);
+	return n;
+}
+
+/* Reads what the device holds, whatever the page cache of its node has. */
+static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
+				  uint64_t off)
+{
+	struct block *block = to_block(dev);
+	ssize_t n = -EINVAL;
+
+	if (is_aligned(dev, buf, len, off))
+		n = read_fd(block->direct_fd, buf, len, off);
+	if (n != -EINVAL)
+		return n;
+	/* A driver may want buffers to be aligned to more than a block. */
+	if (!is_aligned(dev, buf, len, off) ||
+	    (uintptr_t)buf % BSP_BUFFER_ALIGN)
+		return read_bounced(block, buf, len, off);
+	return read_refused(block, buf, len, off);
+}
+
+static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
+			  uint64_t off)
+{
+	if (dev->info.writable)
+		return read_fd(to_block(dev)->fd, buf, len, off);
+	return block_read_through(dev, buf, len, off);
+}
+
+static int block_read_fd(struct bsp_device *dev)
+{
+	struct block *block = to_block(dev);
+
+	return dev->info.writable ? block->fd : block->direct_fd;
+}
+
+/* A device that was detached, or lost its medium, is 0 bytes long. */
+static int block_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	uint64_t size = 0;
+	int r = fd_size(to_block(dev)->fd, &size);
+
+	if (r)
+		return r;
+	if (size == 0)
+		return -ENODEV;
+	*ret_size = size;
+	return 0;
+}
+
+/* --- Counters --- */
+
+static void push_out(int fd)
+{
+	if (fd >= 0)
+		push_out_range(fd, 0, 0);
+}
+
+/* Reads a file of sysfs as a string; false if it cannot be had. */
+static bool read_text(int fd, char *text, size_t size)
+{
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+/* How many reads were done; 0 if that cannot be had. */
+static uint64_t read_count(int stat_fd)
+{
+	char text[512];
+	uint64_t reads;
+
+	if (!read_text(stat_fd, text, sizeof(text)) ||
+	    sscanf(text, "%" SCNu64, &reads) != 1)
+		return 0;
+	return reads;
+}
+
+static bool iostats_on(const struct block *block)
+{
+	char iostats[8];
+
+	return read_text(block->iostats_fd, iostats, sizeof(iostats)) &&
+	       iostats[0] != '0';
+}
+
+/* Waits until more than so many reads are counted; false if they never are. */
+static bool wait_for_count(int stat_fd, uint64_t reads)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	for (int ms = 0; ms < COUNTED_MS; ms++) {
+		if (read_count(stat_fd) > reads)
+			return true;
+		(void)nanosleep(&moment, NULL);
+	}
+	return false;
+}
+
+/*
+ * Looks whether the counters move when the device is read. The block layer may
+ * count a request just after its reader was told (blk_mq_end_request() in
+ * block/blk-mq.c); a driver that counts by itself does so before.
+ */
+static void try_counters(struct block *block)
+{
+	size_t len = block->dev.info.logical_block_size;
+	bool on = iostats_on(block), moved = false;
+	uint64_t reads = read_count(block->stat_fd);
+	void *buf;
+
+	if (!posix_memalign(&buf, BSP_BUFFER_ALIGN, len)) {
+		(void)read_fd(block->direct_fd, buf, len, 0);
+		free(buf);
+		moved = on ? wait_for_count(block->stat_fd, reads)
+			   : read_count(block->stat_fd) > reads;
+	}
+	atomic_store(&block->counters,
+		     (on ? TRIED_ON : 0) | (!moved ? 0
+					    : on   ? MOVED_ON
+						   : MOVED_OFF));
+}
+
+/* Do the counters tell of each write now? */
+static bool is_counting(struct block *block)
+{
+	bool on = iostats_on(block);
+
+	/* It was switched on since. */
+	if (on && !atomic_load(&block->counters))
+		try_counters(block);
+	return atomic_load(&block->counters) &
+	       (MOVED_OFF | (on ? MOVED_ON : 0));
+}
+
+static void block_content(struct bsp_device *dev,
+			  struct bsp_content *ret_content)
+{
+	struct block *block = to_block(dev);
+	struct bsp_content content = { .settled = true };
+
+	push_out(block->fd);
+	push_out(block->disk_fd);
+	content.counted = block->written &&
+			  bsp_counters_read(block->written, content.value) &&
+			  is_counting(block);
+	*ret_content = content;
+}
+
+static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
+			 struct bsp_medium *ret_medium)
+{
+	bsp_medium_ask(to_block(dev)->source, depth, ret_medium);
+}
+
+/* --- The kernel's pages of the node --- */
+
+/*
+ * The kernel drops nothing when a device grows or shrinks (set_capacity() in
+ * block/genhd.c): pages past the end stay, and the page that the end cuts
+ * has zeros behind it. A device that only is read is not read from them; but
+ * a writable one is read and written through these pages.
+ *
+ * DONTNEED skips pages that are locked, dirty, written back, mapped, or part of
+ * a large folio that reaches out of the range (mm/truncate.c); so the range is
+ * all of the device, and whether a page is left from a place on is asked of the
+ * kernel. Pages that are being read are unlocked soon.
+ */
+static int block_drop_pages(struct bsp_device *dev, uint64_t from)
+{
+	enum { TRIES = 50, PAUSE_NS = 2000000 };
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	struct block *block = to_block(dev);
+	uint64_t size = 0, end = bsp_max(block->highest, from);
+
+	if (!dev->info.writable)
+		return 0;
+	for (int i = 0; i < TRIES; i++) {
+		/* It takes no error that flush or settle has to tell. */
+		push_out(block->direct_fd);
+		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (from == UINT64_MAX)
+			return 0;
+		if (!bsp_pages_cached(block->fd, from, end)) {
+			(void)fd_size(block->fd, &size);
+			block->highest = bsp_max(end, size);
+			return 0;
+		}
+		(void)nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
+/* --- Writing --- */
+
+static ssize_t write_fd(int fd, const void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pwrite(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* -EINVAL if it is not to go past the page cache, or cannot. */
+static ssize_t write_past_cache(struct block *block, const void *buf,
+				size_t len, uint64_t off)
+{
+	struct bsp_device *dev = &block->dev;
+
+	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
+	    !is_aligned(dev, buf, len, off))
+		return -EINVAL;
+	return write_fd(block->direct_fd, buf, len, off);
+}
+
+/*
+ * A writable device is written and read through the page cache: its node is
+ * ours alone, and writes need no alignment there. The kernel drops the pages
+ * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
+ */
+static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
+			   uint64_t off)
+{
+	struct block *block = to_block(dev);
+	ssize_t n = write_past_cache(block, buf, len, off);
+
+	return n != -EINVAL ? n : write_fd(block->fd, buf, len, off);
+}
+
+/*
+ * Through the page cache, too. A direct write drops the pages of its range, but
+ * not one that is dirty: pages may be larger than a granule, and somebody who
+ * writes beside the range meanwhile would keep the old bytes in the cache, and
+ * so bring them back (kiocb_invalidate_post_direct_write() in mm/filemap.c).
+ * A long range is written back while the next part of it is given.
+ */
+static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
+				   size_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+	ssize_t n = write_past_cache(block, buf, len, off);
+
+	if (n != -EINVAL)
+		return n;
+	n = write_fd(block->zero_fd, buf, len, off);
+	if (n > 0)
+		(void)sync_file_range(block->zero_fd, (off_t)off, n,
+				      SYNC_FILE_RANGE_WRITE);
+	return n;
+}
+
+/*
+ * sync_file_range(2) needs no flush of the device, which has a cache of its
+ * own, and with these three flags gives the error that this descriptor was not
+ * told of yet. What is zero nobody reads of the device: it need not stay in the
+ * cache.
+ */
+static int block_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+
+	if (sync_file_range(block->zero_fd, (off_t)off, (off_t)len,
+			    SYNC_FILE_RANGE_WAIT_BEFORE |
+				    SYNC_FILE_RANGE_WRITE |
+				    SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		return -errno;
+	if (len >= DROP_MIN)
+		(void)posix_fadvise(block->zero_fd, (off_t)off, (off_t)len,
+				    POSIX_FADV_DONTNEED);
+	return 0;
+}
+
+static int block_fallocate(struct block *block, int mode, uint64_t len,
+			   uint64_t off)
+{
+	int r;
+
+	do
+		r = fallocate(block->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			      (off_t)len);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+/* blkdev_fallocate(): zeroes, may unmap, and never falls back to writing. */
+static int block_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return block_fallocate(to_block(dev), FALLOC_FL_PUNCH_HOLE, len, off);
+}
+
+/* Zeroes without unmapping, but would fall back to writing; hence the look. */
+static int block_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	struct block *block = to_block(dev);
+	char max[32];
+
+	if (!read_text(block->offload_fd, max, sizeof(max)) ||
+	    strtoull(max, NULL, 10) == 0)
+		return -EOPNOTSUPP;
+	return block_fallocate(block, FALLOC_FL_ZERO_RANGE, len, off);
+}
+
+static int block_discard(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	uint64_t range[2] = { off, len };
+
+	return ioctl(to_block(dev)->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+}
+
+static int block_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return to_block(dev)->thin ? block_discard(dev, len, off) : -EOPNOTSUPP;
+}
+
+/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
+ * (fs/sync.c). */
+static void block_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	(void)sync_file_range(to_block(dev)->fd, (off_t)off, (off_t)len,
+			      SYNC_FILE_RANGE_WRITE);
+}
+
+static int block_flush(struct bsp_device *dev)
+{
+	return fsync(to_block(dev)->fd) < 0 ? -errno : 0;
+}
+
+/* --- Opening --- */
+
+static void open_counters(struct block *block, dev_t rdev)
+{
+	bool partition = false;
+	int folder = bsp_sysfs_open_disk(rdev, &partition);
+
+	if (folder < 0)
+		return;
+	block->stat_fd = openat(folder, "stat", O_RDONLY | O_CLOEXEC);
+	block->iostats_fd =
+		openat(folder, "queue/iostats", O_RDONLY | O_CLOEXEC);
+	block->offload_fd = openat(folder, "queue/write_zeroes_max_bytes",
+				   O_RDONLY | O_CLOEXEC);
+	if (partition)
+		block->disk_fd = bsp_sysfs_open_node(folder);
+	close(folder);
+}
+
+/*
+ * Opens a device, that fd is open on, for direct I/O, and if it is writable
+ * once more for zeroing: the kernel tells each opening once that a write-back
+ * failed, and zeroing must not take from flush what it has to say of data. Each
+ * block device takes O_DIRECT (block/fops.c).
+ */
+static bool open_again(struct block *block, int fd, GError **error)
+{
+	const char *path = block->dev.path;
+	int flags = block->dev.info.writable ? O_RDWR : O_RDONLY;
+
+	if (!bsp_device_open_again(path, fd, flags | O_DIRECT,
+				   &block->direct_fd, error))
+		return false;
+	return !block->dev.info.writable ||
+	       bsp_device_open_again(path, fd, flags, &block->zero_fd, error);
+}
+
+/*
+ * Pages that the kernel has of the node may be out of date, if somebody wrote
+ * through another one (the whole disk's): they go, before they are read, or
+ * written to in part.
+ */
+static void forget_pages(int fd)
+{
+	push_out(fd);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void block_close(struct bsp_device *dev)
+{
+	struct block *block = to_block(dev);
+
+	close_fd(block->direct_fd);
+	close_fd(block->zero_fd);
+	close_fd(block->disk_fd);
+	close_fd(block->stat_fd);
+	bsp_counters_free(block->written);
+	bsp_medium_source_free(block->source);
+	close_fd(block->iostats_fd);
+	close_fd(block->offload_fd);
+	close_fd(block->fd);
+	g_free(block);
+}
+
+static const struct bsp_device_ops block_ops = {
+	.read = block_read,
+	.read_fd = block_read_fd,
+	.size = block_size,
+	.medium = block_medium,
+	.content = block_content,
+	.drop_pages = block_drop_pages,
+	.write = block_write,
+	.read_through = block_read_through,
+	.write_through = block_write_through,
+	.settle = block_settle,
+	.punch = block_punch,
+	.offload = block_offload,
+	.unmap = block_unmap,
+	.discard = block_discard,
+	.write_back = block_write_back,
+	.flush = block_flush,
+	.close = block_close,
+};
+
+struct bsp_device *bsp_device_block_new(const char *path, int fd,
+					const struct bsp_device_info *info,
+					GError **error)
+{
+	struct block *block;
+	struct stat st;
+	uint64_t size = 0;
+	int sector;
+	int r = fd_size(fd, &size);
+
+	if (r || ioctl(fd, BLKSSZGET, &sector) < 0 || fstat(fd, &st) < 0) {
+		bsp_error_set_errno(error, r ? -r : errno,
+				    "ask %s for its size", path);
+		return NULL;
+	}
+	if (size == 0) {
+		bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is empty (0 bytes); attach an image or insert a medium first",
+			path);
+		return NULL;
+	}
+	block = g_new0(struct block, 1);
+	block->dev.ops = &block_ops;
+	block->dev.path = g_strdup(path);
+	block->dev.info = *info;
+	pthread_mutex_init(&block->dev.through_lock, NULL);
+	block->dev.info.size = size;
+	block->dev.info.logical_block_size = (uint32_t)sector;
+	block->fd = block->direct_fd = block->zero_fd = block->disk_fd = -1;
+	block->stat_fd = block->iostats_fd = block->offload_fd = -1;
+	if (!open_again(block, fd, error)) {
+		bsp_device_close(&block->dev);
+		return NULL;
+	}
+	block->fd = fd;
+	block->highest = size;
+	if (info->writable)
+		forget_pages(fd);
+	open_counters(block, st.st_rdev);
+	block->written = bsp_counters_new(st.st_rdev);
+	block->source = bsp_medium_source_new(fd, st.st_rdev);
+	try_counters(block);
+	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
+	return &block->dev;
+}

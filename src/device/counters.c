@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How the rest is measured. The kernel adds to a partition's counter first and
+ * to the disk's then, within one preemption-off section (part_stat_add() in
+ * include/linux/part_stat.h). So partitions that are read before the disk may
+ * lack a write that the disk has, and others read after it may have one more.
+ * Only if the partitions say the same before and after the disk was read, and
+ * the disk says so once more, the difference is that of one instant.
+ */
+#include "device/counters.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+enum {
+	TRIES = 32, /* until a busy disk is called so */
+	PARTS_MAX = 256,
+};
+
+struct sample {
+	uint64_t own[BSP_COUNTERS];
+	uint64_t parts[BSP_COUNTERS]; /* all partitions together, own as well */
+	uint64_t disk[BSP_COUNTERS];
+};
+
+struct bsp_counters {
+	int disk_fd; /* the stat file of the whole disk */
+	int folder;  /* of the whole disk in sysfs; -1: the device is that */
+	dev_t rdev;
+	int *part_fds; /* the stat files of all partitions */
+	size_t parts;
+	int own; /* index into part_fds; -1: not found */
+	struct sample last;
+	bool has_last;	 /* and it is exact */
+	uint64_t doubts; /* samples that are not */
+};
+
+static bool read_stat(int fd, uint64_t value[BSP_COUNTERS])
+{
+	char text[512];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text,
+		      "%*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64
+		      " %*u %*u %*u %*u %" SCNu64 " %*u %" SCNu64,
+		      &value[0], &value[1], &value[2], &value[3]) == 4;
+}
+
+/* --- The partitions --- */
+
+static void forget_parts(struct bsp_counters *counters)
+{
+	for (size_t i = 0; i < counters->parts; i++)
+		close(counters->part_fds[i]);
+	counters->parts = 0;
+	counters->own = -1;
+}
+
+/* Is the device in that folder, of the disk's folder, the one of counters? */
+static bool is_own(const struct bsp_counters *counters, const char *name)
+{
+	char path[300], text[32] = "";
+	unsigned maj, min;
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/dev", name);
+	fd = openat(counters->folder, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return n > 0 && sscanf(text, "%u:%u", &maj, &min) == 2 &&
+	       makedev(maj, min) == counters->rdev;
+}
+
+/* Adds the folder, if it is a partition's. False if its counters cannot be
+ * had. */
+static bool add_part(struct bsp_counters *counters, const char *name)
+{
+	char path[300];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/partition", name);
+	if (name[0] == '.' || faccessat(counters->folder, path, F_OK, 0) < 0)
+		return true;
+	(void)snprintf(path, sizeof(path), "%s/stat", name);
+	fd = openat(counters->folder, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || counters->parts == PARTS_MAX) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	if (is_own(counters, name))
+		counters->own = (int)counters->parts;
+	counters->part_fds[counters->parts++] = fd;
+	return true;
+}
+
+/* Finds the partitions that there are now. */
+static bool find_parts(struct bsp_counters *counters)
+{
+	int fd = openat(counters->folder, ".", O_RDONLY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	bool ok = dir;
+
+	forget_parts(counters);
+	while (ok && (entry = readdir(dir)))
+		ok = add_part(counters, entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	return ok && counters->own >= 0;
+}
+
+static bool read_parts(struct bsp_counters *counters, struct sample *sample)
+{
+	memset(sample->parts, 0, sizeof(sample->parts));
+	for (size_t i = 0; i < counters->parts; i++) {
+		uint64_t value[BSP_COUNTERS];
+
+		if (!read_stat(counters->part_fds[i], value))
+			return false; /* it is gone */
+		for (int j = 0; j < BSP_COUNTERS; j++)
+			sample->parts[j] += value[j];
+		if ((int)i == counters->own)
+			memcpy(sample->own, value, sizeof(value));
+	}
+	return counters->own >= 0;
+}
+
+/* --- Reading --- */
+
+static bool sample_equal(const struct sample *a, const struct sample *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* The same writes to the partition and through the disk, whatever others
+ * wrote. */
+static bool rest_equal(const struct sample *a, const struct sample *b)
+{
+	for (int i = 0; i < BSP_COUNTERS; i++)
+		if (a->own[i] != b->own[i] ||
+		    a->disk[i] - a->parts[i] != b->disk[i] - b->parts[i])
+			return false;
+	return true;
+}
+
+/* Samples partitions and disk again and again, until two samples that follow
+ * each other are equal. */
+static bool measure(struct bsp_counters *counters, struct sample *sample,
+		    bool *ret_exact)
+{
+	struct sample next = { 0 };
+
+	*ret_exact = false;
+	for (int i = 0; i <= TRIES && !*ret_exact; i++) {
+		*sample = next;
+		if (!read_parts(counters, &next) ||
+		    !read_stat(counters->disk_fd, next.disk))
+			return false;
+		*ret_exact = i > 0 && sample_equal(sample, &next);
+	}
+	*sample = next;
+	return true;
+}
+
+/* The same; looks for partitions anew if it has not got them all, or if the
+ * rest has moved: a new one may account for it. */
+static bool measure_all(struct bsp_counters *counters, struct sample *sample,
+			bool *ret_exact)
+{
+	if (counters->has_last && measure(counters, sample, ret_exact) &&
+	    (!*ret_exact || rest_equal(sample, &counters->last)))
+		return true;
+	return find_parts(counters) && measure(counters, sample, ret_exact);
+}
+
+static bool read_partition(struct bsp_counters *counters)
+{
+	uint64_t disk[BSP_COUNTERS];
+	struct sample sample = { 0 };
+	bool exact = false;
+	bool ok;
+
+	if (!read_stat(counters->disk_fd, disk))
+		return false;
+	if (counters->has_last &&
+	    memcmp(disk, counters->last.disk, sizeof(disk)) == 0)
+		return true;
+	ok = measure_all(counters, &sample, &exact);
+	counters->last = sample;
+	counters->has_last = ok && exact;
+	counters->doubts += !exact;
+	return ok;
+}
+
+bool bsp_counters_read(struct bsp_counters *counters,
+		       uint64_t ret_value[BSP_COUNTER_VALUES])
+{
+	const struct sample *last = &counters->last;
+
+	memset(ret_value, 0, BSP_COUNTER_VALUES * sizeof(*ret_value));
+	if (counters->folder < 0)
+		return read_stat(counters->disk_fd, ret_value);
+	if (!read_partition(counters))
+		return false;
+	for (int i = 0; i < BSP_COUNTERS; i++) {
+		ret_value[i] = last->own[i];
+		ret_value[BSP_COUNTERS + i] = last->disk[i] - last->parts[i];
+	}
+	ret_value[2 * BSP_COUNTERS] = counters->doubts;
+	return true;
+}
+
+/* --- Life --- */
+
+struct bsp_counters *bsp_counters_new(dev_t rdev)
+{
+	struct bsp_counters *counters;
+	char path[64];
+	int folder;
+	bool part;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
+		       minor(rdev));
+	folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	part = folder >= 0 && faccessat(folder, "partition", F_OK, 0) == 0;
+	counters = folder < 0 ? NULL : calloc(1, sizeof(*counters));
+	if (!counters) {
+		if (folder >= 0)
+			close(folder);
+		return NULL;
+	}
+	counters->rdev = rdev;
+	counters->own = -1;
+	counters->folder =
+		part ? openat(folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC)
+		     : -1;
+	counters->disk_fd =
+		openat(folder, part ? "../stat" : "stat", O_RDONLY | O_CLOEXEC);
+	close(folder);
+	counters->part_fds = part ? calloc(PARTS_MAX, sizeof(int)) : NULL;
+	if (counters->disk_fd < 0 ||
+	    (part && (counters->folder < 0 || !counters->part_fds))) {
+		bsp_counters_free(counters);
+		return NULL;
+	}
+	return counters;
+}
+
+void bsp_counters_free(struct bsp_counters *counters)
+{
+	if (!counters)
+		return;
+	forget_parts(counters);
+	free(counters->part_fds);
+	if (counters->folder >= 0)
+		close(counters->folder);
+	if (counters->disk_fd >= 0)
+		close(counters->disk_fd);
+	free(counters);
+}

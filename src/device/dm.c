@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the device mapper says of a device (linux/dm-ioctl.h), and of those that
+ * it is made of, which sysfs lists.
+ *
+ * Of a thin volume, blocks that nobody wrote are not there, and read as zeros.
+ * A write to a part of such a block maps it, whole, to a block of the pool;
+ * what is not written of it is zeroed then, unless the pool was told to skip
+ * that. In that case zeros that were read, or found there already and so not
+ * written, turn into somebody's old bytes later, whoever writes beside them:
+ * nothing that is known of such a volume can be relied on.
+ */
+#include "device/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/dm-ioctl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "device/loop.h"
+#include "device/sysfs.h"
+#include "base/error.h"
+#include "base/range.h"
+
+enum {
+	TABLE_MIN = 16 << 10,
+	TABLE_MAX = 16 << 20,
+};
+
+/* --- Tables --- */
+
+/* The targets of a table as "TYPE PARAMETERS" each; NULL if it is cut off. */
+static char **parse_table(const char *table, size_t size)
+{
+	g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+	struct dm_ioctl head;
+	size_t at;
+
+	memcpy(&head, table, sizeof(head));
+	at = head.data_start;
+	for (uint32_t i = 0; i < head.target_count; i++) {
+		struct dm_target_spec spec;
+		g_autofree char *target = NULL;
+
+		if (at > size - sizeof(spec))
+			return NULL;
+		memcpy(&spec, table + at, sizeof(spec));
+		at += sizeof(spec);
+		if (!memchr(table + at, '\0', size - at))
+			return NULL;
+		target = g_strdup_printf("%.*s %s",
+					 (int)sizeof(spec.target_type),
+					 spec.target_type, table + at);
+		g_strv_builder_add(builder, target);
+		at = head.data_start + spec.next;
+	}
+	return g_strv_builder_end(builder);
+}
+
+/* What the device mapper says of a device's table, and how much of it is used,
+ * to be freed; NULL, and errno, if it cannot be had. */
+static char *fetch_table(int control, dev_t rdev, size_t *ret_size)
+{
+	for (size_t size = TABLE_MIN; size <= TABLE_MAX; size *= 4) {
+		const struct dm_ioctl head = {
+			.version = { DM_VERSION_MAJOR, 0, 0 },
+			.data_size = (uint32_t)size,
+			.data_start = sizeof(head),
+			.flags = DM_STATUS_TABLE_FLAG,
+			.dev = rdev,
+		};
+		g_autofree char *table = g_malloc0(size);
+		const struct dm_ioctl *answer = (void *)table;
+
+		memcpy(table, &head, sizeof(head));
+		if (ioctl(control, DM_TABLE_STATUS, table) < 0)
+			return NULL;
+		if (answer->flags & DM_BUFFER_FULL_FLAG)
+			continue;
+		*ret_size = bsp_min(answer->data_size, size);
+		return g_steal_pointer(&table);
+	}
+	errno = E2BIG;
+	return NULL;
+}
+
+/* The targets of a device; NULL, and errno, if they cannot be had. */
+static char **targets_of(int control, dev_t rdev)
+{
+	size_t size;
+	g_autofree char *table = fetch_table(control, rdev, &size);
+	char **targets = table ? parse_table(table, size) : NULL;
+
+	if (table && !targets)
+		errno = EPROTO;
+	return targets;
+}
+
+uint64_t bsp_device_table(int control, dev_t rdev)
+{
+	size_t size;
+	g_autofree char *table = fetch_table(control, rdev, &size);
+	const struct dm_ioctl *head = (void *)table;
+
+	if (!table || head->data_start > size || !head->target_count)
+		return 0;
+	return bsp_hash(0, table + head->data_start, size - head->data_start);
+}
+
+static int open_control(void)
+{
+	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static bool is_target(const char *target, const char *type)
+{
+	size_t len = strlen(type);
+
+	return strncmp(target, type, len) == 0 && target[len] == ' ';
+}
+
+bool bsp_device_is_thin(dev_t rdev)
+{
+	int control = open_control();
+	g_auto(GStrv) targets = NULL;
+	bool thin;
+
+	if (control < 0)
+		return false;
+	targets = targets_of(control, rdev);
+	thin = targets && targets[0];
+	for (char **target = targets; thin && *target; target++)
+		thin = is_target(*target, "thin");
+	close(control);
+	return thin;
+}
+
+static bool any_is(char **targets, const char *type)
+{
+	for (char **target = targets; *target; target++)
+		if (is_target(*target, type))
+			return true;
+	return false;
+}
+
+static bool skips_zeroing(const char *target)
+{
+	g_auto(GStrv) words = g_strsplit(target, " ", -1);
+
+	return is_target(target, "thin-pool") &&
+	       g_strv_contains((const char *const *)words,
+			       "skip_block_zeroing");
+}
+
+/* --- Stacks --- */
+
+struct stack {
+	const char *path; /* of the device on top */
+	int control;	  /* or -errno, if it cannot be had */
+	GError **error;
+};
+
+/* A file in a device's folder of sysfs. */
+static bool has_file(const char *folder, const char *name)
+{
+	g_autofree char *path = g_build_filename(folder, name, NULL);
+
+	return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+static bool cannot_ask(const struct stack *stack, int errnum)
+{
+	return bsp_error_set(
+		stack->error, BSP_ERROR_FAILED,
+		"%s may lie on a thin pool that does not zero new blocks, and the device mapper cannot be asked: %s (until then it can only be read)",
+		stack->path, g_strerror(errnum));
+}
+
+/* The targets of a device by its folder; NULL, and an error. */
+static char **targets_at(const struct stack *stack, const char *folder)
+{
+	g_autofree char *path = g_build_filename(folder, "dev", NULL);
+	g_autofree char *text = NULL;
+	char **targets = NULL;
+	unsigned major, minor;
+
+	errno = ENODEV;
+	if (stack->control < 0)
+		errno = -stack->control;
+	else if (g_file_get_contents(path, &text, NULL, NULL) &&
+		 sscanf(text, "%u:%u", &major, &minor) == 2)
+		targets = targets_of(stack->control, makedev(major, minor));
+	if (!targets)
+		cannot_ask(stack, errno);
+	return targets;
+}
+
+/* Is the pool of a thin volume one that zeroes new blocks? */
+static bool check_pool(const struct stack *stack, const char *folder)
+{
+	g_auto(GStrv) targets = targets_at(stack, folder);
+	g_autofree char *path = g_build_filename(folder, "dm", "name", NULL);
+	g_autofree char *name = NULL;
+
+	for (char **target = targets; target && *target; target++) {
+		if (!skips_zeroing(*target))
+			continue;
+		(void)g_file_get_contents(path, &name, NULL, NULL);
+		return bsp_error_set(
+			stack->error, BSP_ERROR_FAILED,
+			"%s lies on the thin pool %s, which does not zero new blocks (skip_block_zeroing), so that old bytes of the pool would come up beside what is written; have it zero them, as by lvchange --zero y (until then it can only be read)",
+			stack->path, name ? g_strchomp(name) : folder);
+	}
+	return targets != NULL;
+}
+
+static bool check_folder(const struct stack *stack, const char *folder);
+
+static bool check_rdev(const struct stack *stack, dev_t rdev)
+{
+	g_autofree char *folder = g_strdup_printf("/sys/dev/block/%u:%u",
+						  major(rdev), minor(rdev));
+
+	return check_folder(stack, folder);
+}
+
+/* A loop device may be over a device instead of a file. */
+static bool check_backing(const struct stack *stack, const char *disk)
+{
+	int folder = open(disk, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct bsp_loop_backing backing;
+	dev_t rdev;
+
+	if (folder < 0)
+		return true;
+	rdev = bsp_sysfs_rdev(folder);
+	close(folder);
+	if (bsp_loop_backing_of(rdev, &backing) < 0 || !backing.rdev)
+		return true;
+	return check_rdev(stack, backing.rdev);
+}
+
+/* Checks a device, and all that it is made of. */
+static bool check_folder(const struct stack *stack, const char *folder)
+{
+	g_autofree char *disk = has_file(folder, "partition")
+					? g_build_filename(folder, "..", NULL)
+					: g_strdup(folder);
+	g_autofree char *slaves = g_build_filename(disk, "slaves", NULL);
+	g_autoptr(GDir) dir = g_dir_open(slaves, 0, NULL);
+	g_auto(GStrv) targets = NULL;
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *slave = g_build_filename(slaves, name, NULL);
+
+		/* A pool is the device mapper's, too; where there is no such
+		 * pair it need not be asked, which takes root. */
+		if (has_file(disk, "dm") && has_file(slave, "dm")) {
+			if (!targets)
+				targets = targets_at(stack, disk);
+			if (!targets)
+				return false;
+			if (any_is(targets, "thin") &&
+			    !check_pool(stack, slave))
+				return false;
+		}
+		if (!check_folder(stack, slave))
+			return false;
+	}
+	return check_backing(stack, disk);
+}
+
+bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error)
+{
+	struct stack stack = {
+		.path = path,
+		.control = open_control(),
+		.error = error,
+	};
+	bool ok = check_rdev(&stack, rdev);
+
+	if (stack.control >= 0)
+		close(stack.control);
+	return ok;
+}

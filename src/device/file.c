@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An image file in a device's place. It is read through the page cache, which
+ * is coherent for all who use the file, and the file system below knows of
+ * zeros that need no reading: its holes.
+ *
+ * Writers show in the change time. Two things blur it:
+ *  - It moves when a write begins, and its clock ticks no finer than the
+ *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and
+ *    puts its bytes there some time after the time has moved. So a young time
+ *    is not settled (identity.h). If a write takes longer than that, bytes
+ *    that were read before it ended stay in the map until the next write.
+ *  - Stores through a shared mapping touch it only when a clean page becomes
+ *    dirty; pushing dirty pages out first makes them clean again. (On tmpfs,
+ *    which writes nothing back, such stores cannot be seen.)
+ */
+#include "device/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+struct file {
+	struct bsp_device dev;
+	/* Fixed after opening. */
+	int fd;
+	int zero_fd; /* the same, for zeroing a writable one; otherwise -1 */
+	struct bsp_settling settling; /* content's own, one call at a time */
+};
+
+static struct file *to_file(struct bsp_device *dev)
+{
+	return (struct file *)dev;
+}
+
+static ssize_t file_read(struct bsp_device *dev, void *buf, size_t len,
+			 uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(to_file(dev)->fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int file_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	struct stat st;
+
+	if (fstat(to_file(dev)->fd, &st) < 0)
+		return -errno;
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* statx(2) */
+static int file_cached_size(struct bsp_device *dev, uint64_t *ret_size)
+{
+	struct statx st;
+
+	if (statx(to_file(dev)->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		  STATX_SIZE, &st) < 0)
+		return -errno;
+	*ret_size = st.stx_size;
+	return 0;
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void file_content(struct bsp_device *dev,
+			 struct bsp_content *ret_content)
+{
+	struct file *file = to_file(dev);
+	struct stat st = { 0 };
+	int r;
+
+	(void)sync_file_range(file->fd, 0, 0,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER);
+	r = fstat(file->fd, &st);
+	*ret_content = (struct bsp_content){
+		.value = { (uint64_t)st.st_ctim.tv_sec,
+			   (uint64_t)st.st_ctim.tv_nsec, (uint64_t)st.st_size },
+		.counted = r == 0,
+		.settled = bsp_settle(&file->settling, &st.st_ctim,
+				      clock_ns(CLOCK_REALTIME),
+				      clock_ns(CLOCK_BOOTTIME)),
+	};
+}
+
+/* lseek(2): what lies before the next data reads as zeros. */
+static uint64_t file_zeros(struct bsp_device *dev, uint64_t off)
+{
+	struct file *file = to_file(dev);
+	off_t data = lseek(file->fd, (off_t)off, SEEK_DATA);
+	uint64_t size;
+
+	if (data >= 0)
+		return (uint64_t)data;
+	if (errno == ENXIO && file_size(dev, &size) == 0 && size > off)
+		return size;
+	return off;
+}
+
+/* --- Writing --- */
+
+static ssize_t file_write(struct bsp_device *dev, const void *buf, size_t len,
+			  uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pwrite(to_file(dev)->fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
+				  size_t len, uint64_t off)
+{
+	const struct iovec iov = { (void *)buf, len };
+	struct file *file = to_file(dev);
+	ssize_t n;
+
+	do
+		n = pwritev2(file->zero_fd, &iov, 1, (off_t)off, RWF_DSYNC);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int file_fallocate(struct bsp_device *dev, int mode, uint64_t len,
+			  uint64_t off)
+{
+	int r;
+
+	do
+		r = fallocate(to_file(dev)->fd, mode | FALLOC_FL_KEEP_SIZE,
+			      (off_t)off, (off_t)len);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+static int file_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return file_fallocate(dev, FALLOC_FL_PUNCH_HOLE, len, off);
+}
+
+static int file_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, len, off);
+}
+
+/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
+ * (fs/sync.c). */
+static void file_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	(void)sync_file_range(to_file(dev)->fd, (off_t)off, (off_t)len,
+			      SYNC_FILE_RANGE_WRITE);
+}
+
+static int file_flush(struct bsp_device *dev)
+{
+	return fsync(to_file(dev)->fd) < 0 ? -errno : 0;
+}
+
+static int file_resize(struct bsp_device *dev, uint64_t size)
+{
+	return ftruncate(to_file(dev)->fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+static void file_close(struct bsp_device *dev)
+{
+	if (to_file(dev)->zero_fd >= 0)
+		close(to_file(dev)->zero_fd);
+	close(to_file(dev)->fd);
+	g_free(to_file(dev));
+}
+
+static const struct bsp_device_ops file_ops = {
+	.read = file_read,
+	.size = file_size,
+	.cached_size = file_cached_size,
+	.content = file_content,
+	.zeros = file_zeros,
+	.write = file_write,
+	.read_through = file_read,
+	.write_through = file_write_through,
+	.punch = file_punch,
+	.offload = file_offload,
+	.discard = file_punch,
+	.write_back = file_write_back,
+	.flush = file_flush,
+	.resize = file_resize,
+	.close = file_close,
+};
+
+struct bsp_device *bsp_device_file_new(const char *path, int fd,
+				       const struct bsp_device_info *info,
+				       GError **error)
+{
+	struct file *file;
+	int zero_fd = -1;
+
+	if (info->size == 0) {
+		bsp_error_set(error, BSP_ERROR_FAILED,
+			      "%s is empty; there is nothing to show of it",
+			      path);
+		return NULL;
+	}
+	/* The kernel tells each opening once that a write-back failed: zeroing
+	 * must not take from flush what it has to say of data. */
+	if (info->writable &&
+	    !bsp_device_open_again(path, fd, O_RDWR, &zero_fd, error))
+		return NULL;
+	file = g_new0(struct file, 1);
+	file->dev.ops = &file_ops;
+	file->dev.path = g_strdup(path);
+	file->dev.info = *info;
+	pthread_mutex_init(&file->dev.through_lock, NULL);
+	file->dev.info.logical_block_size = 512;
+	file->fd = fd;
+	file->zero_fd = zero_fd;
+	return &file->dev;
+}

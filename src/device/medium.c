@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device/medium.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "device/device.h"
+
+struct bsp_medium_source {
+	/* Fixed. */
+	int fd;
+	dev_t rdev;
+	bool loop;   /* a loop device that has a file, or a part of one */
+	int control; /* the device mapper's; -1 if the device is not its own */
+};
+
+static bool has_folder(dev_t rdev, const char *name)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s",
+		       major(rdev), minor(rdev), name);
+	return access(path, F_OK) == 0;
+}
+
+struct bsp_medium_source *bsp_medium_source_new(int fd, dev_t rdev)
+{
+	struct bsp_medium_source *source = calloc(1, sizeof(*source));
+
+	if (!source)
+		return NULL;
+	source->fd = fd;
+	source->rdev = rdev;
+	/* The device mapper would pass the question on to the device below it
+	 * (dm_blk_ioctl() in drivers/md/dm.c). */
+	source->loop =
+		has_folder(rdev, "loop") ||
+		(has_folder(rdev, "partition") && has_folder(rdev, "../loop"));
+	source->control = has_folder(rdev, "dm") ? open("/dev/mapper/control",
+							O_RDWR | O_CLOEXEC)
+						 : -1;
+	return source;
+}
+
+void bsp_medium_source_free(struct bsp_medium_source *source)
+{
+	if (source && source->control >= 0)
+		close(source->control);
+	free(source);
+}
+
+static void ask_loop(int fd, struct bsp_medium *medium)
+{
+	struct loop_info64 info;
+
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+		return;
+	medium->file_dev = info.lo_device;
+	medium->file_ino = info.lo_inode;
+	medium->file_off = info.lo_offset;
+}
+
+void bsp_medium_ask(const struct bsp_medium_source *source,
+		    enum bsp_depth depth, struct bsp_medium *ret_medium)
+{
+	*ret_medium = (struct bsp_medium){ 0 };
+	if (!source)
+		return;
+	if (ioctl(source->fd, BLKGETDISKSEQ, &ret_medium->sequence) < 0)
+		ret_medium->sequence = 0;
+	if (depth >= BSP_DEPTH_CHEAP && source->loop)
+		ask_loop(source->fd, ret_medium);
+	if (depth >= BSP_DEPTH_ALL && source->control >= 0)
+		ret_medium->table =
+			bsp_device_table(source->control, source->rdev);
+}

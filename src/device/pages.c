@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device/pages.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/range.h"
+
+/* cachestat(2), Linux 6.5: the same number for all architectures, but older
+ * headers do not have it. */
+enum { CACHESTAT = 451 };
+
+struct cachestat_range {
+	uint64_t off, len;
+};
+
+struct cachestat {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/* A range at a time, mapped and never touched: mincore(2). */
+static int count_mapped(int fd, uint64_t from, uint64_t to, uint64_t page,
+			bool *ret_cached)
+{
+	size_t len = (size_t)(to - from), pages = (size_t)((to - from) / page);
+	unsigned char *in = malloc(pages);
+	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, (off_t)from);
+	int r = !in || map == MAP_FAILED ? -1 : mincore(map, len, in);
+
+	for (size_t i = 0; !r && i < pages; i++)
+		*ret_cached |= in[i] & 1;
+	if (map != MAP_FAILED)
+		(void)munmap(map, len);
+	free(in);
+	return r;
+}
+
+bool bsp_pages_cached(int fd, uint64_t from, uint64_t to)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t piece = UINT64_C(1) << 30;
+	struct cachestat_range range;
+	struct cachestat stat;
+	bool cached = false;
+
+	from -= from % page;
+	to += (page - to % page) % page;
+	range = (struct cachestat_range){ from, to - from };
+	if (from >= to)
+		return false;
+	if (syscall(CACHESTAT, fd, &range, &stat, 0) == 0)
+		return stat.cached != 0;
+	while (from < to && !cached) {
+		uint64_t end = bsp_min(to, from + piece);
+
+		if (count_mapped(fd, from, end, page, &cached))
+			return true;
+		from = end;
+	}
+	return cached;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reads by io_uring: one thread, one system call for each read that comes back
+ * and all that are asked for meanwhile.
+ *
+ * A kernel, or whoever confines the program, may refuse io_uring, and not only
+ * when the ring is made; so an empty operation is sent through it first.
+ */
+#include "device/read-queue.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct uring {
+	struct bsp_read_queue queue;
+	struct io_uring ring;
+	int fd;
+};
+
+/*
+ * Held while a ring is mapped or unmapped. The kernel may give one ring the
+ * addresses that another thread's had before; liburing asks it past libc, where
+ * ThreadSanitizer does not see that the one ended before the other began.
+ */
+static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void pause_a_moment(void)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	(void)nanosleep(&moment, NULL);
+}
+
+/* The next completion, taken out of the ring. */
+static struct io_uring_cqe take_completion(struct uring *u)
+{
+	struct io_uring_cqe *cqe, taken;
+
+	while (io_uring_peek_cqe(&u->ring, &cqe) != 0) {
+		int r = io_uring_submit_and_wait(&u->ring, 1);
+
+		/* The kernel is short of memory; what is in flight goes on. */
+		if (r < 0 && r != -EINTR)
+			pause_a_moment();
+	}
+	taken = *cqe;
+	io_uring_cqe_seen(&u->ring, cqe);
+	return taken;
+}
+
+static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
+{
+	struct uring *u = (struct uring *)queue;
+	/* There is one for each read that may be in flight. */
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	io_uring_prep_read(sqe, u->fd, read->buf, (unsigned)read->len,
+			   read->off);
+	io_uring_sqe_set_data(sqe, read);
+}
+
+static struct bsp_read *uring_wait(struct bsp_read_queue *queue)
+{
+	struct io_uring_cqe cqe = take_completion((struct uring *)queue);
+	struct bsp_read *read = io_uring_cqe_get_data(&cqe);
+
+	read->result = cqe.res;
+	return read;
+}
+
+static void uring_free(struct bsp_read_queue *queue)
+{
+	struct uring *u = (struct uring *)queue;
+
+	pthread_mutex_lock(&mapping_lock);
+	io_uring_queue_exit(&u->ring);
+	pthread_mutex_unlock(&mapping_lock);
+	free(u);
+}
+
+static bool make_ring(struct io_uring *ring, unsigned depth)
+{
+	int r;
+
+	pthread_mutex_lock(&mapping_lock);
+	/* Since Linux 6.1 completions can be left until they are asked for,
+	 * which spares the reader interruptions (io_uring_setup(2)). */
+	r = io_uring_queue_init(depth, ring,
+				IORING_SETUP_SINGLE_ISSUER |
+					IORING_SETUP_DEFER_TASKRUN);
+	if (r)
+		r = io_uring_queue_init(depth, ring, 0);
+	pthread_mutex_unlock(&mapping_lock);
+	return r == 0;
+}
+
+static bool works(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+
+	io_uring_prep_nop(io_uring_get_sqe(ring));
+	if (io_uring_submit_and_wait(ring, 1) < 0 ||
+	    io_uring_peek_cqe(ring, &cqe))
+		return false;
+	io_uring_cqe_seen(ring, cqe);
+	return true;
+}
+
+struct bsp_read_queue *bsp_read_queue_uring_new(int fd, unsigned depth)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	if (!make_ring(&u->ring, depth)) {
+		free(u);
+		return NULL;
+	}
+	if (!works(&u->ring)) {
+		uring_free(&u->queue);
+		return NULL;
+	}
+	u->queue.submit = uring_submit;
+	u->queue.wait = uring_wait;
+	u->queue.free = uring_free;
+	u->fd = fd;
+	return &u->queue;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The choice of a read queue, and the kind that uses threads.
+ */
+#include "device/read-queue.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/thread.h"
+
+struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
+					  unsigned depth)
+{
+	int fd = dev->ops->read_fd ? dev->ops->read_fd(dev) : -1;
+	struct bsp_read_queue *queue = NULL;
+
+	if (fd >= 0)
+		queue = bsp_read_queue_uring_new(fd, depth);
+	if (!queue)
+		queue = bsp_read_queue_threads_new(dev, depth);
+	if (queue)
+		queue->dev = dev;
+	return queue;
+}
+
+void bsp_read_queue_free(struct bsp_read_queue *queue)
+{
+	if (!queue)
+		return;
+	while (bsp_read_wait(queue))
+		;
+	queue->free(queue);
+}
+
+void bsp_read_submit(struct bsp_read_queue *queue, struct bsp_read *read)
+{
+	queue->in_flight++;
+	queue->submit(queue, read);
+}
+
+struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
+{
+	struct bsp_read *read;
+
+	if (!queue->in_flight)
+		return NULL;
+	queue->in_flight--;
+	read = queue->wait(queue);
+	/* The descriptor does not take all that the device does, as a part of a
+	 * block at its end. */
+	if (read->result == -EINVAL && queue->dev)
+		read->result = queue->dev->ops->read(queue->dev, read->buf,
+						     read->len, read->off);
+	return read;
+}
+
+/* --- Threads --- */
+
+/* More do not help: a device that is behind this is an image file, or has a
+ * driver without direct reads. */
+enum { THREADS_MAX = 8 };
+
+struct list {
+	struct bsp_read *first, *last;
+};
+
+struct threads {
+	struct bsp_read_queue queue;
+	/* Fixed after it was made. */
+	struct bsp_device *dev;
+	unsigned n_max;
+
+	/* The owner's. */
+	pthread_t thread[THREADS_MAX];
+	unsigned n;
+
+	pthread_mutex_t lock;
+	pthread_cond_t asked, done;
+	/* Protected by lock: */
+	struct list todo, back;
+	unsigned idle; /* threads that wait for work */
+	bool stop;
+};
+
+static void append(struct list *list, struct bsp_read *read)
+{
+	read->next = NULL;
+	if (list->first)
+		list->last->next = read;
+	else
+		list->first = read;
+	list->last = read;
+}
+
+static struct bsp_read *take(struct list *list)
+{
+	struct bsp_read *read = list->first;
+
+	if (read)
+		list->first = read->next;
+	return read;
+}
+
+static void *threads_main(void *data)
+{
+	struct threads *t = data;
+	struct bsp_read *read;
+
+	pthread_mutex_lock(&t->lock);
+	while (!t->stop) {
+		read = take(&t->todo);
+		if (!read) {
+			t->idle++;
+			pthread_cond_wait(&t->asked, &t->lock);
+			t->idle--;
+			continue;
+		}
+		pthread_mutex_unlock(&t->lock);
+		read->result = t->dev->ops->read(t->dev, read->buf, read->len,
+						 read->off);
+		pthread_mutex_lock(&t->lock);
+		append(&t->back, read);
+		pthread_cond_signal(&t->done);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
+{
+	struct threads *t = (struct threads *)queue;
+	bool busy;
+
+	pthread_mutex_lock(&t->lock);
+	append(&t->todo, read);
+	busy = !t->idle;
+	pthread_cond_signal(&t->asked);
+	pthread_mutex_unlock(&t->lock);
+	/* Without any the owner reads by itself. */
+	if (busy && t->n < t->n_max)
+		t->n += bsp_thread_start(&t->thread[t->n], threads_main, t) ==
+			0;
+}
+
+static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
+{
+	struct threads *t = (struct threads *)queue;
+	struct bsp_read *read = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->n == 0) {
+		read = take(&t->todo);
+		read->result = t->dev->ops->read(t->dev, read->buf, read->len,
+						 read->off);
+	}
+	while (!read) {
+		read = take(&t->back);
+		if (!read)
+			pthread_cond_wait(&t->done, &t->lock);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return read;
+}
+
+static void threads_free(struct bsp_read_queue *queue)
+{
+	struct threads *t = (struct threads *)queue;
+
+	pthread_mutex_lock(&t->lock);
+	t->stop = true;
+	pthread_cond_broadcast(&t->asked);
+	pthread_mutex_unlock(&t->lock);
+	for (unsigned i = 0; i < t->n; i++)
+		pthread_join(t->thread[i], NULL);
+	pthread_cond_destroy(&t->done);
+	pthread_cond_destroy(&t->asked);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
+						  unsigned depth)
+{
+	struct threads *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->queue.submit = threads_submit;
+	t->queue.wait = threads_wait;
+	t->queue.free = threads_free;
+	t->dev = dev;
+	t->n_max = depth < THREADS_MAX ? depth : THREADS_MAX;
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->asked, NULL);
+	pthread_cond_init(&t->done, NULL);
+	return &t->queue;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Are two paths two things? Copying a disk onto its own partition, or an image
+ * onto the loop device that it is behind, would destroy what is being read.
+ *
+ * A thing is followed down through partitions and loop devices to what it shows
+ * a range of. Two partitions of a disk, or two loop devices over parts of one
+ * image that do not overlap, are distinct.
+ */
+#include "device/device.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device/loop.h"
+#include "device/sysfs.h"
+#include "base/error.h"
+
+enum {
+	SECTOR = 512,
+	DEPTH_MAX = 16,
+};
+
+/* The bytes [from, to) of a block device, or of a file. */
+struct place {
+	bool block;
+	dev_t dev; /* of a block device its own number, and ino is 0 */
+	ino_t ino;
+	uint64_t from, to;
+};
+
+/* The place of all of it. */
+static struct place whole_of(const struct stat *st)
+{
+	bool block = S_ISBLK(st->st_mode);
+	struct place place = { .block = block,
+			       .dev = block ? st->st_rdev : st->st_dev,
+			       .ino = block ? 0 : st->st_ino,
+			       .to = INT64_MAX };
+	int folder = block ? bsp_sysfs_open(st->st_rdev) : -1;
+
+	if (folder >= 0) {
+		uint64_t sectors = bsp_sysfs_read_number(folder, "size");
+
+		if (sectors)
+			place.to = sectors * SECTOR;
+		close(folder);
+	}
+	return place;
+}
+
+/* Sets *place to its place on the device or file below; false if there is none.
+ */
+static bool go_below(struct place *place)
+{
+	struct bsp_loop_backing backing;
+	bool partition = false;
+	uint64_t start = 0;
+	dev_t disk = 0;
+	int folder;
+
+	if (!place->block)
+		return false;
+	folder = bsp_sysfs_open_disk(place->dev, &partition);
+	if (partition && folder >= 0)
+		disk = bsp_sysfs_rdev(folder);
+	if (folder >= 0)
+		close(folder);
+	if (disk) {
+		folder = bsp_sysfs_open(place->dev);
+		if (folder >= 0) {
+			start = bsp_sysfs_read_number(folder, "start") * SECTOR;
+			close(folder);
+		}
+		place->dev = disk;
+	} else if (bsp_loop_backing_of(place->dev, &backing) == 0) {
+		start = backing.offset;
+		place->block = backing.rdev != 0;
+		place->dev = backing.rdev ? backing.rdev : backing.dev;
+		place->ino = backing.rdev ? 0 : backing.ino;
+	} else {
+		return false;
+	}
+	place->from += start;
+	place->to += start;
+	return true;
+}
+
+/* The places of it, from what it is down. */
+static unsigned find_places(const struct stat *st, struct place *places)
+{
+	unsigned n = 0;
+
+	places[n++] = whole_of(st);
+	for (struct place place = places[0]; n < DEPTH_MAX && go_below(&place);)
+		places[n++] = place;
+	return n;
+}
+
+static bool overlap(const struct place *a, const struct place *b)
+{
+	return a->block == b->block && a->dev == b->dev && a->ino == b->ino &&
+	       a->from < b->to && b->from < a->to;
+}
+
+/* How the place is both a's, so many steps down, and b's. */
+static const char *describe(const struct place *place, unsigned a, unsigned b)
+{
+	if (a && b)
+		return "show the same bytes of one image or disk";
+	if (!a && !b)
+		return place->block ? "are the same device"
+				    : "are the same file";
+	if (place->block)
+		return "are a disk and a part of it";
+	return a ? "are a loop device and its image"
+		 : "are an image and a loop device of it";
+}
+
+bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
+			      const char *to, const struct stat *to_stat,
+			      GError **error)
+{
+	struct place a[DEPTH_MAX], b[DEPTH_MAX];
+	unsigned n_a = find_places(from_stat, a);
+	unsigned n_b = find_places(to_stat, b);
+
+	for (unsigned i = 0; i < n_a; i++) {
+		for (unsigned j = 0; j < n_b; j++) {
+			if (overlap(&a[i], &b[j]))
+				return bsp_error_set(
+					error, BSP_ERROR_USAGE,
+					"%s and %s %s: copying would destroy the source",
+					from, to, describe(&a[i], i, j));
+		}
+	}
+	return true;
+}
+
+bool bsp_check_distinct(const char *from, const char *to, GError **error)
+{
+	struct stat a, b;
+
+	if (stat(from, &a) < 0 || stat(to, &b) < 0)
+		return true;
+	return bsp_check_distinct_files(from, &a, to, &b, error);
+}
+
+bool bsp_device_check_distinct(const struct bsp_device *from,
+			       const struct bsp_device *to, GError **error)
+{
+	return bsp_check_distinct_files(from->path, &from->stat, to->path,
+					&to->stat, error);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device/sysfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+int bsp_sysfs_open(dev_t rdev)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
+		       minor(rdev));
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition)
+{
+	int fd = bsp_sysfs_open(rdev);
+	int disk;
+
+	*ret_partition = fd >= 0 && faccessat(fd, "partition", F_OK, 0) == 0;
+	if (!*ret_partition)
+		return fd;
+	disk = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	close(fd);
+	return disk;
+}
+
+/* Reads the beginning of a file as a string. */
+static bool read_text(int folder, const char *name, char *text, size_t size)
+{
+	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+bool bsp_sysfs_read_line(int folder, const char *name, char *line, size_t size)
+{
+	bool had = read_text(folder, name, line, size);
+
+	line[strcspn(line, "\n")] = '\0';
+	return had;
+}
+
+uint64_t bsp_sysfs_read_number(int folder, const char *name)
+{
+	char text[32];
+
+	return read_text(folder, name, text, sizeof(text))
+		       ? strtoull(text, NULL, 10)
+		       : 0;
+}
+
+dev_t bsp_sysfs_rdev(int folder)
+{
+	unsigned maj, min;
+	char text[32];
+
+	if (!read_text(folder, "dev", text, sizeof(text)) ||
+	    sscanf(text, "%u:%u", &maj, &min) != 2)
+		return 0;
+	return makedev(maj, min);
+}
+
+bool bsp_sysfs_node(int folder, char path[BSP_NODE_SIZE])
+{
+	char text[1024], name[256];
+	const char *line;
+
+	path[0] = '\0';
+	if (!read_text(folder, "uevent", text, sizeof(text)) ||
+	    !(line = strstr(text, "DEVNAME=")) ||
+	    sscanf(line, "DEVNAME=%255s", name) != 1)
+		return false;
+	(void)snprintf(path, BSP_NODE_SIZE, "/dev/%s", name);
+	return true;
+}
+
+int bsp_sysfs_open_path(const char *node, dev_t rdev)
+{
+	int fd = open(node, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == rdev)
+		return fd;
+	close(fd);
+	errno = ENODEV;
+	return -1;
+}
+
+int bsp_sysfs_open_node(int folder)
+{
+	char path[BSP_NODE_SIZE];
+
+	if (bsp_sysfs_node(folder, path))
+		return bsp_sysfs_open_path(path, bsp_sysfs_rdev(folder));
+	errno = ENOENT;
+	return -1;
+}

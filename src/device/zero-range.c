@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ladder, from the cheapest to the dearest, and what the device refused is
+ * not asked of it again, unless it failed since: what is broken refuses much
+ * that it takes when it is well (a volume, part of which is away).
+ *
+ *	punch	 unmaps, and the device promises zeros
+ *	unmap	 unmaps, promises nothing; read back, and zeros written where
+ *		 there are none. Where unmapped means zero for good (thin
+ *		 volumes), this keeps a volume thin that punch would not
+ *	offload	 one command zeroes, the space stays
+ *	write	 reads first, and writes zeros only where there are none: a
+ *		 read is cheaper than a write, on thin storage by far, and what
+ *		 already is zero is not worn out or allocated
+ *
+ * A way that fails is no reason to give up: where zeros can be written, the
+ * range must not stay a marker for ever, and every flush fail. The next way is
+ * tried for this range, and the failure is not remembered. A long range is
+ * taken apart first, so that little is written for one bad sector. Only a
+ * device that is gone is not asked again.
+ *
+ * "Keep" leaves out the first two. "Write" writes, without reading first. So
+ * does the last way once the device has failed: what is read may be in a cache
+ * alone, of this kernel or of what lies below, from where it was not written.
+ * And so it does where a way has just failed, unless only room or memory was
+ * short.
+ */
+#include "device/zero-range.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/range.h"
+#include "base/zero.h"
+
+enum {
+	/* What is refused: */
+	PUNCH = 1 << 0,
+	UNMAP = 1 << 1,
+	OFFLOAD = 1 << 2,
+	LOOK = 1 << 3, /* to read before writing */
+
+	FAST = 1 << 4, /* one command for a long range worked */
+
+	PIECE = 1 << 20, /* read or written at once */
+	GRAIN = 4096,	 /* zero or not is asked of so much */
+	STEP_WRITE = 16 << 20,
+};
+
+#define STEP_OFFLOAD (UINT64_C(1) << 30)
+
+static bool has(struct bsp_device *dev, unsigned way)
+{
+	return !(atomic_load(&dev->ways) & way);
+}
+
+static bool is_refusal(int r)
+{
+	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS;
+}
+
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -ENXIO || r == -ENOMEDIUM;
+}
+
+/* What a range has met on its way down the ladder. */
+struct descent {
+	int r;	     /* of the last way that was tried and not refused */
+	bool failed; /* a way, and not for want of room or memory */
+};
+
+/*
+ * Tries a way; true if that was the end of it, well or badly (descent->r). A
+ * device may have a way and refuse it for this range, or no longer have it (a
+ * loop device finds out from its file system).
+ */
+static bool try_way(struct bsp_device *dev, unsigned way,
+		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
+		    uint64_t len, uint64_t off, struct descent *descent)
+{
+	int r;
+
+	if (!call || !has(dev, way))
+		return false;
+	r = call(dev, len, off);
+	if (r) {
+		atomic_fetch_and(&dev->ways, ~(unsigned)FAST);
+		if (is_refusal(r)) {
+			atomic_fetch_or(&dev->ways, way);
+			return false;
+		}
+		descent->failed |= r != -ENOSPC && r != -ENOMEM;
+	} else if (way != UNMAP) {
+		atomic_fetch_or(&dev->ways, FAST);
+	}
+	descent->r = r;
+	return !r || is_gone(r);
+}
+
+void bsp_device_failed(struct bsp_device *dev)
+{
+	atomic_fetch_or(&dev->ways, LOOK);
+	atomic_fetch_and(&dev->ways, LOOK);
+}
+
+/* through_lock held. */
+static int write_all_through(struct bsp_device *dev, const char *buf,
+			     size_t len, uint64_t off)
+{
+	while (len) {
+		ssize_t n = dev->ops->write_through(dev, buf, len, off);
+
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		buf += n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Also what failed is waited for. through_lock held, and given back. */
+static int settle(struct bsp_device *dev, uint64_t len, uint64_t off, int r)
+{
+	int settled = dev->ops->settle ? dev->ops->settle(dev, len, off) : 0;
+
+	pthread_mutex_unlock(&dev->through_lock);
+	r = r ? r : settled;
+	if (r)
+		bsp_device_failed(dev);
+	return r;
+}
+
+int bsp_device_write_through(struct bsp_device *dev, const void *buf,
+			     size_t len, uint64_t off)
+{
+	int r;
+
+	pthread_mutex_lock(&dev->through_lock);
+	r = write_all_through(dev, buf, len, off);
+	return settle(dev, len, off, r);
+}
+
+/* Up to STEP_WRITE. */
+static int write_some_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&dev->through_lock);
+	for (uint64_t at = 0; at < len && !r; at += BSP_ZEROS)
+		r = write_all_through(dev, bsp_zeros,
+				      (size_t)bsp_min(len - at, BSP_ZEROS),
+				      off + at);
+	return settle(dev, len, off, r);
+}
+
+static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	int r = 0;
+
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, STEP_WRITE);
+
+		r = write_some_zeros(dev, piece, off);
+		len -= piece;
+		off += piece;
+	}
+	return r;
+}
+
+/* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
+static int write_over_data(struct bsp_device *dev, const char *buf,
+			   uint64_t len, uint64_t off)
+{
+	size_t grain = bsp_max(GRAIN, dev->info.logical_block_size);
+
+	while (len) {
+		bool zero;
+		uint64_t run = bsp_zero_run(buf, (size_t)len, grain, &zero);
+		int r = zero ? 0 : write_zeros(dev, run, off);
+
+		if (r)
+			return r;
+		buf += run;
+		len -= run;
+		off += run;
+	}
+	return 0;
+}
+
+/* Reads, and writes zeros where there are none, or where it cannot read; all of
+ * them if there is no memory to read to. */
+static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
+{
+	void *buf;
+	int r = 0;
+
+	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
+		return write_zeros(dev, len, off);
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, PIECE);
+		ssize_t n =
+			dev->ops->read_through(dev, buf, (size_t)piece, off);
+
+		if (n == (ssize_t)piece)
+			r = write_over_data(dev, buf, piece, off);
+		else
+			r = write_zeros(dev, piece, off);
+		len -= piece;
+		off += piece;
+	}
+	free(buf);
+	return r;
+}
+
+/* The ways that are commands; true if that was the end of it. */
+static bool try_commands(struct bsp_device *dev, enum bsp_zeroing zeroing,
+			 uint64_t len, uint64_t off, struct descent *descent)
+{
+	const struct bsp_device_ops *ops = dev->ops;
+
+	if (zeroing == BSP_ZEROING_WRITE)
+		return false;
+	if (zeroing == BSP_ZEROING_UNMAP) {
+		if (try_way(dev, PUNCH, ops->punch, len, off, descent))
+			return true;
+		if (try_way(dev, UNMAP, ops->unmap, len, off, descent)) {
+			if (!descent->r)
+				descent->r = zero_what_is_not(dev, len, off);
+			return true;
+		}
+	}
+	return try_way(dev, OFFLOAD, ops->offload, len, off, descent);
+}
+
+/* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
+ * may fail. */
+static int zero_some_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
+			    uint64_t len, uint64_t off)
+{
+	struct descent descent = { 0 };
+
+	if (try_commands(dev, zeroing, len, off, &descent))
+		return descent.r;
+	if (zeroing == BSP_ZEROING_WRITE || descent.failed || !has(dev, LOOK))
+		return write_zeros(dev, len, off);
+	return zero_what_is_not(dev, len, off);
+}
+
+/* The same for any number of them. */
+static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
+		       uint64_t len, uint64_t off)
+{
+	struct descent descent = { 0 };
+	int r = 0;
+
+	if (len <= STEP_WRITE)
+		return zero_some_blocks(dev, zeroing, len, off);
+	if (try_commands(dev, zeroing, len, off, &descent))
+		return descent.r;
+	while (len && !r) {
+		uint64_t piece = bsp_min(len, STEP_WRITE);
+
+		r = zero_some_blocks(dev, zeroing, piece, off);
+		len -= piece;
+		off += piece;
+	}
+	return r;
+}
+
+uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing)
+{
+	/* That it takes long is only known when it was tried. */
+	bool fast = atomic_load(&dev->ways) & FAST;
+
+	return fast && zeroing != BSP_ZEROING_WRITE ? STEP_OFFLOAD : STEP_WRITE;
+}
+
+int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
+		    uint64_t len, uint64_t off)
+{
+	uint64_t block = dev->info.logical_block_size;
+	uint64_t head = bsp_min(len, (block - off % block) % block);
+	uint64_t tail = (len - head) % block;
+	uint64_t whole = len - head - tail;
+	int r = 0;
+
+	/* Ragged ends are smaller than a block: they are written. */
+	if (head)
+		r = write_zeros(dev, head, off);
+	if (!r && whole)
+		r = zero_blocks(dev, zeroing, whole, off + head);
+	if (!r && tail)
+		r = write_zeros(dev, tail, off + head + whole);
+	if (r)
+		bsp_device_failed(dev);
+	return r;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A block map for bmaptool, version 2.0 of its format, without checksums of
+ * the data.
+ *
+ * Two elements of it, the count of mapped blocks and the checksum of the map
+ * itself (as it is with zeros in the checksum's place), are known only when
+ * all is written. bmaptool looks elements up by name, so they come last, after
+ * the ranges: the map is written in one go, and says one thing even if the
+ * source changes meanwhile.
+ */
+#include "report/report.h"
+
+#include <string.h>
+
+/* In hexadecimal digits, of SHA-256. */
+enum { CHECKSUM_LEN = 64 };
+
+static uint64_t blocks(const struct bsp_export *ex, uint64_t bytes)
+{
+	return bytes / ex->granule + (bytes % ex->granule != 0);
+}
+
+static int bmap_begin(struct bsp_export *ex)
+{
+	const char *xml = "<?xml version=\"1.0\" ?>\n"
+			  "<!-- Made by blksparse: blocks that are in no range "
+			  "hold only zeros. -->\n"
+			  "<bmap version=\"2.0\">\n";
+	int r;
+
+	ex->checksum = g_checksum_new(G_CHECKSUM_SHA256);
+	r = bsp_export_puts(ex, xml);
+	if (r < 0)
+		return r;
+	return bsp_export_printf(
+		ex,
+		"    <ImageSize> %" G_GUINT64_FORMAT " </ImageSize>\n"
+		"    <BlockSize> %" G_GUINT32_FORMAT " </BlockSize>\n"
+		"    <BlocksCount> %" G_GUINT64_FORMAT " </BlocksCount>\n"
+		"    <ChecksumType> sha256 </ChecksumType>\n"
+		"    <BlockMap>\n",
+		ex->report->size, ex->granule, blocks(ex, ex->report->size));
+}
+
+static int bmap_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+{
+	uint64_t first = extent->off / ex->granule;
+	uint64_t last = first + blocks(ex, extent->len) - 1;
+
+	if (extent->type == BSP_EXTENT_HOLE)
+		return 0;
+	if (first == last)
+		return bsp_export_printf(
+			ex, "        <Range> %" G_GUINT64_FORMAT " </Range>\n",
+			first);
+	return bsp_export_printf(ex,
+				 "        <Range> %" G_GUINT64_FORMAT
+				 "-%" G_GUINT64_FORMAT " </Range>\n",
+				 first, last);
+}
+
+/* The checksum is that of the map with zeros in its place: they go into it,
+ * then what follows, and only then can the checksum be written. */
+static int bmap_end(struct bsp_export *ex)
+{
+	static const char before[] = "    <BmapFileChecksum> ";
+	static const char after[] = " </BmapFileChecksum>\n</bmap>\n";
+	g_autoptr(GChecksum) checksum = NULL;
+	char zeros[CHECKSUM_LEN];
+	int r;
+
+	r = bsp_export_printf(ex,
+			      "    </BlockMap>\n"
+			      "    <MappedBlocksCount> %" G_GUINT64_FORMAT
+			      " </MappedBlocksCount>\n",
+			      blocks(ex, ex->bytes[BSP_EXTENT_DATA]));
+	if (r == 0)
+		r = bsp_export_puts(ex, before);
+	if (r < 0)
+		return r;
+	memset(zeros, '0', sizeof(zeros));
+	checksum = g_steal_pointer(&ex->checksum);
+	g_checksum_update(checksum, (const guchar *)zeros, sizeof(zeros));
+	g_checksum_update(checksum, (const guchar *)after, sizeof(after) - 1);
+	r = bsp_export_puts(ex, g_checksum_get_string(checksum));
+	return r < 0 ? r : bsp_export_puts(ex, after);
+}
+
+static void bmap_done(struct bsp_export *ex)
+{
+	g_clear_pointer(&ex->checksum, g_checksum_free);
+}
+
+/* Smaller blocks than a page are not what bmaptool makes either. */
+const struct bsp_exporter bsp_export_bmap = {
+	.name = "bmap",
+	.granule = BSP_GRANULE_MIN,
+	.needs_content = true,
+	.begin = bmap_begin,
+	.extent = bmap_extent,
+	.end = bmap_end,
+	.done = bmap_done,
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A mapfile of GNU ddrescue. It is meant as a domain (--domain-mapfile), where
+ * only finished blocks ('+') are copied: so data is finished, and holes are
+ * not tried ('?'), which leaves ddrescuelog free to say that nothing failed.
+ * The status line is the one that ddrescuelog --create-mapfile writes.
+ */
+#include "report/report.h"
+
+static int ddrescue_begin(struct bsp_export *ex)
+{
+	return bsp_export_puts(
+		ex, "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
+		    "# Data is finished (+), holes are non-tried (?): "
+		    "a domain mapfile\n"
+		    "# current_pos  current_status  current_pass\n"
+		    "0x00000000     ?               1\n"
+		    "#      pos        size  status\n");
+}
+
+static int ddrescue_extent(struct bsp_export *ex,
+			   const struct bsp_extent *extent)
+{
+	return bsp_export_printf(ex,
+				 "0x%08" G_GINT64_MODIFIER "X  "
+				 "0x%08" G_GINT64_MODIFIER "X  %c\n",
+				 extent->off, extent->len,
+				 extent->type == BSP_EXTENT_HOLE ? '?' : '+');
+}
+
+static int ddrescue_end(struct bsp_export *ex)
+{
+	return 0;
+}
+
+const struct bsp_exporter bsp_export_ddrescue = {
+	.name = "ddrescue",
+	.granule = 1,
+	.begin = ddrescue_begin,
+	.extent = ddrescue_extent,
+	.end = ddrescue_end,
+};

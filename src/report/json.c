@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The project's own format for programs, which blksparse-map(1) documents.
+ * Whoever changes what a reader could rely on counts VERSION up; a new key is
+ * no such change. Keys come in a fixed order, the totals last.
+ *
+ * The text is put together here, one extent a line, because a tree of ten
+ * million extents would fill memory; only the path, which may hold anything,
+ * is left to json-glib. JSON is UTF-8 and paths need not be: what is not UTF-8
+ * in one is replaced by U+FFFD.
+ */
+#include "report/report.h"
+
+#include <json-glib/json-glib.h>
+
+enum { VERSION = 1 };
+
+static char *quoted(const char *path)
+{
+	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_VALUE);
+	g_autofree char *utf8 = g_utf8_make_valid(path, -1);
+
+	json_node_set_string(node, utf8);
+	return json_to_string(node, false);
+}
+
+static int json_begin(struct bsp_export *ex)
+{
+	g_autofree char *path = quoted(ex->report->path);
+	int r;
+
+	r = bsp_export_printf(ex,
+			      "{\n"
+			      "  \"format\": \"blksparse-map\",\n"
+			      "  \"version\": %d,\n"
+			      "  \"path\": ",
+			      VERSION);
+	if (r == 0)
+		r = bsp_export_puts(ex, path);
+	if (r == 0)
+		r = bsp_export_printf(ex,
+				      ",\n"
+				      "  \"size\": %" G_GUINT64_FORMAT ",\n"
+				      "  \"granule\": %" G_GUINT32_FORMAT ",\n",
+				      ex->report->size, ex->granule);
+	if (r == 0 && !ex->report->summary)
+		r = bsp_export_puts(ex, "  \"extents\": [");
+	return r;
+}
+
+static int json_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+{
+	return bsp_export_printf(
+		ex,
+		"%s\n    { \"start\": %" G_GUINT64_FORMAT
+		", \"length\": %" G_GUINT64_FORMAT ", \"type\": \"%s\" }",
+		bsp_export_at_first(ex) ? "" : ",", extent->off, extent->len,
+		bsp_extent_type_name(extent->type));
+}
+
+static int put_total(struct bsp_export *ex, enum bsp_extent_type type,
+		     const char *end)
+{
+	return bsp_export_printf(ex,
+				 "    \"%s\": { \"bytes\": %" G_GUINT64_FORMAT
+				 ", \"extents\": %" G_GUINT64_FORMAT " }%s\n",
+				 bsp_extent_type_name(type), ex->bytes[type],
+				 ex->extents[type], end);
+}
+
+static int json_end(struct bsp_export *ex)
+{
+	int r = 0;
+
+	if (!ex->report->summary)
+		r = bsp_export_puts(ex, bsp_export_at_first(ex) ? "],\n"
+								: "\n  ],\n");
+	if (r == 0)
+		r = bsp_export_puts(ex, "  \"totals\": {\n");
+	if (r == 0)
+		r = put_total(ex, BSP_EXTENT_DATA, ",");
+	if (r == 0)
+		r = put_total(ex, BSP_EXTENT_HOLE, ",");
+	if (r == 0)
+		r = put_total(ex, BSP_EXTENT_UNKNOWN, "");
+	return r < 0 ? r : bsp_export_puts(ex, "  }\n}\n");
+}
+
+const struct bsp_exporter bsp_export_json = {
+	.name = "json",
+	.granule = 1,
+	.has_summary = true,
+	.tells_unknown = true,
+	.begin = json_begin,
+	.extent = json_extent,
+	.end = json_end,
+};

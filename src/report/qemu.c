@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * As qemu-img map --output=json, byte by byte, says it of a raw image (7.2;
+ * later ones add a key, "compressed").
+ *
+ * QEMU counts in sectors of 512 bytes: a file whose size is no multiple of
+ * them gets a hole up to the next one, merged with one that is there already.
+ * An empty file is one extent of no length.
+ */
+#include "report/report.h"
+
+enum { SECTOR = 512 };
+
+static int put_entry(struct bsp_export *ex, uint64_t off, uint64_t len,
+		     bool zero, bool first)
+{
+	return bsp_export_printf(
+		ex,
+		"%s{ \"start\": %" G_GUINT64_FORMAT
+		", \"length\": %" G_GUINT64_FORMAT
+		", \"depth\": 0, \"present\": true, \"zero\": %s"
+		", \"data\": %s, \"offset\": %" G_GUINT64_FORMAT "}",
+		first ? "" : ",\n", off, len, zero ? "true" : "false",
+		zero ? "false" : "true", off);
+}
+
+static int qemu_begin(struct bsp_export *ex)
+{
+	return bsp_export_puts(ex, "[");
+}
+
+static int qemu_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+{
+	bool hole = extent->type == BSP_EXTENT_HOLE;
+	uint64_t end = extent->off + extent->len;
+	uint64_t pad = 0;
+	int r;
+
+	if (end == ex->report->size && end % SECTOR)
+		pad = SECTOR - end % SECTOR;
+	r = put_entry(ex, extent->off, extent->len + (hole ? pad : 0), hole,
+		      bsp_export_at_first(ex));
+	if (r == 0 && pad && !hole)
+		r = put_entry(ex, end, pad, true, false);
+	return r;
+}
+
+static int qemu_end(struct bsp_export *ex)
+{
+	if (ex->report->size == 0)
+		return bsp_export_puts(
+			ex, "{ \"start\": 0, \"length\": 0, \"depth\": 0, "
+			    "\"present\": false, \"zero\": false, "
+			    "\"data\": false}]\n");
+	return bsp_export_puts(ex, "]\n");
+}
+
+const struct bsp_exporter bsp_export_qemu = {
+	.name = "qemu",
+	.granule = 1,
+	.begin = qemu_begin,
+	.extent = qemu_extent,
+	.end = qemu_end,
+};

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * For people: bytes in columns as wide as the size needs, and totals in units
+ * that can be read.
+ */
+#include "report/report.h"
+
+#include <stdio.h>
+
+/* Room for "18446744073709551615" and "1023.9 KiB" alike. */
+enum { TEXT_LEN = 24 };
+
+static int column_width(const struct bsp_export *ex)
+{
+	int width = (int)sizeof("LENGTH") - 1;
+	int digits = 1;
+
+	for (uint64_t rest = ex->report->size; rest >= 10; rest /= 10)
+		digits++;
+	return MAX(width, digits);
+}
+
+/* 1536 is "1.5 KiB". Tenths are cut, not rounded: 1023.99 KiB is no MiB. */
+static const char *readable(uint64_t bytes, char text[TEXT_LEN])
+{
+	static const char units[] = "KMGTPE";
+	unsigned shift = 0;
+	uint64_t tenths;
+
+	while (bytes >> shift >= 1024)
+		shift += 10;
+	if (shift == 0) {
+		snprintf(text, TEXT_LEN, "%u B", (unsigned)bytes);
+		return text;
+	}
+	tenths = ((bytes >> (shift - 10)) % 1024) * 10 / 1024;
+	snprintf(text, TEXT_LEN, "%" G_GUINT64_FORMAT ".%u %ciB",
+		 bytes >> shift, (unsigned)tenths, units[shift / 10 - 1]);
+	return text;
+}
+
+/* In tenths of a percent; 0 and 1000 only where that is exact. */
+static unsigned share(uint64_t part, uint64_t whole)
+{
+	double tenths;
+
+	if (part == 0 || part == whole)
+		return part == 0 ? 0 : 1000;
+	tenths = (double)part / (double)whole * 1000 + 0.5;
+	return (unsigned)CLAMP(tenths, 1, 999);
+}
+
+static int table_begin(struct bsp_export *ex)
+{
+	int width = column_width(ex);
+
+	if (ex->report->summary)
+		return 0;
+	return bsp_export_printf(ex, "%*s  %*s  %*s  TYPE\n", width, "START",
+				 width, "END", width, "LENGTH");
+}
+
+static int table_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+{
+	int width = column_width(ex);
+
+	return bsp_export_printf(ex,
+				 "%*" G_GUINT64_FORMAT "  %*" G_GUINT64_FORMAT
+				 "  %*" G_GUINT64_FORMAT "  %s\n",
+				 width, extent->off, width,
+				 extent->off + extent->len, width, extent->len,
+				 bsp_extent_type_name(extent->type));
+}
+
+static int put_total(struct bsp_export *ex, enum bsp_extent_type type)
+{
+	unsigned tenths = share(ex->bytes[type], ex->report->size);
+	uint64_t count = ex->extents[type];
+	char text[TEXT_LEN];
+
+	return bsp_export_printf(ex,
+				 "%-7s  %*" G_GUINT64_FORMAT "  %10s  %3u.%u%%"
+				 "  %" G_GUINT64_FORMAT " extent%s\n",
+				 bsp_extent_type_name(type), column_width(ex),
+				 ex->bytes[type],
+				 readable(ex->bytes[type], text), tenths / 10,
+				 tenths % 10, count, count == 1 ? "" : "s");
+}
+
+static int table_end(struct bsp_export *ex)
+{
+	char text[TEXT_LEN];
+	int r = 0;
+
+	if (!ex->report->summary)
+		r = bsp_export_puts(ex, "\n");
+	if (r == 0)
+		r = put_total(ex, BSP_EXTENT_DATA);
+	if (r == 0)
+		r = put_total(ex, BSP_EXTENT_HOLE);
+	if (r == 0 && ex->extents[BSP_EXTENT_UNKNOWN])
+		r = put_total(ex, BSP_EXTENT_UNKNOWN);
+	if (r < 0)
+		return r;
+	return bsp_export_printf(ex, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
+				 "total", column_width(ex), ex->report->size,
+				 readable(ex->report->size, text));
+}
+
+const struct bsp_exporter bsp_export_table = {
+	.name = "table",
+	.granule = 1,
+	.has_summary = true,
+	.tells_unknown = true,
+	.begin = table_begin,
+	.extent = table_extent,
+	.end = table_end,
+};

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Carrying out markers: zeroing the device where the file was written,
+ * punched or cut as zeros. It goes by runs of markers, as long as the map has
+ * them and a device takes at once, each under an exclusive lock of its own, so
+ * that writers elsewhere go on.
+ *
+ * A device may have these zeros in a cache of its own until it is flushed. When
+ * that fails it is not known which of them it still has (undurable.h says which
+ * may be lost). Then each granule of them that is still a hole becomes a marker
+ * again, at once, and the next flush carries it out anew; smaller pieces of
+ * zeros are written anew by the next that carries out. Of data that was written
+ * the caller is told, once, and has to write it again, as on any file system.
+ */
+#include "sparse/sparse.h"
+
+#include <errno.h>
+
+#include "base/range.h"
+#include "base/zero.h"
+#include "device/zero-range.h"
+
+#define DISCARD_STEP (UINT64_C(1) << 30)
+
+_Static_assert(BSP_GRANULE_MAX <= (int)BSP_ZEROS, "a piece of zeros");
+
+/* --- Zeros that are not durable yet --- */
+
+unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp)
+{
+	return bsp_undurable_failed_flushes(&sp->undurable);
+}
+
+int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+			    uint64_t size)
+{
+	uint64_t start = from << sp->shift;
+	uint64_t end = bsp_granule_start(to, sp->shift, size);
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
+	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
+
+	/* Before they are holes, which a flush that fails must find. */
+	if (!r)
+		r = bsp_undurable_give(&sp->undurable, from, to, failed);
+	return r ? r : bsp_map_event(sp->map, BSP_CARRIED, from, to);
+}
+
+void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
+{
+	uint64_t from = 0, to = UINT64_MAX;
+
+	while (bsp_undurable_next(&sp->undurable, &from, &to)) {
+		struct bsp_range_hold hold;
+
+		bsp_range_lock(&sp->ranges, &hold, from, to, true);
+		/* It cannot fail (map.h). */
+		(void)bsp_map_event(sp->map, BSP_STALE, from, to);
+		bsp_undurable_remove(&sp->undurable, from, to);
+		bsp_range_unlock(&sp->ranges, &hold);
+		from = to;
+		to = UINT64_MAX;
+	}
+}
+
+/* Zeroes again the rest of the pieces in [from, to), in one granule. */
+static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
+	uint64_t granule = from >> sp->shift, end;
+	struct bsp_range_hold hold;
+	int r = 0;
+
+	pthread_rwlock_rdlock(&sp->size_lock);
+	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
+	while (!r &&
+	       bsp_undurable_lost_piece(&sp->undurable, from, &from, &end) &&
+	       from < to) {
+		r = bsp_device_write_through(sp->dev, bsp_zeros,
+					     (size_t)(end - from), from);
+		if (!r)
+			bsp_undurable_zeroed(&sp->undurable, from, end, failed);
+		from = end;
+	}
+	bsp_range_unlock(&sp->ranges, &hold);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return r;
+}
+
+static bool is_gone(int r)
+{
+	return r == -ENODEV || r == -ENXIO;
+}
+
+/* The pieces that a bad flush may have lost. flush_lock is held. Returns 0, the
+ * first error, or -EINTR. */
+static int zero_lost_pieces(struct bsp_sparse *sp,
+			    bsp_interrupted_fn interrupted, void *data)
+{
+	uint64_t at = 0, from, to;
+	int first = 0;
+
+	if (!bsp_undurable_lost(&sp->undurable))
+		return 0;
+	while (bsp_undurable_lost_piece(&sp->undurable, at, &from, &to)) {
+		int r = bsp_sparse_is_gone(sp) ? -ENODEV
+					       : zero_piece(sp, from, to);
+
+		if (r && !first)
+			first = r;
+		if (is_gone(r))
+			return first;
+		if (interrupted && interrupted(data))
+			return first ? first : -EINTR;
+		at = to;
+	}
+	bsp_undurable_look(&sp->undurable);
+	return first;
+}
+
+/* Has the device make durable what it was given. flush_lock is held. */
+static int flush_device(struct bsp_sparse *sp)
+{
+	int r;
+
+	if (bsp_sparse_is_gone(sp))
+		return -ENODEV;
+	bsp_undurable_begin_flush(&sp->undurable);
+	r = sp->dev->ops->flush(sp->dev);
+	if (r)
+		bsp_device_failed(sp->dev);
+	/* What still is under way finds that a flush failed. */
+	bsp_undurable_end_flush(&sp->undurable, r != 0);
+	if (r) {
+		pthread_rwlock_rdlock(&sp->size_lock);
+		bsp_sparse_mark_undurable(sp);
+		pthread_rwlock_unlock(&sp->size_lock);
+		bsp_undurable_marked(&sp->undurable);
+	}
+	return r;
+}
+
+int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
+{
+	while (!bsp_undurable_reserve(&sp->undurable)) {
+		int r;
+
+		pthread_mutex_lock(&sp->flush_lock);
+		r = zero_lost_pieces(sp, NULL, NULL);
+		if (!r)
+			r = flush_device(sp);
+		pthread_mutex_unlock(&sp->flush_lock);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* --- Carrying out --- */
+
+/*
+ * Zeroes the first run of markers in [from, to), up to the file's end, and sets
+ * *ret_next to where to go on. size_lock is held, and given back: for the
+ * granule in which the file ends when all is done, for if the file grew
+ * meanwhile it would become a hole with a stale end; and before the device is
+ * asked otherwise, so that who makes the file longer need not wait for it.
+ */
+static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+		     uint64_t *ret_next)
+{
+	uint64_t size = atomic_load(&sp->size);
+	bool at_end = to > size >> sp->shift;
+	struct bsp_range_hold hold;
+	int r = 0;
+
+	bsp_range_lock(&sp->ranges, &hold, from, to, true);
+	/* It may have changed until the lock was ours. */
+	from = bsp_map_next(sp->map, BSP_IN_MARKER, from, to);
+	to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from, to);
+	if (!at_end)
+		pthread_rwlock_unlock(&sp->size_lock);
+	if (from < to)
+		r = bsp_sparse_zero_markers(sp, from, to, size);
+	bsp_range_unlock(&sp->ranges, &hold);
+	if (at_end)
+		pthread_rwlock_unlock(&sp->size_lock);
+	*ret_next = to;
+	return r;
+}
+
+/* The next step of the runs that end before granule limit, or with the file;
+ * false if there is none. */
+static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
+		       int *ret_result)
+{
+	uint64_t step = bsp_device_zero_step(sp->dev, sp->zeroing) >> sp->shift;
+	uint64_t end, from, to = 0;
+	bool more;
+
+	pthread_rwlock_rdlock(&sp->size_lock);
+	end = bsp_granules(atomic_load(&sp->size), sp->shift);
+	limit = bsp_min(limit, end);
+	from = bsp_map_next(sp->map, BSP_IN_MARKER, *granule, limit);
+	more = from < limit;
+	if (more) {
+		to = bsp_min(end, from + step);
+		to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from,
+				  to);
+		more = to < limit || limit == end;
+	}
+	if (more && to > from) {
+		*ret_result = carry_run(sp, from, to, granule);
+		return true;
+	}
+	*ret_result = 0;
+	if (!more)
+		*granule = from;
+	pthread_rwlock_unlock(&sp->size_lock);
+	return more;
+}
+
+static bool has_markers(struct bsp_sparse *sp, uint64_t from, uint64_t limit)
+{
+	uint64_t end = bsp_granules(atomic_load(&sp->size), sp->shift);
+
+	limit = bsp_min(limit, end);
+	return bsp_map_next(sp->map, BSP_IN_MARKER, from, limit) < limit;
+}
+
+int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
+			    uint64_t limit, bsp_interrupted_fn interrupted,
+			    void *data)
+{
+	uint64_t granule = *off >> sp->shift;
+	int first = 0, r = 0;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	/* A step may take as long as the device likes: a program that was
+	 * killed, and closes its files now, must not wait for the first one. */
+	if (interrupted && has_markers(sp, granule, limit >> sp->shift) &&
+	    interrupted(data))
+		return -EINTR;
+	while (!bsp_sparse_is_gone(sp) &&
+	       carry_next(sp, &granule, limit >> sp->shift, &r)) {
+		if (r && !first)
+			first = r;
+		if (is_gone(r))
+			break; /* it is gone: so it will say everywhere */
+		if (interrupted && interrupted(data)) {
+			first = first ? first : -EINTR;
+			break;
+		}
+	}
+	*off = granule << sp->shift;
+	return atomic_load(&sp->gone) ? -ENODEV : first;
+}
+
+static int carry_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+		     void *data)
+{
+	uint64_t off = 0;
+
+	return bsp_sparse_carry_behind(sp, &off, UINT64_MAX, interrupted, data);
+}
+
+int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			 void *data)
+{
+	int r = 0, carried;
+
+	if (bsp_undurable_lost(&sp->undurable)) {
+		pthread_mutex_lock(&sp->flush_lock);
+		r = zero_lost_pieces(sp, interrupted, data);
+		pthread_mutex_unlock(&sp->flush_lock);
+	}
+	carried = carry_all(sp, interrupted, data);
+	return r ? r : carried;
+}
+
+/* flush_lock is held. */
+static int carry_all_anew(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			  void *data)
+{
+	int r = zero_lost_pieces(sp, interrupted, data);
+	int carried = carry_all(sp, interrupted, data);
+
+	return r ? r : carried;
+}
+
+int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+		     void *data)
+{
+	int r, flushed = 0;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	pthread_mutex_lock(&sp->flush_lock);
+	r = carry_all_anew(sp, interrupted, data);
+	if (r != -EINTR)
+		flushed = flush_device(sp);
+	pthread_mutex_unlock(&sp->flush_lock);
+	return r ? r : flushed;
+}
+
+/* The device past the file's end, which nobody uses any more. */
+static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
+{
+	uint64_t block = sp->dev->info.logical_block_size;
+	uint64_t off = atomic_load(&sp->size);
+	uint64_t end = atomic_load(&sp->capacity);
+	int r = 0;
+
+	if (tail == BSP_TAIL_DISCARD)
+		off = bsp_add_sat(off, block - 1) / block * block;
+	while (off < end && tail != BSP_TAIL_KEEP && !r) {
+		uint64_t step =
+			tail == BSP_TAIL_DISCARD
+				? DISCARD_STEP
+				: bsp_device_zero_step(sp->dev, sp->zeroing);
+		uint64_t len = bsp_min(end - off, step);
+
+		r = tail == BSP_TAIL_ZERO
+			    ? bsp_device_zero(sp->dev, sp->zeroing, len, off)
+			    : sp->dev->ops->discard(sp->dev, len, off);
+		off += len;
+	}
+	return r;
+}
+
+int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
+{
+	int r, tail_r, flushed;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	pthread_mutex_lock(&sp->flush_lock);
+	r = carry_all_anew(sp, NULL, NULL);
+	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : treat_tail(sp, tail);
+	flushed = flush_device(sp);
+	pthread_mutex_unlock(&sp->flush_lock);
+	return r ? r : tail_r ? tail_r : flushed;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reads, and learning from them.
+ */
+#include "sparse/sparse.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/range.h"
+#include "base/zero.h"
+
+/* --- Learning --- */
+
+/*
+ * The last granule, short because the device ends in it, is learned while the
+ * size cannot change: were it to grow in between, a hole that is known for the
+ * short granule would be taken for one of the whole granule.
+ */
+static int learn_last(struct bsp_sparse *sp, uint64_t generation,
+		      uint64_t granule, uint64_t size, bool zero)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&sp->watch_lock);
+	if (size == atomic_load(&sp->size))
+		r = bsp_map_learned(sp->map, generation, granule, granule + 1,
+				    zero);
+	pthread_mutex_unlock(&sp->watch_lock);
+	return r;
+}
+
+int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
+			 uint64_t off, uint64_t len, bool zero)
+{
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t end = off + len;
+	uint64_t from = bsp_granules(off, sp->shift);
+	uint64_t to = end >> sp->shift;
+	int r = 0;
+
+	if (from < to)
+		r = bsp_map_learned(sp->map, generation, from, to, zero);
+	if (!r && end == size && from <= to && to << sp->shift != end)
+		r = learn_last(sp, generation, to, size, zero);
+	return r;
+}
+
+int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
+		     const void *buf, uint64_t len, uint64_t off)
+{
+	uint64_t end = off + len;
+	uint64_t at = bsp_align_up(off, sp->shift);
+
+	while (at < end) {
+		bool zero;
+		size_t run = bsp_zero_run((const char *)buf + (at - off),
+					  (size_t)(end - at),
+					  (size_t)1 << sp->shift, &zero);
+		int r = bsp_sparse_learn_run(sp, generation, at, run, zero);
+
+		if (r)
+			return r;
+		at += run;
+	}
+	return 0;
+}
+
+/* Reads from the device, and learns what there is to learn from it. */
+static ssize_t read_and_learn(struct bsp_sparse *sp, char *buf, size_t len,
+			      uint64_t off)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t from = off >> sp->shift;
+	uint64_t to = bsp_granules(off + len, sp->shift);
+	ssize_t n = bsp_device_read_all(sp->dev, buf, len, off);
+
+	/* No memory to learn: the bytes are right all the same. */
+	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)
+		(void)bsp_sparse_learn(sp, generation, buf, (uint64_t)n, off);
+	return n;
+}
+
+uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
+			    uint64_t end)
+{
+	uint64_t next = bsp_map_next(sp->map, set, off >> sp->shift,
+				     bsp_granules(end, sp->shift));
+
+	return bsp_max(off, bsp_granule_start(next, sp->shift, end));
+}
+
+/*
+ * Where the run from off on, which is not zero by the map, ends as far as zeros
+ * go that are not durable yet: the device may have lost them. *ret_zero tells
+ * whether it is such zeros.
+ */
+static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
+			  bool *ret_zero)
+{
+	uint64_t from, to;
+
+	*ret_zero = false;
+	if (!bsp_undurable_piece(&sp->undurable, off, &from, &to))
+		return end;
+	*ret_zero = from <= off;
+	return bsp_min(end, from <= off ? to : from);
+}
+
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
+			uint64_t off)
+{
+	uint64_t at = off, end = off;
+	bool fresh = false;
+
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
+	do {
+		char *to = (char *)buf + (at - off);
+		unsigned resizes = atomic_load(&sp->resizes);
+		unsigned losses = bsp_undurable_losses(&sp->undurable);
+		uint64_t zeros, others;
+		bool piece;
+		ssize_t n;
+
+		end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
+		if (at >= end)
+			break;
+		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at,
+					   end);
+		if (zeros > at && !fresh) {
+			/* Is it still a hole? Look anew, and at the size. */
+			(void)bsp_sparse_refresh(sp);
+			fresh = true;
+			continue;
+		}
+		if (zeros > at) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
+			memset(to, 0, zeros - at);
+			at = zeros;
+			continue;
+		}
+		others = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
+		if (others == at)
+			continue; /* it was found to be zero in between */
+		others = piece_end(sp, at, others, &piece);
+		if (piece) {
+			memset(to, 0, others - at);
+			at = others;
+			continue;
+		}
+		n = read_and_learn(sp, to, others - at, at);
+		/* Where a piece was lost the device has old bytes, which now
+		 * may be a marker's: then neither of both was found. */
+		if (losses != bsp_undurable_losses(&sp->undurable))
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0) {
+			/* It ended early: it shrank, or does not say so. */
+			(void)bsp_sparse_refresh(sp);
+			if (at < atomic_load(&sp->size))
+				return -EIO;
+			break;
+		}
+		at += (uint64_t)n;
+	} while (at < end);
+	return (ssize_t)(at - off);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changes from outside: another program writes to the device, its size changes,
+ * or another medium is in it (identity.h).
+ *
+ * Why a remembered hole is right. A granule is learned in a generation of the
+ * map whose sample of the device's identity was taken before the granule was
+ * read. A later write by another program moves the counters away from that
+ * sample before the write is acknowledged (or leaves dirty pages, which taking
+ * a sample pushes out, and which count then). So: before a hole is answered,
+ * bsp_sparse_refresh() takes a sample, and if it differs all is forgotten, the
+ * generation ends, and reads that are under way are not learned. Looks for
+ * changes exclude each other, so that no seek slips past one that has seen a
+ * change and is not done forgetting.
+ *
+ * A sample that is not settled proves nothing of later reads. Each look then
+ * forgets all, so that what is learned answers the question at hand only; but
+ * it is no change, until the sample settles: then what the caller has cached
+ * meanwhile is out of date, once.
+ *
+ * On a writable object the content is its own, and its counters move with its
+ * own writes: only the medium is looked at.
+ */
+#include "sparse/sparse.h"
+
+#include <errno.h>
+
+#include "base/range.h"
+
+/* The granule at size covers more or fewer bytes now: nothing is known of it.
+ */
+static void forget_last(struct bsp_sparse *sp, uint64_t size)
+{
+	uint64_t last = size >> sp->shift;
+
+	if (size != last << sp->shift)
+		bsp_map_forget(sp->map, last, last + 1);
+}
+
+/*
+ * A device that only is read: the file's size is its size. What is known of
+ * the part that stays is right; but a granule that was short, or becomes so,
+ * is another one now. A lookup must not find the new size with the old granule,
+ * nor a size that the map does not cover. watch_lock held.
+ */
+static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	uint64_t granules = bsp_granules(size, sp->shift);
+
+	if (size > old) {
+		if (bsp_device_drop_pages(sp->dev, old))
+			return false; /* at the next look */
+		forget_last(sp, old);
+		if (bsp_map_resize(sp->map, granules))
+			return false; /* no memory: at the next look */
+		atomic_store(&sp->capacity, size);
+		atomic_store(&sp->size, size);
+	} else {
+		atomic_store(&sp->size, size);
+		atomic_store(&sp->capacity, size);
+		forget_last(sp, size);
+		(void)bsp_map_resize(sp->map, granules); /* cannot fail */
+	}
+	return true;
+}
+
+/* Whoever still zeroes there, from before the device shrank, is to be done. */
+static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	struct bsp_range_hold hold;
+	int r;
+
+	bsp_range_lock(&sp->ranges, &hold, from, to, true);
+	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return r;
+}
+
+/*
+ * The device's last granule, short up to now, goes on into the new part, which
+ * is the device's: all of it is looked at anew. Zeros of it that are not
+ * durable yet become a piece (undurable.h), for it will be no hole to a flush
+ * that fails. size_lock is held exclusively.
+ */
+static bool open_last(struct bsp_sparse *sp, uint64_t old)
+{
+	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
+	uint64_t last = old >> sp->shift;
+	uint64_t start = last << sp->shift;
+
+	if (old == start)
+		return true;
+	if (bsp_map_get(sp->map, last) == BSP_MARKER &&
+	    bsp_sparse_zero_markers(sp, last, last + 1, old))
+		return false;
+	if (bsp_map_get(sp->map, last) == BSP_HOLE &&
+	    bsp_undurable_has(&sp->undurable, last))
+		bsp_undurable_zeroed(&sp->undurable, start, old, failed);
+	return bsp_map_forget_one(sp->map, last) == 0;
+}
+
+/* The object's own map last: the other covers all granules of it. */
+static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
+{
+	int r = bsp_undurable_resize(&sp->undurable, granules);
+
+	return r ? r : bsp_map_resize(sp->map, granules);
+}
+
+/*
+ * A writable device grew. If the file ends where the device did, it goes on
+ * into the new part, which is unknown; a marker in the short granule between
+ * them is carried out first. If it ends before, the new part is beyond its end
+ * and will be zeros. Both locks held.
+ */
+static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	uint64_t from = bsp_granules(old, sp->shift);
+	uint64_t to = bsp_granules(size, sp->shift);
+	uint64_t last = old >> sp->shift;
+	bool follows = atomic_load(&sp->size) == old;
+
+	/* Before all else: a write to a part of such a page would keep, and
+	 * write, what it has past the old end. */
+	if (bsp_device_drop_pages(sp->dev, old))
+		return false; /* at the next look */
+	if (resize_maps(sp, to))
+		return false;
+	if (follows && !open_last(sp, old))
+		return false;
+	if (!follows && (punch_new(sp, from, to) ||
+			 (old > last << sp->shift &&
+			  bsp_map_event(sp->map, BSP_STALE, last, last + 1))))
+		return false;
+	atomic_store(&sp->capacity, size);
+	if (follows)
+		atomic_store(&sp->size, size);
+	return true;
+}
+
+/* It shrank, which needs no memory. Both locks held. */
+static void shrink_writable(struct bsp_sparse *sp, uint64_t size)
+{
+	atomic_store(&sp->capacity, size);
+	if (size < atomic_load(&sp->size))
+		atomic_store(&sp->size, size);
+	bsp_undurable_written(&sp->undurable, size, UINT64_MAX);
+	(void)resize_maps(sp, bsp_granules(size, sp->shift));
+}
+
+static bool follow_writing(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+{
+	bool grows = size > old, followed = true;
+
+	if (grows && bsp_sparse_reserve_pieces(sp))
+		return false; /* at the next look */
+	pthread_rwlock_wrlock(&sp->size_lock);
+	if (grows)
+		followed = grow_writable(sp, old, size);
+	else
+		shrink_writable(sp, size);
+	pthread_rwlock_unlock(&sp->size_lock);
+	if (grows)
+		bsp_undurable_release(&sp->undurable);
+	return followed;
+}
+
+/* watch_lock held. */
+static bool follow_size(struct bsp_sparse *sp)
+{
+	uint64_t old = atomic_load(&sp->capacity), size;
+
+	/* A device that is gone keeps its size: reads say that it is gone, and
+	 * nobody takes what is left for the whole. */
+	if (sp->dev->ops->size(sp->dev, &size) || size == old)
+		return false;
+	return (sp->dev->info.writable ? follow_writing
+				       : follow_reading)(sp, old, size);
+}
+
+/*
+ * Another table of the device mapper on a writable device: LVM has moved,
+ * reduced or extended a volume, or a table was loaded to test errors. Markers
+ * stay, holes whose zeros are not durable yet become markers again, and past
+ * the file's end all become markers. All else is looked at anew, and the
+ * kernel's pages of the node go: of an extent that was given back and allocated
+ * again they are another extent's. watch_lock held.
+ */
+static void follow_table(struct bsp_sparse *sp)
+{
+	struct bsp_range_hold all;
+
+	pthread_rwlock_wrlock(&sp->size_lock);
+	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	/* Zeroing that is under way may have met the table of before: it ends
+	 * first, and none begins, for that takes size_lock. */
+	bsp_range_lock(&sp->ranges, &all, 0, UINT64_MAX, true);
+	bsp_range_unlock(&sp->ranges, &all);
+	bsp_sparse_mark_undurable(sp);
+	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));
+	pthread_rwlock_unlock(&sp->size_lock);
+}
+
+/* Another medium on a device that only is read. watch_lock held. */
+static void follow_other(struct bsp_sparse *sp)
+{
+	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	bsp_map_forget(sp->map, 0, UINT64_MAX);
+}
+
+/*
+ * Is another medium there? A writable object is lost then: what it holds as
+ * markers, and knows, is about the one that is gone. watch_lock held.
+ */
+static bool follow_medium(struct bsp_sparse *sp, enum bsp_depth depth)
+{
+	bool writable = sp->dev->info.writable;
+	enum bsp_medium_change change;
+	struct bsp_medium now = { 0 };
+
+	if (!sp->dev->ops->medium)
+		return false;
+	if (!atomic_load(&sp->gone))
+		sp->dev->ops->medium(sp->dev, depth, &now);
+	change = bsp_medium_compare(&sp->medium, &now);
+	if (writable && change == BSP_MEDIUM_OTHER)
+		atomic_store(&sp->gone, true);
+	if (atomic_load(&sp->gone)) {
+		bool told = sp->gone_told;
+
+		sp->gone_told = true;
+		return !told;
+	}
+	bsp_medium_update(&sp->medium, &now);
+	if (change != BSP_MEDIUM_SAME)
+		(writable ? follow_table : follow_other)(sp);
+	return change != BSP_MEDIUM_SAME;
+}
+
+bool bsp_sparse_is_gone(struct bsp_sparse *sp)
+{
+	struct bsp_medium now = { 0 };
+
+	if (atomic_load(&sp->gone))
+		return true;
+	if (!sp->sequence || !sp->dev->info.writable)
+		return false;
+	sp->dev->ops->medium(sp->dev, BSP_DEPTH_SEQUENCE, &now);
+	if (now.sequence && now.sequence != sp->sequence)
+		atomic_store(&sp->gone, true);
+	return atomic_load(&sp->gone);
+}
+
+/*
+ * Forgets all if another program wrote, or may have done so. Sets *ret_change
+ * to what is to be told of it, and returns whether it is a change. watch_lock
+ * held.
+ */
+static bool follow_content(struct bsp_sparse *sp, int *ret_change)
+{
+	bool was_settled = sp->content.settled;
+	struct bsp_content now;
+	bool equal;
+
+	if (sp->dev->info.writable)
+		return false;
+	sp->dev->ops->content(sp->dev, &now);
+	equal = bsp_content_equal(&now, &sp->content);
+	if (equal && was_settled && now.settled)
+		return false;
+	sp->content = now;
+	atomic_store(&sp->counted, now.counted && now.settled);
+	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	if (!equal)
+		*ret_change = now.counted ? BSP_CHANGE_CONTENT
+					  : BSP_CHANGE_UNWATCHABLE;
+	return !equal || now.settled;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
+}
+
+void bsp_sparse_suspect(struct bsp_sparse *sp)
+{
+	int64_t now = now_ns(), moved = atomic_load(&sp->mtime_ns);
+
+	/* A clock that was set back moves it, too. */
+	if (now - moved >= BSP_SECOND_NS || now < moved)
+		atomic_store(&sp->mtime_ns, now);
+}
+
+enum { NO_CHANGE = -1 };
+
+static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
+{
+	int content = NO_CHANGE;
+	bool medium, resized, moved;
+	uint64_t changes;
+
+	pthread_mutex_lock(&sp->watch_lock);
+	medium = follow_medium(sp, depth);
+	resized = !atomic_load(&sp->gone) && follow_size(sp);
+	if (resized)
+		atomic_fetch_add(&sp->resizes, 1);
+	moved = follow_content(sp, &content);
+	/* Until a sample is settled, an opening keeps nothing of before. */
+	if (medium || resized || moved || (times && !sp->content.settled))
+		sp->changes++;
+	/* A backup of between a write's beginning and its end is out of date:
+	 * the time moves for either. */
+	if (medium || resized || content == BSP_CHANGE_CONTENT ||
+	    (moved && sp->mtime_early))
+		atomic_store(&sp->mtime_ns, now_ns());
+	if (moved)
+		sp->mtime_early =
+			content == BSP_CHANGE_CONTENT && !sp->content.settled;
+	/* Every look at a device that is not counted is a change. Its time
+	 * moves only for an opening or a stat: a reader that compares it before
+	 * and after it reads, as GNU tar does, would see every look in between.
+	 */
+	if (times && !sp->content.counted)
+		bsp_sparse_suspect(sp);
+	changes = sp->changes;
+	pthread_mutex_unlock(&sp->watch_lock);
+
+	if (!sp->changed)
+		return changes;
+	if (medium)
+		sp->changed(sp->changed_data, atomic_load(&sp->gone)
+						      ? BSP_CHANGE_GONE
+						      : BSP_CHANGE_MEDIUM);
+	if (resized)
+		sp->changed(sp->changed_data, BSP_CHANGE_SIZE);
+	if (content != NO_CHANGE && !medium)
+		sp->changed(sp->changed_data, (enum bsp_change)content);
+	return changes;
+}
+
+uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
+{
+	return refresh(sp, BSP_DEPTH_CHEAP, false);
+}
+
+uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp)
+{
+	return refresh(sp, BSP_DEPTH_ALL, false);
+}
+
+uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp)
+{
+	return refresh(sp, BSP_DEPTH_ALL, true);
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The scanner reads unknown granules and tells the map what it saw; the map
+ * refuses what is out of date.
+ *
+ * A seek of an object that nobody scans ahead for reads a chunk in its own
+ * thread, under the object's scan_lock: two seeks that want the same granules
+ * read them once. Who scans much keeps several smaller reads in flight.
+ */
+#include "sparse/scan.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/range.h"
+#include "base/zero.h"
+
+/*
+ * The device says how far it holds zeros from the granule on: learns the
+ * granules that lie in there. Sets *ret_done if there were any.
+ */
+static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
+		       uint64_t granule, uint64_t size, bool *ret_done)
+{
+	uint64_t off = granule << sp->shift;
+	uint64_t end = off;
+
+	if (sp->dev->ops->zeros)
+		end = bsp_min(sp->dev->ops->zeros(sp->dev, off), size);
+	*ret_done = end == size || end >> sp->shift > granule;
+	if (!*ret_done)
+		return 0;
+	return bsp_sparse_learn_run(sp, generation, off, end - off, true);
+}
+
+/*
+ * [off, off + len) could not be read in one go. Learns its first granule from
+ * a read of its own, or as data if that fails as well, and sets *ret_len to
+ * what was settled. Done again and again this isolates what is unreadable.
+ */
+static int learn_one(struct bsp_sparse *sp, uint64_t generation, char *buf,
+		     uint64_t len, uint64_t off, uint64_t *ret_len)
+{
+	uint64_t want = bsp_min(len, UINT64_C(1) << sp->shift);
+	uint64_t granule = off >> sp->shift;
+	uint64_t done = 0;
+	ssize_t n = 1;
+
+	while (done < want && n > 0) {
+		n = sp->dev->ops->read(sp->dev, buf + done, want - done,
+				       off + done);
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	*ret_len = want;
+	if (done == want)
+		return bsp_sparse_learn(sp, generation, buf, want, off);
+	return bsp_map_learned(sp->map, generation, granule, granule + 1,
+			       false);
+}
+
+/* Reads and learns [off, off + len), for which buf has room. */
+static int learn_range(struct bsp_sparse *sp, uint64_t generation, char *buf,
+		       uint64_t len, uint64_t off)
+{
+	uint64_t granule_mask = (UINT64_C(1) << sp->shift) - 1;
+	bool failing = false;
+
+	while (len) {
+		ssize_t n =
+			failing ? -EIO
+				: sp->dev->ops->read(sp->dev, buf, len, off);
+		uint64_t got = n > 0 ? (uint64_t)n : 0;
+		int r;
+
+		/* A short read counts up to the last whole granule. */
+		if (got < len)
+			got &= ~granule_mask;
+		if (got) {
+			r = bsp_sparse_learn(sp, generation, buf, got, off);
+		} else {
+			failing = true;
+			r = learn_one(sp, generation, buf, len, off, &got);
+		}
+		if (r)
+			return r;
+		off += got;
+		len -= got;
+	}
+	return 0;
+}
+
+static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t granules = bsp_granules(size, sp->shift);
+	uint64_t end =
+		bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift), granules);
+	uint64_t off;
+	bool done;
+	int r;
+
+	/* Somebody else may have settled it, or cut it off, meanwhile. */
+	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
+		return 0;
+	r = learn_zeros(sp, generation, granule, size, &done);
+	if (r || done)
+		return r;
+	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
+	off = granule << sp->shift;
+	return learn_range(sp, generation, sp->scan_buffer,
+			   bsp_granule_start(end, sp->shift, size) - off, off);
+}
+
+int bsp_scan_chunk(struct bsp_sparse *sp, uint64_t granule)
+{
+	int r;
+
+	pthread_mutex_lock(&sp->scan_lock);
+	r = scan_locked(sp, granule);
+	pthread_mutex_unlock(&sp->scan_lock);
+	return r;
+}
+
+/* --- With reads in flight --- */
+
+struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
+				void *scanned_data)
+{
+	struct bsp_scan *scan = calloc(1, sizeof(*scan));
+
+	if (!scan)
+		return NULL;
+	scan->sp = sp;
+	scan->scanned = scanned;
+	scan->scanned_data = scanned_data;
+	scan->read_len =
+		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
+	scan->queue = bsp_read_queue_new(sp->dev, BSP_SCAN_DEPTH);
+	scan->memory = bsp_buffer_new(BSP_SCAN_DEPTH * scan->read_len);
+	if (!scan->queue || !scan->memory) {
+		free(scan->memory);
+		bsp_read_queue_free(scan->queue);
+		free(scan);
+		return NULL;
+	}
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++)
+		scan->slots[i].read.buf = scan->memory + i * scan->read_len;
+	return scan;
+}
+
+void bsp_scan_end(struct bsp_scan *scan)
+{
+	if (!scan)
+		return;
+	bsp_read_queue_free(scan->queue);
+	free(scan->memory);
+	free(scan);
+}
+
+static struct bsp_scan_slot *free_slot(struct bsp_scan *scan)
+{
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		if (!scan->slots[i].busy)
+			return &scan->slots[i];
+	}
+	return NULL;
+}
+
+uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
+		       uint64_t end)
+{
+	uint64_t most = BSP_SCAN_KNOWN_MAX >> sp->shift;
+	uint64_t granules = bsp_granules(atomic_load(&sp->size), sp->shift);
+	unsigned set = BSP_IN_UNKNOWN | (known ? BSP_IN_DATA : 0);
+
+	while (granule < end) {
+		uint64_t run_end;
+
+		granule = bsp_map_next(sp->map, set, granule, end);
+		if (granule >= end || bsp_map_get(sp->map, granule) != BSP_DATA)
+			break;
+		run_end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
+				       granule,
+				       bsp_min(granule + most + 1, granules));
+		if (run_end <= granule + most)
+			break;
+		granule = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
+				       run_end, end);
+	}
+	return bsp_min(granule, end);
+}
+
+/* Moves the cursor to the next granule that is wanted; false if there is none
+ * before last, or none for now. */
+static bool find_wanted(struct bsp_scan *scan, uint64_t last)
+{
+	struct bsp_sparse *sp = scan->sp;
+	uint64_t from = scan->cursor;
+	uint64_t next = bsp_scan_next(sp, scan->known, from, last);
+
+	if (!scan->known && from < next &&
+	    bsp_map_next(sp->map, BSP_IN_DATA, from, next) < next)
+		scan->handed_from = next;
+	scan->cursor = bsp_max(from, next);
+	return next < last && (!scan->known || scan->known_left ||
+			       bsp_map_get(sp->map, next) != BSP_DATA);
+}
+
+int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
+{
+	struct bsp_sparse *sp = scan->sp;
+	struct bsp_scan_slot *slot;
+
+	while ((slot = free_slot(scan))) {
+		uint64_t generation = bsp_map_generation(sp->map);
+		uint64_t size = atomic_load(&sp->size);
+		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
+		uint64_t from, to;
+		unsigned state;
+		bool done = false;
+		int r = 0;
+
+		if (!find_wanted(scan, last))
+			return 0;
+		from = scan->cursor;
+		state = scan->known ? bsp_map_get(sp->map, from) : BSP_UNKNOWN;
+		if (state == BSP_UNKNOWN)
+			r = learn_zeros(sp, generation, from, size, &done);
+		if (r)
+			return r;
+		if (done || (state != BSP_UNKNOWN && state != BSP_DATA))
+			continue;
+		to = bsp_min(from + (scan->read_len >> sp->shift), last);
+		to = bsp_map_next(sp->map, BSP_IN_ALL & ~(1U << state), from,
+				  to);
+		if (to == from)
+			continue; /* it has changed in between */
+		slot->generation = generation;
+		slot->known = state == BSP_DATA;
+		slot->read.off = from << sp->shift;
+		slot->read.len =
+			(size_t)(bsp_granule_start(to, sp->shift, size) -
+				 slot->read.off);
+		slot->busy = true;
+		if (slot->known)
+			scan->known_left -=
+				bsp_min(scan->known_left, slot->read.len);
+		bsp_read_submit(scan->queue, &slot->read);
+		scan->cursor = to;
+	}
+	return 0;
+}
+
+/* Hands out what is data, then learns: whoever finds it in the map finds what
+ * was handed out, too. */
+static int learn_slot(struct bsp_scan *scan, const struct bsp_scan_slot *slot,
+		      size_t len)
+{
+	struct bsp_sparse *sp = scan->sp;
+	const struct bsp_read *read = &slot->read;
+	int r = 0;
+
+	for (size_t at = 0; !r && at < len;) {
+		const char *buf = (const char *)read->buf + at;
+		bool zero;
+		size_t run = bsp_zero_run(buf, len - at, (size_t)1 << sp->shift,
+					  &zero);
+
+		if (!zero && scan->scanned)
+			scan->scanned(scan->scanned_data, slot->generation, buf,
+				      run, read->off + at);
+		r = bsp_sparse_learn_run(sp, slot->generation, read->off + at,
+					 run, zero);
+		at += run;
+	}
+	return r;
+}
+
+int bsp_scan_settle(struct bsp_scan *scan)
+{
+	struct bsp_sparse *sp = scan->sp;
+	struct bsp_read *read = bsp_read_wait(scan->queue);
+	struct bsp_scan_slot *slot;
+	uint64_t len;
+	int r;
+
+	if (!read)
+		return 0;
+	slot = (struct bsp_scan_slot *)((char *)read -
+					offsetof(struct bsp_scan_slot, read));
+	/* A short read counts up to the last whole granule. */
+	if (read->result > 0 && read->result < (ssize_t)read->len)
+		read->result &= ~(ssize_t)((1 << sp->shift) - 1);
+	if (slot->known) {
+		/* That it fails its reader will see. */
+		if (read->result > 0 && scan->scanned)
+			scan->scanned(scan->scanned_data, slot->generation,
+				      read->buf, (uint64_t)read->result,
+				      read->off);
+		slot->busy = false;
+		return 1;
+	}
+	scan->failing = read->result <= 0;
+	/* The granules behind one that cannot be read stay unknown: somebody
+	 * else may never want them, and each may take long to fail. */
+	if (scan->failing)
+		r = learn_one(sp, slot->generation, read->buf, read->len,
+			      read->off, &len);
+	else
+		r = learn_slot(scan, slot, (size_t)read->result);
+	slot->busy = false;
+	return r ? r : 1;
+}
+
+uint64_t bsp_scan_settled(const struct bsp_scan *scan)
+{
+	uint64_t first = scan->cursor;
+
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		const struct bsp_scan_slot *slot = &scan->slots[i];
+
+		if (slot->busy)
+			first = bsp_min(first,
+					slot->read.off >> scan->sp->shift);
+	}
+	return first;
+}
+
+bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule)
+{
+	uint64_t off = granule << scan->sp->shift;
+
+	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
+		const struct bsp_scan_slot *slot = &scan->slots[i];
+
+		if (slot->busy && off >= slot->read.off &&
+		    off - slot->read.off < slot->read.len)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Goes over the range once: what is forgotten behind it meanwhile stays so.
+ * Where granules are still unknown after they were read, because something was
+ * forgotten in between, they are read again.
+ */
+int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		    void *data)
+{
+	struct bsp_scan *scan = bsp_scan_begin(sp, NULL, NULL);
+	uint64_t granule = off >> sp->shift, end;
+	int r = scan ? 0 : -ENOMEM;
+
+	(void)bsp_sparse_refresh(sp);
+	len = bsp_range_clamp(off, len, atomic_load(&sp->size));
+	end = bsp_granules(off + len, sp->shift);
+	while (r >= 0) {
+		uint64_t at;
+
+		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN, granule, end);
+		at = bsp_granule_start(granule, sp->shift, off + len);
+		if (progress)
+			progress(data, at > off ? at - off : 0, len);
+		if (granule >= end || len == 0)
+			break;
+		if (interrupted && interrupted(data)) {
+			r = -ECANCELED;
+			break;
+		}
+		if (!bsp_scan_covers(scan, granule))
+			scan->cursor = granule;
+		/* One at a time, where they fail. */
+		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
+		if (r == 0)
+			r = bsp_scan_settle(scan);
+	}
+	/* What was read already need not be read again. */
+	while (scan && bsp_scan_settle(scan) > 0)
+		;
+	bsp_scan_end(scan);
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lseek(SEEK_DATA) and lseek(SEEK_HOLE): bounded, aligned, always moving on.
+ */
+#include "sparse/sparse.h"
+
+#include <errno.h>
+
+#include "sparse/scan-ahead.h"
+#include "base/range.h"
+#include "sparse/scan.h"
+
+/* What ends a seek early: the caller, or its time. */
+struct patience {
+	bsp_interrupted_fn interrupted;
+	void *data;
+	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
+	bool first;	   /* nothing is settled yet: its time does not count */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A bsp_interrupted_fn. */
+static bool is_over(void *data)
+{
+	const struct patience *patience = data;
+
+	return (patience->interrupted &&
+		patience->interrupted(patience->data)) ||
+	       (!patience->first && now_ns() >= patience->deadline);
+}
+
+static struct patience patience_new(const struct bsp_sparse *sp,
+				    bsp_interrupted_fn interrupted, void *data)
+{
+	return (struct patience){ interrupted, data, now_ns() + sp->budget_ns,
+				  true };
+}
+
+/*
+ * A boundary in data: the granule is called data from now on, so that asking
+ * for a hole from it moves on. The map decides; the caller looks again.
+ */
+static int call_data(struct bsp_sparse *sp, uint64_t granule)
+{
+	return bsp_map_learned(sp->map, bsp_map_generation(sp->map), granule,
+			       granule + 1, false);
+}
+
+/*
+ * Has the unknown granule settled, and with a scan ahead those that follow it,
+ * up to the first in [granule, end) that is in the set. Returns 0, -EINTR if
+ * it was over before, or -ENOMEM.
+ */
+static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
+		  uint64_t end, struct patience *patience)
+{
+	if (!sp->ahead || !bsp_ahead_running(sp->ahead))
+		return bsp_scan_chunk(sp, granule);
+	/* From the second one on its time counts. */
+	return bsp_ahead_wait(sp->ahead, set, granule,
+			      patience->first ? granule + 1 : end, is_over,
+			      patience);
+}
+
+/*
+ * Both finders start over when the size has changed: a granule that was short,
+ * and a hole, may be longer now, and have data.
+ */
+static int find_data(struct bsp_sparse *sp, uint64_t off,
+		     struct patience *patience, uint64_t *ret_off)
+{
+	uint64_t granule = off >> sp->shift;
+	unsigned resizes = atomic_load(&sp->resizes);
+
+	for (;;) {
+		unsigned now = atomic_load(&sp->resizes);
+		uint64_t size = atomic_load(&sp->size);
+		uint64_t end = bsp_granules(size, sp->shift);
+		uint64_t start;
+		int r = -EINTR;
+
+		if (off >= size)
+			return -ENXIO;
+		if (now != resizes)
+			granule = off >> sp->shift;
+		resizes = now;
+		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_DATA,
+				       granule, end);
+		if (granule == end ||
+		    bsp_map_get(sp->map, granule) == BSP_DATA) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
+			if (granule == end)
+				return -ENXIO;
+			*ret_off = bsp_max(off, granule << sp->shift);
+			return 0;
+		}
+		start = granule << sp->shift;
+		patience->first &= start <= off;
+		if (patience->first || !is_over(patience))
+			r = settle(sp, BSP_IN_DATA, granule, end, patience);
+		if (r == -EINTR)
+			r = call_data(sp, granule);
+		if (r)
+			return r;
+	}
+}
+
+/* The next hole, of any length; up to limit (a granule) unknown ones are
+ * scanned. */
+static int find_hole(struct bsp_sparse *sp, uint64_t off, uint64_t limit,
+		     struct patience *patience, uint64_t *ret_off)
+{
+	uint64_t granule = off >> sp->shift;
+	unsigned resizes = atomic_load(&sp->resizes);
+
+	for (;;) {
+		unsigned now = atomic_load(&sp->resizes);
+		uint64_t size = atomic_load(&sp->size);
+		uint64_t end = bsp_granules(size, sp->shift);
+		enum bsp_state state = BSP_HOLE;
+		uint64_t start;
+		int r;
+
+		if (off >= size)
+			return -ENXIO;
+		if (now != resizes)
+			granule = off >> sp->shift;
+		resizes = now;
+		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_ZERO,
+				       granule, end);
+		start = bsp_granule_start(granule, sp->shift, size);
+		if (granule < end)
+			state = bsp_map_get(sp->map, granule);
+		patience->first &= start <= off;
+		if (state == BSP_HOLE || state == BSP_MARKER ||
+		    (state == BSP_UNKNOWN && start > off &&
+		     (granule >= limit || is_over(patience)))) {
+			if (resizes != atomic_load(&sp->resizes))
+				continue;
+			*ret_off = bsp_max(off, start);
+			return 0;
+		}
+		r = settle(sp, BSP_IN_ZERO, granule,
+			   bsp_max(limit, granule + 1), patience);
+		if (r == -EINTR && start <= off)
+			r = call_data(sp, granule);
+		if (r && r != -EINTR)
+			return r;
+	}
+}
+
+/* --- Short holes --- */
+
+static bool is_zero_at(struct bsp_sparse *sp, uint64_t granule)
+{
+	enum bsp_state state = bsp_map_get(sp->map, granule);
+
+	return state == BSP_HOLE || state == BSP_MARKER;
+}
+
+/*
+ * Is the hole that off lies in, as far as it is known, shorter than what is to
+ * be reported as one? Sets *ret_end to its end; unknown granules that follow it
+ * are scanned until it is long enough.
+ */
+static int is_short(struct bsp_sparse *sp, uint64_t off,
+		    struct patience *patience, bool *ret_short,
+		    uint64_t *ret_end)
+{
+	uint64_t least = sp->minhole >> sp->shift;
+	uint64_t from = off >> sp->shift, to = from, size, end;
+
+	patience->first = false; /* this one is */
+	while (from > 0 && to - from < least && is_zero_at(sp, from - 1))
+		from--;
+	for (;;) {
+		int r;
+
+		size = atomic_load(&sp->size);
+		end = bsp_min(bsp_granules(size, sp->shift), from + least);
+		to = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_DATA, to,
+				  bsp_max(end, to));
+		if (to >= end || bsp_map_get(sp->map, to) != BSP_UNKNOWN ||
+		    is_over(patience))
+			break;
+		r = settle(sp, BSP_IN_DATA, to, end, patience);
+		if (r && r != -EINTR)
+			return r;
+	}
+	*ret_short = to - from < least;
+	*ret_end = bsp_granule_start(to, sp->shift, size);
+	return 0;
+}
+
+/* Moves *off over short holes, and the data between them, to a hole that is to
+ * be reported, a boundary, or the end. */
+static int skip_short(struct bsp_sparse *sp, uint64_t limit,
+		      struct patience *patience, uint64_t *off)
+{
+	uint64_t from = *off, end;
+	bool is = true;
+
+	for (;;) {
+		int r;
+
+		if (*off >= atomic_load(&sp->size) ||
+		    !is_zero_at(sp, *off >> sp->shift))
+			return 0;
+		r = is_short(sp, *off, patience, &is, &end);
+		if (r || !is)
+			return r;
+		*off = end;
+		if (end >= atomic_load(&sp->size))
+			return 0;
+		if (end > from &&
+		    (end >> sp->shift >= limit || is_over(patience)))
+			return 0;
+		r = find_hole(sp, end, limit, patience, off);
+		if (r)
+			return r == -ENXIO ? 0 : r;
+	}
+}
+
+/* --- The two seeks --- */
+
+int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off)
+{
+	struct patience patience = patience_new(sp, interrupted, data);
+	uint64_t end;
+	bool is = false;
+	int r;
+
+	(void)bsp_sparse_refresh(sp);
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
+	r = find_data(sp, off, &patience, ret_off);
+	if (sp->minhole && (r == -ENXIO || (!r && *ret_off > off)) &&
+	    off < atomic_load(&sp->size) && is_zero_at(sp, off >> sp->shift)) {
+		int r2 = is_short(sp, off, &patience, &is, &end);
+
+		if (r2)
+			return r2;
+		if (is) {
+			*ret_off = off;
+			r = 0;
+		}
+	}
+	if (sp->ahead)
+		bsp_ahead_hint(sp->ahead, r ? off : *ret_off, !r);
+	return r;
+}
+
+int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off)
+{
+	struct patience patience = patience_new(sp, interrupted, data);
+	uint64_t limit =
+		bsp_granules(bsp_add_sat(off, sp->lookahead), sp->shift);
+	int r;
+
+	(void)bsp_sparse_refresh(sp);
+	if (atomic_load(&sp->gone))
+		return -ENODEV;
+	r = find_hole(sp, off, limit, &patience, ret_off);
+	if (!r && sp->minhole)
+		r = skip_short(sp, limit, &patience, ret_off);
+	if (!r && sp->ahead) {
+		patience.first = false;
+		bsp_ahead_wait_handed(sp->ahead, off >> sp->shift,
+				      bsp_granules(*ret_off, sp->shift),
+				      is_over, &patience);
+		bsp_ahead_hint(sp->ahead, *ret_off, false);
+	}
+	return r;
+}

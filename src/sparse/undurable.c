@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "sparse/undurable.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/range.h"
+
+/* --- Sets of granules --- */
+
+static bool set_is_empty(const struct bsp_granule_set *set)
+{
+	return set->from == set->to;
+}
+
+static int set_add(struct bsp_granule_set *set, uint64_t from, uint64_t to)
+{
+	bool empty = set_is_empty(set);
+
+	set->from = empty ? from : bsp_min(set->from, from);
+	set->to = empty ? to : bsp_max(set->to, to);
+	return bsp_map_event(set->map, BSP_PUNCHED, from, to);
+}
+
+/* A member stays one if there is no memory to split its leaf. */
+static void set_remove(struct bsp_granule_set *set, uint64_t from, uint64_t to)
+{
+	from = bsp_max(from, set->from);
+	to = bsp_min(to, set->to);
+	if (from < to)
+		(void)bsp_map_event(set->map, BSP_WRITTEN, from, to);
+}
+
+static void set_clear(struct bsp_granule_set *set)
+{
+	set_remove(set, set->from, set->to);
+	set->from = set->to = 0;
+}
+
+static bool set_next(const struct bsp_granule_set *set, uint64_t *from,
+		     uint64_t *to)
+{
+	uint64_t end = bsp_min(*to, set->to);
+
+	*from = bsp_max(*from, set->from);
+	if (*from < end)
+		*from = bsp_map_next(set->map, BSP_IN_MARKER, *from, end);
+	if (*from >= end)
+		return false;
+	*to = bsp_map_next(set->map, BSP_IN_ALL & ~BSP_IN_MARKER, *from, end);
+	return true;
+}
+
+static bool set_has(const struct bsp_granule_set *set, uint64_t granule)
+{
+	return granule >= set->from && granule < set->to &&
+	       bsp_map_get(set->map, granule) == BSP_MARKER;
+}
+
+static int set_resize(struct bsp_granule_set *set, uint64_t granules)
+{
+	int r = bsp_map_resize(set->map, granules);
+
+	set->to = bsp_min(set->to, granules);
+	set->from = bsp_min(set->from, set->to);
+	return r;
+}
+
+/* --- Life --- */
+
+bool bsp_undurable_init(struct bsp_undurable *u, uint64_t granules,
+			unsigned shift)
+{
+	*u = (struct bsp_undurable){ .shift = shift };
+	pthread_mutex_init(&u->lock, NULL);
+	pthread_cond_init(&u->released, NULL);
+	u->given.map = bsp_map_new(granules);
+	u->flushing.map = bsp_map_new(granules);
+	if (granules)
+		u->pieces = calloc(BSP_PIECES_MAX, sizeof(*u->pieces));
+	return u->given.map && u->flushing.map && (u->pieces || !granules);
+}
+
+void bsp_undurable_done(struct bsp_undurable *u)
+{
+	free(u->pieces);
+	bsp_map_free(u->flushing.map);
+	bsp_map_free(u->given.map);
+	pthread_cond_destroy(&u->released);
+	pthread_mutex_destroy(&u->lock);
+}
+
+int bsp_undurable_resize(struct bsp_undurable *u, uint64_t granules)
+{
+	int r;
+
+	pthread_mutex_lock(&u->lock);
+	r = set_resize(&u->given, granules);
+	if (!r)
+		r = set_resize(&u->flushing, granules);
+	pthread_mutex_unlock(&u->lock);
+	return r;
+}
+
+/* --- Flushes --- */
+
+unsigned bsp_undurable_failed_flushes(struct bsp_undurable *u)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&u->lock);
+	n = u->failed_flushes;
+	pthread_mutex_unlock(&u->lock);
+	return n;
+}
+
+/* Lock held. */
+static void set_pieces_n(struct bsp_undurable *u, unsigned n)
+{
+	atomic_store(&u->pieces_n, n);
+}
+
+void bsp_undurable_begin_flush(struct bsp_undurable *u)
+{
+	uint64_t from = 0, to = UINT64_MAX;
+	struct bsp_granule_set given;
+
+	pthread_mutex_lock(&u->lock);
+	/* Unless some could not be removed after a flush that failed: then what
+	 * was given since waits for the next one. */
+	if (!set_next(&u->flushing, &from, &to)) {
+		set_clear(&u->flushing);
+		given = u->given;
+		u->given = u->flushing;
+		u->flushing = given;
+	}
+	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
+		u->pieces[i].old = !u->pieces[i].lost;
+	pthread_mutex_unlock(&u->lock);
+}
+
+/* Lock held. */
+static void drop_old_pieces(struct bsp_undurable *u)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
+		if (!u->pieces[i].old)
+			u->pieces[kept++] = u->pieces[i];
+	set_pieces_n(u, kept);
+}
+
+void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed)
+{
+	pthread_mutex_lock(&u->lock);
+	if (failed) {
+		u->failed_flushes++;
+		u->marking = true;
+		for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++) {
+			u->pieces[i].old = false;
+			u->pieces[i].lost = true;
+		}
+		atomic_store(&u->lost, atomic_load(&u->pieces_n) > 0);
+		atomic_fetch_add(&u->losses, 1);
+	} else {
+		set_clear(&u->flushing);
+		drop_old_pieces(u);
+	}
+	pthread_mutex_unlock(&u->lock);
+}
+
+void bsp_undurable_marked(struct bsp_undurable *u)
+{
+	pthread_mutex_lock(&u->lock);
+	u->marking = false;
+	pthread_mutex_unlock(&u->lock);
+}
+
+/* --- Granules --- */
+
+int bsp_undurable_give(struct bsp_undurable *u, uint64_t from, uint64_t to,
+		       unsigned failed_flushes)
+{
+	int r = -EIO;
+
+	pthread_mutex_lock(&u->lock);
+	if (failed_flushes == u->failed_flushes)
+		r = set_add(&u->given, from, to);
+	pthread_mutex_unlock(&u->lock);
+	return r;
+}
+
+bool bsp_undurable_has(struct bsp_undurable *u, uint64_t granule)
+{
+	bool has;
+
+	pthread_mutex_lock(&u->lock);
+	has = set_has(&u->given, granule) || set_has(&u->flushing, granule);
+	pthread_mutex_unlock(&u->lock);
+	return has;
+}
+
+bool bsp_undurable_next(struct bsp_undurable *u, uint64_t *from, uint64_t *to)
+{
+	uint64_t a = *from, a_end = *to, b = *from, b_end = *to;
+	bool in_a, in_b;
+
+	pthread_mutex_lock(&u->lock);
+	in_a = set_next(&u->flushing, &a, &a_end);
+	in_b = set_next(&u->given, &b, &b_end);
+	pthread_mutex_unlock(&u->lock);
+	if (in_b && (!in_a || b < a)) {
+		a = b;
+		a_end = b_end;
+	}
+	*from = a;
+	*to = a_end;
+	return in_a || in_b;
+}
+
+void bsp_undurable_remove(struct bsp_undurable *u, uint64_t from, uint64_t to)
+{
+	pthread_mutex_lock(&u->lock);
+	set_remove(&u->given, from, to);
+	set_remove(&u->flushing, from, to);
+	pthread_mutex_unlock(&u->lock);
+}
+
+/* --- Pieces --- */
+
+bool bsp_undurable_reserve(struct bsp_undurable *u)
+{
+	bool reserved;
+
+	pthread_mutex_lock(&u->lock);
+	while (u->reserved + BSP_PIECES_RESERVED > BSP_PIECES_MAX)
+		pthread_cond_wait(&u->released, &u->lock);
+	reserved =
+		atomic_load(&u->pieces_n) + u->reserved + BSP_PIECES_RESERVED <=
+		BSP_PIECES_MAX;
+	if (reserved)
+		u->reserved += BSP_PIECES_RESERVED;
+	pthread_mutex_unlock(&u->lock);
+	return reserved;
+}
+
+void bsp_undurable_release(struct bsp_undurable *u)
+{
+	pthread_mutex_lock(&u->lock);
+	u->reserved -= BSP_PIECES_RESERVED;
+	pthread_cond_broadcast(&u->released);
+	pthread_mutex_unlock(&u->lock);
+}
+
+/* The first that ends after off; how many there are, if none does. Lock
+ * held. */
+static unsigned find(const struct bsp_undurable *u, uint64_t off)
+{
+	unsigned low = 0, high = atomic_load(&u->pieces_n);
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (u->pieces[middle].to > off)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/* Lock held. */
+static void insert(struct bsp_undurable *u, unsigned at,
+		   struct bsp_zero_piece piece)
+{
+	unsigned n = atomic_load(&u->pieces_n);
+
+	memmove(&u->pieces[at + 1], &u->pieces[at],
+		(n - at) * sizeof(*u->pieces));
+	u->pieces[at] = piece;
+	set_pieces_n(u, n + 1);
+}
+
+/* Those from at on and before end are gone. Lock held. */
+static void erase(struct bsp_undurable *u, unsigned at, unsigned end)
+{
+	unsigned n = atomic_load(&u->pieces_n);
+
+	memmove(&u->pieces[at], &u->pieces[end],
+		(n - end) * sizeof(*u->pieces));
+	set_pieces_n(u, n - (end - at));
+}
+
+/* Before bytes [from, to) are taken out of all pieces. Lock held. */
+static void count_losses(struct bsp_undurable *u, uint64_t from, uint64_t to)
+{
+	for (unsigned at = find(u, from);
+	     at < atomic_load(&u->pieces_n) && u->pieces[at].from < to; at++)
+		if (u->pieces[at].lost)
+			atomic_fetch_add(&u->losses, 1);
+}
+
+/* Takes bytes [from, to) out of all pieces. Returns where one that begins there
+ * belongs. Lock held. */
+static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
+{
+	unsigned at = find(u, from), end;
+	unsigned n = atomic_load(&u->pieces_n);
+
+	count_losses(u, from, to);
+	if (at < n && u->pieces[at].from < from) {
+		struct bsp_zero_piece rest = u->pieces[at];
+
+		u->pieces[at++].to = from;
+		if (rest.to > to) {
+			rest.from = to;
+			insert(u, at, rest);
+			return at;
+		}
+	}
+	end = at;
+	while (end < n && u->pieces[end].to <= to)
+		end++;
+	erase(u, at, end);
+	if (at < atomic_load(&u->pieces_n) && u->pieces[at].from < to)
+		u->pieces[at].from = to;
+	return at;
+}
+
+/* Makes one of piece at and the next, if they touch inside a granule and only
+ * differ in that. Lock held. */
+static void merge(struct bsp_undurable *u, unsigned at)
+{
+	struct bsp_zero_piece *piece = &u->pieces[at], *next = piece + 1;
+
+	if (at + 1 >= atomic_load(&u->pieces_n) || piece->to != next->from ||
+	    piece->old != next->old || piece->lost != next->lost ||
+	    piece->to % (UINT64_C(1) << u->shift) == 0)
+		return;
+	piece->to = next->to;
+	erase(u, at + 1, at + 2);
+}
+
+void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
+			  unsigned failed_flushes)
+{
+	struct bsp_zero_piece piece = { .from = from, .to = to };
+	unsigned at;
+
+	if (from >= to)
+		return;
+	pthread_mutex_lock(&u->lock);
+	piece.lost = u->marking || failed_flushes != u->failed_flushes;
+	if (piece.lost) {
+		atomic_store(&u->lost, true);
+		atomic_fetch_add(&u->losses, 1);
+	}
+	at = cut(u, from, to);
+	insert(u, at, piece);
+	merge(u, at);
+	if (at > 0)
+		merge(u, at - 1);
+	pthread_mutex_unlock(&u->lock);
+}
+
+void bsp_undurable_written(struct bsp_undurable *u, uint64_t from, uint64_t to)
+{
+	if (from >= to || !atomic_load(&u->pieces_n))
+		return;
+	pthread_mutex_lock(&u->lock);
+	(void)cut(u, from, to);
+	pthread_mutex_unlock(&u->lock);
+}
+
+bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
+			 uint64_t *ret_from, uint64_t *ret_to)
+{
+	unsigned at;
+	bool found;
+
+	if (!atomic_load(&u->pieces_n))
+		return false;
+	pthread_mutex_lock(&u->lock);
+	at = find(u, off);
+	found = at < atomic_load(&u->pieces_n);
+	if (found) {
+		*ret_from = u->pieces[at].from;
+		*ret_to = u->pieces[at].to;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return found;
+}
+
+bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
+			      uint64_t *ret_from, uint64_t *ret_to)
+{
+	unsigned at;
+	bool found;
+
+	pthread_mutex_lock(&u->lock);
+	at = find(u, off);
+	while (at < atomic_load(&u->pieces_n) && !u->pieces[at].lost)
+		at++;
+	found = at < atomic_load(&u->pieces_n);
+	if (found) {
+		*ret_from = u->pieces[at].from;
+		*ret_to = u->pieces[at].to;
+	}
+	pthread_mutex_unlock(&u->lock);
+	return found;
+}
+
+void bsp_undurable_look(struct bsp_undurable *u)
+{
+	bool lost = false;
+
+	pthread_mutex_lock(&u->lock);
+	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
+		lost |= u->pieces[i].lost;
+	atomic_store(&u->lost, lost);
+	pthread_mutex_unlock(&u->lock);
+}

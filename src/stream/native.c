@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The native format, specified in blksparse-stream(5).
+ *
+ * A header, frames, an end. Each header has a checksum of itself, so that no
+ * length or offset is believed before it is known to be what was sent; the
+ * payload has one in the frame's header. Offsets are in every frame although
+ * they follow from those before: a frame that got lost, or came twice, shows at
+ * once, not only in the totals of the end.
+ */
+#include "stream/stream.h"
+#include "stream/native.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/le.h"
+
+static const unsigned char magic[8] = { 0x89, 'B',  'S',  'P',
+					'\r', '\n', 0x1a, '\n' };
+
+uint64_t bsp_native_sum(const void *buf, size_t len)
+{
+	return XXH3_64bits(buf, len);
+}
+
+/* --- Decoding --- */
+
+static enum bsp_stream_event take_frame(struct bsp_decoder *dec);
+
+static enum bsp_stream_event ask_frame(struct bsp_decoder *dec)
+{
+	dec->part_at = dec->at;
+	return bsp_decoder_ask(dec, dec->head, BSP_NATIVE_FRAME, take_frame);
+}
+
+static bool sum_holds(const unsigned char *head, size_t len)
+{
+	return bsp_get_le64(head + len - 8) == bsp_native_sum(head, len - 8);
+}
+
+static bool is_granule(uint32_t n)
+{
+	return n >= BSP_NATIVE_GRANULE_MIN && n <= BSP_NATIVE_GRANULE_MAX &&
+	       (n & (n - 1)) == 0;
+}
+
+/* What is wrong with the fields of the header; NULL if nothing. */
+static const char *check_header(const struct bsp_decoder *dec)
+{
+	const unsigned char *head = dec->head;
+
+	if (bsp_get_le32(head + 12) & BSP_NATIVE_CRITICAL_FLAGS)
+		return "it needs a newer version of blksparse (its flags are not known)";
+	if (bsp_get_le32(head + 36) != BSP_NATIVE_SUM_XXH3)
+		return "its kind of checksum is not known";
+	if (bsp_get_le64(head + 40) || bsp_get_le64(head + 48))
+		return "its header has bytes that are not zero and should be";
+	if (dec->size > BSP_STREAM_SIZE_MAX)
+		return "its size is past what there can be";
+	if (!is_granule(dec->granule))
+		return "its granule is not possible";
+	if (dec->start > dec->size ||
+	    (dec->start % dec->granule && dec->start != dec->size))
+		return "its start is not possible";
+	return NULL;
+}
+
+static enum bsp_stream_event take_header(struct bsp_decoder *dec)
+{
+	const unsigned char *head = dec->head;
+	const char *why;
+
+	if (memcmp(head, magic, sizeof(magic)) != 0)
+		return bsp_decoder_break(dec, 0,
+					 "this is not a blksparse stream");
+	if (!sum_holds(head, BSP_NATIVE_HEADER))
+		return bsp_decoder_break(dec, 0,
+					 "the checksum of its header is wrong");
+	if (bsp_get_le32(head + 8) != BSP_NATIVE_VERSION)
+		return bsp_decoder_break(
+			dec, 8,
+			"its version is not known here, only version 1");
+	dec->size = bsp_get_le64(head + 16);
+	dec->start = bsp_get_le64(head + 24);
+	dec->granule = bsp_get_le32(head + 32);
+	why = check_header(dec);
+	if (why)
+		return bsp_decoder_break(dec, 0, why);
+	dec->sized = true;
+	dec->pos = dec->start;
+	ask_frame(dec);
+	return BSP_STREAM_BEGIN;
+}
+
+/* What is wrong with where a frame of data or a hole lies. */
+static const char *check_range(const struct bsp_decoder *dec, uint64_t off,
+			       uint64_t len)
+{
+	if (off < dec->pos)
+		return "a frame is about what one before it was about";
+	if (off > dec->pos)
+		return "there is a gap before a frame";
+	if (len == 0)
+		return "a frame is about nothing";
+	if (len > dec->size - off)
+		return "a frame reaches past the size";
+	if ((off + len) % dec->granule && off + len != dec->size)
+		return "a frame does not end at a granule";
+	return NULL;
+}
+
+static const char *check_frame(const struct bsp_decoder *dec, uint64_t off,
+			       uint64_t len, uint32_t payload)
+{
+	if (payload > BSP_NATIVE_PAYLOAD_MAX)
+		return "a frame is larger than 1 MiB";
+	switch (dec->type) {
+	case BSP_NATIVE_DATA:
+		if (payload != len)
+			return "a frame of data has not as much data as it says";
+		return check_range(dec, off, len);
+	case BSP_NATIVE_HOLE:
+		if (payload)
+			return "a hole has data";
+		return check_range(dec, off, len);
+	case BSP_NATIVE_END:
+		if (off != dec->pos || off != dec->size || len)
+			return "the end frame comes before the end";
+		if (payload != BSP_NATIVE_TOTALS)
+			return "the end frame has not the size of one";
+		return NULL;
+	default:
+		if (dec->type & BSP_NATIVE_CRITICAL)
+			return "it needs a newer version of blksparse (a frame's type is not known)";
+		return NULL;
+	}
+}
+
+static enum bsp_stream_event take_totals(struct bsp_decoder *dec)
+{
+	if (bsp_get_le64(dec->buffer) != dec->data_bytes ||
+	    bsp_get_le64(dec->buffer + 8) != dec->hole_bytes ||
+	    bsp_get_le64(dec->buffer + 16) != dec->frames)
+		return bsp_decoder_break(
+			dec, dec->piece_at,
+			"its totals are not those of what came");
+	return bsp_decoder_give_end(dec);
+}
+
+/* The payload is there: nothing of it is used before its checksum held. */
+static enum bsp_stream_event take_payload(struct bsp_decoder *dec)
+{
+	size_t len = dec->want;
+
+	if (bsp_native_sum(dec->buffer, len) != dec->payload_sum)
+		return bsp_decoder_break(dec, dec->piece_at,
+					 "the checksum of a payload is wrong");
+	if (dec->type == BSP_NATIVE_END)
+		return take_totals(dec);
+	dec->frames++;
+	ask_frame(dec);
+	if (dec->type == BSP_NATIVE_DATA)
+		return bsp_decoder_give_data(dec, dec->buffer, len);
+	if (dec->type == BSP_NATIVE_HOLE)
+		return bsp_decoder_give_hole(dec, dec->frame_len);
+	return BSP_STREAM_WANT; /* it may be skipped */
+}
+
+static enum bsp_stream_event take_frame(struct bsp_decoder *dec)
+{
+	const unsigned char *head = dec->head;
+	uint32_t payload = bsp_get_le32(head + 4);
+	const char *why;
+
+	if (!sum_holds(head, BSP_NATIVE_FRAME))
+		return bsp_decoder_break(
+			dec, dec->part_at,
+			"the checksum of a frame's header is wrong");
+	dec->type = bsp_get_le32(head);
+	dec->frame_len = bsp_get_le64(head + 16);
+	dec->payload_sum = bsp_get_le64(head + 24);
+	why = check_frame(dec, bsp_get_le64(head + 8), dec->frame_len, payload);
+	if (why)
+		return bsp_decoder_break(dec, dec->part_at, why);
+	return bsp_decoder_ask(dec, dec->buffer, payload, take_payload);
+}
+
+void bsp_native_decoder_init(struct bsp_decoder *dec, void *buffer)
+{
+	bsp_decoder_init(dec, buffer);
+	bsp_decoder_ask(dec, dec->head, BSP_NATIVE_HEADER, take_header);
+}
+
+/* --- Encoding --- */
+
+static void native_begin(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
+{
+	unsigned char *head = ret_piece->head;
+
+	memcpy(head, magic, sizeof(magic));
+	bsp_put_le32(head + 8, BSP_NATIVE_VERSION);
+	bsp_put_le64(head + 16, enc->size);
+	bsp_put_le64(head + 24, enc->start);
+	bsp_put_le32(head + 32, enc->granule);
+	bsp_put_le32(head + 36, BSP_NATIVE_SUM_XXH3);
+	bsp_put_le64(head + 56, bsp_native_sum(head, 56));
+	ret_piece->head_len = BSP_NATIVE_HEADER;
+}
+
+/* A frame at pos, about so many bytes of the device. */
+static void put_frame(const struct bsp_encoder *enc, uint32_t type,
+		      uint64_t len, const void *payload, uint32_t payload_len,
+		      unsigned char *head)
+{
+	bsp_put_le32(head, type);
+	bsp_put_le32(head + 4, payload_len);
+	bsp_put_le64(head + 8, enc->pos);
+	bsp_put_le64(head + 16, len);
+	bsp_put_le64(head + 24, bsp_native_sum(payload, payload_len));
+	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+}
+
+static void native_data(struct bsp_encoder *enc, const void *buf, size_t len,
+			struct bsp_piece *ret_piece)
+{
+	put_frame(enc, BSP_NATIVE_DATA, len, buf, (uint32_t)len,
+		  ret_piece->head);
+	ret_piece->head_len = BSP_NATIVE_FRAME;
+}
+
+static void native_hole(struct bsp_encoder *enc, uint64_t len,
+			struct bsp_piece *ret_piece)
+{
+	put_frame(enc, BSP_NATIVE_HOLE, len, NULL, 0, ret_piece->head);
+	ret_piece->head_len = BSP_NATIVE_FRAME;
+}
+
+static void native_end(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
+{
+	unsigned char *totals = ret_piece->head + BSP_NATIVE_FRAME;
+
+	bsp_put_le64(totals, enc->data_bytes);
+	bsp_put_le64(totals + 8, enc->hole_bytes);
+	bsp_put_le64(totals + 16, enc->frames);
+	put_frame(enc, BSP_NATIVE_END, 0, totals, BSP_NATIVE_TOTALS,
+		  ret_piece->head);
+	ret_piece->head_len = BSP_NATIVE_FRAME + BSP_NATIVE_TOTALS;
+}
+
+const struct bsp_encoder_ops bsp_native_encoder = {
+	.hole_max = UINT64_MAX,
+	.begin = native_begin,
+	.data = native_data,
+	.hole = native_hole,
+	.end = native_end,
+};

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Plain bytes: zeros are written out, and found again when they are read. The
+ * stream ends where its bytes do, so that one which was cut cannot be told from
+ * a shorter one.
+ */
+#include "stream/stream.h"
+
+#include "base/zero.h"
+
+/* --- Decoding --- */
+
+static enum bsp_stream_event give_run(struct bsp_decoder *dec);
+
+static enum bsp_stream_event ask_bytes(struct bsp_decoder *dec)
+{
+	dec->used = 0;
+	dec->may_end = true;
+	return bsp_decoder_ask(dec, dec->buffer, BSP_STREAM_BUFFER, give_run);
+}
+
+/* The buffer is full, or the stream at its end: the next run in it. */
+static enum bsp_stream_event give_run(struct bsp_decoder *dec)
+{
+	const unsigned char *from = dec->buffer + dec->used;
+	size_t left = dec->have - dec->used, run;
+	bool zero;
+
+	if (left == 0 && dec->eof) {
+		dec->size = dec->pos;
+		return bsp_decoder_give_end(dec);
+	}
+	if (left == 0)
+		return ask_bytes(dec);
+	run = bsp_zero_run(from, left, dec->unit, &zero);
+	if (run > BSP_STREAM_SIZE_MAX - dec->pos)
+		return bsp_decoder_break(dec, dec->at,
+					 "it is longer than a file can be");
+	dec->used += run;
+	return zero ? bsp_decoder_give_hole(dec, run)
+		    : bsp_decoder_give_data(dec, from, run);
+}
+
+static enum bsp_stream_event begin(struct bsp_decoder *dec)
+{
+	ask_bytes(dec);
+	return BSP_STREAM_BEGIN;
+}
+
+void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer, size_t unit)
+{
+	bsp_decoder_init(dec, buffer);
+	dec->unit = unit;
+	bsp_decoder_ask(dec, buffer, 0, begin);
+}
+
+/* --- Encoding --- */
+
+static void raw_nothing(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
+{
+}
+
+static void raw_data(struct bsp_encoder *enc, const void *buf, size_t len,
+		     struct bsp_piece *ret_piece)
+{
+}
+
+static void raw_hole(struct bsp_encoder *enc, uint64_t len,
+		     struct bsp_piece *ret_piece)
+{
+	ret_piece->zeros = len;
+}
+
+const struct bsp_encoder_ops bsp_raw_encoder = {
+	.hole_max = UINT64_MAX,
+	.begin = raw_nothing,
+	.data = raw_data,
+	.hole = raw_hole,
+	.end = raw_nothing,
+};

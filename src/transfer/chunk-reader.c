@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A ring of a few chunks between two threads: the reader fills the next free
+ * one, whoever sends takes them in order. An end or an error is a chunk like
+ * others, and the last.
+ *
+ * The map of a device that is only read learns nothing from it. A stream goes
+ * once from start to end and has no use for it, and a map of a device that
+ * alternates between data and holes would take memory in proportion to the
+ * device.
+ *
+ * What the map does know, from seeks or writes before, saves reading; and a
+ * marker must not be read from the device, which still has old bytes there.
+ */
+#include "transfer/chunk-reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/range.h"
+#include "sparse/scan.h"
+
+enum { SLOTS = 4 };
+
+struct slot {
+	struct bsp_chunk chunk;
+	int result; /* as bsp_reader_next() gives it */
+	unsigned char *buffer;
+};
+
+struct bsp_reader {
+	/* Fixed after bsp_reader_new(): */
+	struct bsp_sparse *sp;
+	uint64_t end;
+	pthread_t thread;
+
+	uint64_t off; /* the thread's own: what to read next */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* any of these */
+	/* protected by lock: */
+	unsigned filled; /* so many chunks were, in all; of them */
+	unsigned taken;	 /* so many are done with */
+	bool stop;
+
+	bool holding;		  /* the caller's own: it has a chunk */
+	struct slot slots[SLOTS]; /* the thread's until filled, then not */
+};
+
+/* --- The thread --- */
+
+/* Up to where, from off on, it is known to be zero; off if it is not. */
+static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
+{
+	const struct bsp_device_ops *ops = sp->dev->ops;
+	uint64_t zeros =
+		bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
+
+	if (zeros > off) {
+		/* Are they still? */
+		(void)bsp_sparse_refresh(sp);
+		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
+					   off, end);
+	}
+	if (zeros > off || !ops->zeros)
+		return zeros;
+	zeros = bsp_min(ops->zeros(sp->dev, off), end);
+	return zeros == end ? end
+			    : bsp_max(off, bsp_align_down(zeros, sp->shift));
+}
+
+/*
+ * Of a writable object the device does not have all: a flush that failed may
+ * have lost zeros beside data (undurable.h). So the object reads, and learns.
+ */
+static ssize_t read_some(struct bsp_sparse *sp, void *buf, uint64_t len,
+			 uint64_t off)
+{
+	if (sp->dev->info.writable)
+		return bsp_sparse_read(sp, buf, (size_t)len, off);
+	return bsp_device_read_all(sp->dev, buf, (size_t)len, off);
+}
+
+/*
+ * Reads [off, off + len), or, when that fails, only its first granule, so that
+ * all that can be sent before an error is, and the error says where it is.
+ */
+static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
+		      uint64_t len)
+{
+	uint64_t granule = UINT64_C(1) << sp->shift;
+	ssize_t n = read_some(sp, slot->buffer, len, off);
+
+	if (n < 0 && len > granule) {
+		len = granule;
+		n = read_some(sp, slot->buffer, len, off);
+	}
+	slot->chunk.off = off;
+	slot->chunk.len = len;
+	slot->chunk.data = slot->buffer;
+	if (n < 0)
+		return (int)n;
+	return (uint64_t)n == len ? 1 : -ENODATA;
+}
+
+static void fill(struct bsp_reader *reader, struct slot *slot)
+{
+	struct bsp_sparse *sp = reader->sp;
+	uint64_t off = reader->off;
+	uint64_t most = off + bsp_min(reader->end - off, BSP_SCAN_CHUNK);
+	uint64_t zeros, stop;
+
+	slot->chunk = (struct bsp_chunk){ .off = off };
+	slot->result = 0;
+	if (off == reader->end)
+		return;
+	do {
+		zeros = known_zeros(sp, off, reader->end);
+		stop = bsp_sparse_run_end(sp, BSP_IN_ZERO, off, most);
+		/* Neither: it became zero in between. */
+	} while (zeros == off && stop == off);
+	if (zeros > off) {
+		slot->chunk.len = zeros - off;
+		slot->result = 1;
+	} else {
+		slot->result = read_chunk(sp, slot, off, stop - off);
+	}
+	reader->off += slot->chunk.len;
+}
+
+static struct slot *next_free(struct bsp_reader *reader)
+{
+	struct slot *slot = NULL;
+
+	pthread_mutex_lock(&reader->lock);
+	while (reader->filled - reader->taken == SLOTS && !reader->stop)
+		pthread_cond_wait(&reader->changed, &reader->lock);
+	if (!reader->stop)
+		slot = &reader->slots[reader->filled % SLOTS];
+	pthread_mutex_unlock(&reader->lock);
+	return slot;
+}
+
+static void *run(void *data)
+{
+	struct bsp_reader *reader = data;
+	struct slot *slot;
+	bool more = true;
+
+	while (more && (slot = next_free(reader))) {
+		fill(reader, slot);
+		more = slot->result > 0;
+		pthread_mutex_lock(&reader->lock);
+		reader->filled++;
+		pthread_cond_signal(&reader->changed);
+		pthread_mutex_unlock(&reader->lock);
+	}
+	return NULL;
+}
+
+/* --- The caller --- */
+
+int bsp_reader_next(struct bsp_reader *reader, struct bsp_chunk *ret_chunk)
+{
+	struct slot *slot;
+
+	pthread_mutex_lock(&reader->lock);
+	if (reader->holding) {
+		reader->taken++;
+		pthread_cond_signal(&reader->changed);
+	}
+	while (reader->filled == reader->taken)
+		pthread_cond_wait(&reader->changed, &reader->lock);
+	slot = &reader->slots[reader->taken % SLOTS];
+	/* The last one is kept: it is the answer to whoever asks again. */
+	reader->holding = slot->result > 0;
+	pthread_mutex_unlock(&reader->lock);
+	*ret_chunk = slot->chunk;
+	return slot->result;
+}
+
+static bool start(struct bsp_reader *reader)
+{
+	void *buffer;
+
+	for (int i = 0; i < SLOTS; i++) {
+		if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_SCAN_CHUNK))
+			return false;
+		reader->slots[i].buffer = buffer;
+	}
+	return pthread_create(&reader->thread, NULL, run, reader) == 0;
+}
+
+static void release(struct bsp_reader *reader)
+{
+	for (int i = 0; i < SLOTS; i++)
+		free(reader->slots[i].buffer);
+	pthread_cond_destroy(&reader->changed);
+	pthread_mutex_destroy(&reader->lock);
+	free(reader);
+}
+
+struct bsp_reader *bsp_reader_new(struct bsp_sparse *sp, uint64_t off,
+				  uint64_t end)
+{
+	struct bsp_reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	reader->sp = sp;
+	reader->off = off;
+	reader->end = end;
+	pthread_mutex_init(&reader->lock, NULL);
+	pthread_cond_init(&reader->changed, NULL);
+	if (!start(reader)) {
+		release(reader);
+		return NULL;
+	}
+	return reader;
+}
+
+void bsp_reader_free(struct bsp_reader *reader)
+{
+	if (!reader)
+		return;
+	pthread_mutex_lock(&reader->lock);
+	reader->stop = true;
+	pthread_cond_signal(&reader->changed);
+	pthread_mutex_unlock(&reader->lock);
+	pthread_join(reader->thread, NULL);
+	release(reader);
+}

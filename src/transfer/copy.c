@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Copying one sparse object to another.
+ *
+ * Several threads each take the next piece of the source, read it, and write
+ * what of it is not zero. Of so many as were asked for each can read, and as
+ * many others write meanwhile: a copy takes the longer of both, also where what
+ * counts is how many requests are under way. Each byte is read once; what is
+ * known to be zero, by the map or by a source that knows its holes, not at all.
+ *
+ * A device is written past the page cache, which would only copy what is not
+ * read again, and put off the writing to the end.
+ *
+ * The target's zeros cost nothing: before the first byte it is cut to nothing
+ * and made as long as the source, so that all of it is markers. A thread of its
+ * own carries out, behind the others, what data was not written over, in ranges
+ * as long as they can be; what it leaves is done at the end. A target that is
+ * zero already needs not even that.
+ */
+#include "sparse/sparse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/range.h"
+#include "base/thread.h"
+#include "base/zero.h"
+
+enum {
+	JOBS_DEFAULT = 8,
+	JOBS_MAX = 64,
+	/* Some read, as many write, and some have what the others wait for. */
+	THREADS_EACH = 3,
+	THREADS_MAX = THREADS_EACH * JOBS_MAX,
+	PIECE = 1 << 20,
+	BEHIND = 16 << 20, /* so much is looked at for markers at once */
+	TICK_MS = 100,	   /* between two looks of the one who waits */
+};
+
+enum phase { COPY, VERIFY };
+
+/* One side: so many threads are at it. Protected by the copy's lock. */
+struct side {
+	unsigned busy;
+	pthread_cond_t left;
+};
+
+struct copy {
+	/* Fixed while threads run. */
+	struct bsp_sparse *from, *to;
+	enum phase phase;
+	uint64_t size;
+	unsigned jobs; /* at once on each side */
+	char *memory;  /* a buffer for each thread */
+	size_t buffer_size;
+
+	pthread_mutex_t lock; /* a leaf lock but for the source's own */
+	pthread_cond_t changed;
+	pthread_cond_t moved; /* for the one that zeroes */
+	/* protected by lock: */
+	uint64_t cursor; /* up to where the source has been handed out */
+	uint64_t finished;
+	uint64_t at[THREADS_MAX]; /* where each is; UINT64_MAX: nowhere */
+	uint64_t look_at;	  /* where there is enough to zero */
+	unsigned started;
+	unsigned running; /* threads */
+	bool stop;
+	int error;
+	struct bsp_copy_totals totals;
+	struct side source, target;
+
+	struct bsp_copy_totals *ret_totals; /* the calling thread's */
+};
+
+struct piece {
+	uint64_t off;
+	size_t len;
+};
+
+/* --- The source, piece by piece --- */
+
+/* Up to where the source is zero from off on, without reading it. */
+static uint64_t known_zeros(struct copy *c, uint64_t off)
+{
+	struct bsp_sparse *from = c->from;
+	unsigned others = BSP_IN_UNKNOWN | BSP_IN_DATA;
+	uint64_t end = bsp_sparse_run_end(from, others, off, c->size);
+	uint64_t zeros = off;
+
+	if (end > off) {
+		/* Is it still a hole? Look anew. */
+		(void)bsp_sparse_refresh(from);
+		end = bsp_sparse_run_end(from, others, off, c->size);
+	}
+	if (end > off)
+		return end;
+	if (from->dev->ops->zeros &&
+	    bsp_map_get(from->map, off >> from->shift) == BSP_UNKNOWN)
+		zeros = bsp_min(from->dev->ops->zeros(from->dev, off), c->size);
+	/* As far as whole granules go, which is what is written. */
+	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
+}
+
+/* Waits until fewer than c->jobs are at that side. lock held. */
+static void enter(struct copy *c, struct side *side)
+{
+	while (side->busy == c->jobs)
+		pthread_cond_wait(&side->left, &c->lock);
+	side->busy++;
+}
+
+static void leave(struct side *side)
+{
+	side->busy--;
+	pthread_cond_signal(&side->left);
+}
+
+/* From reading to writing. */
+static void change_sides(struct copy *c)
+{
+	pthread_mutex_lock(&c->lock);
+	leave(&c->source);
+	enter(c, &c->target);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* lock held. */
+static void is_at(struct copy *c, unsigned self, uint64_t off)
+{
+	c->at[self] = off;
+	if (c->cursor >= c->look_at)
+		pthread_cond_signal(&c->moved);
+}
+
+/* Takes the thread's next piece, and enters the source's side; false if there
+ * is none left. */
+static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
+{
+	bool found;
+
+	pthread_mutex_lock(&c->lock);
+	enter(c, &c->source);
+	while (c->phase == COPY && !c->stop && c->cursor < c->size) {
+		uint64_t end = known_zeros(c, c->cursor);
+
+		if (end <= c->cursor)
+			break;
+		c->finished += end - c->cursor;
+		c->totals.hole += end - c->cursor;
+		c->cursor = end;
+	}
+	found = !c->stop && c->cursor < c->size;
+	if (found) {
+		piece->off = c->cursor;
+		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
+		c->cursor += piece->len;
+	}
+	is_at(c, self, found ? piece->off : UINT64_MAX);
+	if (!found)
+		leave(&c->source);
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+/* Leaves the target's side. */
+static void finish_piece(struct copy *c, unsigned self,
+			 const struct piece *piece, uint64_t data, bool ok)
+{
+	pthread_mutex_lock(&c->lock);
+	leave(&c->target);
+	/* It may wait long for its next one. */
+	is_at(c, self, UINT64_MAX);
+	if (ok)
+		c->finished += piece->len;
+	if (ok && c->phase == COPY) {
+		c->totals.data += data;
+		c->totals.hole += piece->len - data;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Of several threads that fail, the first place counts: all before it was
+ * taken, and ends well or fails. */
+static void fail(struct copy *c, int error, enum bsp_copy_step step,
+		 uint64_t off)
+{
+	pthread_mutex_lock(&c->lock);
+	if (!c->error ||
+	    (c->error != -ECANCELED && off < c->totals.failed_off)) {
+		c->error = error;
+		c->totals.failed_step = step;
+		c->totals.failed_off = off;
+	}
+	c->stop = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- What a thread does with a piece --- */
+
+/* Writes the runs of buf that are not zero. Adds them up in *data. */
+static bool write_data(struct copy *c, const char *buf,
+		       const struct piece *piece, uint64_t *data)
+{
+	size_t granule = (size_t)bsp_sparse_granule(c->to);
+
+	for (size_t at = 0; at < piece->len;) {
+		bool zero;
+		size_t run =
+			bsp_zero_run(buf + at, piece->len - at, granule, &zero);
+		ssize_t n = (ssize_t)run;
+
+		if (!zero) {
+			n = bsp_sparse_write(c->to, buf + at, run,
+					     piece->off + at);
+			*data += n > 0 ? (uint64_t)n : 0;
+		}
+		if (n <= 0) {
+			fail(c, n ? (int)n : -ENOSPC, BSP_COPY_WRITING,
+			     piece->off + at);
+			return false;
+		}
+		at += (size_t)n;
+	}
+	return true;
+}
+
+/* The same, past what the host has cached, against what was to be there. */
+static bool compare(struct copy *c, const char *buf, char *other,
+		    const struct piece *piece)
+{
+	struct bsp_device *dev = c->to->dev;
+	size_t done = 0;
+
+	while (done < piece->len) {
+		ssize_t n = dev->ops->read_through(dev, other + done,
+						   piece->len - done,
+						   piece->off + done);
+
+		if (n <= 0) {
+			fail(c, n ? (int)n : -EIO, BSP_COPY_VERIFYING,
+			     piece->off + done);
+			return false;
+		}
+		done += (size_t)n;
+	}
+	for (size_t at = 0; at < piece->len; at++) {
+		size_t rest = bsp_min(piece->len - at, BSP_GRANULE_MIN);
+
+		if (memcmp(buf + at, other + at, rest) == 0) {
+			at += rest - 1;
+		} else if (buf[at] != other[at]) {
+			fail(c, -EBADMSG, BSP_COPY_VERIFYING, piece->off + at);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool do_piece(struct copy *c, unsigned self, char *buf,
+		     const struct piece *piece)
+{
+	ssize_t n = bsp_sparse_read(c->from, buf, piece->len, piece->off);
+	bool ok = n == (ssize_t)piece->len;
+	uint64_t data = 0;
+
+	change_sides(c);
+	if (!ok)
+		fail(c, n < 0 ? (int)n : -EIO, BSP_COPY_READING, piece->off);
+	else if (c->phase == COPY)
+		ok = write_data(c, buf, piece, &data);
+	else
+		ok = compare(c, buf, buf + PIECE, piece);
+	finish_piece(c, self, piece, data, ok);
+	return ok;
+}
+
+static void *worker(void *data)
+{
+	struct copy *c = data;
+	struct piece piece;
+	unsigned self;
+
+	pthread_mutex_lock(&c->lock);
+	self = c->started++;
+	pthread_mutex_unlock(&c->lock);
+	while (take_piece(c, self, &piece) &&
+	       do_piece(c, self, c->memory + self * c->buffer_size, &piece))
+		;
+	pthread_mutex_lock(&c->lock);
+	c->running--;
+	pthread_cond_signal(&c->changed);
+	pthread_cond_signal(&c->moved);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* --- Zeroing behind them --- */
+
+/* Below it nobody writes any more. lock held. */
+static uint64_t settled_until(const struct copy *c)
+{
+	uint64_t off = c->cursor;
+
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		off = bsp_min(off, c->at[i]);
+	return off;
+}
+
+/* A bsp_interrupted_fn. */
+static bool is_stopped(void *data)
+{
+	struct copy *c = data;
+	bool stop;
+
+	pthread_mutex_lock(&c->lock);
+	stop = c->stop;
+	pthread_mutex_unlock(&c->lock);
+	return stop;
+}
+
+/* What it cannot zero stays a marker, and is tried, and told, at the end. */
+static void *zeroer(void *data)
+{
+	struct copy *c = data;
+	uint64_t off = 0;
+	int r = 0;
+
+	while (!r) {
+		uint64_t until;
+		bool end;
+
+		pthread_mutex_lock(&c->lock);
+		while (c->running && !c->stop && settled_until(c) < c->look_at)
+			pthread_cond_wait(&c->moved, &c->lock);
+		until = settled_until(c);
+		c->look_at = until + BEHIND;
+		end = !c->running || c->stop;
+		pthread_mutex_unlock(&c->lock);
+		if (end)
+			break;
+		r = bsp_sparse_carry_behind(c->to, &off, until, is_stopped, c);
+	}
+	return NULL;
+}
+
+/* --- The threads --- */
+
+static unsigned start_workers(struct copy *c, pthread_t *threads, unsigned n)
+{
+	unsigned started = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (started < n && r == 0) {
+		r = bsp_thread_start(&threads[started], worker, c);
+		started += r == 0;
+	}
+	c->running = started;
+	pthread_mutex_unlock(&c->lock);
+	if (started == 0)
+		fail(c, r, BSP_COPY_READING, 0);
+	return started;
+}
+
+/* Waits for the threads, and tells how far they are. */
+static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
+			  bsp_progress_fn progress, void *data)
+{
+	pthread_mutex_lock(&c->lock);
+	while (c->running) {
+		uint64_t finished = c->finished;
+		struct timespec until;
+		bool end;
+
+		*c->ret_totals = c->totals;
+		pthread_mutex_unlock(&c->lock);
+		if (progress)
+			progress(data, finished, c->size);
+		end = interrupted && interrupted(data);
+		until = bsp_cond_limit(TICK_MS);
+		pthread_mutex_lock(&c->lock);
+		if (end && !c->stop && !c->error) {
+			c->error = -ECANCELED;
+			c->totals.failed_step = c->phase == COPY
+							? BSP_COPY_READING
+							: BSP_COPY_VERIFYING;
+		}
+		c->stop |= end;
+		if (c->running)
+			(void)pthread_cond_timedwait(&c->changed, &c->lock,
+						     &until);
+	}
+	*c->ret_totals = c->totals;
+	pthread_mutex_unlock(&c->lock);
+	if (progress)
+		progress(data, c->finished, c->size);
+}
+
+static int run_phase(struct copy *c, enum phase phase,
+		     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		     void *data)
+{
+	pthread_t threads[THREADS_MAX], zero_thread;
+	bool zeroes;
+	unsigned n = THREADS_EACH * c->jobs;
+
+	/* All in one, for large pages: a piece in pages that lie here and there
+	 * is more segments than many devices take in one request. */
+	c->buffer_size = phase == VERIFY ? 2 * PIECE : PIECE;
+	c->memory = bsp_buffer_new(n * c->buffer_size);
+	if (!c->memory) {
+		fail(c, -ENOMEM, BSP_COPY_READING, 0);
+		return c->error;
+	}
+	c->phase = phase;
+	c->cursor = 0;
+	c->finished = 0;
+	c->started = 0;
+	c->look_at = BEHIND;
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		c->at[i] = UINT64_MAX;
+	n = start_workers(c, threads, n);
+	zeroes = phase == COPY && n &&
+		 bsp_thread_start(&zero_thread, zeroer, c) == 0;
+	watch_threads(c, interrupted, progress, data);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	if (zeroes)
+		pthread_join(zero_thread, NULL);
+	free(c->memory);
+	return c->error;
+}
+
+/* --- The copy --- */
+
+/* Makes all of the target markers, or nothing if it is zero already. */
+static int prepare_target(struct copy *c, bool is_zero)
+{
+	int r = 0;
+
+	if (is_zero)
+		return 0;
+	r = bsp_sparse_truncate(c->to, 0);
+	return r ? r : bsp_sparse_truncate(c->to, c->size);
+}
+
+static int copy_and_verify(struct copy *c,
+			   const struct bsp_copy_options *options,
+			   bsp_interrupted_fn interrupted,
+			   bsp_progress_fn progress, void *data)
+{
+	int r = prepare_target(c, options->target_is_zero);
+
+	c->jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
+	c->jobs = c->jobs < JOBS_MAX ? c->jobs : JOBS_MAX;
+	if (!r) {
+		atomic_store(&c->to->dev->past_cache, true);
+		r = run_phase(c, COPY, interrupted, progress, data);
+		atomic_store(&c->to->dev->past_cache, false);
+	}
+	if (r)
+		return r;
+	c->ret_totals->failed_step = BSP_COPY_FLUSHING;
+	r = bsp_sparse_flush(c->to, interrupted, data);
+	if (r)
+		return r == -EINTR ? -ECANCELED : r;
+	if (options->verify)
+		r = run_phase(c, VERIFY, interrupted, progress, data);
+	return r;
+}
+
+int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
+	     const struct bsp_copy_options *options,
+	     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+	     void *data, struct bsp_copy_totals *ret_totals)
+{
+	static const struct bsp_copy_options defaults;
+	struct copy c = { .from = from, .to = to, .ret_totals = ret_totals };
+	int r;
+
+	*ret_totals = (struct bsp_copy_totals){ 0 };
+	if (!to->dev->info.writable)
+		return -EROFS;
+	(void)bsp_sparse_refresh(from);
+	(void)bsp_sparse_refresh(to);
+	c.size = bsp_sparse_size(from);
+	if (c.size > atomic_load(&to->capacity))
+		return -EFBIG;
+	pthread_mutex_init(&c.lock, NULL);
+	bsp_cond_init(&c.changed);
+	pthread_cond_init(&c.moved, NULL);
+	pthread_cond_init(&c.source.left, NULL);
+	pthread_cond_init(&c.target.left, NULL);
+	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
+			    progress, data);
+	pthread_cond_destroy(&c.target.left);
+	pthread_cond_destroy(&c.source.left);
+	pthread_cond_destroy(&c.moved);
+	pthread_cond_destroy(&c.changed);
+	pthread_mutex_destroy(&c.lock);
+	return r;
+}

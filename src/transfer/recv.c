@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Receiving: a decoder says what comes, and this reads for it and writes it to
+ * the target, which is the receiver's alone.
+ *
+ * There is no map in between: a stream goes over the target once, in order, so
+ * that there is nothing to remember. A hole is zeroed when it comes, by the
+ * cheapest way the device has (zeroing.h); streams have long ones in one piece.
+ * A file that was just emptied has nothing to zero. Where the target is a
+ * sparse object, which has a map, it does all that.
+ *
+ * However it ends, what was written is made durable, and `done` tells up to
+ * where it can be trusted. What lies behind that may be anything: the frame
+ * that did not become whole may have been written in part.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device/device.h"
+#include "base/error.h"
+#include "base/range.h"
+#include "sparse/sparse.h"
+#include "transfer/fd-io.h"
+#include "stream/stream.h"
+#include "device/zero-range.h"
+
+struct receiver {
+	const struct bsp_transfer_options *options;
+	const char *path;
+	struct bsp_transfer *transfer;
+	struct bsp_decoder dec;
+	struct bsp_stream_fd from;
+	struct bsp_sparse *sp;	/* the target; NULL where it is at path */
+	struct bsp_device *dev; /* the target's; NULL until the stream began */
+	bool made;		/* a file of ours, emptied: zeros all over */
+	GError **error;
+};
+
+/* --- The target --- */
+
+static bool is_regular_or_missing(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode);
+}
+
+static bool check_size(struct receiver *recv)
+{
+	struct bsp_device_info info;
+
+	bsp_device_get_info(recv->dev, &info);
+	if (!recv->dec.sized)
+		return true;
+	if (info.size < recv->dec.size)
+		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+				     "%s is too small: it has %" PRIu64
+				     " bytes, and %" PRIu64
+				     " are to come; nothing was written",
+				     recv->path, info.size, recv->dec.size);
+	if (!info.is_block && info.size != recv->dec.size)
+		return bsp_error_set(
+			recv->error, BSP_ERROR_FAILED,
+			"%s is not what the stream goes on with: it has %" PRIu64
+			" bytes, and should have %" PRIu64
+			"; nothing was written",
+			recv->path, info.size, recv->dec.size);
+	return true;
+}
+
+static bool open_path(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+
+	recv->made =
+		!recv->options->resume && is_regular_or_missing(recv->path);
+	/* An image of no bytes cannot be; it gets its size in the end. */
+	recv->dev = recv->made
+			    ? bsp_device_create_image(recv->path,
+						      bsp_max(dec->size, 1),
+						      NULL, recv->error)
+			    : bsp_device_open_writable(recv->path, recv->error);
+	if (!recv->dev)
+		return false;
+	if (!check_size(recv)) {
+		bsp_device_close(recv->dev);
+		recv->dev = NULL;
+		return false;
+	}
+	return true;
+}
+
+/* An object that is shorter than the stream grows, as far as it can. */
+static bool grow_object(struct receiver *recv, uint64_t size)
+{
+	int r = 0;
+
+	if (bsp_sparse_size(recv->sp) < size)
+		r = bsp_sparse_truncate(recv->sp, size);
+	return r == 0 || bsp_error_set_errno(recv->error, -r,
+					     "make %s %" PRIu64 " bytes long",
+					     recv->path, size);
+}
+
+static bool take_object(struct receiver *recv)
+{
+	recv->dev = recv->sp->dev;
+	if (!recv->dev->info.writable)
+		recv->dev = NULL;
+	if (!recv->dev)
+		return bsp_error_set_errno(recv->error, EROFS, "write to %s",
+					   recv->path);
+	if (recv->dec.sized && recv->dec.size > recv->sp->capacity) {
+		recv->dev = NULL;
+		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+				     "%s is too small: it has %" PRIu64
+				     " bytes, and %" PRIu64
+				     " are to come; nothing was written",
+				     recv->path, recv->sp->capacity,
+				     recv->dec.size);
+	}
+	return grow_object(recv, recv->dec.sized ? recv->dec.size : 0);
+}
+
+static bool open_target(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+
+	if (dec->start && !recv->options->resume)
+		return bsp_error_set(
+			recv->error, BSP_ERROR_FAILED,
+			"the stream goes on from byte %" PRIu64
+			"; to have it written to a target that is good up to there, ask for it (--resume)",
+			dec->start);
+	if (!(recv->sp ? take_object(recv) : open_path(recv)))
+		return false;
+	recv->transfer->sized = dec->sized;
+	recv->transfer->size = dec->size;
+	recv->transfer->start = recv->transfer->done = dec->start;
+	return true;
+}
+
+/* The name of a file that was made is as durable as what is in it. */
+static int sync_directory(const char *path)
+{
+	g_autofree char *directory = g_path_get_dirname(path);
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = 0;
+
+	if (fd < 0)
+		return 0; /* it may be searched, but not read */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+/* Makes durable what was written. */
+static int settle(struct receiver *recv)
+{
+	struct bsp_device *dev = recv->dev;
+	uint64_t size = recv->dec.sized ? recv->dec.size : recv->transfer->done;
+	int r = 0;
+
+	if (recv->sp)
+		return bsp_sparse_flush(recv->sp, NULL, NULL);
+	if (recv->made)
+		r = dev->ops->resize(dev, size);
+	if (!r)
+		r = dev->ops->flush(dev);
+	if (!r && recv->made)
+		r = sync_directory(recv->path);
+	return r;
+}
+
+/* --- Pieces --- */
+
+static bool is_interrupted(const struct receiver *recv)
+{
+	return recv->from.interrupted &&
+	       recv->from.interrupted(recv->from.data);
+}
+
+static bool failed_at(struct receiver *recv, const char *verb, uint64_t off,
+		      int r)
+{
+	if (r == -ECANCELED)
+		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+				     "interrupted");
+	return bsp_error_set_errno(recv->error, -r, "%s %s at byte %" PRIu64,
+				   verb, recv->path, off);
+}
+
+static void tell(struct receiver *recv, uint64_t done)
+{
+	struct bsp_transfer *transfer = recv->transfer;
+
+	transfer->done = done;
+	transfer->moved = recv->dec.at;
+	if (recv->options->progress)
+		recv->options->progress(recv->options->data, transfer);
+}
+
+/* Only a raw stream can be too long: of others the size is known before. */
+static bool check_room(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+	struct bsp_device_info info;
+
+	bsp_device_get_info(recv->dev, &info);
+	if (recv->made ||
+	    bsp_range_clamp(dec->off, dec->len, info.size) == dec->len)
+		return true;
+	return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+			     "%s is too small: it has %" PRIu64
+			     " bytes, and there are more to come",
+			     recv->path, info.size);
+}
+
+static ssize_t put(struct receiver *recv, const void *buf, size_t len,
+		   uint64_t off)
+{
+	return recv->sp ? bsp_sparse_write(recv->sp, buf, len, off)
+			: bsp_device_write_all(recv->dev, buf, len, off);
+}
+
+static bool write_data(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+	ssize_t n;
+
+	if (!check_room(recv))
+		return false;
+	n = put(recv, dec->data, (size_t)dec->len, dec->off);
+	/* A short count hides why; what follows says it. */
+	if (n >= 0 && (uint64_t)n < dec->len) {
+		ssize_t more =
+			put(recv, dec->data + n, (size_t)dec->len - (size_t)n,
+			    dec->off + (uint64_t)n);
+
+		n = more < 0 ? more : n + more;
+	}
+	if (n < 0 || (uint64_t)n < dec->len)
+		return failed_at(recv, "write", dec->off,
+				 n < 0 ? (int)n : -EIO);
+	recv->transfer->data += dec->len;
+	tell(recv, dec->off + dec->len);
+	return true;
+}
+
+/* In an object, it is only noted: settle() carries it out. */
+static bool punch_hole(struct receiver *recv)
+{
+	const struct bsp_decoder *dec = &recv->dec;
+	int r;
+
+	if (!check_room(recv) || !grow_object(recv, dec->off + dec->len))
+		return false;
+	r = bsp_sparse_fallocate(recv->sp,
+				 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 dec->off, dec->len);
+	if (r)
+		return failed_at(recv, "zero", dec->off, r);
+	recv->transfer->hole += dec->len;
+	tell(recv, dec->off + dec->len);
+	return true;
+}
+
+static bool zero_hole(struct receiver *recv)
+{
+	const struct bsp_transfer_options *options = recv->options;
+	const struct bsp_decoder *dec = &recv->dec;
+	uint64_t off = dec->off, end = dec->off + dec->len;
+
+	if (!check_room(recv))
+		return false;
+	while (off < end) {
+		uint64_t step = bsp_min(
+			end - off,
+			bsp_device_zero_step(recv->dev, options->zeroing));
+		int r = 0;
+
+		if (recv->made || options->target_is_zero)
+			step = end - off;
+		else
+			r = bsp_device_zero(recv->dev, options->zeroing, step,
+					    off);
+		if (r)
+			return failed_at(recv, "zero", off, r);
+		off += step;
+		recv->transfer->hole += step;
+		tell(recv, off);
+		if (is_interrupted(recv))
+			return failed_at(recv, "zero", off, -ECANCELED);
+	}
+	return true;
+}
+
+/* --- The stream --- */
+
+static bool read_more(struct receiver *recv)
+{
+	size_t len;
+	void *space = bsp_decoder_space(&recv->dec, &len);
+	ssize_t n = bsp_stream_read(&recv->from, space, len);
+
+	if (n == -ECANCELED)
+		return failed_at(recv, "read", 0, (int)n);
+	if (n < 0)
+		return bsp_error_set_errno(recv->error, (int)-n,
+					   "read the stream at byte %" PRIu64,
+					   recv->dec.at);
+	bsp_decoder_fill(&recv->dec, (size_t)n);
+	recv->transfer->moved = recv->dec.at;
+	return true;
+}
+
+static bool broke(struct receiver *recv, uint64_t at, const char *why)
+{
+	return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+			     "the stream broke at byte %" PRIu64 ": %s", at,
+			     why);
+}
+
+/* After the end nothing may come: who sends more means something by it. */
+static bool check_end(struct receiver *recv)
+{
+	char byte;
+	ssize_t n = recv->dec.eof ? 0 : bsp_stream_read(&recv->from, &byte, 1);
+
+	if (n > 0)
+		return broke(recv, recv->dec.at, "more bytes follow its end");
+	recv->transfer->sized = true;
+	recv->transfer->size = recv->dec.size;
+	return true;
+}
+
+static bool receive(struct receiver *recv)
+{
+	for (;;) {
+		bool ok = true;
+
+		switch (bsp_decoder_step(&recv->dec)) {
+		case BSP_STREAM_WANT:
+			ok = read_more(recv);
+			break;
+		case BSP_STREAM_BEGIN:
+			ok = open_target(recv);
+			break;
+		case BSP_STREAM_DATA:
+			ok = write_data(recv);
+			break;
+		case BSP_STREAM_HOLE:
+			ok = recv->sp ? punch_hole(recv) : zero_hole(recv);
+			break;
+		case BSP_STREAM_END:
+			return check_end(recv);
+		case BSP_STREAM_BROKEN:
+			return broke(recv, recv->dec.broke_at, recv->dec.why);
+		}
+		if (!ok)
+			return false;
+	}
+}
+
+static bool run(struct receiver *recv)
+{
+	bool received = receive(recv);
+	int r;
+
+	if (!recv->dev)
+		return received;
+	r = settle(recv);
+	if (r)
+		recv->transfer->done = 0;
+	if (r && received)
+		received = bsp_error_set_errno(recv->error, -r,
+					       "make %s durable", recv->path);
+	if (!recv->sp)
+		bsp_device_close(recv->dev);
+	return received;
+}
+
+static void init_decoder(struct receiver *recv, void *buffer)
+{
+	switch (recv->options->format) {
+	case BSP_STREAM_FORMAT_NATIVE:
+		bsp_native_decoder_init(&recv->dec, buffer);
+		break;
+	case BSP_STREAM_FORMAT_RBD_DIFF:
+		bsp_rbd_decoder_init(&recv->dec, buffer);
+		break;
+	case BSP_STREAM_FORMAT_RAW:
+		bsp_raw_decoder_init(&recv->dec, buffer, BSP_GRANULE_DEFAULT);
+		break;
+	}
+}
+
+static bool check_options(const struct bsp_transfer_options *options,
+			  GError **error)
+{
+	if (options->resume && options->format != BSP_STREAM_FORMAT_NATIVE)
+		return bsp_error_set(
+			error, BSP_ERROR_USAGE,
+			"only a native stream can be gone on with");
+	/* The piece that broke may have been written in part. */
+	if (options->resume && options->target_is_zero)
+		return bsp_error_set(
+			error, BSP_ERROR_USAGE,
+			"a target that is gone on with is not zero all over");
+	return true;
+}
+
+static bool receive_all(struct receiver *recv, int fd)
+{
+	const struct bsp_transfer_options *options = recv->options;
+	void *buffer;
+	bool received;
+
+	recv->from = (struct bsp_stream_fd){ fd, options->interrupted,
+					     options->data };
+	*recv->transfer = (struct bsp_transfer){ 0 };
+	if (!check_options(options, recv->error))
+		return false;
+	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
+		return bsp_error_set_errno(recv->error, ENOMEM, "receive %s",
+					   recv->path);
+	init_decoder(recv, buffer);
+	bsp_stream_widen(fd);
+	received = run(recv);
+	free(buffer);
+	return received;
+}
+
+bool bsp_recv(const char *path, int fd,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_transfer *ret_transfer, GError **error)
+{
+	struct receiver recv = {
+		.options = options,
+		.path = path,
+		.transfer = ret_transfer,
+		.error = error,
+	};
+
+	return receive_all(&recv, fd);
+}
+
+bool bsp_recv_into(struct bsp_sparse *sp, int fd,
+		   const struct bsp_transfer_options *options,
+		   struct bsp_transfer *ret_transfer, GError **error)
+{
+	struct receiver recv = {
+		.options = options,
+		.path = sp->dev->path,
+		.sp = sp,
+		.transfer = ret_transfer,
+		.error = error,
+	};
+
+	return receive_all(&recv, fd);
+}

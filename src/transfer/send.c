@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sending: a reader gives chunks (stream-reader.h), an encoder says what to
+ * write for them, and this writes it. Holes are put together until data
+ * follows, so that one hole is one frame however it was found.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/range.h"
+#include "transfer/fd-io.h"
+#include "transfer/chunk-reader.h"
+#include "stream/stream.h"
+#include "base/zero.h"
+
+static const struct {
+	const char *name;
+	const struct bsp_encoder_ops *encoder;
+} formats[] = {
+	[BSP_STREAM_FORMAT_NATIVE] = { "native", &bsp_native_encoder },
+	[BSP_STREAM_FORMAT_RBD_DIFF] = { "rbd-diff", &bsp_rbd_encoder },
+	[BSP_STREAM_FORMAT_RAW] = { "raw", &bsp_raw_encoder },
+};
+
+bool bsp_stream_format_from_name(const char *name,
+				 enum bsp_stream_format *ret_format,
+				 GError **error)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+		if (strcmp(name, formats[i].name) == 0) {
+			*ret_format = (enum bsp_stream_format)i;
+			return true;
+		}
+	}
+	return bsp_error_set(
+		error, BSP_ERROR_USAGE,
+		"there is no stream format '%s' (native, rbd-diff, raw)", name);
+}
+
+struct sender {
+	const struct bsp_transfer_options *options;
+	struct bsp_sparse *sp;
+	struct bsp_transfer *transfer;
+	struct bsp_encoder enc;
+	struct bsp_stream_fd to;
+	uint64_t hole; /* bytes that came, and are not sent yet */
+	GError **error;
+};
+
+static bool write_failed(struct sender *sender, int r)
+{
+	if (r == -ECANCELED)
+		return bsp_error_set(sender->error, BSP_ERROR_FAILED,
+				     "interrupted");
+	return bsp_error_set_errno(sender->error, -r, "write the stream");
+}
+
+static bool write_zeros(struct sender *sender, uint64_t len)
+{
+	int r = 0;
+
+	while (len && !r) {
+		size_t part = (size_t)bsp_min(len, BSP_ZEROS);
+
+		r = bsp_stream_write(&sender->to, NULL, 0, bsp_zeros, part);
+		len -= part;
+		sender->transfer->moved += r ? 0 : part;
+	}
+	return r ? write_failed(sender, r) : true;
+}
+
+/* A hole is sent when its end is found; how far the search is counts too. */
+static void tell(struct sender *sender)
+{
+	struct bsp_transfer now = *sender->transfer;
+
+	now.done += sender->hole;
+	now.hole += sender->hole;
+	if (sender->options->progress)
+		sender->options->progress(sender->options->data, &now);
+}
+
+/* Writes what the encoder said, with the data that it was given. */
+static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
+			const void *buf, size_t len)
+{
+	struct bsp_transfer *transfer = sender->transfer;
+	int r = bsp_stream_write(&sender->to, piece->head, piece->head_len, buf,
+				 len);
+
+	if (r)
+		return write_failed(sender, r);
+	transfer->moved += piece->head_len + len;
+	if (!write_zeros(sender, piece->zeros))
+		return false;
+	transfer->done = sender->enc.pos;
+	transfer->data = sender->enc.data_bytes;
+	transfer->hole = sender->enc.hole_bytes;
+	tell(sender);
+	return true;
+}
+
+static bool send_hole(struct sender *sender)
+{
+	struct bsp_piece piece;
+
+	while (sender->hole) {
+		uint64_t len = bsp_min(sender->hole, sender->enc.ops->hole_max);
+
+		sender->hole -= len;
+		bsp_encoder_hole(&sender->enc, len, &piece);
+		if (!write_piece(sender, &piece, NULL, 0))
+			return false;
+	}
+	return true;
+}
+
+static bool send_data(struct sender *sender, const unsigned char *buf,
+		      size_t len)
+{
+	size_t granule = bsp_sparse_granule(sender->sp);
+	struct bsp_piece piece;
+
+	while (len) {
+		bool zero;
+		size_t run = bsp_zero_run(buf, len, granule, &zero);
+
+		if (zero) {
+			sender->hole += run;
+		} else {
+			if (!send_hole(sender))
+				return false;
+			bsp_encoder_data(&sender->enc, buf, run, &piece);
+			if (!write_piece(sender, &piece, buf, run))
+				return false;
+		}
+		buf += run;
+		len -= run;
+	}
+	return true;
+}
+
+static bool read_failed(struct sender *sender, uint64_t off, int r)
+{
+	const char *path = bsp_device_path(sender->sp->dev);
+
+	if (r == -ENODATA)
+		return bsp_error_set(sender->error, BSP_ERROR_FAILED,
+				     "%s ends at byte %" PRIu64
+				     " or before: it shrank while it was sent",
+				     path,
+				     off + bsp_sparse_granule(sender->sp));
+	return bsp_error_set_errno(sender->error, -r,
+				   "read %s at byte %" PRIu64, path, off);
+}
+
+static bool send_chunks(struct sender *sender, struct bsp_reader *reader)
+{
+	struct bsp_chunk chunk;
+	struct bsp_piece piece;
+	int r;
+
+	bsp_encoder_begin(&sender->enc, &piece);
+	if (!write_piece(sender, &piece, NULL, 0))
+		return false;
+	while ((r = bsp_reader_next(reader, &chunk)) > 0) {
+		if (sender->to.interrupted &&
+		    sender->to.interrupted(sender->to.data))
+			return write_failed(sender, -ECANCELED);
+		if (!chunk.data)
+			sender->hole += chunk.len;
+		else if (!send_data(sender, chunk.data, (size_t)chunk.len))
+			return false;
+		if (sender->hole)
+			tell(sender);
+	}
+	if (r == 0 && !send_hole(sender))
+		return false;
+	if (r < 0)
+		return read_failed(sender, chunk.off, r);
+	bsp_encoder_end(&sender->enc, &piece);
+	return write_piece(sender, &piece, NULL, 0);
+}
+
+/* Sets where it starts. */
+static bool check_start(struct sender *sender)
+{
+	uint64_t from = sender->options->from, size = sender->enc.size;
+
+	if (from && sender->options->format != BSP_STREAM_FORMAT_NATIVE)
+		return bsp_error_set(
+			sender->error, BSP_ERROR_USAGE,
+			"only a native stream can start at an offset");
+	if (from > size)
+		return bsp_error_set(sender->error, BSP_ERROR_USAGE,
+				     "the start, %" PRIu64
+				     ", is past the end of %s, %" PRIu64,
+				     from, bsp_device_path(sender->sp->dev),
+				     size);
+	sender->enc.start =
+		from == size ? size : bsp_align_down(from, sender->sp->shift);
+	return true;
+}
+
+bool bsp_send(struct bsp_sparse *sp, int fd,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_transfer *ret_transfer, GError **error)
+{
+	struct sender sender = {
+		.options = options,
+		.sp = sp,
+		.transfer = ret_transfer,
+		.enc = { .ops = formats[options->format].encoder,
+			 .size = bsp_sparse_size(sp),
+			 .granule = bsp_sparse_granule(sp) },
+		.to = { fd, options->interrupted, options->data },
+		.error = error,
+	};
+	struct bsp_reader *reader;
+	bool sent;
+
+	*ret_transfer = (struct bsp_transfer){ 0 };
+	if (!check_start(&sender))
+		return false;
+	ret_transfer->sized = true;
+	ret_transfer->size = sender.enc.size;
+	ret_transfer->start = ret_transfer->done = sender.enc.start;
+	bsp_stream_widen(fd);
+	reader = bsp_reader_new(sp, sender.enc.start, sender.enc.size);
+	if (!reader)
+		return bsp_error_set_errno(error, ENOMEM, "send %s",
+					   bsp_device_path(sp->dev));
+	sent = send_chunks(&sender, reader);
+	bsp_reader_free(reader);
+	return sent;
+}

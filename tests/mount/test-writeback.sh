@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What is done behind one who writes a file upwards: little is left to do and to
+# drop when it closes the file, and nobody else sees anything of it.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+requires_fuse
+requires_loop
+
+size=$((128 << 20))
+
+python3 "$LIB/devices.py" make mixed "$size" "$TEST_TMP/image"
+make_device data "$size" old
+mount_fs -o rw "x=$LOOP"
+
+say "cp into it"
+cp "$TEST_TMP/image" "$MNT/x"
+assert_le "$(fincore --bytes --noheadings --output RES "$MNT/x")" $((32 << 20)) \
+	"bytes cached"
+assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+
+say "written upwards again, beside others"
+python3 "$(dirname "$0")/writeback.py" "$MNT/x" "$TEST_TMP/image" 4
+assert_same_bytes "$MNT/x" "$TEST_TMP/image"
+umount_fs
+assert_same_bytes "$LOOP" "$TEST_TMP/image"
