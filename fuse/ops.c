@@ -323,8 +323,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	if (buf && !file->writable && !(fi->flags & O_DIRECT))
 		cached = watch_cached(file->watch, buf, size, (uint64_t)off);
 	if (buf)
-		n = bsp_sparse_read(file->sparse, buf + cached, size - cached,
-				    (uint64_t)off + cached);
+		n = bsp_sparse_read(file->sparse, (uint64_t)off + cached,
+				    buf + cached, size - cached);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
@@ -399,7 +399,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		     size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
-	ssize_t n = bsp_sparse_write(file->sparse, buf, size, (uint64_t)off);
+	ssize_t n = bsp_sparse_write(file->sparse, (uint64_t)off, buf, size);
 
 	if (n < 0) {
 		fuse_reply_err(req, (int)-n);

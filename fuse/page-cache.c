@@ -134,8 +134,8 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n)
 
 /* The kernel may not know the file any more: then nobody reads it.
  * store_lock held. */
-static void put(struct page_cache *cache, const char *buf, uint64_t len,
-		uint64_t off)
+static void put(struct page_cache *cache, uint64_t off, const char *buf,
+		uint64_t len)
 {
 	struct fuse_bufvec bufv = FUSE_BUFVEC_INIT((size_t)len);
 
@@ -203,8 +203,8 @@ static void set_storing(struct page_cache *cache, bool storing)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-void page_cache_store(void *data, uint64_t generation, const void *buf,
-		      uint64_t len, uint64_t off)
+void page_cache_store(void *data, uint64_t generation, uint64_t off,
+		      const void *buf, uint64_t len)
 {
 	struct page_cache *cache = data;
 	const char *from = buf;
@@ -221,7 +221,7 @@ void page_cache_store(void *data, uint64_t generation, const void *buf,
 			off += PAGE;
 			len -= PAGE;
 		}
-		put(cache, from, len, off);
+		put(cache, off, from, len);
 	}
 	set_storing(cache, false);
 	pthread_mutex_unlock(&cache->store_lock);

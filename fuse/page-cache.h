@@ -28,8 +28,8 @@ void page_cache_start(struct page_cache *cache, struct fuse_session *se);
 
 /* A bsp_scanned_fn: puts it there, if nothing was forgotten since. Waits for
  * pages that are being read. */
-void page_cache_store(void *cache, uint64_t generation, const void *buf,
-		      uint64_t len, uint64_t off);
+void page_cache_store(void *cache, uint64_t generation, uint64_t off,
+		      const void *buf, uint64_t len);
 
 /*
  * Something was forgotten: waits, until the CLOCK_MONOTONIC time that is given

@@ -286,8 +286,8 @@ bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
  * another error of the device, if any byte of the range cannot be read:
  * never a part. -ENOMEM. buf is undefined after an error.
  */
-ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
-			uint64_t off);
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
+			size_t len);
 
 /*
  * The first offset at or after off that lies in data; unknown granules on the
@@ -322,8 +322,8 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
  * only. If bsp_sparse_is_current(generation) is false, then or later, the
  * device was changed since it was read.
  */
-typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, const void *buf,
-			       uint64_t len, uint64_t off);
+typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, uint64_t off,
+			       const void *buf, uint64_t len);
 
 /* Zero in a field stands for its default. */
 struct bsp_ahead_options {
@@ -387,8 +387,8 @@ bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);
  * at or past the device's end, -EIO or another error of the device, -ENOMEM.
  * Past the logical size the file grows, and a gap reads as zeros.
  */
-ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
-			 uint64_t off);
+ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
+			 size_t len);
 
 /*
  * The logical size becomes size. What is cut off is gone: it reads as zeros

@@ -83,7 +83,7 @@ static struct block *to_block(struct bsp_device *dev)
 
 /* --- Reading --- */
 
-static ssize_t read_fd(int fd, void *buf, size_t len, uint64_t off)
+static ssize_t read_fd(int fd, uint64_t off, void *buf, size_t len)
 {
 	ssize_t n;
 
@@ -103,7 +103,7 @@ static int fd_size(int fd, uint64_t *ret_size)
 	return 0;
 }
 
-static void push_out_range(int fd, uint64_t len, uint64_t off)
+static void push_out_range(int fd, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(fd, (off_t)off, (off_t)len,
 			      SYNC_FILE_RANGE_WAIT_BEFORE |
@@ -117,21 +117,21 @@ static void push_out_range(int fd, uint64_t len, uint64_t off)
  * those that lie in the range in part (mm/fadvise.c), and those that are mapped
  * or that a file system holds. direct_fd takes no error that flush has to tell.
  */
-static ssize_t read_anew(struct block *block, void *buf, size_t len,
-			 uint64_t off)
+static ssize_t read_anew(struct block *block, uint64_t off, void *buf,
+			 size_t len)
 {
 	uint64_t from = off / PAGE_MAX * PAGE_MAX;
 	uint64_t to = (off + len + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX;
 
-	push_out_range(block->direct_fd, to - from, from);
+	push_out_range(block->direct_fd, from, to - from);
 	(void)posix_fadvise(block->fd, (off_t)from, (off_t)(to - from),
 			    POSIX_FADV_DONTNEED);
-	return read_fd(block->fd, buf, len, off);
+	return read_fd(block->fd, off, buf, len);
 }
 
 /* How many bytes of a range, which begins at a block, are whole blocks of the
  * device as it is now. */
-static size_t whole_blocks(const struct block *block, size_t len, uint64_t off)
+static size_t whole_blocks(const struct block *block, uint64_t off, size_t len)
 {
 	uint64_t size = 0;
 
@@ -147,34 +147,34 @@ static size_t whole_blocks(const struct block *block, size_t len, uint64_t off)
  * there (blkdev_read_iter() in block/fops.c): that block is read
  * through the page cache, and so is a range that is refused for another reason.
  */
-static ssize_t read_refused(struct block *block, void *buf, size_t len,
-			    uint64_t off)
+static ssize_t read_refused(struct block *block, uint64_t off, void *buf,
+			    size_t len)
 {
-	size_t whole = whole_blocks(block, len, off);
+	size_t whole = whole_blocks(block, off, len);
 	ssize_t n = -EINVAL, rest;
 
 	if (whole && whole < len)
-		n = read_fd(block->direct_fd, buf, whole, off);
+		n = read_fd(block->direct_fd, off, buf, whole);
 	if (n == -EINVAL)
 		n = 0;
 	else if (n < (ssize_t)whole)
 		return n;
-	rest = read_anew(block, (char *)buf + n, len - (size_t)n,
-			 off + (uint64_t)n);
+	rest = read_anew(block, off + (uint64_t)n, (char *)buf + n,
+			 len - (size_t)n);
 	if (rest < 0)
 		return n ? n : rest;
 	return n + rest;
 }
 
-static bool is_aligned(const struct bsp_device *dev, const void *buf,
-		       size_t len, uint64_t off)
+static bool is_aligned(const struct bsp_device *dev, uint64_t off,
+		       const void *buf, size_t len)
 {
 	return (off | len | (uintptr_t)buf) % dev->info.logical_block_size == 0;
 }
 
 /* A direct read of any alignment, through a buffer of its own; may be short. */
-static ssize_t read_bounced(struct block *block, void *buf, size_t len,
-			    uint64_t off)
+static ssize_t read_bounced(struct block *block, uint64_t off, void *buf,
+			    size_t len)
 {
 	uint64_t unit = block->dev.info.logical_block_size;
 	uint64_t skip = off % unit;
@@ -185,9 +185,9 @@ static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 
 	if (posix_memalign(&bounce, BSP_BUFFER_ALIGN, whole))
 		return -ENOMEM;
-	n = read_fd(block->direct_fd, bounce, whole, off - skip);
+	n = read_fd(block->direct_fd, off - skip, bounce, whole);
 	if (n == -EINVAL)
-		n = read_refused(block, bounce, whole, off - skip);
+		n = read_refused(block, off - skip, bounce, whole);
 	if (n >= 0) {
 		n = (ssize_t)bsp_min(want,
 				     bsp_range_clamp(skip, want, (uint64_t)n));
@@ -198,29 +198,29 @@ static ssize_t read_bounced(struct block *block, void *buf, size_t len,
 }
 
 /* Reads what the device holds, whatever the page cache of its node has. */
-static ssize_t block_read_through(struct bsp_device *dev, void *buf, size_t len,
-				  uint64_t off)
+static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
+				  void *buf, size_t len)
 {
 	struct block *block = to_block(dev);
 	ssize_t n = -EINVAL;
 
-	if (is_aligned(dev, buf, len, off))
-		n = read_fd(block->direct_fd, buf, len, off);
+	if (is_aligned(dev, off, buf, len))
+		n = read_fd(block->direct_fd, off, buf, len);
 	if (n != -EINVAL)
 		return n;
 	/* A driver may want buffers to be aligned to more than a block. */
-	if (!is_aligned(dev, buf, len, off) ||
+	if (!is_aligned(dev, off, buf, len) ||
 	    (uintptr_t)buf % BSP_BUFFER_ALIGN)
-		return read_bounced(block, buf, len, off);
-	return read_refused(block, buf, len, off);
+		return read_bounced(block, off, buf, len);
+	return read_refused(block, off, buf, len);
 }
 
-static ssize_t block_read(struct bsp_device *dev, void *buf, size_t len,
-			  uint64_t off)
+static ssize_t block_read(struct bsp_device *dev, uint64_t off, void *buf,
+			  size_t len)
 {
 	if (dev->info.writable)
-		return read_fd(to_block(dev)->fd, buf, len, off);
-	return block_read_through(dev, buf, len, off);
+		return read_fd(to_block(dev)->fd, off, buf, len);
+	return block_read_through(dev, off, buf, len);
 }
 
 static int block_read_fd(struct bsp_device *dev)
@@ -307,7 +307,7 @@ static void try_counters(struct block *block)
 	void *buf;
 
 	if (!posix_memalign(&buf, BSP_BUFFER_ALIGN, len)) {
-		(void)read_fd(block->direct_fd, buf, len, 0);
+		(void)read_fd(block->direct_fd, 0, buf, len);
 		free(buf);
 		moved = on ? wait_for_count(block->stat_fd, reads)
 			   : read_count(block->stat_fd) > reads;
@@ -390,7 +390,7 @@ static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 
 /* --- Writing --- */
 
-static ssize_t write_fd(int fd, const void *buf, size_t len, uint64_t off)
+static ssize_t write_fd(int fd, uint64_t off, const void *buf, size_t len)
 {
 	ssize_t n;
 
@@ -401,15 +401,15 @@ static ssize_t write_fd(int fd, const void *buf, size_t len, uint64_t off)
 }
 
 /* -EINVAL if it is not to go past the page cache, or cannot. */
-static ssize_t write_past_cache(struct block *block, const void *buf,
-				size_t len, uint64_t off)
+static ssize_t write_past_cache(struct block *block, uint64_t off,
+				const void *buf, size_t len)
 {
 	struct bsp_device *dev = &block->dev;
 
 	if (!atomic_load_explicit(&dev->past_cache, memory_order_relaxed) ||
-	    !is_aligned(dev, buf, len, off))
+	    !is_aligned(dev, off, buf, len))
 		return -EINVAL;
-	return write_fd(block->direct_fd, buf, len, off);
+	return write_fd(block->direct_fd, off, buf, len);
 }
 
 /*
@@ -417,13 +417,13 @@ static ssize_t write_past_cache(struct block *block, const void *buf,
  * ours alone, and writes need no alignment there. The kernel drops the pages
  * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
  */
-static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
-			   uint64_t off)
+static ssize_t block_write(struct bsp_device *dev, uint64_t off,
+			   const void *buf, size_t len)
 {
 	struct block *block = to_block(dev);
-	ssize_t n = write_past_cache(block, buf, len, off);
+	ssize_t n = write_past_cache(block, off, buf, len);
 
-	return n != -EINVAL ? n : write_fd(block->fd, buf, len, off);
+	return n != -EINVAL ? n : write_fd(block->fd, off, buf, len);
 }
 
 /*
@@ -433,15 +433,15 @@ static ssize_t block_write(struct bsp_device *dev, const void *buf, size_t len,
  * so bring them back (kiocb_invalidate_post_direct_write() in mm/filemap.c).
  * A long range is written back while the next part of it is given.
  */
-static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
-				   size_t len, uint64_t off)
+static ssize_t block_write_through(struct bsp_device *dev, uint64_t off,
+				   const void *buf, size_t len)
 {
 	struct block *block = to_block(dev);
-	ssize_t n = write_past_cache(block, buf, len, off);
+	ssize_t n = write_past_cache(block, off, buf, len);
 
 	if (n != -EINVAL)
 		return n;
-	n = write_fd(block->zero_fd, buf, len, off);
+	n = write_fd(block->zero_fd, off, buf, len);
 	if (n > 0)
 		(void)sync_file_range(block->zero_fd, (off_t)off, n,
 				      SYNC_FILE_RANGE_WRITE);
@@ -454,7 +454,7 @@ static ssize_t block_write_through(struct bsp_device *dev, const void *buf,
  * told of yet. What is zero nobody reads of the device: it need not stay in the
  * cache.
  */
-static int block_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int block_settle(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct block *block = to_block(dev);
 
@@ -469,8 +469,8 @@ static int block_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
 	return 0;
 }
 
-static int block_fallocate(struct block *block, int mode, uint64_t len,
-			   uint64_t off)
+static int block_fallocate(struct block *block, int mode, uint64_t off,
+			   uint64_t len)
 {
 	int r;
 
@@ -482,13 +482,13 @@ static int block_fallocate(struct block *block, int mode, uint64_t len,
 }
 
 /* blkdev_fallocate(): zeroes, may unmap, and never falls back to writing. */
-static int block_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int block_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return block_fallocate(to_block(dev), FALLOC_FL_PUNCH_HOLE, len, off);
+	return block_fallocate(to_block(dev), FALLOC_FL_PUNCH_HOLE, off, len);
 }
 
 /* Zeroes without unmapping, but would fall back to writing; hence the look. */
-static int block_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int block_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct block *block = to_block(dev);
 	char max[32];
@@ -496,24 +496,24 @@ static int block_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
 	if (!read_text(block->offload_fd, max, sizeof(max)) ||
 	    strtoull(max, NULL, 10) == 0)
 		return -EOPNOTSUPP;
-	return block_fallocate(block, FALLOC_FL_ZERO_RANGE, len, off);
+	return block_fallocate(block, FALLOC_FL_ZERO_RANGE, off, len);
 }
 
-static int block_discard(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int block_discard(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	uint64_t range[2] = { off, len };
 
 	return ioctl(to_block(dev)->fd, BLKDISCARD, range) < 0 ? -errno : 0;
 }
 
-static int block_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int block_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return to_block(dev)->thin ? block_discard(dev, len, off) : -EOPNOTSUPP;
+	return to_block(dev)->thin ? block_discard(dev, off, len) : -EOPNOTSUPP;
 }
 
 /* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
  * (fs/sync.c). */
-static void block_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+static void block_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(to_block(dev)->fd, (off_t)off, (off_t)len,
 			      SYNC_FILE_RANGE_WRITE);

@@ -452,14 +452,14 @@ void *bsp_buffer_new(size_t size)
 	return buffer;
 }
 
-ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
-			    uint64_t off)
+ssize_t bsp_device_read_all(struct bsp_device *dev, uint64_t off, void *buf,
+			    size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = dev->ops->read(dev, (char *)buf + done, len - done,
-					   off + done);
+		ssize_t n = dev->ops->read(dev, off + done, (char *)buf + done,
+					   len - done);
 
 		if (n < 0)
 			return n;
@@ -470,14 +470,14 @@ ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
 	return (ssize_t)done;
 }
 
-ssize_t bsp_device_write_all(struct bsp_device *dev, const void *buf,
-			     size_t len, uint64_t off)
+ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
+			     const void *buf, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = dev->ops->write(dev, (const char *)buf + done,
-					    len - done, off + done);
+		ssize_t n = dev->ops->write(
+			dev, off + done, (const char *)buf + done, len - done);
 
 		if (n <= 0 && done == 0)
 			return n ? n : -EIO;

@@ -73,8 +73,8 @@ struct bsp_device_ops {
 	 * Reads like pread(2): a count, which may be short, 0 at the end, or
 	 * -errno. Any offset, length and buffer; the aligned are faster.
 	 */
-	ssize_t (*read)(struct bsp_device *dev, void *buf, size_t len,
-			uint64_t off);
+	ssize_t (*read)(struct bsp_device *dev, uint64_t off, void *buf,
+			size_t len);
 
 	/*
 	 * A descriptor that reads the same when offset, length and buffer are
@@ -127,8 +127,8 @@ struct bsp_device_ops {
 	 * Writes like pwrite(2): a count, which may be short, or -errno. Any
 	 * offset and length.
 	 */
-	ssize_t (*write)(struct bsp_device *dev, const void *buf, size_t len,
-			 uint64_t off);
+	ssize_t (*write)(struct bsp_device *dev, uint64_t off, const void *buf,
+			 size_t len);
 
 	/*
 	 * The same two for zeroing: they read what the device itself holds, as
@@ -141,11 +141,11 @@ struct bsp_device_ops {
 	 * failure is told only once, and through_lock has to be held from the
 	 * first write to settle.
 	 */
-	ssize_t (*read_through)(struct bsp_device *dev, void *buf, size_t len,
-				uint64_t off);
-	ssize_t (*write_through)(struct bsp_device *dev, const void *buf,
-				 size_t len, uint64_t off);
-	int (*settle)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	ssize_t (*read_through)(struct bsp_device *dev, uint64_t off, void *buf,
+				size_t len);
+	ssize_t (*write_through)(struct bsp_device *dev, uint64_t off,
+				 const void *buf, size_t len);
+	int (*settle)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/*
 	 * Ways to make [off, off + len), in multiples of the logical block,
@@ -158,17 +158,17 @@ struct bsp_device_ops {
 	 * looks afterwards, which makes sense only where what was looked at
 	 * cannot change by itself.
 	 */
-	int (*punch)(struct bsp_device *dev, uint64_t len, uint64_t off);
-	int (*offload)(struct bsp_device *dev, uint64_t len, uint64_t off);
-	int (*unmap)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	int (*punch)(struct bsp_device *dev, uint64_t off, uint64_t len);
+	int (*offload)(struct bsp_device *dev, uint64_t off, uint64_t len);
+	int (*unmap)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/* Gives [off, off + len) back; what it holds then is open. */
-	int (*discard)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	int (*discard)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/* Begins to write back what is only in the kernel's cache of the range;
 	 * waits for nothing, and leaves it to flush to tell what failed. NULL
 	 * if this kind has none. */
-	void (*write_back)(struct bsp_device *dev, uint64_t len, uint64_t off);
+	void (*write_back)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/* Makes what was written durable. */
 	int (*flush)(struct bsp_device *dev);
@@ -208,15 +208,15 @@ int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
 void *bsp_buffer_new(size_t size);
 
 /* Reads all of [off, off + len); short, as a count, only at the end. */
-ssize_t bsp_device_read_all(struct bsp_device *dev, void *buf, size_t len,
-			    uint64_t off);
+ssize_t bsp_device_read_all(struct bsp_device *dev, uint64_t off, void *buf,
+			    size_t len);
 
 /*
  * Writes [off, off + len). Returns the count, which is short if an error
  * struck after some of it, or -errno.
  */
-ssize_t bsp_device_write_all(struct bsp_device *dev, const void *buf,
-			     size_t len, uint64_t off);
+ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
+			     const void *buf, size_t len);
 
 /*
  * The kinds. fd, path and what is known of them become the device's on

@@ -38,8 +38,8 @@ static struct file *to_file(struct bsp_device *dev)
 	return (struct file *)dev;
 }
 
-static ssize_t file_read(struct bsp_device *dev, void *buf, size_t len,
-			 uint64_t off)
+static ssize_t file_read(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
 {
 	ssize_t n;
 
@@ -117,8 +117,8 @@ static uint64_t file_zeros(struct bsp_device *dev, uint64_t off)
 
 /* --- Writing --- */
 
-static ssize_t file_write(struct bsp_device *dev, const void *buf, size_t len,
-			  uint64_t off)
+static ssize_t file_write(struct bsp_device *dev, uint64_t off, const void *buf,
+			  size_t len)
 {
 	ssize_t n;
 
@@ -128,8 +128,8 @@ static ssize_t file_write(struct bsp_device *dev, const void *buf, size_t len,
 	return n < 0 ? -errno : n;
 }
 
-static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
-				  size_t len, uint64_t off)
+static ssize_t file_write_through(struct bsp_device *dev, uint64_t off,
+				  const void *buf, size_t len)
 {
 	const struct iovec iov = { (void *)buf, len };
 	struct file *file = to_file(dev);
@@ -141,8 +141,8 @@ static ssize_t file_write_through(struct bsp_device *dev, const void *buf,
 	return n < 0 ? -errno : n;
 }
 
-static int file_fallocate(struct bsp_device *dev, int mode, uint64_t len,
-			  uint64_t off)
+static int file_fallocate(struct bsp_device *dev, int mode, uint64_t off,
+			  uint64_t len)
 {
 	int r;
 
@@ -153,19 +153,19 @@ static int file_fallocate(struct bsp_device *dev, int mode, uint64_t len,
 	return r < 0 ? -errno : 0;
 }
 
-static int file_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int file_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return file_fallocate(dev, FALLOC_FL_PUNCH_HOLE, len, off);
+	return file_fallocate(dev, FALLOC_FL_PUNCH_HOLE, off, len);
 }
 
-static int file_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int file_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, len, off);
+	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, off, len);
 }
 
 /* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
  * (fs/sync.c). */
-static void file_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+static void file_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(to_file(dev)->fd, (off_t)off, (off_t)len,
 			      SYNC_FILE_RANGE_WRITE);

@@ -50,8 +50,8 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 	/* The descriptor does not take all that the device does, as a part of a
 	 * block at its end. */
 	if (read->result == -EINVAL && queue->dev)
-		read->result = queue->dev->ops->read(queue->dev, read->buf,
-						     read->len, read->off);
+		read->result = queue->dev->ops->read(queue->dev, read->off,
+						     read->buf, read->len);
 	return read;
 }
 
@@ -117,8 +117,8 @@ static void *threads_main(void *data)
 			continue;
 		}
 		pthread_mutex_unlock(&t->lock);
-		read->result = t->dev->ops->read(t->dev, read->buf, read->len,
-						 read->off);
+		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
+						 read->len);
 		pthread_mutex_lock(&t->lock);
 		append(&t->back, read);
 		pthread_cond_signal(&t->done);
@@ -151,8 +151,8 @@ static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
 	pthread_mutex_lock(&t->lock);
 	if (t->n == 0) {
 		read = take(&t->todo);
-		read->result = t->dev->ops->read(t->dev, read->buf, read->len,
-						 read->off);
+		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
+						 read->len);
 	}
 	while (!read) {
 		read = take(&t->back);

@@ -77,13 +77,13 @@ struct descent {
  */
 static bool try_way(struct bsp_device *dev, unsigned way,
 		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
-		    uint64_t len, uint64_t off, struct descent *descent)
+		    uint64_t off, uint64_t len, struct descent *descent)
 {
 	int r;
 
 	if (!call || !has(dev, way))
 		return false;
-	r = call(dev, len, off);
+	r = call(dev, off, len);
 	if (r) {
 		atomic_fetch_and(&dev->ways, ~(unsigned)FAST);
 		if (is_refusal(r)) {
@@ -105,11 +105,11 @@ void bsp_device_failed(struct bsp_device *dev)
 }
 
 /* through_lock held. */
-static int write_all_through(struct bsp_device *dev, const char *buf,
-			     size_t len, uint64_t off)
+static int write_all_through(struct bsp_device *dev, uint64_t off,
+			     const char *buf, size_t len)
 {
 	while (len) {
-		ssize_t n = dev->ops->write_through(dev, buf, len, off);
+		ssize_t n = dev->ops->write_through(dev, off, buf, len);
 
 		if (n <= 0)
 			return n ? (int)n : -EIO;
@@ -121,9 +121,9 @@ static int write_all_through(struct bsp_device *dev, const char *buf,
 }
 
 /* Also what failed is waited for. through_lock held, and given back. */
-static int settle(struct bsp_device *dev, uint64_t len, uint64_t off, int r)
+static int settle(struct bsp_device *dev, uint64_t off, uint64_t len, int r)
 {
-	int settled = dev->ops->settle ? dev->ops->settle(dev, len, off) : 0;
+	int settled = dev->ops->settle ? dev->ops->settle(dev, off, len) : 0;
 
 	pthread_mutex_unlock(&dev->through_lock);
 	r = r ? r : settled;
@@ -132,37 +132,36 @@ static int settle(struct bsp_device *dev, uint64_t len, uint64_t off, int r)
 	return r;
 }
 
-int bsp_device_write_through(struct bsp_device *dev, const void *buf,
-			     size_t len, uint64_t off)
+int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
+			     const void *buf, size_t len)
 {
 	int r;
 
 	pthread_mutex_lock(&dev->through_lock);
-	r = write_all_through(dev, buf, len, off);
-	return settle(dev, len, off, r);
+	r = write_all_through(dev, off, buf, len);
+	return settle(dev, off, len, r);
 }
 
 /* Up to STEP_WRITE. */
-static int write_some_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int write_some_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&dev->through_lock);
 	for (uint64_t at = 0; at < len && !r; at += BSP_ZEROS)
-		r = write_all_through(dev, bsp_zeros,
-				      (size_t)bsp_min(len - at, BSP_ZEROS),
-				      off + at);
-	return settle(dev, len, off, r);
+		r = write_all_through(dev, off + at, bsp_zeros,
+				      (size_t)bsp_min(len - at, BSP_ZEROS));
+	return settle(dev, off, len, r);
 }
 
-static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int write_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	int r = 0;
 
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = write_some_zeros(dev, piece, off);
+		r = write_some_zeros(dev, off, piece);
 		len -= piece;
 		off += piece;
 	}
@@ -170,15 +169,15 @@ static int write_zeros(struct bsp_device *dev, uint64_t len, uint64_t off)
 }
 
 /* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
-static int write_over_data(struct bsp_device *dev, const char *buf,
-			   uint64_t len, uint64_t off)
+static int write_over_data(struct bsp_device *dev, uint64_t off,
+			   const char *buf, uint64_t len)
 {
 	size_t grain = bsp_max(GRAIN, dev->info.logical_block_size);
 
 	while (len) {
 		bool zero;
 		uint64_t run = bsp_zero_run(buf, (size_t)len, grain, &zero);
-		int r = zero ? 0 : write_zeros(dev, run, off);
+		int r = zero ? 0 : write_zeros(dev, off, run);
 
 		if (r)
 			return r;
@@ -191,22 +190,22 @@ static int write_over_data(struct bsp_device *dev, const char *buf,
 
 /* Reads, and writes zeros where there are none, or where it cannot read; all of
  * them if there is no memory to read to. */
-static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int zero_what_is_not(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	void *buf;
 	int r = 0;
 
 	if (posix_memalign(&buf, BSP_BUFFER_ALIGN, PIECE))
-		return write_zeros(dev, len, off);
+		return write_zeros(dev, off, len);
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, PIECE);
 		ssize_t n =
-			dev->ops->read_through(dev, buf, (size_t)piece, off);
+			dev->ops->read_through(dev, off, buf, (size_t)piece);
 
 		if (n == (ssize_t)piece)
-			r = write_over_data(dev, buf, piece, off);
+			r = write_over_data(dev, off, buf, piece);
 		else
-			r = write_zeros(dev, piece, off);
+			r = write_zeros(dev, off, piece);
 		len -= piece;
 		off += piece;
 	}
@@ -216,53 +215,53 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t len, uint64_t off)
 
 /* The ways that are commands; true if that was the end of it. */
 static bool try_commands(struct bsp_device *dev, enum bsp_zeroing zeroing,
-			 uint64_t len, uint64_t off, struct descent *descent)
+			 uint64_t off, uint64_t len, struct descent *descent)
 {
 	const struct bsp_device_ops *ops = dev->ops;
 
 	if (zeroing == BSP_ZEROING_WRITE)
 		return false;
 	if (zeroing == BSP_ZEROING_UNMAP) {
-		if (try_way(dev, PUNCH, ops->punch, len, off, descent))
+		if (try_way(dev, PUNCH, ops->punch, off, len, descent))
 			return true;
-		if (try_way(dev, UNMAP, ops->unmap, len, off, descent)) {
+		if (try_way(dev, UNMAP, ops->unmap, off, len, descent)) {
 			if (!descent->r)
-				descent->r = zero_what_is_not(dev, len, off);
+				descent->r = zero_what_is_not(dev, off, len);
 			return true;
 		}
 	}
-	return try_way(dev, OFFLOAD, ops->offload, len, off, descent);
+	return try_way(dev, OFFLOAD, ops->offload, off, len, descent);
 }
 
 /* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
  * may fail. */
 static int zero_some_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
-			    uint64_t len, uint64_t off)
+			    uint64_t off, uint64_t len)
 {
 	struct descent descent = { 0 };
 
-	if (try_commands(dev, zeroing, len, off, &descent))
+	if (try_commands(dev, zeroing, off, len, &descent))
 		return descent.r;
 	if (zeroing == BSP_ZEROING_WRITE || descent.failed || !has(dev, LOOK))
-		return write_zeros(dev, len, off);
-	return zero_what_is_not(dev, len, off);
+		return write_zeros(dev, off, len);
+	return zero_what_is_not(dev, off, len);
 }
 
 /* The same for any number of them. */
 static int zero_blocks(struct bsp_device *dev, enum bsp_zeroing zeroing,
-		       uint64_t len, uint64_t off)
+		       uint64_t off, uint64_t len)
 {
 	struct descent descent = { 0 };
 	int r = 0;
 
 	if (len <= STEP_WRITE)
-		return zero_some_blocks(dev, zeroing, len, off);
-	if (try_commands(dev, zeroing, len, off, &descent))
+		return zero_some_blocks(dev, zeroing, off, len);
+	if (try_commands(dev, zeroing, off, len, &descent))
 		return descent.r;
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = zero_some_blocks(dev, zeroing, piece, off);
+		r = zero_some_blocks(dev, zeroing, off, piece);
 		len -= piece;
 		off += piece;
 	}
@@ -278,7 +277,7 @@ uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing)
 }
 
 int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
-		    uint64_t len, uint64_t off)
+		    uint64_t off, uint64_t len)
 {
 	uint64_t block = dev->info.logical_block_size;
 	uint64_t head = bsp_min(len, (block - off % block) % block);
@@ -288,11 +287,11 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
 
 	/* Ragged ends are smaller than a block: they are written. */
 	if (head)
-		r = write_zeros(dev, head, off);
+		r = write_zeros(dev, off, head);
 	if (!r && whole)
-		r = zero_blocks(dev, zeroing, whole, off + head);
+		r = zero_blocks(dev, zeroing, off + head, whole);
 	if (!r && tail)
-		r = write_zeros(dev, tail, off + head + whole);
+		r = write_zeros(dev, off + head + whole, tail);
 	if (r)
 		bsp_device_failed(dev);
 	return r;

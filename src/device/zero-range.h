@@ -17,14 +17,14 @@ uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zeroing zeroing);
  * zero. The caller keeps others from writing there. Any thread.
  */
 int bsp_device_zero(struct bsp_device *dev, enum bsp_zeroing zeroing,
-		    uint64_t len, uint64_t off);
+		    uint64_t off, uint64_t len);
 
 /*
  * Writes [off, off + len) so that a failure, if there is one, is known when it
  * returns: 0, or -errno with some of it perhaps written. Any thread.
  */
-int bsp_device_write_through(struct bsp_device *dev, const void *buf,
-			     size_t len, uint64_t off);
+int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
+			     const void *buf, size_t len);
 
 /*
  * To be told of a flush that failed (the calls above see to it themselves):

@@ -37,7 +37,7 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	uint64_t start = from << sp->shift;
 	uint64_t end = bsp_granule_start(to, sp->shift, size);
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
-	int r = bsp_device_zero(sp->dev, sp->zeroing, end - start, start);
+	int r = bsp_device_zero(sp->dev, sp->zeroing, start, end - start);
 
 	/* Before they are holes, which a flush that fails must find. */
 	if (!r)
@@ -75,8 +75,8 @@ static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	while (!r &&
 	       bsp_undurable_lost_piece(&sp->undurable, from, &from, &end) &&
 	       from < to) {
-		r = bsp_device_write_through(sp->dev, bsp_zeros,
-					     (size_t)(end - from), from);
+		r = bsp_device_write_through(sp->dev, from, bsp_zeros,
+					     (size_t)(end - from));
 		if (!r)
 			bsp_undurable_zeroed(&sp->undurable, from, end, failed);
 		from = end;
@@ -320,8 +320,8 @@ static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 		uint64_t len = bsp_min(end - off, step);
 
 		r = tail == BSP_TAIL_ZERO
-			    ? bsp_device_zero(sp->dev, sp->zeroing, len, off)
-			    : sp->dev->ops->discard(sp->dev, len, off);
+			    ? bsp_device_zero(sp->dev, sp->zeroing, off, len)
+			    : sp->dev->ops->discard(sp->dev, off, len);
 		off += len;
 	}
 	return r;

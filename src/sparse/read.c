@@ -46,8 +46,8 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 	return r;
 }
 
-int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
-		     const void *buf, uint64_t len, uint64_t off)
+int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		     const void *buf, uint64_t len)
 {
 	uint64_t end = off + len;
 	uint64_t at = bsp_align_up(off, sp->shift);
@@ -67,17 +67,17 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
 }
 
 /* Reads from the device, and learns what there is to learn from it. */
-static ssize_t read_and_learn(struct bsp_sparse *sp, char *buf, size_t len,
-			      uint64_t off)
+static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
+			      size_t len)
 {
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t from = off >> sp->shift;
 	uint64_t to = bsp_granules(off + len, sp->shift);
-	ssize_t n = bsp_device_read_all(sp->dev, buf, len, off);
+	ssize_t n = bsp_device_read_all(sp->dev, off, buf, len);
 
 	/* No memory to learn: the bytes are right all the same. */
 	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)
-		(void)bsp_sparse_learn(sp, generation, buf, (uint64_t)n, off);
+		(void)bsp_sparse_learn(sp, generation, off, buf, (uint64_t)n);
 	return n;
 }
 
@@ -107,8 +107,8 @@ static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 	return bsp_min(end, from <= off ? to : from);
 }
 
-ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
-			uint64_t off)
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
+			size_t len)
 {
 	uint64_t at = off, end = off;
 	bool fresh = false;
@@ -150,7 +150,7 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, void *buf, size_t len,
 			at = others;
 			continue;
 		}
-		n = read_and_learn(sp, to, others - at, at);
+		n = read_and_learn(sp, at, to, others - at);
 		/* Where a piece was lost the device has old bytes, which now
 		 * may be a marker's: then neither of both was found. */
 		if (losses != bsp_undurable_losses(&sp->undurable))

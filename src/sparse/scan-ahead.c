@@ -229,13 +229,13 @@ static void take_over(struct bsp_ahead *ahead, uint64_t credit)
 }
 
 /* A bsp_scanned_fn. */
-static void hand_out(void *data, uint64_t generation, const void *buf,
-		     uint64_t len, uint64_t off)
+static void hand_out(void *data, uint64_t generation, uint64_t off,
+		     const void *buf, uint64_t len)
 {
 	struct bsp_ahead *ahead = data;
 
 	atomic_fetch_add(&ahead->handing, 1);
-	ahead->scanned(ahead->scanned_data, generation, buf, len, off);
+	ahead->scanned(ahead->scanned_data, generation, off, buf, len);
 	atomic_fetch_add(&ahead->handing, 1);
 }
 

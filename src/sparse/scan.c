@@ -39,8 +39,8 @@ static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
  * a read of its own, or as data if that fails as well, and sets *ret_len to
  * what was settled. Done again and again this isolates what is unreadable.
  */
-static int learn_one(struct bsp_sparse *sp, uint64_t generation, char *buf,
-		     uint64_t len, uint64_t off, uint64_t *ret_len)
+static int learn_one(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		     char *buf, uint64_t len, uint64_t *ret_len)
 {
 	uint64_t want = bsp_min(len, UINT64_C(1) << sp->shift);
 	uint64_t granule = off >> sp->shift;
@@ -48,20 +48,20 @@ static int learn_one(struct bsp_sparse *sp, uint64_t generation, char *buf,
 	ssize_t n = 1;
 
 	while (done < want && n > 0) {
-		n = sp->dev->ops->read(sp->dev, buf + done, want - done,
-				       off + done);
+		n = sp->dev->ops->read(sp->dev, off + done, buf + done,
+				       want - done);
 		done += n > 0 ? (uint64_t)n : 0;
 	}
 	*ret_len = want;
 	if (done == want)
-		return bsp_sparse_learn(sp, generation, buf, want, off);
+		return bsp_sparse_learn(sp, generation, off, buf, want);
 	return bsp_map_learned(sp->map, generation, granule, granule + 1,
 			       false);
 }
 
 /* Reads and learns [off, off + len), for which buf has room. */
-static int learn_range(struct bsp_sparse *sp, uint64_t generation, char *buf,
-		       uint64_t len, uint64_t off)
+static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		       char *buf, uint64_t len)
 {
 	uint64_t granule_mask = (UINT64_C(1) << sp->shift) - 1;
 	bool failing = false;
@@ -69,7 +69,7 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, char *buf,
 	while (len) {
 		ssize_t n =
 			failing ? -EIO
-				: sp->dev->ops->read(sp->dev, buf, len, off);
+				: sp->dev->ops->read(sp->dev, off, buf, len);
 		uint64_t got = n > 0 ? (uint64_t)n : 0;
 		int r;
 
@@ -77,10 +77,10 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, char *buf,
 		if (got < len)
 			got &= ~granule_mask;
 		if (got) {
-			r = bsp_sparse_learn(sp, generation, buf, got, off);
+			r = bsp_sparse_learn(sp, generation, off, buf, got);
 		} else {
 			failing = true;
-			r = learn_one(sp, generation, buf, len, off, &got);
+			r = learn_one(sp, generation, off, buf, len, &got);
 		}
 		if (r)
 			return r;
@@ -109,8 +109,8 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
 	off = granule << sp->shift;
-	return learn_range(sp, generation, sp->scan_buffer,
-			   bsp_granule_start(end, sp->shift, size) - off, off);
+	return learn_range(sp, generation, off, sp->scan_buffer,
+			   bsp_granule_start(end, sp->shift, size) - off);
 }
 
 int bsp_scan_chunk(struct bsp_sparse *sp, uint64_t granule)
@@ -269,8 +269,8 @@ static int learn_slot(struct bsp_scan *scan, const struct bsp_scan_slot *slot,
 					  &zero);
 
 		if (!zero && scan->scanned)
-			scan->scanned(scan->scanned_data, slot->generation, buf,
-				      run, read->off + at);
+			scan->scanned(scan->scanned_data, slot->generation,
+				      read->off + at, buf, run);
 		r = bsp_sparse_learn_run(sp, slot->generation, read->off + at,
 					 run, zero);
 		at += run;
@@ -297,8 +297,8 @@ int bsp_scan_settle(struct bsp_scan *scan)
 		/* That it fails its reader will see. */
 		if (read->result > 0 && scan->scanned)
 			scan->scanned(scan->scanned_data, slot->generation,
-				      read->buf, (uint64_t)read->result,
-				      read->off);
+				      read->off, read->buf,
+				      (uint64_t)read->result);
 		slot->busy = false;
 		return 1;
 	}
@@ -306,8 +306,8 @@ int bsp_scan_settle(struct bsp_scan *scan)
 	/* The granules behind one that cannot be read stay unknown: somebody
 	 * else may never want them, and each may take long to fail. */
 	if (scan->failing)
-		r = learn_one(sp, slot->generation, read->buf, read->len,
-			      read->off, &len);
+		r = learn_one(sp, slot->generation, read->off, read->buf,
+			      read->len, &len);
 	else
 		r = learn_slot(scan, slot, (size_t)read->result);
 	slot->busy = false;

@@ -114,8 +114,8 @@ struct bsp_sparse {
  * holds. Only granules that lie in the range whole are learned (the last of
  * the device may be short). Returns 0 or -ENOMEM.
  */
-int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation,
-		     const void *buf, uint64_t len, uint64_t off);
+int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		     const void *buf, uint64_t len);
 
 /*
  * The same for a range that is known to hold only zeros, or (as far as whole

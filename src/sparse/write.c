@@ -95,8 +95,8 @@ static void spoil_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
  * side by side and one of them to fail, its bytes could come up with the
  * other's, even after zeros that were written in between.
  */
-static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
-			 uint64_t off)
+static ssize_t write_run(struct bsp_sparse *sp, uint64_t off, const char *buf,
+			 size_t len)
 {
 	uint64_t from = off >> sp->shift;
 	uint64_t to = bsp_granules(off + len, sp->shift);
@@ -106,7 +106,7 @@ static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
 	int r;
 
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
-	n = bsp_device_write_all(sp->dev, buf, len, off);
+	n = bsp_device_write_all(sp->dev, off, buf, len);
 	done = n == (ssize_t)len
 		       ? to
 		       : from + ((uint64_t)(n > 0 ? n : 0) >> sp->shift);
@@ -128,8 +128,8 @@ static ssize_t write_run(struct bsp_sparse *sp, const char *buf, size_t len,
 }
 
 /* The runs of zeros and not zeros of [off, off + len), as write_run(). */
-static ssize_t write_granules(struct bsp_sparse *sp, const char *buf,
-			      size_t len, uint64_t off)
+static ssize_t write_granules(struct bsp_sparse *sp, uint64_t off,
+			      const char *buf, size_t len)
 {
 	size_t done = 0;
 
@@ -141,7 +141,7 @@ static ssize_t write_granules(struct bsp_sparse *sp, const char *buf,
 		ssize_t n = (ssize_t)run;
 
 		if (!zero)
-			n = write_run(sp, buf + done, run, at);
+			n = write_run(sp, at, buf + done, run);
 		else
 			n = punch_granules(sp, at >> sp->shift,
 					   bsp_granules(at + run, sp->shift));
@@ -157,10 +157,10 @@ static ssize_t write_granules(struct bsp_sparse *sp, const char *buf,
 /* --- A part of one granule --- */
 
 /* As bsp_device_write_all(), but all or -errno. */
-static int write_whole(struct bsp_sparse *sp, const char *buf, size_t len,
-		       uint64_t off)
+static int write_whole(struct bsp_sparse *sp, uint64_t off, const char *buf,
+		       size_t len)
 {
-	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
+	ssize_t n = bsp_device_write_all(sp->dev, off, buf, len);
 
 	if (n < 0)
 		return (int)n;
@@ -168,8 +168,9 @@ static int write_whole(struct bsp_sparse *sp, const char *buf, size_t len,
 }
 
 /* The piece [off, off + len) in [start, stop), which is zero otherwise. */
-static int write_among_zeros(struct bsp_sparse *sp, const char *buf, size_t len,
-			     uint64_t off, uint64_t start, uint64_t stop)
+static int write_among_zeros(struct bsp_sparse *sp, uint64_t off,
+			     const char *buf, size_t len, uint64_t start,
+			     uint64_t stop)
 {
 	size_t whole = (size_t)(stop - start);
 	void *filled;
@@ -179,7 +180,7 @@ static int write_among_zeros(struct bsp_sparse *sp, const char *buf, size_t len,
 		return -ENOMEM;
 	memset(filled, 0, whole);
 	memcpy((char *)filled + (off - start), buf, len);
-	r = bsp_device_write_through(sp->dev, filled, whole, start);
+	r = bsp_device_write_through(sp->dev, start, filled, whole);
 	free(filled);
 	return r;
 }
@@ -200,16 +201,16 @@ static void note_zeros(struct bsp_sparse *sp, uint64_t from, uint64_t to,
  * through: were it to fail later, the stale bytes around the piece would show.
  * The granule is locked exclusively.
  */
-static int fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
-		       uint64_t off, uint64_t end)
+static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
+		       size_t len, uint64_t end)
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	uint64_t stop = bsp_min(start + granule_size(sp), end);
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	int r = len == stop - start
-			? write_whole(sp, buf, len, off)
-			: write_among_zeros(sp, buf, len, off, start, stop);
+			? write_whole(sp, off, buf, len)
+			: write_among_zeros(sp, off, buf, len, start, stop);
 
 	if (r)
 		return r;
@@ -222,15 +223,15 @@ static int fill_marker(struct bsp_sparse *sp, const char *buf, size_t len,
  * far as it is durable. The note comes before the map is told: a reader that
  * finds no hole there asks for it.
  */
-static ssize_t write_piece(struct bsp_sparse *sp, const char *buf, size_t len,
-			   uint64_t off, uint64_t end, bool zero)
+static ssize_t write_piece(struct bsp_sparse *sp, uint64_t off, const char *buf,
+			   size_t len, uint64_t end, bool zero)
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	bool fills = bsp_map_get(sp->map, granule) == BSP_HOLE &&
 		     bsp_undurable_has(&sp->undurable, granule);
-	ssize_t n = bsp_device_write_all(sp->dev, buf, len, off);
+	ssize_t n = bsp_device_write_all(sp->dev, off, buf, len);
 	uint64_t written = off + (uint64_t)(n > 0 ? n : 0);
 	int r;
 
@@ -263,8 +264,8 @@ static bool must_be_alone(struct bsp_sparse *sp, uint64_t granule,
  * Writes the piece [off, off + len), which lies in one granule. The file ends
  * at end, at least: what the granule holds past it is the tail's.
  */
-static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
-			  uint64_t off, uint64_t end)
+static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
+			  size_t len, uint64_t end)
 {
 	uint64_t granule = off >> sp->shift;
 	bool zero = bsp_is_zero(buf, len);
@@ -283,9 +284,9 @@ static ssize_t write_part(struct bsp_sparse *sp, const char *buf, size_t len,
 	if ((state == BSP_HOLE || state == BSP_MARKER) && zero)
 		n = (ssize_t)len; /* it reads as zeros already */
 	else if (state == BSP_MARKER)
-		r = fill_marker(sp, buf, len, off, end);
+		r = fill_marker(sp, off, buf, len, end);
 	else
-		n = write_piece(sp, buf, len, off, end, zero);
+		n = write_piece(sp, off, buf, len, end, zero);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r ? r : n;
 }
@@ -320,8 +321,8 @@ static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
 		bool whole;
 		size_t len = next_piece(sp, at, end, &whole);
 		const char *from = buf + (at - off);
-		ssize_t n = whole ? write_granules(sp, from, len, at)
-				  : write_part(sp, from, len, at, file_end);
+		ssize_t n = whole ? write_granules(sp, at, from, len)
+				  : write_part(sp, at, from, len, file_end);
 
 		if (n < 0)
 			return at > off ? (ssize_t)(at - off) : n;
@@ -359,10 +360,10 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 	if (r || stop <= end)
 		return r;
 	if (stop == written && written < size)
-		r = write_whole(sp, bsp_zeros, (size_t)(stop - end), end);
+		r = write_whole(sp, end, bsp_zeros, (size_t)(stop - end));
 	else
-		r = bsp_device_write_through(sp->dev, bsp_zeros,
-					     (size_t)(stop - end), end);
+		r = bsp_device_write_through(sp->dev, end, bsp_zeros,
+					     (size_t)(stop - end));
 	if (!r)
 		bsp_undurable_zeroed(&sp->undurable, end, stop, failed);
 	return r;
@@ -416,8 +417,8 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 
 /* Writes [off, off + len), as far as the device goes, if that is inside the
  * file; false otherwise. *ret_end is where it ends. */
-static bool write_inside(struct bsp_sparse *sp, const char *buf, size_t len,
-			 uint64_t off, uint64_t *ret_end, ssize_t *ret_n)
+static bool write_inside(struct bsp_sparse *sp, uint64_t off, const char *buf,
+			 size_t len, uint64_t *ret_end, ssize_t *ret_n)
 {
 	uint64_t size;
 
@@ -430,8 +431,8 @@ static bool write_inside(struct bsp_sparse *sp, const char *buf, size_t len,
 	return *ret_end <= size;
 }
 
-static ssize_t write_beyond(struct bsp_sparse *sp, const char *buf, size_t len,
-			    uint64_t off, uint64_t *ret_end)
+static ssize_t write_beyond(struct bsp_sparse *sp, uint64_t off,
+			    const char *buf, size_t len, uint64_t *ret_end)
 {
 	ssize_t n = 0;
 
@@ -443,8 +444,8 @@ static ssize_t write_beyond(struct bsp_sparse *sp, const char *buf, size_t len,
 	return n;
 }
 
-ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
-			 uint64_t off)
+ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
+			 size_t len)
 {
 	/* Whole granules leave no zeros beside them. */
 	bool reserved = (off | len) & (granule_size(sp) - 1);
@@ -461,13 +462,13 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, const void *buf, size_t len,
 		n = bsp_sparse_reserve_pieces(sp);
 	if (n < 0)
 		return n;
-	if (!write_inside(sp, buf, len, off, &end, &n)) {
+	if (!write_inside(sp, off, buf, len, &end, &n)) {
 		if (!reserved)
 			n = bsp_sparse_reserve_pieces(sp);
 		if (n < 0)
 			return n;
 		reserved = true;
-		n = write_beyond(sp, buf, len, off, &end);
+		n = write_beyond(sp, off, buf, len, &end);
 	}
 	if (reserved)
 		bsp_undurable_release(&sp->undurable);
@@ -545,7 +546,7 @@ int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 static int zero_part(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		     uint64_t file_end)
 {
-	ssize_t n = write_part(sp, bsp_zeros, (size_t)len, off, file_end);
+	ssize_t n = write_part(sp, off, bsp_zeros, (size_t)len, file_end);
 
 	if (n < 0)
 		return (int)n;

@@ -119,7 +119,7 @@ void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
 	if (from < to) {
 		settled(settled_data, from, to - from);
 		if (sp->dev->ops->write_back)
-			sp->dev->ops->write_back(sp->dev, to - from, from);
+			sp->dev->ops->write_back(sp->dev, from, to - from);
 	}
 	if (take_carry(&sp->behind, &from, &to)) {
 		uint64_t at = from;

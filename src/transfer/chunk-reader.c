@@ -73,12 +73,12 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
  * Of a writable object the device does not have all: a flush that failed may
  * have lost zeros beside data (undurable.h). So the object reads, and learns.
  */
-static ssize_t read_some(struct bsp_sparse *sp, void *buf, uint64_t len,
-			 uint64_t off)
+static ssize_t read_some(struct bsp_sparse *sp, uint64_t off, void *buf,
+			 uint64_t len)
 {
 	if (sp->dev->info.writable)
-		return bsp_sparse_read(sp, buf, (size_t)len, off);
-	return bsp_device_read_all(sp->dev, buf, (size_t)len, off);
+		return bsp_sparse_read(sp, off, buf, (size_t)len);
+	return bsp_device_read_all(sp->dev, off, buf, (size_t)len);
 }
 
 /*
@@ -89,11 +89,11 @@ static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
 		      uint64_t len)
 {
 	uint64_t granule = UINT64_C(1) << sp->shift;
-	ssize_t n = read_some(sp, slot->buffer, len, off);
+	ssize_t n = read_some(sp, off, slot->buffer, len);
 
 	if (n < 0 && len > granule) {
 		len = granule;
-		n = read_some(sp, slot->buffer, len, off);
+		n = read_some(sp, off, slot->buffer, len);
 	}
 	slot->chunk.off = off;
 	slot->chunk.len = len;

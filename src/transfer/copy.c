@@ -211,8 +211,8 @@ static bool write_data(struct copy *c, const char *buf,
 		ssize_t n = (ssize_t)run;
 
 		if (!zero) {
-			n = bsp_sparse_write(c->to, buf + at, run,
-					     piece->off + at);
+			n = bsp_sparse_write(c->to, piece->off + at, buf + at,
+					     run);
 			*data += n > 0 ? (uint64_t)n : 0;
 		}
 		if (n <= 0) {
@@ -233,9 +233,9 @@ static bool compare(struct copy *c, const char *buf, char *other,
 	size_t done = 0;
 
 	while (done < piece->len) {
-		ssize_t n = dev->ops->read_through(dev, other + done,
-						   piece->len - done,
-						   piece->off + done);
+		ssize_t n =
+			dev->ops->read_through(dev, piece->off + done,
+					       other + done, piece->len - done);
 
 		if (n <= 0) {
 			fail(c, n ? (int)n : -EIO, BSP_COPY_VERIFYING,
@@ -260,7 +260,7 @@ static bool compare(struct copy *c, const char *buf, char *other,
 static bool do_piece(struct copy *c, unsigned self, char *buf,
 		     const struct piece *piece)
 {
-	ssize_t n = bsp_sparse_read(c->from, buf, piece->len, piece->off);
+	ssize_t n = bsp_sparse_read(c->from, piece->off, buf, piece->len);
 	bool ok = n == (ssize_t)piece->len;
 	uint64_t data = 0;
 

@@ -223,11 +223,11 @@ static bool check_room(struct receiver *recv)
 			     recv->path, info.size);
 }
 
-static ssize_t put(struct receiver *recv, const void *buf, size_t len,
-		   uint64_t off)
+static ssize_t put(struct receiver *recv, uint64_t off, const void *buf,
+		   size_t len)
 {
-	return recv->sp ? bsp_sparse_write(recv->sp, buf, len, off)
-			: bsp_device_write_all(recv->dev, buf, len, off);
+	return recv->sp ? bsp_sparse_write(recv->sp, off, buf, len)
+			: bsp_device_write_all(recv->dev, off, buf, len);
 }
 
 static bool write_data(struct receiver *recv)
@@ -237,12 +237,11 @@ static bool write_data(struct receiver *recv)
 
 	if (!check_room(recv))
 		return false;
-	n = put(recv, dec->data, (size_t)dec->len, dec->off);
+	n = put(recv, dec->off, dec->data, (size_t)dec->len);
 	/* A short count hides why; what follows says it. */
 	if (n >= 0 && (uint64_t)n < dec->len) {
-		ssize_t more =
-			put(recv, dec->data + n, (size_t)dec->len - (size_t)n,
-			    dec->off + (uint64_t)n);
+		ssize_t more = put(recv, dec->off + (uint64_t)n, dec->data + n,
+				   (size_t)dec->len - (size_t)n);
 
 		n = more < 0 ? more : n + more;
 	}
@@ -289,8 +288,8 @@ static bool zero_hole(struct receiver *recv)
 		if (recv->made || options->target_is_zero)
 			step = end - off;
 		else
-			r = bsp_device_zero(recv->dev, options->zeroing, step,
-					    off);
+			r = bsp_device_zero(recv->dev, options->zeroing, off,
+					    step);
 		if (r)
 			return failed_at(recv, "zero", off, r);
 		off += step;

@@ -23,8 +23,8 @@ static const uint64_t SIZE = UINT64_C(80) << 30;
 /* NULL: there is none to look at. */
 static struct bsp_device *looked_at;
 
-static ssize_t never_read(struct bsp_device *dev, void *buf, size_t len,
-			  uint64_t off)
+static ssize_t never_read(struct bsp_device *dev, uint64_t off, void *buf,
+			  size_t len)
 {
 	errx(1, "the device was read");
 }

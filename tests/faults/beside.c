@@ -67,7 +67,7 @@ static void *read_beside(void *data)
 		if (over)
 			return NULL;
 		for (uint64_t off = base; off < at + CHUNK; off += CHUNK)
-			must(bsp_sparse_read(sp, buf, CHUNK, off) == CHUNK,
+			must(bsp_sparse_read(sp, off, buf, CHUNK) == CHUNK,
 			     "reading beside it");
 		(void)pthread_barrier_wait(&end);
 	}
@@ -85,11 +85,11 @@ static void *write_beside(void *data)
 		nap(pause_us);
 		for (int i = 0; i < 30; i++)
 			must(bsp_sparse_write(
-				     sp, part, PART,
+				     sp,
 				     at + PART_AT +
 					     (uint64_t)(i % 2 ? GRANULE
-							      : -GRANULE)) ==
-				     PART,
+							      : -GRANULE),
+				     part, PART) == PART,
 			     "writing beside it");
 		(void)pthread_barrier_wait(&end);
 	}
@@ -105,7 +105,7 @@ static void prepare(int node, unsigned round)
 	     (uint64_t)(1 + random() % 14) * GRANULE;
 	pause_us = (unsigned)(random() % 4000);
 	memset(old, OLD, GRANULE);
-	must(bsp_sparse_write(sp, old, GRANULE, at) == GRANULE, "preparing");
+	must(bsp_sparse_write(sp, at, old, GRANULE) == GRANULE, "preparing");
 	must(bsp_sparse_flush(sp, NULL, NULL) == 0, "a flush");
 	must(bsp_sparse_fallocate(sp,
 				  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -140,7 +140,7 @@ static bool check(int direct, unsigned round, unsigned char value)
 	unsigned char granule[GRANULE];
 	unsigned seen, held;
 
-	must(bsp_sparse_read(sp, granule, GRANULE, at) == GRANULE, "reading");
+	must(bsp_sparse_read(sp, at, granule, GRANULE) == GRANULE, "reading");
 	seen = wrong(granule, value);
 	must(bsp_sparse_flush(sp, NULL, NULL) == 0, "a flush");
 	read_device(direct, granule);
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	data = malloc(all);
 	must(data, "malloc");
 	memset(data, OTHER, all);
-	must(bsp_sparse_write(sp, data, all, 0) == (ssize_t)all, "writing");
+	must(bsp_sparse_write(sp, 0, data, all) == (ssize_t)all, "writing");
 	(void)pthread_barrier_init(&begin, NULL, 3);
 	(void)pthread_barrier_init(&end, NULL, 3);
 	must(pthread_create(&threads[0], NULL, read_beside, NULL) == 0 &&
@@ -195,12 +195,12 @@ int main(int argc, char **argv)
 			must(bsp_sparse_carry_out(sp, NULL, NULL) == 0,
 			     "carrying out");
 		else
-			must(bsp_sparse_write(sp, data, PART, at + PART_AT) ==
+			must(bsp_sparse_write(sp, at + PART_AT, data, PART) ==
 				     PART,
 			     "filling");
 		(void)pthread_barrier_wait(&end);
 		if (zeroes)
-			must(bsp_sparse_write(sp, data, PART, at + PART_AT) ==
+			must(bsp_sparse_write(sp, at + PART_AT, data, PART) ==
 				     PART,
 			     "writing a part");
 		bad += !check(direct, i, value);

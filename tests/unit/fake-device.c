@@ -81,8 +81,8 @@ static uint64_t good_until(const struct fake *fake, uint64_t off, uint64_t len)
 	return fake->fail_whole ? off : bsp_max(bad, off);
 }
 
-static ssize_t fake_read(struct bsp_device *dev, void *buf, size_t len,
-			 uint64_t off)
+static ssize_t fake_read(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
 {
 	struct fake *fake = to_fake(dev);
 	struct fake_call call = { .off = off, .len = len };
@@ -117,8 +117,8 @@ static void write_back(struct fake *fake, uint64_t off, uint64_t len, bool drop)
 	}
 }
 
-static ssize_t fake_read_through(struct bsp_device *dev, void *buf, size_t len,
-				 uint64_t off)
+static ssize_t fake_read_through(struct bsp_device *dev, uint64_t off,
+				 void *buf, size_t len)
 {
 	struct fake *fake = to_fake(dev);
 
@@ -127,7 +127,7 @@ static ssize_t fake_read_through(struct bsp_device *dev, void *buf, size_t len,
 		write_back(fake, off, bsp_range_clamp(off, len, fake->size),
 			   false);
 	pthread_mutex_unlock(&fake->lock);
-	return fake_read(dev, buf, len, off);
+	return fake_read(dev, off, buf, len);
 }
 
 static int fake_size(struct bsp_device *dev, uint64_t *ret_size)
@@ -227,8 +227,8 @@ static uint64_t writable_part(struct fake *fake, enum fake_kind kind,
 	return bad > off ? bad - off : 0;
 }
 
-static ssize_t write_as(struct fake *fake, enum fake_kind kind, const void *buf,
-			size_t len, uint64_t off)
+static ssize_t write_as(struct fake *fake, enum fake_kind kind, uint64_t off,
+			const void *buf, size_t len)
 {
 	ssize_t n;
 
@@ -251,16 +251,16 @@ static ssize_t write_as(struct fake *fake, enum fake_kind kind, const void *buf,
 	return n;
 }
 
-static ssize_t fake_pwrite(struct bsp_device *dev, const void *buf, size_t len,
-			   uint64_t off)
+static ssize_t fake_pwrite(struct bsp_device *dev, uint64_t off,
+			   const void *buf, size_t len)
 {
-	return write_as(to_fake(dev), FAKE_WRITE, buf, len, off);
+	return write_as(to_fake(dev), FAKE_WRITE, off, buf, len);
 }
 
-static ssize_t fake_write_through(struct bsp_device *dev, const void *buf,
-				  size_t len, uint64_t off)
+static ssize_t fake_write_through(struct bsp_device *dev, uint64_t off,
+				  const void *buf, size_t len)
 {
-	return write_as(to_fake(dev), FAKE_THROUGH, buf, len, off);
+	return write_as(to_fake(dev), FAKE_THROUGH, off, buf, len);
 }
 
 static bool command_fails(const struct fake *fake, enum fake_kind kind,
@@ -302,22 +302,22 @@ static int change_range(struct bsp_device *dev, enum fake_kind kind,
 	return r;
 }
 
-static int fake_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int fake_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return change_range(dev, FAKE_PUNCH, off, len);
 }
 
-static int fake_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int fake_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return change_range(dev, FAKE_OFFLOAD, off, len);
 }
 
-static int fake_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int fake_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return change_range(dev, FAKE_UNMAP, off, len);
 }
 
-static void fake_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+static void fake_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct fake_call call = { off, len, FAKE_WRITE_BACK };
 	struct fake *fake = to_fake(dev);

@@ -190,8 +190,8 @@ static uint64_t good_until(struct disk *disk, uint64_t off, uint64_t end)
 	return end;
 }
 
-static ssize_t disk_read(struct bsp_device *dev, void *buf, size_t len,
-			 uint64_t off)
+static ssize_t disk_read(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
 {
 	struct disk *disk = to_disk(dev);
 	uint64_t good;
@@ -210,8 +210,8 @@ static ssize_t disk_read(struct bsp_device *dev, void *buf, size_t len,
 	return (ssize_t)good;
 }
 
-static ssize_t disk_read_through(struct bsp_device *dev, void *buf, size_t len,
-				 uint64_t off)
+static ssize_t disk_read_through(struct bsp_device *dev, uint64_t off,
+				 void *buf, size_t len)
 {
 	struct disk *disk = to_disk(dev);
 	uint64_t end = off + bsp_range_clamp(off, len, disk->size);
@@ -221,7 +221,7 @@ static ssize_t disk_read_through(struct bsp_device *dev, void *buf, size_t len,
 		if ((disk->sectors[s] & PHANTOM) && !disk->mood.deceives)
 			drop(disk, s);
 	}
-	return disk_read(dev, buf, len, off);
+	return disk_read(dev, off, buf, len);
 }
 
 static int disk_get_size(struct bsp_device *dev, uint64_t *ret_size)
@@ -288,8 +288,8 @@ static uint64_t disk_zeros(struct bsp_device *dev, uint64_t off)
 
 /* Bytes of [off, off + len) that lie in one sector change; buf is NULL for
  * zeros. They are seen, and cached or held. */
-static void change_sector(struct disk *disk, const unsigned char *buf,
-			  uint64_t len, uint64_t off, bool through)
+static void change_sector(struct disk *disk, uint64_t off,
+			  const unsigned char *buf, uint64_t len, bool through)
 {
 	uint64_t sector = off / DISK_SECTOR;
 
@@ -306,8 +306,8 @@ static void change_sector(struct disk *disk, const unsigned char *buf,
 }
 
 /* [off, off + len) changes; or each sector of it perhaps. */
-static void change(struct disk *disk, const unsigned char *buf, uint64_t len,
-		   uint64_t off, bool through, bool perhaps)
+static void change(struct disk *disk, uint64_t off, const unsigned char *buf,
+		   uint64_t len, bool through, bool perhaps)
 {
 	uint64_t end = off + len, next;
 
@@ -317,19 +317,19 @@ static void change(struct disk *disk, const unsigned char *buf, uint64_t len,
 	for (uint64_t at = off; at < end; at = next) {
 		next = bsp_min((at / DISK_SECTOR + 1) * DISK_SECTOR, end);
 		if (!perhaps || dice_chance(disk->dice, 500))
-			change_sector(disk, buf ? buf + (at - off) : NULL,
-				      next - at, at, through);
+			change_sector(disk, at, buf ? buf + (at - off) : NULL,
+				      next - at, through);
 	}
 }
 
-static ssize_t write_as(struct disk *disk, const void *buf, size_t len,
-			uint64_t off, bool through)
+static ssize_t write_as(struct disk *disk, uint64_t off, const void *buf,
+			size_t len, bool through)
 {
 	uint64_t in = bsp_range_clamp(off, len, disk->size);
 
 	if (begin(disk, DISK_WRITE)) {
 		in = bsp_range_clamp(off, len, disk->size);
-		change(disk, buf, in, off, through, true);
+		change(disk, off, buf, in, through, true);
 		return error_of(disk);
 	}
 	in = bsp_range_clamp(off, len, disk->size);
@@ -338,27 +338,27 @@ static ssize_t write_as(struct disk *disk, const void *buf, size_t len,
 	if (in == 0)
 		return -ENOSPC;
 	in = shortened(disk, in);
-	change(disk, buf, in, off, through, false);
+	change(disk, off, buf, in, through, false);
 	return (ssize_t)in;
 }
 
-static ssize_t disk_write(struct bsp_device *dev, const void *buf, size_t len,
-			  uint64_t off)
+static ssize_t disk_write(struct bsp_device *dev, uint64_t off, const void *buf,
+			  size_t len)
 {
 	struct disk *disk = to_disk(dev);
 
-	return write_as(disk, buf, len, off, disk->options.direct);
+	return write_as(disk, off, buf, len, disk->options.direct);
 }
 
-static ssize_t disk_write_through(struct bsp_device *dev, const void *buf,
-				  size_t len, uint64_t off)
+static ssize_t disk_write_through(struct bsp_device *dev, uint64_t off,
+				  const void *buf, size_t len)
 {
 	struct disk *disk = to_disk(dev);
 
-	return write_as(disk, buf, len, off, !disk->options.settles);
+	return write_as(disk, off, buf, len, !disk->options.settles);
 }
 
-static int disk_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int disk_settle(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct disk *disk = to_disk(dev);
 	bool fails = begin(disk, DISK_WRITE);
@@ -382,7 +382,7 @@ static int disk_settle(struct bsp_device *dev, uint64_t len, uint64_t off)
 }
 
 /* Is [off, off + len) as a zeroing command must be? */
-static bool is_valid(struct disk *disk, uint64_t len, uint64_t off)
+static bool is_valid(struct disk *disk, uint64_t off, uint64_t len)
 {
 	uint64_t block = disk->options.block;
 
@@ -397,26 +397,26 @@ static bool is_valid(struct disk *disk, uint64_t len, uint64_t off)
 }
 
 /* For unmap: zeros or not, as it comes. */
-static void change_to_anything(struct disk *disk, uint64_t len, uint64_t off)
+static void change_to_anything(struct disk *disk, uint64_t off, uint64_t len)
 {
 	unsigned char buf[DISK_SECTOR];
 
 	for (uint64_t at = 0; at < len; at += DISK_SECTOR) {
 		memset(buf, dice_chance(disk->dice, 500) ? 0 : DISK_JUNK,
 		       sizeof(buf));
-		change(disk, buf, bsp_min(DISK_SECTOR, len - at), off + at,
+		change(disk, off + at, buf, bsp_min(DISK_SECTOR, len - at),
 		       true, false);
 	}
 }
 
-static int zero_as(struct disk *disk, enum disk_zero how, uint64_t len,
-		   uint64_t off)
+static int zero_as(struct disk *disk, enum disk_zero how, uint64_t off,
+		   uint64_t len)
 {
 	bool fails = begin(disk, DISK_ZERO);
 
 	if (disk->options.refused & 1U << how)
 		return -EOPNOTSUPP;
-	if (!is_valid(disk, len, off))
+	if (!is_valid(disk, off, len))
 		return -EINVAL;
 	if (disk->options.broken & 1U << how && !fails) {
 		disk->faults[DISK_ZERO]++;
@@ -425,41 +425,41 @@ static int zero_as(struct disk *disk, enum disk_zero how, uint64_t len,
 	if (disk->gone)
 		return -ENODEV;
 	if (how == DISK_UNMAP)
-		change_to_anything(disk, len, off);
+		change_to_anything(disk, off, len);
 	else
-		change(disk, NULL, len, off, true, fails);
+		change(disk, off, NULL, len, true, fails);
 	if (!fails)
 		return 0;
 	return dice_chance(disk->dice, 300) ? -ENOSPC : -EIO;
 }
 
-static int disk_punch(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int disk_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return zero_as(to_disk(dev), DISK_PUNCH, len, off);
+	return zero_as(to_disk(dev), DISK_PUNCH, off, len);
 }
 
-static int disk_offload(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int disk_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return zero_as(to_disk(dev), DISK_OFFLOAD, len, off);
+	return zero_as(to_disk(dev), DISK_OFFLOAD, off, len);
 }
 
-static int disk_unmap(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int disk_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return zero_as(to_disk(dev), DISK_UNMAP, len, off);
+	return zero_as(to_disk(dev), DISK_UNMAP, off, len);
 }
 
 /* An image file's may cut blocks. */
-static int disk_discard(struct bsp_device *dev, uint64_t len, uint64_t off)
+static int disk_discard(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct disk *disk = to_disk(dev);
 
 	if (begin(disk, DISK_ZERO))
 		return error_of(disk);
-	change_to_anything(disk, len, off);
+	change_to_anything(disk, off, len);
 	return 0;
 }
 
-static void disk_write_back(struct bsp_device *dev, uint64_t len, uint64_t off)
+static void disk_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct disk *disk = to_disk(dev);
 

@@ -88,9 +88,9 @@ static void an_image_has_the_files_properties(void **state)
 	assert_int_equal(info.uid, getuid());
 	assert_false(info.is_block);
 	assert_string_equal(bsp_device_path(dev), image->path);
-	assert_int_equal(dev->ops->read(dev, buf, sizeof(buf), 70000), 3);
+	assert_int_equal(dev->ops->read(dev, 70000, buf, sizeof(buf)), 3);
 	assert_memory_equal(buf, "end", 3);
-	assert_int_equal(dev->ops->read(dev, buf, sizeof(buf), 70003), 0);
+	assert_int_equal(dev->ops->read(dev, 70003, buf, sizeof(buf)), 0);
 	bsp_device_close(dev);
 }
 

@@ -81,8 +81,8 @@ static void fixture_free(struct fixture *f)
 /* A generation that is current: a scan hands its own to whom it calls. */
 static uint64_t generation;
 
-static void remember(void *data, uint64_t now, const void *buf, uint64_t len,
-		     uint64_t off)
+static void remember(void *data, uint64_t now, uint64_t off, const void *buf,
+		     uint64_t len)
 {
 	generation = now;
 }
@@ -100,8 +100,8 @@ static void learn_generation(struct fixture *f)
 static void store(struct fixture *f, uint64_t from, uint64_t to)
 {
 	for (uint64_t off = from; off < to; off += PIECE)
-		page_cache_store(f->cache, generation,
-				 fake_bytes(f->fake) + off, PIECE, off);
+		page_cache_store(f->cache, generation, off,
+				 fake_bytes(f->fake) + off, PIECE);
 }
 
 /* The kernel asks for a page. */

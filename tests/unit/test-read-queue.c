@@ -131,8 +131,8 @@ static int refusing_fd(struct bsp_device *dev)
 	return fd;
 }
 
-static ssize_t read_r(struct bsp_device *dev, void *buf, size_t len,
-		      uint64_t off)
+static ssize_t read_r(struct bsp_device *dev, uint64_t off, void *buf,
+		      size_t len)
 {
 	memset(buf, 'r', len);
 	return (ssize_t)len;

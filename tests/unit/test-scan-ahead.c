@@ -32,8 +32,8 @@ struct ahead {
 };
 
 /* What is handed out is data that the map does not know yet, or from before. */
-static void scanned(void *data, uint64_t generation, const void *buf,
-		    uint64_t len, uint64_t off)
+static void scanned(void *data, uint64_t generation, uint64_t off,
+		    const void *buf, uint64_t len)
 {
 	struct ahead *a = data;
 	struct bsp_extent extent;
@@ -292,8 +292,8 @@ static void the_window_is_as_large_as_asked_for(void **state)
 }
 
 /* Whoever takes what is read waits for what comes after the seek. */
-static void take_late(void *data, uint64_t generation, const void *buf,
-		      uint64_t len, uint64_t off)
+static void take_late(void *data, uint64_t generation, uint64_t off,
+		      const void *buf, uint64_t len)
 {
 	struct ahead *a = data;
 

@@ -164,7 +164,7 @@ static void zeros_that_a_flush_lost_are_sent_as_zeros(void **state)
 	memset(content, 0xaa, 4 * G);
 	memset(content + G + 100, 0, sizeof(zeros));
 	fake_cache(f.fake, FAKE_LOSES_ALL);
-	assert_int_equal(bsp_sparse_write(f.sp, zeros, sizeof(zeros), G + 100),
+	assert_int_equal(bsp_sparse_write(f.sp, G + 100, zeros, sizeof(zeros)),
 			 sizeof(zeros));
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);

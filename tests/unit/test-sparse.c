@@ -175,7 +175,7 @@ static void check_known(struct bsp_sparse *sp, struct fake *fake,
 	(void)fake_reads(fake, NULL);
 	check_extents(sp, bytes, size, granule);
 	assert_int_equal(fake_reads(fake, NULL), 0);
-	assert_int_equal(bsp_sparse_read(sp, got, size + 1, 0), size);
+	assert_int_equal(bsp_sparse_read(sp, 0, got, size + 1), size);
 	assert_memory_equal(got, bytes, size);
 	for (uint64_t off = 0; off < size; off += granule)
 		if (!truly_zero(bytes, size, granule, off))
@@ -224,11 +224,11 @@ static void reads_are_cut_at_the_end(void **state)
 
 	memset(fake_bytes(fake), 'x', G + 512);
 	sp = patient(fake, G);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, G), 512);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, G + 511), 1);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, G + 512), 0);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, UINT64_MAX), 0);
-	assert_int_equal(bsp_sparse_read(sp, buf, 0, 0), 0);
+	assert_int_equal(bsp_sparse_read(sp, G, buf, G), 512);
+	assert_int_equal(bsp_sparse_read(sp, G + 511, buf, G), 1);
+	assert_int_equal(bsp_sparse_read(sp, G + 512, buf, G), 0);
+	assert_int_equal(bsp_sparse_read(sp, UINT64_MAX, buf, G), 0);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, 0), 0);
 	bsp_sparse_free(sp);
 }
 
@@ -242,7 +242,7 @@ static void a_read_settles_the_granules_it_covers_whole(void **state)
 	fake_bytes(fake)[2 * G] = 1;
 	sp = patient(fake, G);
 	/* Granules 1 and 2 whole, 0 and 3 in part. */
-	assert_int_equal(bsp_sparse_read(sp, buf, 3 * G, 100), 3 * G);
+	assert_int_equal(bsp_sparse_read(sp, 100, buf, 3 * G), 3 * G);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.hole, G);
 	assert_int_equal(st.data, G);
@@ -261,7 +261,7 @@ static void a_read_of_the_short_last_granule_settles_it(void **state)
 	struct bsp_stat st;
 	char buf[2 * G];
 
-	assert_int_equal(bsp_sparse_read(sp, buf, 2 * G, 0), G + 512);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, 2 * G), G + 512);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.unknown, 0);
 	assert_int_equal(st.blocks, 0);
@@ -281,7 +281,7 @@ static void a_read_asks_the_device_only_for_what_is_no_hole(void **state)
 			 0);
 	(void)fake_reads(fake, NULL);
 	memset(buf, 'x', sizeof(buf));
-	assert_int_equal(bsp_sparse_read(sp, buf, 6 * G - 20, 10), 6 * G - 20);
+	assert_int_equal(bsp_sparse_read(sp, 10, buf, 6 * G - 20), 6 * G - 20);
 	assert_memory_equal(buf, fake_bytes(fake) + 10, 6 * G - 20);
 	assert_int_equal(fake_reads(fake, &reads), 1);
 	assert_int_equal(reads[0].off, 2 * G);
@@ -298,7 +298,7 @@ static void short_reads_of_the_device_are_continued(void **state)
 	draw(fake_bytes(fake), MIB + 512, G, MIXED);
 	fake_limit_reads(fake, 7777);
 	sp = patient(fake, G);
-	assert_int_equal(bsp_sparse_read(sp, buf, MIB, 100), MIB);
+	assert_int_equal(bsp_sparse_read(sp, 100, buf, MIB), MIB);
 	assert_memory_equal(buf, fake_bytes(fake) + 100, MIB);
 	check_extents(sp, fake_bytes(fake), MIB + 512, G);
 	free(buf);
@@ -453,7 +453,7 @@ static void blocks_stay_above_zero_while_one_granule_is_unknown(void **state)
 	struct bsp_stat st;
 	char buf[3 * G];
 
-	assert_int_equal(bsp_sparse_read(sp, buf, 3 * G, 0), 3 * G);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, 3 * G), 3 * G);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.blocks, G / 512);
 	assert_int_equal(fake_reads(fake, NULL), 1);
@@ -477,11 +477,11 @@ static void an_unreadable_granule_is_data_and_eio(void **state)
 		assert_int_equal(data_at(sp, 0), 3 * G);
 		assert_int_equal(hole_at(sp, 3 * G), 4 * G);
 		assert_no_data(sp, 4 * G);
-		assert_int_equal(bsp_sparse_read(sp, buf, G, 3 * G), -EIO);
-		assert_int_equal(bsp_sparse_read(sp, buf, 2 * G, 2 * G), -EIO);
-		assert_int_equal(bsp_sparse_read(sp, buf, G, 2 * G), G);
-		assert_int_equal(bsp_sparse_read(sp, buf, G, 4 * G), G);
-		assert_int_equal(bsp_sparse_read(sp, buf, 512, 3 * G), 512);
+		assert_int_equal(bsp_sparse_read(sp, 3 * G, buf, G), -EIO);
+		assert_int_equal(bsp_sparse_read(sp, 2 * G, buf, 2 * G), -EIO);
+		assert_int_equal(bsp_sparse_read(sp, 2 * G, buf, G), G);
+		assert_int_equal(bsp_sparse_read(sp, 4 * G, buf, G), G);
+		assert_int_equal(bsp_sparse_read(sp, 3 * G, buf, 512), 512);
 		bsp_sparse_free(sp);
 	}
 }
@@ -497,7 +497,7 @@ static void a_dead_device_is_data_everywhere(void **state)
 	sp = patient(fake, G);
 	assert_int_equal(data_at(sp, 0), 0);
 	assert_int_equal(hole_at(sp, 0), MIB + 512);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), -ENODEV);
+	assert_int_equal(bsp_sparse_read(sp, MIB, buf, G), -ENODEV);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.data, MIB + 512);
 	bsp_sparse_free(sp);
@@ -557,7 +557,7 @@ static void what_others_wrote_is_seen_by_seeks_and_reads(void **state)
 		changes = bsp_sparse_refresh(sp);
 		assert_int_equal(told.content, 0);
 		(dirty ? fake_write_dirty : fake_write)(fake, 5 * G, 1, 'n');
-		assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+		assert_int_equal(bsp_sparse_read(sp, 5 * G, buf, G), G);
 		assert_int_equal(buf[0], 'n');
 		assert_int_equal(told.content, 1);
 		assert_true(bsp_sparse_refresh(sp) != changes);
@@ -634,7 +634,7 @@ static void where_nobody_counts_nothing_is_remembered(void **state)
 	bsp_sparse_set_changed(sp, on_change, &told);
 	assert_no_data(sp, 0);
 	memset(fake_bytes(fake) + 5 * G, 'n', G); /* and nothing tells */
-	assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+	assert_int_equal(bsp_sparse_read(sp, 5 * G, buf, G), G);
 	assert_int_equal(buf[0], 'n');
 	assert_int_equal(data_at(sp, 0), 5 * G);
 	assert_int_equal(hole_at(sp, 0), 0);
@@ -680,7 +680,7 @@ static void times_of_an_uncounted_device_move_at_a_stat_alone(void **state)
 	sp = patient(fake, G);
 	at_first = mtime_of(sp);
 	assert_no_data(sp, 0);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, 0), G);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, G), G);
 	bsp_sparse_refresh(sp);
 	assert_int_equal(mtime_of(sp), at_first);
 	bsp_sparse_refresh_times(sp);
@@ -764,7 +764,7 @@ static void what_is_learned_before_it_is_settled_is_not_kept(void **state)
 	assert_no_data(sp, 0);
 	changes = bsp_sparse_refresh(sp);
 	memset(fake_bytes(fake) + 5 * G, 'n', G);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, 5 * G), G);
+	assert_int_equal(bsp_sparse_read(sp, 5 * G, buf, G), G);
 	assert_int_equal(buf[0], 'n');
 	assert_int_equal(data_at(sp, 0), 5 * G);
 	assert_int_equal(bsp_sparse_refresh(sp), changes);
@@ -946,7 +946,7 @@ static void the_size_follows_a_device_that_grows(void **state)
 	assert_true(st.unknown > 0);
 	assert_int_equal(told.size, 1);
 	/* The granule that was short is another one now. */
-	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), G);
+	assert_int_equal(bsp_sparse_read(sp, MIB, buf, G), G);
 	assert_int_equal(buf[512], 'n');
 	(void)fake_reads(fake, NULL);
 	assert_int_equal(data_at(sp, 0), MIB);
@@ -969,8 +969,8 @@ static void the_size_follows_a_device_that_shrinks(void **state)
 	fake_resize(fake, MIB + 512);
 	assert_int_equal(hole_at(sp, 0), MIB + 512);
 	assert_int_equal(bsp_sparse_size(sp), MIB + 512);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB), 512);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, MIB + G), 0);
+	assert_int_equal(bsp_sparse_read(sp, MIB, buf, G), 512);
+	assert_int_equal(bsp_sparse_read(sp, MIB + G, buf, G), 0);
 	bsp_sparse_stat(sp, &st);
 	assert_int_equal(st.data, MIB + 512);
 	assert_int_equal(st.unknown, 0);
@@ -984,7 +984,7 @@ static void a_read_beyond_a_device_that_just_shrank_is_short(void **state)
 	char buf[4 * G];
 
 	fake_resize(fake, G + 512);
-	assert_int_equal(bsp_sparse_read(sp, buf, 4 * G, 0), G + 512);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, 4 * G), G + 512);
 	assert_int_equal(bsp_sparse_size(sp), G + 512);
 	bsp_sparse_free(sp);
 }
@@ -996,7 +996,7 @@ static void a_device_that_is_gone_keeps_its_size_and_fails(void **state)
 	char buf[G];
 
 	fake_resize(fake, 0);
-	assert_int_equal(bsp_sparse_read(sp, buf, G, 0), -EIO);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, G), -EIO);
 	assert_int_equal(bsp_sparse_size(sp), 4 * G);
 	assert_int_equal(data_at(sp, 0), 0);
 	assert_int_equal(hole_at(sp, 0), 4 * G);
@@ -1145,7 +1145,7 @@ static void extents_partition_what_is_known_and_unknown(void **state)
 
 	fake_bytes(fake)[2 * G] = 1;
 	sp = patient(fake, G);
-	assert_int_equal(bsp_sparse_read(sp, buf, 4 * G, 0), 4 * G);
+	assert_int_equal(bsp_sparse_read(sp, 0, buf, 4 * G), 4 * G);
 	for (size_t i = 0; i < G_N_ELEMENTS(want); i++) {
 		assert_int_equal(bsp_sparse_extent(sp, off, &ext), 1);
 		assert_int_equal(ext.off, want[i].off);

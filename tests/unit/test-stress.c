@@ -69,7 +69,7 @@ static void *reader(void *data)
 	for (int i = 0; i < ROUNDS; i++) {
 		uint64_t off = pick(&seed, SIZE);
 		size_t len = pick(&seed, 256 * 1024);
-		ssize_t n = bsp_sparse_read(s->sp, buf, len, off);
+		ssize_t n = bsp_sparse_read(s->sp, off, buf, len);
 
 		if (n != (ssize_t)bsp_range_clamp(off, len, SIZE) ||
 		    memcmp(buf, s->truth + off, (size_t)n))
@@ -198,7 +198,7 @@ static void *reader_after_writer(void *data)
 		uint64_t g =
 			written ? written - 1 - pick(&seed, written) / 8 : 0;
 
-		if (bsp_sparse_read(s->sp, &byte, 1, g * G) != 1 ||
+		if (bsp_sparse_read(s->sp, g * G, &byte, 1) != 1 ||
 		    (written && byte != 'n'))
 			s->wrong++;
 	}
@@ -262,7 +262,7 @@ static void *reader_of_zeros(void *data)
 	char byte = 'x';
 
 	while (!atomic_load(&s->stop)) {
-		if (bsp_sparse_read(s->sp, &byte, 1, off) != 1 || byte)
+		if (bsp_sparse_read(s->sp, off, &byte, 1) != 1 || byte)
 			s->wrong++;
 		if (bsp_sparse_extent(s->sp, off, &extent) != 1 ||
 		    extent.len == 0)
@@ -320,7 +320,7 @@ static void *reader_at_the_end(void *data)
 
 	while (!atomic_load(&s->stop)) {
 		uint64_t off = SIZE - 64 * G + pick(&seed, 64 * 8) * 512;
-		ssize_t n = bsp_sparse_read(s->sp, buf, sizeof(buf), off);
+		ssize_t n = bsp_sparse_read(s->sp, off, buf, sizeof(buf));
 
 		if (n > 0 && memcmp(buf, s->truth + off, (size_t)n))
 			s->wrong++;
@@ -427,7 +427,7 @@ static void mix(unsigned char *buf, size_t len, unsigned *seed)
 static void check_bytes(struct written *w, unsigned char *buf, uint64_t off,
 			size_t len)
 {
-	ssize_t n = bsp_sparse_read(w->sp, buf, len, off);
+	ssize_t n = bsp_sparse_read(w->sp, off, buf, len);
 
 	if (n != (ssize_t)len || memcmp(buf, w->shadow + off, len))
 		w->wrong++;
@@ -449,7 +449,7 @@ static void write_step(struct written *w, unsigned char *buf, uint64_t off,
 		break;
 	default:
 		mix(buf, len, seed);
-		if (bsp_sparse_write(w->sp, buf, len, off) != (ssize_t)len)
+		if (bsp_sparse_write(w->sp, off, buf, len) != (ssize_t)len)
 			w->wrong++;
 		memcpy(w->shadow + off, buf, len);
 		break;
@@ -601,7 +601,7 @@ static void random_step(struct written *w, unsigned char *buf, uint64_t *size,
 	default:
 		if (off + len > *size) { /* a write grows the file */
 			mix(buf, len, seed);
-			if (bsp_sparse_write(w->sp, buf, len, off) !=
+			if (bsp_sparse_write(w->sp, off, buf, len) !=
 			    (ssize_t)len)
 				w->wrong++;
 			memcpy(w->shadow + off, buf, len);
@@ -652,7 +652,7 @@ static void *zeros_reader(void *data)
 	unsigned char buf[64];
 
 	while (!s->stop) {
-		ssize_t n = bsp_sparse_read(s->sp, buf, sizeof(buf), 2 * PIECE);
+		ssize_t n = bsp_sparse_read(s->sp, 2 * PIECE, buf, sizeof(buf));
 
 		if (n != (ssize_t)sizeof(buf) ||
 		    memcmp(buf, zeros, sizeof(buf)))
@@ -669,7 +669,7 @@ static void *loser(void *data)
 
 	memset(piece, 'x', sizeof(piece));
 	for (int i = 0; i < LOSSES; i++) {
-		s->wrong += bsp_sparse_write(s->sp, piece, PIECE, 0) != PIECE;
+		s->wrong += bsp_sparse_write(s->sp, 0, piece, PIECE) != PIECE;
 		s->wrong += bsp_sparse_flush(s->sp, NULL, NULL) != -EIO;
 		s->wrong += bsp_sparse_fallocate(s->sp,
 						 FALLOC_FL_PUNCH_HOLE |
@@ -706,13 +706,13 @@ enum { PATIENCE = 50000, TRUNCATIONS = 5 };
 
 static const struct bsp_device_ops *fast_ops;
 
-static ssize_t slow_write(struct bsp_device *dev, const void *buf, size_t len,
-			  uint64_t off)
+static ssize_t slow_write(struct bsp_device *dev, uint64_t off, const void *buf,
+			  size_t len)
 {
 	const struct timespec moment = { .tv_nsec = 200000 };
 
 	(void)nanosleep(&moment, NULL);
-	return fast_ops->write(dev, buf, len, off);
+	return fast_ops->write(dev, off, buf, len);
 }
 
 /* Gives up when that many writes were made in vain. */
@@ -724,7 +724,7 @@ static void *waiting_writer(void *data)
 
 	memset(buf, 'x', G);
 	while (!s->stop) {
-		s->wrong += bsp_sparse_write(s->sp, buf, G, off) != G;
+		s->wrong += bsp_sparse_write(s->sp, off, buf, G) != G;
 		s->wrong += atomic_fetch_add(&s->written, 1) >= PATIENCE;
 		s->stop |= s->wrong != 0;
 	}

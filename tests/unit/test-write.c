@@ -51,7 +51,7 @@ static void put(struct fixture f, uint64_t off, size_t len, int byte)
 	void *buf = malloc(len);
 
 	memset(buf, byte, len);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, len, off), len);
+	assert_int_equal(bsp_sparse_write(f.sp, off, buf, len), len);
 	free(buf);
 }
 
@@ -60,7 +60,7 @@ static void reads_as(struct fixture f, uint64_t off, size_t len, int byte)
 {
 	unsigned char *buf = malloc(len);
 
-	assert_int_equal(bsp_sparse_read(f.sp, buf, len, off), len);
+	assert_int_equal(bsp_sparse_read(f.sp, off, buf, len), len);
 	for (size_t i = 0; i < len; i++)
 		if (buf[i] != byte)
 			fail_msg("byte %zu is %#x, not %#x", (size_t)off + i,
@@ -244,7 +244,7 @@ static void a_mix_is_taken_apart_at_granules(void **state)
 	/* In part, zero, data, zero, in part (of zeros, over unknown). */
 	memset(buf, 'x', 10);
 	buf[10 + G + 77] = 'x';
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 3 * G + 30, G - 10),
+	assert_int_equal(bsp_sparse_write(f.sp, G - 10, buf, 3 * G + 30),
 			 3 * G + 30);
 	changed(f, want, 3);
 	reads_as(f, G, G, 0);
@@ -458,13 +458,13 @@ static void writes_end_where_the_device_does(void **state)
 	char buf[G];
 
 	memset(buf, 'x', G);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G), 512);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G + 512), -ENOSPC);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, UINT64_MAX), -ENOSPC);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 0, UINT64_MAX), 0);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, G), 512);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G + 512, buf, G), -ENOSPC);
+	assert_int_equal(bsp_sparse_write(f.sp, UINT64_MAX, buf, G), -ENOSPC);
+	assert_int_equal(bsp_sparse_write(f.sp, UINT64_MAX, buf, 0), 0);
 	holds(f, 2 * G, 512, 'x');
 	memset(buf, 0, G);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 2 * G), 512);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, G), 512);
 	assert_int_equal(carry(f), 0);
 	holds(f, 2 * G, 512, 0);
 	holds(f, 0, 2 * G, 0xaa);
@@ -727,13 +727,13 @@ static void without_memory_nothing_is_left_past_the_end(void **state)
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 9 * G + 512, 512, EIO);
 	no_leaves = true;
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 9 * G), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 9 * G, buf, 2 * G), -EIO);
 	no_leaves = false;
 	assert_int_equal(bsp_sparse_size(f.sp), 9 * G);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	no_leaves = true;
 	assert_int_equal(bsp_sparse_truncate(f.sp, 11 * G), -ENOMEM);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 10 * G), -ENOMEM);
+	assert_int_equal(bsp_sparse_write(f.sp, 10 * G, buf, G), -ENOMEM);
 	no_leaves = false;
 	assert_int_equal(bsp_sparse_size(f.sp), 9 * G);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 12 * G), 0);
@@ -840,11 +840,11 @@ static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
 	memset(buf, 'x', sizeof(buf));
 	/* In the second of four granules. */
 	fake_fail_writes(f.fake, 2 * G + 512, 512, EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 4 * G, G), G);
+	assert_int_equal(bsp_sparse_write(f.sp, G, buf, 4 * G), G);
 	reads_as(f, G, G, 'x');
 	reads_as(f, 2 * G, 6 * G, 0);
 	/* A part of one. */
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 10, 2 * G + 600), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G + 600, buf, 10), -EIO);
 	reads_as(f, 2 * G, G, 0);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	assert_int_equal(carry(f), 0);
@@ -863,7 +863,7 @@ static void a_failed_write_makes_a_hole_data(void **state)
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 2 * G), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, 2 * G), -EIO);
 	/* What the device has there is not known: it is no hole. */
 	assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at), 0);
 	assert_int_equal(at, 2 * G);
@@ -882,8 +882,8 @@ static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
 	assert_int_equal(carry(f), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 2 * G, 2 * G), -EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 100, 3 * G - 512), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, 2 * G), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 3 * G - 512, buf, 100), -EIO);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
@@ -904,7 +904,7 @@ static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 	assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G + 100, 10, EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, 4 * G, G), 2 * G);
+	assert_int_equal(bsp_sparse_write(f.sp, G, buf, 4 * G), 2 * G);
 	assert_int_equal(bsp_sparse_size(f.sp), 3 * G);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
@@ -1201,7 +1201,7 @@ static void zeros_of_a_failed_growth_are_not_written(void **state)
 	memset(buf, 'x', sizeof(buf));
 	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 500), 0);
 	fake_fail_writes(f.fake, 4 * G, G, EIO);
-	assert_int_equal(bsp_sparse_write(f.sp, buf, G, 4 * G), -EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 4 * G, buf, G), -EIO);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
@@ -1243,7 +1243,7 @@ static void many_pieces_of_zeros_are_flushed_between(void **state)
 	fake_fail_flush(f.fake, EIO);
 	put(f, 0, (size_t)granules * G, 0);
 	for (uint64_t i = 0; i < granules; i++) {
-		ssize_t n = bsp_sparse_write(f.sp, "y", 1, i * G + 100);
+		ssize_t n = bsp_sparse_write(f.sp, i * G + 100, "y", 1);
 
 		if (n == -EIO)
 			break;
@@ -1415,7 +1415,7 @@ static void what_is_not_writable_says_so(void **state)
 	struct fake *fake = fake_new(4 * G);
 	struct bsp_sparse *sp = bsp_sparse_new(fake_device(fake), NULL, NULL);
 
-	assert_int_equal(bsp_sparse_write(sp, "x", 1, 0), -EROFS);
+	assert_int_equal(bsp_sparse_write(sp, 0, "x", 1), -EROFS);
 	assert_int_equal(bsp_sparse_truncate(sp, 0), -EROFS);
 	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 1), -EROFS);
 	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EROFS);
@@ -1444,12 +1444,12 @@ static void nothing_pending_reaches_another_medium(void **state)
 		 */
 		if (changes[i] == fake_change_file)
 			(void)bsp_sparse_refresh(f.sp);
-		assert_int_equal(bsp_sparse_write(f.sp, "x", 1, 0), -ENODEV);
+		assert_int_equal(bsp_sparse_write(f.sp, 0, "x", 1), -ENODEV);
 		assert_int_equal(bsp_sparse_truncate(f.sp, G), -ENODEV);
 		assert_int_equal(bsp_sparse_fallocate(f.sp, 0, 0, G), -ENODEV);
 		assert_int_equal(carry(f), -ENODEV);
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -ENODEV);
-		assert_int_equal(bsp_sparse_read(f.sp, buf, G, 0), -ENODEV);
+		assert_int_equal(bsp_sparse_read(f.sp, 0, buf, G), -ENODEV);
 		assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at),
 				 -ENODEV);
 		assert_int_equal(bsp_sparse_seek_hole(f.sp, 0, NULL, NULL, &at),
@@ -1503,7 +1503,7 @@ static void a_medium_that_is_gone_is_told_once(void **state)
 	put(f, 0, G, 0);
 	fake_change_medium(f.fake);
 	/* Found out by a write, and told by the next look. */
-	assert_int_equal(bsp_sparse_write(f.sp, "x", 1, 0), -ENODEV);
+	assert_int_equal(bsp_sparse_write(f.sp, 0, "x", 1), -ENODEV);
 	assert_int_equal(gone, 0);
 	assert_true(bsp_sparse_refresh_all(f.sp) != changes);
 	assert_int_equal(gone, 1);
@@ -1668,7 +1668,7 @@ static void *write_zeros(void *data)
 {
 	struct fixture *f = data;
 	char *zeros = calloc(1, 6 * G);
-	ssize_t n = bsp_sparse_write(f->sp, zeros, 6 * G, 2 * G);
+	ssize_t n = bsp_sparse_write(f->sp, 2 * G, zeros, 6 * G);
 
 	free(zeros);
 	return (void *)n;

@@ -52,7 +52,7 @@ static bool put(struct fixture *f, uint64_t off, size_t len)
 	char *buf = malloc(len);
 
 	memset(buf, 'd', len);
-	assert_int_equal(bsp_sparse_write(f->sp, buf, len, off), len);
+	assert_int_equal(bsp_sparse_write(f->sp, off, buf, len), len);
 	free(buf);
 	return bsp_sparse_is_behind(f->sp);
 }

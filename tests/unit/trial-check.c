@@ -65,7 +65,7 @@ static void check_extent(struct trial *t, const struct bsp_extent *extent)
 		memcpy(t->now + off, seen + off, end - off);
 	at = first_wrong(t->o->may + off, t->now + off, end - off) + off;
 	if (!hole && at < end &&
-	    bsp_sparse_read(t->sp, t->now + off, end - off, off) < 0)
+	    bsp_sparse_read(t->sp, off, t->now + off, end - off) < 0)
 		return; /* a bad sector */
 	check_bytes(t, hole ? "hole's" : "data's", off, end, t->now + off);
 }
@@ -173,7 +173,7 @@ void trial_check_reads(struct trial *t)
 
 	for (uint64_t at = 0; at < end_of(t) && !t->wrong; at += step) {
 		uint64_t len = bsp_min(step, end_of(t) - at);
-		ssize_t n = bsp_sparse_read(t->sp, t->now, len, at);
+		ssize_t n = bsp_sparse_read(t->sp, at, t->now, len);
 
 		if (n == -EIO && any_bad(t, at, at + len))
 			continue;

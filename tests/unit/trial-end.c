@@ -77,7 +77,7 @@ static int64_t reach_out(struct trial *t)
 {
 	switch (dice_below(&t->dice, 6)) {
 	case 0:
-		return bsp_sparse_write(t->sp, t->buf, t->granule, 0);
+		return bsp_sparse_write(t->sp, 0, t->buf, t->granule);
 	case 1:
 		return bsp_sparse_truncate(t->sp, t->o->size / 2);
 	case 2:
@@ -105,7 +105,7 @@ void trial_take_out(struct trial *t)
 			trial_wrong(t, "another medium gives %" PRId64, r);
 	}
 	(void)bsp_sparse_refresh_all(t->sp);
-	if (bsp_sparse_read(t->sp, t->buf, 1, 0) != -ENODEV)
+	if (bsp_sparse_read(t->sp, 0, t->buf, 1) != -ENODEV)
 		trial_wrong(t, "another medium is read");
 	if (disk_flushes(t->disk) != flushes)
 		trial_wrong(t, "another medium is flushed");

@@ -128,7 +128,7 @@ static void do_write(struct trial *t)
 	trial_begin(t, down(t, from),
 		    bsp_min(up(t, end), bsp_max(end, t->o->size)),
 		    "write %" PRIu64 "+%" PRIu64, off, len);
-	n = bsp_sparse_write(t->sp, t->buf, len, off);
+	n = bsp_sparse_write(t->sp, off, t->buf, len);
 	trial_end(t, n);
 	check_write(t, off, len, n);
 }
@@ -299,7 +299,7 @@ static void do_read(struct trial *t)
 
 	len = bsp_min(len, t->capacity);
 	trial_begin(t, 0, 0, "read %" PRIu64 "+%" PRIu64, off, len);
-	n = bsp_sparse_read(t->sp, t->buf, len, off);
+	n = bsp_sparse_read(t->sp, off, t->buf, len);
 	trial_end(t, n);
 	in = bsp_range_clamp(off, len, size);
 	if (n < 0)
