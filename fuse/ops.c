@@ -472,7 +472,8 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!file->writable)
 		r = -ENOSYS;
 	else if (handle_of(fi)->writable)
-		r = bsp_sparse_carry_out(file->sparse, flush_is_over, &call);
+		r = bsp_sparse_flush_markers(file->sparse, flush_is_over,
+					     &call);
 	fuse_reply_err(req, -r);
 }
 

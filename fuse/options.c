@@ -264,14 +264,14 @@ static int parse_choice(const char *word, const char *const names[], int n)
 static int parse_zero(struct parser *parser, const char *word)
 {
 	static const char *const names[] = {
-		[BSP_ZEROING_UNMAP] = "unmap",
-		[BSP_ZEROING_KEEP] = "keep",
-		[BSP_ZEROING_WRITE] = "write",
+		[BSP_ZERO_UNMAP] = "unmap",
+		[BSP_ZERO_KEEP] = "keep",
+		[BSP_ZERO_WRITE] = "write",
 	};
 	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
 
 	if (choice >= 0)
-		parser->options->sparse.zeroing = (enum bsp_zeroing)choice;
+		parser->options->sparse.zeroing = (enum bsp_zero_mode)choice;
 	return choice < 0 ? -1 : 0;
 }
 

@@ -317,7 +317,7 @@ static void carry_old(struct watch *watch)
 	if (st.pending && !was_pending)
 		watch->pending_since = now;
 	if (st.pending && now - watch->pending_since >= CARRY_SECONDS) {
-		r = bsp_sparse_carry_out(watch->sp, is_stopping, watch);
+		r = bsp_sparse_flush_markers(watch->sp, is_stopping, watch);
 		watch->pending_since = now_seconds();
 		(void)bsp_sparse_peek(watch->sp, &st);
 	}
@@ -356,7 +356,7 @@ static bool wait_for_time(struct watch *watch)
 	return !stopping;
 }
 
-/* A bsp_settled_fn. */
+/* A bsp_writeback_fn. */
 static void drop(void *data, uint64_t off, uint64_t len)
 {
 	page_cache_drop(data, off, len);
@@ -369,8 +369,8 @@ static void *watch_main(void *data)
 	while (wait_for_time(watch)) {
 		look(watch);
 		page_cache_drop_passed(watch->cache);
-		bsp_sparse_catch_up(watch->sp, drop, watch->cache, is_stopping,
-				    watch);
+		bsp_sparse_write_back(watch->sp, drop, watch->cache,
+				      is_stopping, watch);
 		carry_old(watch);
 	}
 	atomic_store(&watch->running, false);
@@ -380,7 +380,7 @@ static void *watch_main(void *data)
 int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 		bool background)
 {
-	const struct bsp_ahead_options ahead = {
+	const struct bsp_scan_ahead_options ahead = {
 		.scanned = writable ? NULL : page_cache_store,
 		.scanned_data = watch->cache,
 	};
@@ -595,7 +595,7 @@ void watch_resized(struct watch *watch)
 
 void watch_wrote(struct watch *watch)
 {
-	if (bsp_sparse_is_behind(watch->sp))
+	if (bsp_sparse_writeback_due(watch->sp))
 		wake(watch);
 }
 

@@ -132,10 +132,10 @@ enum {
 #define BSP_LOOKAHEAD_DEFAULT ((uint64_t)32 << 20)
 
 /* How zeros that were written are carried out on the device. */
-enum bsp_zeroing {
-	BSP_ZEROING_UNMAP, /* give the space back where that gives zeros */
-	BSP_ZEROING_KEEP,  /* without giving space back, by offload if it can */
-	BSP_ZEROING_WRITE, /* write zeros */
+enum bsp_zero_mode {
+	BSP_ZERO_UNMAP, /* give the space back where that gives zeros */
+	BSP_ZERO_KEEP,	/* without giving space back, by offload if it can */
+	BSP_ZERO_WRITE, /* write zeros */
 };
 
 /* Zero in a field stands for its default. */
@@ -157,7 +157,7 @@ struct bsp_sparse_options {
 	 * milliseconds. Default 1000.
 	 */
 	uint32_t budget_ms;
-	enum bsp_zeroing zeroing; /* of a writable device */
+	enum bsp_zero_mode zeroing; /* of a writable device */
 	/*
 	 * Holes that are shorter, bytes, are data for the seeks (not for
 	 * others): each hole costs who asks two seeks, which is more than
@@ -313,7 +313,7 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 
 /* --- Scanning ahead --- */
 
-#define BSP_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)
+#define BSP_SCAN_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)
 
 /*
  * Is given [off, off + len), which a scan has read from the device and found to
@@ -326,9 +326,9 @@ typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, uint64_t off,
 			       const void *buf, uint64_t len);
 
 /* Zero in a field stands for its default. */
-struct bsp_ahead_options {
+struct bsp_scan_ahead_options {
 	/* How far it scans ahead of where seeks are, bytes. Default
-	 * BSP_AHEAD_WINDOW_DEFAULT. */
+	 * BSP_SCAN_AHEAD_WINDOW_DEFAULT. */
 	uint64_t window;
 	/* Is called by the thread, for what lies in the window. Default: is
 	 * not. */
@@ -344,7 +344,7 @@ struct bsp_ahead_options {
  * before others use the object, and once.
  */
 int bsp_sparse_start_ahead(struct bsp_sparse *sp,
-			   const struct bsp_ahead_options *options);
+			   const struct bsp_scan_ahead_options *options);
 
 /* Tells the thread to end, and whoever waits for it to do without. */
 void bsp_sparse_stop_ahead(struct bsp_sparse *sp);
@@ -411,15 +411,15 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
  * marker whose zeroing fails stays one, and the others are still tried.
  * Returns 0, the first error, or -EINTR when interrupted.
  */
-int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-			 void *data);
+int bsp_sparse_flush_markers(struct bsp_sparse *sp,
+			     bsp_interrupted_fn interrupted, void *data);
 
 /* [off, off + len) was written, and who follows needs it no more in a cache. */
-typedef void (*bsp_settled_fn)(void *data, uint64_t off, uint64_t len);
+typedef void (*bsp_writeback_fn)(void *data, uint64_t off, uint64_t len);
 
 /* Does somebody write upwards, and is there enough behind it for
- * bsp_sparse_catch_up()? O(1). Any thread. */
-bool bsp_sparse_is_behind(struct bsp_sparse *sp);
+ * bsp_sparse_write_back()? O(1). Any thread. */
+bool bsp_sparse_writeback_due(struct bsp_sparse *sp);
 
 /*
  * Does what can be done behind who writes upwards, so that little is left for a
@@ -429,13 +429,13 @@ bool bsp_sparse_is_behind(struct bsp_sparse *sp);
  * it, and what fails is tried again, and told, by a flush. One thread at a
  * time.
  */
-void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
-			 void *settled_data, bsp_interrupted_fn interrupted,
-			 void *data);
+void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn settled,
+			   void *settled_data, bsp_interrupted_fn interrupted,
+			   void *data);
 
 /*
  * Carries out markers, then makes all that was written durable. Returns as
- * bsp_sparse_carry_out().
+ * bsp_sparse_flush_markers().
  */
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data);
@@ -523,10 +523,11 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
  * one is a part of the other, or one an image of the other. What cannot be
  * looked at counts as different: opening it will say why.
  */
-bool bsp_check_distinct(const char *from, const char *to, GError **error);
+bool bsp_check_not_same_device(const char *from, const char *to,
+			       GError **error);
 
 /* The same of two devices that are open, wherever their paths lead by now. */
-bool bsp_device_check_distinct(const struct bsp_device *from,
+bool bsp_device_check_not_same(const struct bsp_device *from,
 			       const struct bsp_device *to, GError **error);
 
 /* --- Extents --- */
@@ -657,7 +658,7 @@ struct bsp_transfer_options {
 	/* For bsp_recv(): */
 	bool resume;	     /* [0, start of the stream) is there already */
 	bool target_is_zero; /* it holds zeros all over: holes cost nothing */
-	enum bsp_zeroing zeroing; /* how holes are made on a device */
+	enum bsp_zero_mode zeroing; /* how holes are made on a device */
 };
 
 /*

@@ -107,7 +107,7 @@ static bool open_both(struct job *job, GError **error)
 
 	/* Before all else, for its message; the paths may change until both are
 	 * open. */
-	if (!bsp_check_distinct(job->from_path, job->to_path, error))
+	if (!bsp_check_not_same_device(job->from_path, job->to_path, error))
 		return false;
 	from = bsp_device_open(job->from_path, error);
 	job->from = open_sparse(from, error);
@@ -119,7 +119,7 @@ static bool open_both(struct job *job, GError **error)
 						   from, error)
 			 : bsp_device_open_writable(job->to_path, error);
 	job->to = open_sparse(to, error);
-	return job->to && bsp_device_check_distinct(from, to, error) &&
+	return job->to && bsp_device_check_not_same(from, to, error) &&
 	       fits(job, error);
 }
 

@@ -413,8 +413,8 @@ static bool check_beside(const char *path, int fd,
 		return true;
 	if (fstat(fd, &st) < 0)
 		return bsp_error_set_errno(error, errno, "stat %s", path);
-	return bsp_check_distinct_files(from->path, &from->stat, path, &st,
-					error);
+	return bsp_check_not_same_file(from->path, &from->stat, path, &st,
+				       error);
 }
 
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,

@@ -192,10 +192,10 @@ struct bsp_device {
 				 * kernel's page cache, if this kind can */
 };
 
-/* bsp_check_distinct() of files with these names that were looked at. */
-bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
-			      const char *to, const struct stat *to_stat,
-			      GError **error);
+/* bsp_check_not_same_device() of files with these names that were looked at. */
+bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
+			     const char *to, const struct stat *to_stat,
+			     GError **error);
 
 /* The drop_pages of a device, or 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);

@@ -117,9 +117,9 @@ static const char *describe(const struct place *place, unsigned a, unsigned b)
 		 : "are an image and a loop device of it";
 }
 
-bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
-			      const char *to, const struct stat *to_stat,
-			      GError **error)
+bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
+			     const char *to, const struct stat *to_stat,
+			     GError **error)
 {
 	struct place a[DEPTH_MAX], b[DEPTH_MAX];
 	unsigned n_a = find_places(from_stat, a);
@@ -137,18 +137,18 @@ bool bsp_check_distinct_files(const char *from, const struct stat *from_stat,
 	return true;
 }
 
-bool bsp_check_distinct(const char *from, const char *to, GError **error)
+bool bsp_check_not_same_device(const char *from, const char *to, GError **error)
 {
 	struct stat a, b;
 
 	if (stat(from, &a) < 0 || stat(to, &b) < 0)
 		return true;
-	return bsp_check_distinct_files(from, &a, to, &b, error);
+	return bsp_check_not_same_file(from, &a, to, &b, error);
 }
 
-bool bsp_device_check_distinct(const struct bsp_device *from,
+bool bsp_device_check_not_same(const struct bsp_device *from,
 			       const struct bsp_device *to, GError **error)
 {
-	return bsp_check_distinct_files(from->path, &from->stat, to->path,
-					&to->stat, error);
+	return bsp_check_not_same_file(from->path, &from->stat, to->path,
+				       &to->stat, error);
 }

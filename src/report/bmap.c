@@ -16,12 +16,12 @@
 /* In hexadecimal digits, of SHA-256. */
 enum { CHECKSUM_LEN = 64 };
 
-static uint64_t blocks(const struct bsp_export *ex, uint64_t bytes)
+static uint64_t blocks(const struct bsp_report_output *ex, uint64_t bytes)
 {
 	return bytes / ex->granule + (bytes % ex->granule != 0);
 }
 
-static int bmap_begin(struct bsp_export *ex)
+static int bmap_begin(struct bsp_report_output *ex)
 {
 	const char *xml = "<?xml version=\"1.0\" ?>\n"
 			  "<!-- Made by blksparse: blocks that are in no range "
@@ -30,10 +30,10 @@ static int bmap_begin(struct bsp_export *ex)
 	int r;
 
 	ex->checksum = g_checksum_new(G_CHECKSUM_SHA256);
-	r = bsp_export_puts(ex, xml);
+	r = bsp_report_puts(ex, xml);
 	if (r < 0)
 		return r;
-	return bsp_export_printf(
+	return bsp_report_printf(
 		ex,
 		"    <ImageSize> %" G_GUINT64_FORMAT " </ImageSize>\n"
 		"    <BlockSize> %" G_GUINT32_FORMAT " </BlockSize>\n"
@@ -43,7 +43,8 @@ static int bmap_begin(struct bsp_export *ex)
 		ex->report->size, ex->granule, blocks(ex, ex->report->size));
 }
 
-static int bmap_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+static int bmap_extent(struct bsp_report_output *ex,
+		       const struct bsp_extent *extent)
 {
 	uint64_t first = extent->off / ex->granule;
 	uint64_t last = first + blocks(ex, extent->len) - 1;
@@ -51,10 +52,10 @@ static int bmap_extent(struct bsp_export *ex, const struct bsp_extent *extent)
 	if (extent->type == BSP_EXTENT_HOLE)
 		return 0;
 	if (first == last)
-		return bsp_export_printf(
+		return bsp_report_printf(
 			ex, "        <Range> %" G_GUINT64_FORMAT " </Range>\n",
 			first);
-	return bsp_export_printf(ex,
+	return bsp_report_printf(ex,
 				 "        <Range> %" G_GUINT64_FORMAT
 				 "-%" G_GUINT64_FORMAT " </Range>\n",
 				 first, last);
@@ -62,7 +63,7 @@ static int bmap_extent(struct bsp_export *ex, const struct bsp_extent *extent)
 
 /* The checksum is that of the map with zeros in its place: they go into it,
  * then what follows, and only then can the checksum be written. */
-static int bmap_end(struct bsp_export *ex)
+static int bmap_end(struct bsp_report_output *ex)
 {
 	static const char before[] = "    <BmapFileChecksum> ";
 	static const char after[] = " </BmapFileChecksum>\n</bmap>\n";
@@ -70,30 +71,30 @@ static int bmap_end(struct bsp_export *ex)
 	char zeros[CHECKSUM_LEN];
 	int r;
 
-	r = bsp_export_printf(ex,
+	r = bsp_report_printf(ex,
 			      "    </BlockMap>\n"
 			      "    <MappedBlocksCount> %" G_GUINT64_FORMAT
 			      " </MappedBlocksCount>\n",
 			      blocks(ex, ex->bytes[BSP_EXTENT_DATA]));
 	if (r == 0)
-		r = bsp_export_puts(ex, before);
+		r = bsp_report_puts(ex, before);
 	if (r < 0)
 		return r;
 	memset(zeros, '0', sizeof(zeros));
 	checksum = g_steal_pointer(&ex->checksum);
 	g_checksum_update(checksum, (const guchar *)zeros, sizeof(zeros));
 	g_checksum_update(checksum, (const guchar *)after, sizeof(after) - 1);
-	r = bsp_export_puts(ex, g_checksum_get_string(checksum));
-	return r < 0 ? r : bsp_export_puts(ex, after);
+	r = bsp_report_puts(ex, g_checksum_get_string(checksum));
+	return r < 0 ? r : bsp_report_puts(ex, after);
 }
 
-static void bmap_done(struct bsp_export *ex)
+static void bmap_done(struct bsp_report_output *ex)
 {
 	g_clear_pointer(&ex->checksum, g_checksum_free);
 }
 
 /* Smaller blocks than a page are not what bmaptool makes either. */
-const struct bsp_exporter bsp_export_bmap = {
+const struct bsp_report_format bsp_report_bmap = {
 	.name = "bmap",
 	.granule = BSP_GRANULE_MIN,
 	.needs_content = true,

@@ -7,9 +7,9 @@
  */
 #include "report/report.h"
 
-static int ddrescue_begin(struct bsp_export *ex)
+static int ddrescue_begin(struct bsp_report_output *ex)
 {
-	return bsp_export_puts(
+	return bsp_report_puts(
 		ex, "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
 		    "# Data is finished (+), holes are non-tried (?): "
 		    "a domain mapfile\n"
@@ -18,22 +18,22 @@ static int ddrescue_begin(struct bsp_export *ex)
 		    "#      pos        size  status\n");
 }
 
-static int ddrescue_extent(struct bsp_export *ex,
+static int ddrescue_extent(struct bsp_report_output *ex,
 			   const struct bsp_extent *extent)
 {
-	return bsp_export_printf(ex,
+	return bsp_report_printf(ex,
 				 "0x%08" G_GINT64_MODIFIER "X  "
 				 "0x%08" G_GINT64_MODIFIER "X  %c\n",
 				 extent->off, extent->len,
 				 extent->type == BSP_EXTENT_HOLE ? '?' : '+');
 }
 
-static int ddrescue_end(struct bsp_export *ex)
+static int ddrescue_end(struct bsp_report_output *ex)
 {
 	return 0;
 }
 
-const struct bsp_exporter bsp_export_ddrescue = {
+const struct bsp_report_format bsp_report_ddrescue = {
 	.name = "ddrescue",
 	.granule = 1,
 	.begin = ddrescue_begin,

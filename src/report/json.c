@@ -24,69 +24,70 @@ static char *quoted(const char *path)
 	return json_to_string(node, false);
 }
 
-static int json_begin(struct bsp_export *ex)
+static int json_begin(struct bsp_report_output *ex)
 {
 	g_autofree char *path = quoted(ex->report->path);
 	int r;
 
-	r = bsp_export_printf(ex,
+	r = bsp_report_printf(ex,
 			      "{\n"
 			      "  \"format\": \"blksparse-map\",\n"
 			      "  \"version\": %d,\n"
 			      "  \"path\": ",
 			      VERSION);
 	if (r == 0)
-		r = bsp_export_puts(ex, path);
+		r = bsp_report_puts(ex, path);
 	if (r == 0)
-		r = bsp_export_printf(ex,
+		r = bsp_report_printf(ex,
 				      ",\n"
 				      "  \"size\": %" G_GUINT64_FORMAT ",\n"
 				      "  \"granule\": %" G_GUINT32_FORMAT ",\n",
 				      ex->report->size, ex->granule);
 	if (r == 0 && !ex->report->summary)
-		r = bsp_export_puts(ex, "  \"extents\": [");
+		r = bsp_report_puts(ex, "  \"extents\": [");
 	return r;
 }
 
-static int json_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+static int json_extent(struct bsp_report_output *ex,
+		       const struct bsp_extent *extent)
 {
-	return bsp_export_printf(
+	return bsp_report_printf(
 		ex,
 		"%s\n    { \"start\": %" G_GUINT64_FORMAT
 		", \"length\": %" G_GUINT64_FORMAT ", \"type\": \"%s\" }",
-		bsp_export_at_first(ex) ? "" : ",", extent->off, extent->len,
+		bsp_report_at_first(ex) ? "" : ",", extent->off, extent->len,
 		bsp_extent_type_name(extent->type));
 }
 
-static int put_total(struct bsp_export *ex, enum bsp_extent_type type,
+static int put_total(struct bsp_report_output *ex, enum bsp_extent_type type,
 		     const char *end)
 {
-	return bsp_export_printf(ex,
+	return bsp_report_printf(ex,
 				 "    \"%s\": { \"bytes\": %" G_GUINT64_FORMAT
 				 ", \"extents\": %" G_GUINT64_FORMAT " }%s\n",
 				 bsp_extent_type_name(type), ex->bytes[type],
 				 ex->extents[type], end);
 }
 
-static int json_end(struct bsp_export *ex)
+static int json_end(struct bsp_report_output *ex)
 {
 	int r = 0;
 
 	if (!ex->report->summary)
-		r = bsp_export_puts(ex, bsp_export_at_first(ex) ? "],\n"
+		r = bsp_report_puts(ex, bsp_report_at_first(ex) ? "],\n"
 								: "\n  ],\n");
 	if (r == 0)
-		r = bsp_export_puts(ex, "  \"totals\": {\n");
+		r = bsp_report_puts(ex, "  \"totals\": {\n");
 	if (r == 0)
 		r = put_total(ex, BSP_EXTENT_DATA, ",");
 	if (r == 0)
 		r = put_total(ex, BSP_EXTENT_HOLE, ",");
 	if (r == 0)
 		r = put_total(ex, BSP_EXTENT_UNKNOWN, "");
-	return r < 0 ? r : bsp_export_puts(ex, "  }\n}\n");
+	return r < 0 ? r : bsp_report_puts(ex, "  }\n}\n");
 }
 
-const struct bsp_exporter bsp_export_json = {
+const struct bsp_report_format bsp_report_json = {
 	.name = "json",
 	.granule = 1,
 	.has_summary = true,

@@ -11,10 +11,10 @@
 
 enum { SECTOR = 512 };
 
-static int put_entry(struct bsp_export *ex, uint64_t off, uint64_t len,
+static int put_entry(struct bsp_report_output *ex, uint64_t off, uint64_t len,
 		     bool zero, bool first)
 {
-	return bsp_export_printf(
+	return bsp_report_printf(
 		ex,
 		"%s{ \"start\": %" G_GUINT64_FORMAT
 		", \"length\": %" G_GUINT64_FORMAT
@@ -24,12 +24,13 @@ static int put_entry(struct bsp_export *ex, uint64_t off, uint64_t len,
 		zero ? "false" : "true", off);
 }
 
-static int qemu_begin(struct bsp_export *ex)
+static int qemu_begin(struct bsp_report_output *ex)
 {
-	return bsp_export_puts(ex, "[");
+	return bsp_report_puts(ex, "[");
 }
 
-static int qemu_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+static int qemu_extent(struct bsp_report_output *ex,
+		       const struct bsp_extent *extent)
 {
 	bool hole = extent->type == BSP_EXTENT_HOLE;
 	uint64_t end = extent->off + extent->len;
@@ -39,23 +40,23 @@ static int qemu_extent(struct bsp_export *ex, const struct bsp_extent *extent)
 	if (end == ex->report->size && end % SECTOR)
 		pad = SECTOR - end % SECTOR;
 	r = put_entry(ex, extent->off, extent->len + (hole ? pad : 0), hole,
-		      bsp_export_at_first(ex));
+		      bsp_report_at_first(ex));
 	if (r == 0 && pad && !hole)
 		r = put_entry(ex, end, pad, true, false);
 	return r;
 }
 
-static int qemu_end(struct bsp_export *ex)
+static int qemu_end(struct bsp_report_output *ex)
 {
 	if (ex->report->size == 0)
-		return bsp_export_puts(
+		return bsp_report_puts(
 			ex, "{ \"start\": 0, \"length\": 0, \"depth\": 0, "
 			    "\"present\": false, \"zero\": false, "
 			    "\"data\": false}]\n");
-	return bsp_export_puts(ex, "]\n");
+	return bsp_report_puts(ex, "]\n");
 }
 
-const struct bsp_exporter bsp_export_qemu = {
+const struct bsp_report_format bsp_report_qemu = {
 	.name = "qemu",
 	.granule = 1,
 	.begin = qemu_begin,

@@ -26,12 +26,12 @@
 #include "base/error.h"
 #include "base/range.h"
 
-static const struct bsp_exporter *const exporters[] = {
-	[BSP_FORMAT_TABLE] = &bsp_export_table,
-	[BSP_FORMAT_JSON] = &bsp_export_json,
-	[BSP_FORMAT_QEMU] = &bsp_export_qemu,
-	[BSP_FORMAT_BMAP] = &bsp_export_bmap,
-	[BSP_FORMAT_DDRESCUE] = &bsp_export_ddrescue,
+static const struct bsp_report_format *const exporters[] = {
+	[BSP_FORMAT_TABLE] = &bsp_report_table,
+	[BSP_FORMAT_JSON] = &bsp_report_json,
+	[BSP_FORMAT_QEMU] = &bsp_report_qemu,
+	[BSP_FORMAT_BMAP] = &bsp_report_bmap,
+	[BSP_FORMAT_DDRESCUE] = &bsp_report_ddrescue,
 };
 
 bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
@@ -60,7 +60,7 @@ const char *bsp_extent_type_name(enum bsp_extent_type type)
 	return names[type];
 }
 
-bool bsp_export_at_first(const struct bsp_export *ex)
+bool bsp_report_at_first(const struct bsp_report_output *ex)
 {
 	return ex->extents[BSP_EXTENT_DATA] == 0 &&
 	       ex->extents[BSP_EXTENT_HOLE] == 0 &&
@@ -69,7 +69,7 @@ bool bsp_export_at_first(const struct bsp_export *ex)
 
 /* --- Text --------------------------------------------------------------- */
 
-static int put(struct bsp_export *ex, const char *text, size_t len)
+static int put(struct bsp_report_output *ex, const char *text, size_t len)
 {
 	if (ex->checksum)
 		g_checksum_update(ex->checksum, (const guchar *)text,
@@ -77,12 +77,12 @@ static int put(struct bsp_export *ex, const char *text, size_t len)
 	return ex->write(ex->data, text, len);
 }
 
-int bsp_export_puts(struct bsp_export *ex, const char *text)
+int bsp_report_puts(struct bsp_report_output *ex, const char *text)
 {
 	return put(ex, text, strlen(text));
 }
 
-int bsp_export_printf(struct bsp_export *ex, const char *format, ...)
+int bsp_report_printf(struct bsp_report_output *ex, const char *format, ...)
 {
 	char line[256];
 	va_list args;
@@ -99,8 +99,8 @@ int bsp_export_printf(struct bsp_export *ex, const char *format, ...)
 /* --- Extents ------------------------------------------------------------ */
 
 struct walk {
-	struct bsp_export *ex;
-	const struct bsp_exporter *exporter;
+	struct bsp_report_output *ex;
+	const struct bsp_report_format *exporter;
 	unsigned shift;		   /* log2 of the granule */
 	struct bsp_extent pending; /* aligned, not given yet; len may be 0 */
 };
@@ -108,7 +108,7 @@ struct walk {
 static int give_pending(struct walk *walk)
 {
 	const struct bsp_extent *extent = &walk->pending;
-	struct bsp_export *ex = walk->ex;
+	struct bsp_report_output *ex = walk->ex;
 	int r = 0;
 
 	if (extent->len == 0)
@@ -155,8 +155,8 @@ static int take(struct walk *walk, const struct bsp_extent *extent)
 	return give(walk, end, type);
 }
 
-static int give_extents(struct bsp_export *ex,
-			const struct bsp_exporter *exporter)
+static int give_extents(struct bsp_report_output *ex,
+			const struct bsp_report_format *exporter)
 {
 	const struct bsp_report *report = ex->report;
 	struct walk walk = { .ex = ex, .exporter = exporter };
@@ -190,8 +190,8 @@ static bool granule_ok(uint32_t granule)
 int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
 		     bsp_write_fn write, void *data)
 {
-	const struct bsp_exporter *exporter = exporters[format];
-	struct bsp_export ex = {
+	const struct bsp_report_format *exporter = exporters[format];
+	struct bsp_report_output ex = {
 		.report = report,
 		.granule =
 			report->granule ? report->granule : exporter->granule,

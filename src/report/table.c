@@ -10,7 +10,7 @@
 /* Room for "18446744073709551615" and "1023.9 KiB" alike. */
 enum { TEXT_LEN = 24 };
 
-static int column_width(const struct bsp_export *ex)
+static int column_width(const struct bsp_report_output *ex)
 {
 	int width = (int)sizeof("LENGTH") - 1;
 	int digits = 1;
@@ -50,21 +50,22 @@ static unsigned share(uint64_t part, uint64_t whole)
 	return (unsigned)CLAMP(tenths, 1, 999);
 }
 
-static int table_begin(struct bsp_export *ex)
+static int table_begin(struct bsp_report_output *ex)
 {
 	int width = column_width(ex);
 
 	if (ex->report->summary)
 		return 0;
-	return bsp_export_printf(ex, "%*s  %*s  %*s  TYPE\n", width, "START",
+	return bsp_report_printf(ex, "%*s  %*s  %*s  TYPE\n", width, "START",
 				 width, "END", width, "LENGTH");
 }
 
-static int table_extent(struct bsp_export *ex, const struct bsp_extent *extent)
+static int table_extent(struct bsp_report_output *ex,
+			const struct bsp_extent *extent)
 {
 	int width = column_width(ex);
 
-	return bsp_export_printf(ex,
+	return bsp_report_printf(ex,
 				 "%*" G_GUINT64_FORMAT "  %*" G_GUINT64_FORMAT
 				 "  %*" G_GUINT64_FORMAT "  %s\n",
 				 width, extent->off, width,
@@ -72,13 +73,13 @@ static int table_extent(struct bsp_export *ex, const struct bsp_extent *extent)
 				 bsp_extent_type_name(extent->type));
 }
 
-static int put_total(struct bsp_export *ex, enum bsp_extent_type type)
+static int put_total(struct bsp_report_output *ex, enum bsp_extent_type type)
 {
 	unsigned tenths = share(ex->bytes[type], ex->report->size);
 	uint64_t count = ex->extents[type];
 	char text[TEXT_LEN];
 
-	return bsp_export_printf(ex,
+	return bsp_report_printf(ex,
 				 "%-7s  %*" G_GUINT64_FORMAT "  %10s  %3u.%u%%"
 				 "  %" G_GUINT64_FORMAT " extent%s\n",
 				 bsp_extent_type_name(type), column_width(ex),
@@ -87,13 +88,13 @@ static int put_total(struct bsp_export *ex, enum bsp_extent_type type)
 				 tenths % 10, count, count == 1 ? "" : "s");
 }
 
-static int table_end(struct bsp_export *ex)
+static int table_end(struct bsp_report_output *ex)
 {
 	char text[TEXT_LEN];
 	int r = 0;
 
 	if (!ex->report->summary)
-		r = bsp_export_puts(ex, "\n");
+		r = bsp_report_puts(ex, "\n");
 	if (r == 0)
 		r = put_total(ex, BSP_EXTENT_DATA);
 	if (r == 0)
@@ -102,12 +103,12 @@ static int table_end(struct bsp_export *ex)
 		r = put_total(ex, BSP_EXTENT_UNKNOWN);
 	if (r < 0)
 		return r;
-	return bsp_export_printf(ex, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
+	return bsp_report_printf(ex, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
 				 "total", column_width(ex), ex->report->size,
 				 readable(ex->report->size, text));
 }
 
-const struct bsp_exporter bsp_export_table = {
+const struct bsp_report_format bsp_report_table = {
 	.name = "table",
 	.granule = 1,
 	.has_summary = true,

@@ -226,7 +226,7 @@ static bool has_markers(struct bsp_sparse *sp, uint64_t from, uint64_t limit)
 	return bsp_map_next(sp->map, BSP_IN_MARKER, from, limit) < limit;
 }
 
-int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
+int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
 			    uint64_t limit, bsp_interrupted_fn interrupted,
 			    void *data)
 {
@@ -260,11 +260,11 @@ static int carry_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 {
 	uint64_t off = 0;
 
-	return bsp_sparse_carry_behind(sp, &off, UINT64_MAX, interrupted, data);
+	return bsp_sparse_flush_behind(sp, &off, UINT64_MAX, interrupted, data);
 }
 
-int bsp_sparse_carry_out(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-			 void *data)
+int bsp_sparse_flush_markers(struct bsp_sparse *sp,
+			     bsp_interrupted_fn interrupted, void *data)
 {
 	int r = 0, carried;
 

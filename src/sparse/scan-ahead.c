@@ -49,8 +49,8 @@ struct stuck {
 	unsigned handing, ms;
 };
 
-struct bsp_ahead {
-	/* Fixed after bsp_ahead_start(). */
+struct bsp_scan_ahead {
+	/* Fixed after bsp_scan_ahead_start(). */
 	struct bsp_sparse *sp;
 	uint64_t window_max; /* bytes */
 	bsp_scanned_fn scanned;
@@ -95,14 +95,14 @@ static uint64_t granules_of(struct bsp_sparse *sp)
 
 /* --- What to scan. lock held --- */
 
-static void stop_following(struct bsp_ahead *ahead)
+static void stop_following(struct bsp_scan_ahead *ahead)
 {
 	ahead->following = false;
 	ahead->credit = 0;
 	ahead->grant = CREDIT_MIN;
 }
 
-static void demand(struct bsp_ahead *ahead, uint64_t granule)
+static void demand(struct bsp_scan_ahead *ahead, uint64_t granule)
 {
 	uint64_t far = ahead->window_max >> ahead->sp->shift;
 
@@ -116,7 +116,7 @@ static void demand(struct bsp_ahead *ahead, uint64_t granule)
 	ahead->demand = granule;
 }
 
-static uint64_t window_end(struct bsp_ahead *ahead)
+static uint64_t window_end(struct bsp_scan_ahead *ahead)
 {
 	unsigned shift = ahead->sp->shift;
 	uint64_t way = (ahead->demand - ahead->start) << shift;
@@ -132,7 +132,7 @@ static uint64_t window_end(struct bsp_ahead *ahead)
 }
 
 /* Is what was asked for of no use for a window that ends there? */
-static bool must_start_over(const struct bsp_ahead *ahead, uint64_t end)
+static bool must_start_over(const struct bsp_scan_ahead *ahead, uint64_t end)
 {
 	return ahead->cursor < ahead->demand || ahead->cursor > end ||
 	       (ahead->following && ahead->handed_from > ahead->demand);
@@ -140,14 +140,14 @@ static bool must_start_over(const struct bsp_ahead *ahead, uint64_t end)
 
 /* Does somebody wait for what was read and not learned, since something was
  * forgotten meanwhile? That it is in flight the scan knows. */
-static bool must_go_back(const struct bsp_ahead *ahead)
+static bool must_go_back(const struct bsp_scan_ahead *ahead)
 {
 	return ahead->waiting &&
 	       bsp_map_get(ahead->sp->map, ahead->demand) == BSP_UNKNOWN;
 }
 
 /* Is there something unknown in the window, or to be handed out? */
-static bool has_work(struct bsp_ahead *ahead)
+static bool has_work(struct bsp_scan_ahead *ahead)
 {
 	struct bsp_map *map = ahead->sp->map;
 	uint64_t end = window_end(ahead);
@@ -163,7 +163,7 @@ static bool has_work(struct bsp_ahead *ahead)
 }
 
 /* Moves the wish on over what is settled; true if it is fulfilled. */
-static bool is_fulfilled(struct bsp_ahead *ahead, struct wish *wish)
+static bool is_fulfilled(struct bsp_scan_ahead *ahead, struct wish *wish)
 {
 	struct bsp_map *map = ahead->sp->map;
 	uint64_t end = bsp_min(wish->end, granules_of(ahead->sp));
@@ -176,7 +176,7 @@ static bool is_fulfilled(struct bsp_ahead *ahead, struct wish *wish)
 }
 
 /* Is what somebody waits for handed out, or will it not be? */
-static bool is_handed(struct bsp_ahead *ahead)
+static bool is_handed(struct bsp_scan_ahead *ahead)
 {
 	bool starts_over = must_start_over(ahead, window_end(ahead));
 
@@ -187,7 +187,7 @@ static bool is_handed(struct bsp_ahead *ahead)
 }
 
 /* Follows who waits alone without waking it; wakes it, or all, otherwise. */
-static void serve_waiting(struct bsp_ahead *ahead)
+static void serve_waiting(struct bsp_scan_ahead *ahead)
 {
 	if (ahead->wish && !ahead->error && !is_fulfilled(ahead, ahead->wish))
 		demand(ahead, ahead->wish->granule);
@@ -200,7 +200,7 @@ static void serve_waiting(struct bsp_ahead *ahead)
 /* --- The thread --- */
 
 /* Up to where is to be asked for, from the scan's cursor on. lock held. */
-static uint64_t plan(struct bsp_ahead *ahead, bool rest)
+static uint64_t plan(struct bsp_scan_ahead *ahead, bool rest)
 {
 	struct bsp_scan *scan = ahead->scan;
 	uint64_t end = rest ? granules_of(ahead->sp) : window_end(ahead);
@@ -217,7 +217,7 @@ static uint64_t plan(struct bsp_ahead *ahead, bool rest)
 }
 
 /* Takes over how far the scan is, which had so much credit. lock held. */
-static void take_over(struct bsp_ahead *ahead, uint64_t credit)
+static void take_over(struct bsp_scan_ahead *ahead, uint64_t credit)
 {
 	struct bsp_scan *scan = ahead->scan;
 	uint64_t used = credit - scan->known_left;
@@ -225,21 +225,21 @@ static void take_over(struct bsp_ahead *ahead, uint64_t credit)
 	ahead->credit -= bsp_min(used, ahead->credit);
 	ahead->cursor = scan->cursor;
 	ahead->handed_from = scan->handed_from;
-	ahead->settled_to = bsp_scan_settled(scan);
+	ahead->settled_to = bsp_scan_learned_to(scan);
 }
 
 /* A bsp_scanned_fn. */
 static void hand_out(void *data, uint64_t generation, uint64_t off,
 		     const void *buf, uint64_t len)
 {
-	struct bsp_ahead *ahead = data;
+	struct bsp_scan_ahead *ahead = data;
 
 	atomic_fetch_add(&ahead->handing, 1);
 	ahead->scanned(ahead->scanned_data, generation, off, buf, len);
 	atomic_fetch_add(&ahead->handing, 1);
 }
 
-static bool get_memory(struct bsp_ahead *ahead)
+static bool get_memory(struct bsp_scan_ahead *ahead)
 {
 	if (!ahead->scan)
 		ahead->scan = bsp_scan_begin(ahead->sp, NULL, ahead);
@@ -248,7 +248,7 @@ static bool get_memory(struct bsp_ahead *ahead)
 
 /* Waits until there is work in the window; false if for long there was none,
  * and there is something to be done then. lock held. */
-static bool wait_for_work(struct bsp_ahead *ahead)
+static bool wait_for_work(struct bsp_scan_ahead *ahead)
 {
 	struct timespec until = bsp_cond_limit(IDLE_MS);
 	int timeout = 0;
@@ -265,7 +265,7 @@ static bool wait_for_work(struct bsp_ahead *ahead)
 
 /* Scans the window to its end, or the rest of the device until there is work in
  * the window. lock held at both ends. */
-static int scan_on(struct bsp_ahead *ahead, bool rest)
+static int scan_on(struct bsp_scan_ahead *ahead, bool rest)
 {
 	int r = 1;
 
@@ -287,7 +287,7 @@ static int scan_on(struct bsp_ahead *ahead, bool rest)
 		pthread_mutex_unlock(&ahead->lock);
 		r = bsp_scan_ask(ahead->scan, end);
 		if (!r)
-			r = bsp_scan_settle(ahead->scan);
+			r = bsp_scan_complete(ahead->scan);
 		pthread_mutex_lock(&ahead->lock);
 		if (!rest)
 			take_over(ahead, credit);
@@ -300,7 +300,7 @@ static int scan_on(struct bsp_ahead *ahead, bool rest)
 }
 
 /* Waits for what is in flight. */
-static void give_memory_back(struct bsp_ahead *ahead)
+static void give_memory_back(struct bsp_scan_ahead *ahead)
 {
 	pthread_mutex_unlock(&ahead->lock);
 	bsp_scan_end(ahead->scan);
@@ -310,7 +310,7 @@ static void give_memory_back(struct bsp_ahead *ahead)
 
 static void *ahead_main(void *data)
 {
-	struct bsp_ahead *ahead = data;
+	struct bsp_scan_ahead *ahead = data;
 
 	pthread_mutex_lock(&ahead->lock);
 	while (!ahead->stop) {
@@ -345,7 +345,7 @@ static void *ahead_main(void *data)
  * Has the thread been handing out the same for long? Whoever takes it may wait
  * for what only the thread that waits here could do, if there are no more.
  */
-static bool is_stuck(struct bsp_ahead *ahead, struct stuck *stuck)
+static bool is_stuck(struct bsp_scan_ahead *ahead, struct stuck *stuck)
 {
 	unsigned handing = atomic_load(&ahead->handing);
 
@@ -357,8 +357,9 @@ static bool is_stuck(struct bsp_ahead *ahead, struct stuck *stuck)
 	return stuck->ms >= STUCK_MS;
 }
 
-int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
-		   uint64_t end, bsp_interrupted_fn over, void *data)
+int bsp_scan_ahead_wait(struct bsp_scan_ahead *ahead, unsigned set,
+			uint64_t granule, uint64_t end, bsp_interrupted_fn over,
+			void *data)
 {
 	struct wish wish = { set, granule, end };
 	struct stuck stuck = { 0 };
@@ -390,7 +391,7 @@ int bsp_ahead_wait(struct bsp_ahead *ahead, unsigned set, uint64_t granule,
 	return r;
 }
 
-void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off, bool data)
+void bsp_scan_ahead_hint(struct bsp_scan_ahead *ahead, uint64_t off, bool data)
 {
 	uint64_t granule = off >> ahead->sp->shift;
 
@@ -406,7 +407,7 @@ void bsp_ahead_hint(struct bsp_ahead *ahead, uint64_t off, bool data)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-void bsp_ahead_reads(struct bsp_ahead *ahead, uint64_t off)
+void bsp_scan_ahead_reads(struct bsp_scan_ahead *ahead, uint64_t off)
 {
 	uint64_t granule = off >> ahead->sp->shift;
 
@@ -423,8 +424,9 @@ void bsp_ahead_reads(struct bsp_ahead *ahead, uint64_t off)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-void bsp_ahead_wait_handed(struct bsp_ahead *ahead, uint64_t from, uint64_t to,
-			   bsp_interrupted_fn over, void *data)
+void bsp_scan_ahead_wait_delivered(struct bsp_scan_ahead *ahead, uint64_t from,
+				   uint64_t to, bsp_interrupted_fn over,
+				   void *data)
 {
 	uint64_t most = BSP_SCAN_KNOWN_MAX >> ahead->sp->shift;
 	bool gives_up = false;
@@ -452,7 +454,8 @@ void bsp_ahead_wait_handed(struct bsp_ahead *ahead, uint64_t from, uint64_t to,
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-void bsp_ahead_set_background(struct bsp_ahead *ahead, bool background)
+void bsp_scan_ahead_set_background(struct bsp_scan_ahead *ahead,
+				   bool background)
 {
 	pthread_mutex_lock(&ahead->lock);
 	ahead->background = background;
@@ -461,7 +464,7 @@ void bsp_ahead_set_background(struct bsp_ahead *ahead, bool background)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-void bsp_ahead_stop(struct bsp_ahead *ahead)
+void bsp_scan_ahead_stop(struct bsp_scan_ahead *ahead)
 {
 	pthread_mutex_lock(&ahead->lock);
 	atomic_store(&ahead->stop, true);
@@ -470,28 +473,29 @@ void bsp_ahead_stop(struct bsp_ahead *ahead)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-bool bsp_ahead_running(struct bsp_ahead *ahead)
+bool bsp_scan_ahead_running(struct bsp_scan_ahead *ahead)
 {
 	return !atomic_load(&ahead->stop);
 }
 
-bool bsp_ahead_alive(struct bsp_ahead *ahead)
+bool bsp_scan_ahead_alive(struct bsp_scan_ahead *ahead)
 {
 	return atomic_load(&ahead->alive);
 }
 
 /* --- Life --- */
 
-struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
-				const struct bsp_ahead_options *options)
+struct bsp_scan_ahead *
+bsp_scan_ahead_new(struct bsp_sparse *sp,
+		   const struct bsp_scan_ahead_options *options)
 {
-	struct bsp_ahead *ahead = calloc(1, sizeof(*ahead));
+	struct bsp_scan_ahead *ahead = calloc(1, sizeof(*ahead));
 
 	if (!ahead)
 		return NULL;
 	ahead->sp = sp;
-	ahead->window_max =
-		options->window ? options->window : BSP_AHEAD_WINDOW_DEFAULT;
+	ahead->window_max = options->window ? options->window
+					    : BSP_SCAN_AHEAD_WINDOW_DEFAULT;
 	ahead->start = ahead->demand = ahead->found = NOWHERE;
 	ahead->grant = CREDIT_MIN;
 	ahead->scanned = options->scanned;
@@ -502,7 +506,7 @@ struct bsp_ahead *bsp_ahead_new(struct bsp_sparse *sp,
 	return ahead;
 }
 
-int bsp_ahead_start(struct bsp_ahead *ahead)
+int bsp_scan_ahead_start(struct bsp_scan_ahead *ahead)
 {
 	int r;
 
@@ -514,11 +518,11 @@ int bsp_ahead_start(struct bsp_ahead *ahead)
 	return r;
 }
 
-void bsp_ahead_free(struct bsp_ahead *ahead)
+void bsp_scan_ahead_free(struct bsp_scan_ahead *ahead)
 {
 	if (!ahead)
 		return;
-	bsp_ahead_stop(ahead);
+	bsp_scan_ahead_stop(ahead);
 	if (ahead->started)
 		(void)pthread_join(ahead->thread, NULL);
 	pthread_cond_destroy(&ahead->settled);

@@ -278,7 +278,7 @@ static int learn_slot(struct bsp_scan *scan, const struct bsp_scan_slot *slot,
 	return r;
 }
 
-int bsp_scan_settle(struct bsp_scan *scan)
+int bsp_scan_complete(struct bsp_scan *scan)
 {
 	struct bsp_sparse *sp = scan->sp;
 	struct bsp_read *read = bsp_read_wait(scan->queue);
@@ -314,7 +314,7 @@ int bsp_scan_settle(struct bsp_scan *scan)
 	return r ? r : 1;
 }
 
-uint64_t bsp_scan_settled(const struct bsp_scan *scan)
+uint64_t bsp_scan_learned_to(const struct bsp_scan *scan)
 {
 	uint64_t first = scan->cursor;
 
@@ -376,10 +376,10 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		/* One at a time, where they fail. */
 		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
 		if (r == 0)
-			r = bsp_scan_settle(scan);
+			r = bsp_scan_complete(scan);
 	}
 	/* What was read already need not be read again. */
-	while (scan && bsp_scan_settle(scan) > 0)
+	while (scan && bsp_scan_complete(scan) > 0)
 		;
 	bsp_scan_end(scan);
 	return r < 0 ? r : 0;

@@ -83,10 +83,10 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
  * Waits for one read and settles its granules, after what is data among them
  * was handed to scanned. Returns 1, 0 if nothing was in flight, or -ENOMEM.
  */
-int bsp_scan_settle(struct bsp_scan *scan);
+int bsp_scan_complete(struct bsp_scan *scan);
 
 /* The first granule that a read in flight is about; the cursor if none is. */
-uint64_t bsp_scan_settled(const struct bsp_scan *scan);
+uint64_t bsp_scan_learned_to(const struct bsp_scan *scan);
 
 /* Is a read of this granule in flight? */
 bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule);

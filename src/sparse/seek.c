@@ -61,12 +61,12 @@ static int call_data(struct bsp_sparse *sp, uint64_t granule)
 static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
 		  uint64_t end, struct patience *patience)
 {
-	if (!sp->ahead || !bsp_ahead_running(sp->ahead))
+	if (!sp->ahead || !bsp_scan_ahead_running(sp->ahead))
 		return bsp_scan_chunk(sp, granule);
 	/* From the second one on its time counts. */
-	return bsp_ahead_wait(sp->ahead, set, granule,
-			      patience->first ? granule + 1 : end, is_over,
-			      patience);
+	return bsp_scan_ahead_wait(sp->ahead, set, granule,
+				   patience->first ? granule + 1 : end, is_over,
+				   patience);
 }
 
 /*
@@ -256,7 +256,7 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 		}
 	}
 	if (sp->ahead)
-		bsp_ahead_hint(sp->ahead, r ? off : *ret_off, !r);
+		bsp_scan_ahead_hint(sp->ahead, r ? off : *ret_off, !r);
 	return r;
 }
 
@@ -277,10 +277,10 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 		r = skip_short(sp, limit, &patience, ret_off);
 	if (!r && sp->ahead) {
 		patience.first = false;
-		bsp_ahead_wait_handed(sp->ahead, off >> sp->shift,
-				      bsp_granules(*ret_off, sp->shift),
-				      is_over, &patience);
-		bsp_ahead_hint(sp->ahead, *ret_off, false);
+		bsp_scan_ahead_wait_delivered(sp->ahead, off >> sp->shift,
+					      bsp_granules(*ret_off, sp->shift),
+					      is_over, &patience);
+		bsp_scan_ahead_hint(sp->ahead, *ret_off, false);
 	}
 	return r;
 }

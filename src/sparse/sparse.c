@@ -155,7 +155,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	pthread_mutex_init(&sp->watch_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	init_size_lock(&sp->size_lock);
-	bsp_behind_init(&sp->behind);
+	bsp_writeback_init(&sp->behind);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
 	return sp;
@@ -165,11 +165,11 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 {
 	if (!sp)
 		return;
-	bsp_ahead_free(sp->ahead);
+	bsp_scan_ahead_free(sp->ahead);
 	bsp_range_lock_done(&sp->ranges);
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
-	bsp_behind_done(&sp->behind);
+	bsp_writeback_done(&sp->behind);
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
@@ -205,13 +205,13 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 /* --- Scanning ahead --- */
 
 int bsp_sparse_start_ahead(struct bsp_sparse *sp,
-			   const struct bsp_ahead_options *options)
+			   const struct bsp_scan_ahead_options *options)
 {
-	struct bsp_ahead *ahead = bsp_ahead_new(sp, options);
-	int r = ahead ? bsp_ahead_start(ahead) : -ENOMEM;
+	struct bsp_scan_ahead *ahead = bsp_scan_ahead_new(sp, options);
+	int r = ahead ? bsp_scan_ahead_start(ahead) : -ENOMEM;
 
 	if (r) {
-		bsp_ahead_free(ahead);
+		bsp_scan_ahead_free(ahead);
 		return r;
 	}
 	sp->ahead = ahead;
@@ -221,30 +221,30 @@ int bsp_sparse_start_ahead(struct bsp_sparse *sp,
 void bsp_sparse_stop_ahead(struct bsp_sparse *sp)
 {
 	if (sp->ahead)
-		bsp_ahead_stop(sp->ahead);
+		bsp_scan_ahead_stop(sp->ahead);
 }
 
 bool bsp_sparse_is_ahead(struct bsp_sparse *sp)
 {
-	return sp->ahead && bsp_ahead_alive(sp->ahead);
+	return sp->ahead && bsp_scan_ahead_alive(sp->ahead);
 }
 
 void bsp_sparse_end_ahead(struct bsp_sparse *sp)
 {
-	bsp_ahead_free(sp->ahead);
+	bsp_scan_ahead_free(sp->ahead);
 	sp->ahead = NULL;
 }
 
 void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest)
 {
 	if (sp->ahead)
-		bsp_ahead_set_background(sp->ahead, rest);
+		bsp_scan_ahead_set_background(sp->ahead, rest);
 }
 
 void bsp_sparse_reads(struct bsp_sparse *sp, uint64_t off)
 {
 	if (sp->ahead)
-		bsp_ahead_reads(sp->ahead, off);
+		bsp_scan_ahead_reads(sp->ahead, off);
 }
 
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)

@@ -58,9 +58,9 @@ struct bsp_sparse {
 	uint64_t budget_ns;
 	bsp_changed_fn changed;
 	void *changed_data;
-	enum bsp_zeroing zeroing;
-	uint64_t minhole;	 /* bytes; 0: all holes are reported */
-	struct bsp_ahead *ahead; /* NULL: seeks scan by themselves */
+	enum bsp_zero_mode zeroing;
+	uint64_t minhole;	      /* bytes; 0: all holes are reported */
+	struct bsp_scan_ahead *ahead; /* NULL: seeks scan by themselves */
 
 	/* Logical. Changed under watch_lock where only the device changes it,
 	 * and under size_lock where it is writable. */
@@ -106,7 +106,7 @@ struct bsp_sparse {
 	bool littered;
 
 	struct bsp_undurable undurable; /* guards itself */
-	struct bsp_behind behind;	/* guards itself */
+	struct bsp_writeback behind;	/* guards itself */
 };
 
 /*
@@ -165,10 +165,10 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp);
  * For who writes upwards: carries out the runs of markers from *off on that end
  * before limit, or with the file, and sets *off to where to go on; both are
  * taken down to a granule's start. Of a run that reaches further some may be
- * carried out, as far as limit. Returns as bsp_sparse_carry_out(). Those who
- * write elsewhere need not wait.
+ * carried out, as far as limit. Returns as bsp_sparse_flush_markers(). Those
+ * who write elsewhere need not wait.
  */
-int bsp_sparse_carry_behind(struct bsp_sparse *sp, uint64_t *off,
+int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
 			    uint64_t limit, bsp_interrupted_fn interrupted,
 			    void *data);
 

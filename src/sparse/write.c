@@ -475,7 +475,7 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 	if (end == off)
 		return -ENOSPC;
 	if (n > 0)
-		bsp_behind_wrote(&sp->behind, off, (uint64_t)n);
+		bsp_writeback_wrote(&sp->behind, off, (uint64_t)n);
 	return n;
 }
 

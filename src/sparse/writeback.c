@@ -20,37 +20,38 @@ enum {
 };
 
 /* A way begins there. lock held. */
-static void begin(struct bsp_behind *behind, uint64_t off)
+static void begin(struct bsp_writeback *behind, uint64_t off)
 {
 	behind->top = behind->settled_to = behind->carried_to = off;
 	behind->carry_at = off + DISORDER + CARRY_STEP;
 	behind->bytes = 0;
 }
 
-void bsp_behind_init(struct bsp_behind *behind)
+void bsp_writeback_init(struct bsp_writeback *behind)
 {
 	begin(behind, 0);
 	pthread_mutex_init(&behind->lock, NULL);
 }
 
-void bsp_behind_done(struct bsp_behind *behind)
+void bsp_writeback_done(struct bsp_writeback *behind)
 {
 	pthread_mutex_destroy(&behind->lock);
 }
 
 /* lock held. */
-static bool must_settle(const struct bsp_behind *behind)
+static bool must_settle(const struct bsp_writeback *behind)
 {
 	return behind->bytes >= SETTLE_STEP &&
 	       behind->top >= behind->settled_to + 2 * SETTLE_STEP;
 }
 
-static bool must_carry(const struct bsp_behind *behind)
+static bool must_carry(const struct bsp_writeback *behind)
 {
 	return behind->bytes >= SETTLE_STEP && behind->top >= behind->carry_at;
 }
 
-void bsp_behind_wrote(struct bsp_behind *behind, uint64_t off, uint64_t len)
+void bsp_writeback_wrote(struct bsp_writeback *behind, uint64_t off,
+			 uint64_t len)
 {
 	uint64_t end = off + len;
 
@@ -62,9 +63,9 @@ void bsp_behind_wrote(struct bsp_behind *behind, uint64_t off, uint64_t len)
 	pthread_mutex_unlock(&behind->lock);
 }
 
-bool bsp_sparse_is_behind(struct bsp_sparse *sp)
+bool bsp_sparse_writeback_due(struct bsp_sparse *sp)
 {
-	struct bsp_behind *behind = &sp->behind;
+	struct bsp_writeback *behind = &sp->behind;
 	bool is;
 
 	pthread_mutex_lock(&behind->lock);
@@ -74,7 +75,7 @@ bool bsp_sparse_is_behind(struct bsp_sparse *sp)
 }
 
 /* From where data is settled; nothing, if that is *ret_to. */
-static uint64_t take_settle(struct bsp_behind *behind, uint64_t *ret_to)
+static uint64_t take_settle(struct bsp_writeback *behind, uint64_t *ret_to)
 {
 	uint64_t from;
 
@@ -86,7 +87,7 @@ static uint64_t take_settle(struct bsp_behind *behind, uint64_t *ret_to)
 	return from;
 }
 
-static bool take_carry(struct bsp_behind *behind, uint64_t *ret_from,
+static bool take_carry(struct bsp_writeback *behind, uint64_t *ret_from,
 		       uint64_t *ret_to)
 {
 	bool due;
@@ -102,7 +103,7 @@ static bool take_carry(struct bsp_behind *behind, uint64_t *ret_from,
 }
 
 /* Unless there is another way meanwhile. */
-static void carried(struct bsp_behind *behind, uint64_t from, uint64_t to)
+static void carried(struct bsp_writeback *behind, uint64_t from, uint64_t to)
 {
 	pthread_mutex_lock(&behind->lock);
 	if (behind->carried_to == from)
@@ -110,9 +111,9 @@ static void carried(struct bsp_behind *behind, uint64_t from, uint64_t to)
 	pthread_mutex_unlock(&behind->lock);
 }
 
-void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
-			 void *settled_data, bsp_interrupted_fn interrupted,
-			 void *data)
+void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn settled,
+			   void *settled_data, bsp_interrupted_fn interrupted,
+			   void *data)
 {
 	uint64_t to, from = take_settle(&sp->behind, &to);
 
@@ -124,7 +125,7 @@ void bsp_sparse_catch_up(struct bsp_sparse *sp, bsp_settled_fn settled,
 	if (take_carry(&sp->behind, &from, &to)) {
 		uint64_t at = from;
 
-		(void)bsp_sparse_carry_behind(sp, &at, to, interrupted, data);
+		(void)bsp_sparse_flush_behind(sp, &at, to, interrupted, data);
 		carried(&sp->behind, from, at);
 	}
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The way of one who writes upwards; bsp_sparse_catch_up() follows it. */
+/* The way of one who writes upwards; bsp_sparse_write_back() follows it. */
 #ifndef BSP_SPARSE_WRITEBACK_H
 #define BSP_SPARSE_WRITEBACK_H
 
 #include <pthread.h>
 #include <stdint.h>
 
-struct bsp_behind {
+struct bsp_writeback {
 	pthread_mutex_t lock; /* a leaf lock */
 	/* Protected by lock: */
 	uint64_t top;	     /* where it is */
@@ -16,10 +16,11 @@ struct bsp_behind {
 	uint64_t carry_at;   /* and next when the top is there */
 };
 
-void bsp_behind_init(struct bsp_behind *behind);
-void bsp_behind_done(struct bsp_behind *behind);
+void bsp_writeback_init(struct bsp_writeback *behind);
+void bsp_writeback_done(struct bsp_writeback *behind);
 
 /* [off, off + len) was written. */
-void bsp_behind_wrote(struct bsp_behind *behind, uint64_t off, uint64_t len);
+void bsp_writeback_wrote(struct bsp_writeback *behind, uint64_t off,
+			 uint64_t len);
 
 #endif

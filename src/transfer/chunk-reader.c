@@ -24,12 +24,12 @@ enum { SLOTS = 4 };
 
 struct slot {
 	struct bsp_chunk chunk;
-	int result; /* as bsp_reader_next() gives it */
+	int result; /* as bsp_chunk_reader_next() gives it */
 	unsigned char *buffer;
 };
 
-struct bsp_reader {
-	/* Fixed after bsp_reader_new(): */
+struct bsp_chunk_reader {
+	/* Fixed after bsp_chunk_reader_new(): */
 	struct bsp_sparse *sp;
 	uint64_t end;
 	pthread_t thread;
@@ -103,7 +103,7 @@ static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
 	return (uint64_t)n == len ? 1 : -ENODATA;
 }
 
-static void fill(struct bsp_reader *reader, struct slot *slot)
+static void fill(struct bsp_chunk_reader *reader, struct slot *slot)
 {
 	struct bsp_sparse *sp = reader->sp;
 	uint64_t off = reader->off;
@@ -128,7 +128,7 @@ static void fill(struct bsp_reader *reader, struct slot *slot)
 	reader->off += slot->chunk.len;
 }
 
-static struct slot *next_free(struct bsp_reader *reader)
+static struct slot *next_free(struct bsp_chunk_reader *reader)
 {
 	struct slot *slot = NULL;
 
@@ -143,7 +143,7 @@ static struct slot *next_free(struct bsp_reader *reader)
 
 static void *run(void *data)
 {
-	struct bsp_reader *reader = data;
+	struct bsp_chunk_reader *reader = data;
 	struct slot *slot;
 	bool more = true;
 
@@ -160,7 +160,8 @@ static void *run(void *data)
 
 /* --- The caller --- */
 
-int bsp_reader_next(struct bsp_reader *reader, struct bsp_chunk *ret_chunk)
+int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
+			  struct bsp_chunk *ret_chunk)
 {
 	struct slot *slot;
 
@@ -179,7 +180,7 @@ int bsp_reader_next(struct bsp_reader *reader, struct bsp_chunk *ret_chunk)
 	return slot->result;
 }
 
-static bool start(struct bsp_reader *reader)
+static bool start(struct bsp_chunk_reader *reader)
 {
 	void *buffer;
 
@@ -191,7 +192,7 @@ static bool start(struct bsp_reader *reader)
 	return pthread_create(&reader->thread, NULL, run, reader) == 0;
 }
 
-static void release(struct bsp_reader *reader)
+static void release(struct bsp_chunk_reader *reader)
 {
 	for (int i = 0; i < SLOTS; i++)
 		free(reader->slots[i].buffer);
@@ -200,10 +201,10 @@ static void release(struct bsp_reader *reader)
 	free(reader);
 }
 
-struct bsp_reader *bsp_reader_new(struct bsp_sparse *sp, uint64_t off,
-				  uint64_t end)
+struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
+					      uint64_t off, uint64_t end)
 {
-	struct bsp_reader *reader = calloc(1, sizeof(*reader));
+	struct bsp_chunk_reader *reader = calloc(1, sizeof(*reader));
 
 	if (!reader)
 		return NULL;
@@ -219,7 +220,7 @@ struct bsp_reader *bsp_reader_new(struct bsp_sparse *sp, uint64_t off,
 	return reader;
 }
 
-void bsp_reader_free(struct bsp_reader *reader)
+void bsp_chunk_reader_free(struct bsp_chunk_reader *reader)
 {
 	if (!reader)
 		return;

@@ -9,7 +9,7 @@
 
 #include "sparse/sparse.h"
 
-struct bsp_reader;
+struct bsp_chunk_reader;
 
 struct bsp_chunk {
 	uint64_t off;
@@ -21,17 +21,18 @@ struct bsp_chunk {
  * Begins to read [off, end) of sp; off is a multiple of its granule, end too,
  * or its size. Returns NULL if there is no memory, or no thread to be had.
  */
-struct bsp_reader *bsp_reader_new(struct bsp_sparse *sp, uint64_t off,
-				  uint64_t end);
+struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
+					      uint64_t off, uint64_t end);
 
 /*
  * The next chunk, of at most BSP_SCAN_CHUNK bytes if it is data, which stays
  * until the next call. Returns 1; 0 at the end; or -errno, then with
  * ret_chunk->off what could not be read: -ENODATA if sp is shorter now.
  */
-int bsp_reader_next(struct bsp_reader *reader, struct bsp_chunk *ret_chunk);
+int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
+			  struct bsp_chunk *ret_chunk);
 
 /* Ends the thread, after the read that it is in; NULL is fine. */
-void bsp_reader_free(struct bsp_reader *reader);
+void bsp_chunk_reader_free(struct bsp_chunk_reader *reader);
 
 #endif

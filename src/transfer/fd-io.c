@@ -19,13 +19,13 @@ enum {
 	PIPE_BYTES = 1 << 20, /* what /proc/sys/fs/pipe-max-size allows all */
 };
 
-void bsp_stream_widen(int fd)
+void bsp_fd_widen(int fd)
 {
 	(void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
 }
 
 /* Until the descriptor is ready, or will say what is wrong with it. */
-static int wait_for(const struct bsp_stream_fd *stream, short events)
+static int wait_for(const struct bsp_fd *stream, short events)
 {
 	struct pollfd poll_fd = { .fd = stream->fd, .events = events };
 	int timeout = stream->interrupted ? LOOK_MS : -1;
@@ -44,7 +44,7 @@ static bool again(ssize_t n)
 	return n < 0 && (errno == EINTR || errno == EAGAIN);
 }
 
-ssize_t bsp_stream_read(const struct bsp_stream_fd *from, void *buf, size_t len)
+ssize_t bsp_fd_read(const struct bsp_fd *from, void *buf, size_t len)
 {
 	ssize_t n;
 	int r;
@@ -70,8 +70,8 @@ static void advance(struct iovec iov[2], size_t n)
 	}
 }
 
-int bsp_stream_write(const struct bsp_stream_fd *to, const void *head,
-		     size_t head_len, const void *buf, size_t len)
+int bsp_fd_write(const struct bsp_fd *to, const void *head, size_t head_len,
+		 const void *buf, size_t len)
 {
 	struct iovec iov[2] = { { (void *)head, head_len },
 				{ (void *)buf, len } };

@@ -35,7 +35,7 @@ struct receiver {
 	const char *path;
 	struct bsp_transfer *transfer;
 	struct bsp_decoder dec;
-	struct bsp_stream_fd from;
+	struct bsp_fd from;
 	struct bsp_sparse *sp;	/* the target; NULL where it is at path */
 	struct bsp_device *dev; /* the target's; NULL until the stream began */
 	bool made;		/* a file of ours, emptied: zeros all over */
@@ -307,7 +307,7 @@ static bool read_more(struct receiver *recv)
 {
 	size_t len;
 	void *space = bsp_decoder_space(&recv->dec, &len);
-	ssize_t n = bsp_stream_read(&recv->from, space, len);
+	ssize_t n = bsp_fd_read(&recv->from, space, len);
 
 	if (n == -ECANCELED)
 		return failed_at(recv, "read", 0, (int)n);
@@ -331,7 +331,7 @@ static bool broke(struct receiver *recv, uint64_t at, const char *why)
 static bool check_end(struct receiver *recv)
 {
 	char byte;
-	ssize_t n = recv->dec.eof ? 0 : bsp_stream_read(&recv->from, &byte, 1);
+	ssize_t n = recv->dec.eof ? 0 : bsp_fd_read(&recv->from, &byte, 1);
 
 	if (n > 0)
 		return broke(recv, recv->dec.at, "more bytes follow its end");
@@ -422,8 +422,7 @@ static bool receive_all(struct receiver *recv, int fd)
 	void *buffer;
 	bool received;
 
-	recv->from = (struct bsp_stream_fd){ fd, options->interrupted,
-					     options->data };
+	recv->from = (struct bsp_fd){ fd, options->interrupted, options->data };
 	*recv->transfer = (struct bsp_transfer){ 0 };
 	if (!check_options(options, recv->error))
 		return false;
@@ -431,7 +430,7 @@ static bool receive_all(struct receiver *recv, int fd)
 		return bsp_error_set_errno(recv->error, ENOMEM, "receive %s",
 					   recv->path);
 	init_decoder(recv, buffer);
-	bsp_stream_widen(fd);
+	bsp_fd_widen(fd);
 	received = run(recv);
 	free(buffer);
 	return received;

@@ -44,7 +44,7 @@ struct sender {
 	struct bsp_sparse *sp;
 	struct bsp_transfer *transfer;
 	struct bsp_encoder enc;
-	struct bsp_stream_fd to;
+	struct bsp_fd to;
 	uint64_t hole; /* bytes that came, and are not sent yet */
 	GError **error;
 };
@@ -64,7 +64,7 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 	while (len && !r) {
 		size_t part = (size_t)bsp_min(len, BSP_ZEROS);
 
-		r = bsp_stream_write(&sender->to, NULL, 0, bsp_zeros, part);
+		r = bsp_fd_write(&sender->to, NULL, 0, bsp_zeros, part);
 		len -= part;
 		sender->transfer->moved += r ? 0 : part;
 	}
@@ -87,8 +87,8 @@ static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 			const void *buf, size_t len)
 {
 	struct bsp_transfer *transfer = sender->transfer;
-	int r = bsp_stream_write(&sender->to, piece->head, piece->head_len, buf,
-				 len);
+	int r = bsp_fd_write(&sender->to, piece->head, piece->head_len, buf,
+			     len);
 
 	if (r)
 		return write_failed(sender, r);
@@ -156,7 +156,7 @@ static bool read_failed(struct sender *sender, uint64_t off, int r)
 				   "read %s at byte %" PRIu64, path, off);
 }
 
-static bool send_chunks(struct sender *sender, struct bsp_reader *reader)
+static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 {
 	struct bsp_chunk chunk;
 	struct bsp_piece piece;
@@ -165,7 +165,7 @@ static bool send_chunks(struct sender *sender, struct bsp_reader *reader)
 	bsp_encoder_begin(&sender->enc, &piece);
 	if (!write_piece(sender, &piece, NULL, 0))
 		return false;
-	while ((r = bsp_reader_next(reader, &chunk)) > 0) {
+	while ((r = bsp_chunk_reader_next(reader, &chunk)) > 0) {
 		if (sender->to.interrupted &&
 		    sender->to.interrupted(sender->to.data))
 			return write_failed(sender, -ECANCELED);
@@ -218,7 +218,7 @@ bool bsp_send(struct bsp_sparse *sp, int fd,
 		.to = { fd, options->interrupted, options->data },
 		.error = error,
 	};
-	struct bsp_reader *reader;
+	struct bsp_chunk_reader *reader;
 	bool sent;
 
 	*ret_transfer = (struct bsp_transfer){ 0 };
@@ -227,12 +227,12 @@ bool bsp_send(struct bsp_sparse *sp, int fd,
 	ret_transfer->sized = true;
 	ret_transfer->size = sender.enc.size;
 	ret_transfer->start = ret_transfer->done = sender.enc.start;
-	bsp_stream_widen(fd);
-	reader = bsp_reader_new(sp, sender.enc.start, sender.enc.size);
+	bsp_fd_widen(fd);
+	reader = bsp_chunk_reader_new(sp, sender.enc.start, sender.enc.size);
 	if (!reader)
 		return bsp_error_set_errno(error, ENOMEM, "send %s",
 					   bsp_device_path(sp->dev));
 	sent = send_chunks(&sender, reader);
-	bsp_reader_free(reader);
+	bsp_chunk_reader_free(reader);
 	return sent;
 }

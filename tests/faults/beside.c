@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 {
 	bool zeroes = argc == 4 && strcmp(argv[2], "zero") == 0;
 	const struct bsp_sparse_options options = {
-		.zeroing = zeroes ? BSP_ZEROING_WRITE : BSP_ZEROING_UNMAP,
+		.zeroing = zeroes ? BSP_ZERO_WRITE : BSP_ZERO_UNMAP,
 	};
 	unsigned rounds = argc == 4 ? (unsigned)atoi(argv[3]) : 0, bad = 0;
 	size_t all = (size_t)REGION * (REGIONS + 1);
@@ -192,7 +192,7 @@ int main(int argc, char **argv)
 		memset(data, value, PART);
 		(void)pthread_barrier_wait(&begin);
 		if (zeroes)
-			must(bsp_sparse_carry_out(sp, NULL, NULL) == 0,
+			must(bsp_sparse_flush_markers(sp, NULL, NULL) == 0,
 			     "carrying out");
 		else
 			must(bsp_sparse_write(sp, at + PART_AT, data, PART) ==

@@ -327,10 +327,11 @@ static void a_thing_and_itself_are_not_distinct(void **state)
 {
 	g_autoptr(GError) error = NULL;
 
-	assert_true(bsp_check_distinct("/dev/null", "/dev/zero", NULL));
-	assert_true(bsp_check_distinct("/nonexistent", "/nonexistent", NULL));
-	assert_false(
-		bsp_check_distinct("/proc/self/exe", "/proc/self/exe", &error));
+	assert_true(bsp_check_not_same_device("/dev/null", "/dev/zero", NULL));
+	assert_true(bsp_check_not_same_device("/nonexistent", "/nonexistent",
+					      NULL));
+	assert_false(bsp_check_not_same_device("/proc/self/exe",
+					       "/proc/self/exe", &error));
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
 }
 

@@ -89,7 +89,7 @@ static void remember(void *data, uint64_t now, uint64_t off, const void *buf,
 
 static void learn_generation(struct fixture *f)
 {
-	const struct bsp_ahead_options options = { .scanned = remember };
+	const struct bsp_scan_ahead_options options = { .scanned = remember };
 	uint64_t at;
 
 	assert_int_equal(bsp_sparse_start_ahead(f->sp, &options), 0);

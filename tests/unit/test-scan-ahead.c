@@ -68,7 +68,7 @@ static struct ahead *ahead_new(bool filled, uint64_t window)
 {
 	struct ahead *a = calloc(1, sizeof(*a));
 	const struct bsp_sparse_options patient = { .budget_ms = UINT32_MAX };
-	struct bsp_ahead_options options = {
+	struct bsp_scan_ahead_options options = {
 		.window = window,
 		.scanned = scanned,
 		.scanned_data = a,
@@ -306,7 +306,7 @@ static void take_late(void *data, uint64_t generation, uint64_t off,
 static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
 {
 	struct ahead a = { .blocking = true, .fake = fake_new(SIZE) };
-	const struct bsp_ahead_options options = {
+	const struct bsp_scan_ahead_options options = {
 		.scanned = take_late,
 		.scanned_data = &a,
 	};
@@ -413,9 +413,9 @@ static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
 	uint64_t data = 0, hole = 0;
 
 	assert_non_null(sp);
-	assert_int_equal(
-		bsp_sparse_start_ahead(sp, &(struct bsp_ahead_options){ 0 }),
-		0);
+	assert_int_equal(bsp_sparse_start_ahead(
+				 sp, &(struct bsp_scan_ahead_options){ 0 }),
+			 0);
 	fake_on_read(fake, read_slowly, NULL);
 	assert_int_equal(bsp_sparse_seek_data(sp, 0, NULL, NULL, &data), 0);
 	assert_in_range(data, G, SIZE - 1);

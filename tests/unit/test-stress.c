@@ -144,7 +144,7 @@ static struct stress *stress_new(bool filled, bool ahead)
 	if (ahead)
 		assert_int_equal(
 			bsp_sparse_start_ahead(
-				s->sp, &(struct bsp_ahead_options){ 0 }),
+				s->sp, &(struct bsp_scan_ahead_options){ 0 }),
 			0);
 	return s;
 }
@@ -398,7 +398,7 @@ static struct written *written_new(unsigned ways, bool ahead)
 	if (ahead) {
 		assert_int_equal(
 			bsp_sparse_start_ahead(
-				w->sp, &(struct bsp_ahead_options){ 0 }),
+				w->sp, &(struct bsp_scan_ahead_options){ 0 }),
 			0);
 		bsp_sparse_scan_rest(w->sp, true);
 	}
@@ -512,10 +512,10 @@ static void *carrier(void *data)
 	while (!atomic_load(&w->stop)) {
 		uint64_t off = pick(&seed, SIZE);
 		uint64_t limit = pick(&seed, 2 * SIZE);
-		int r = bsp_sparse_carry_behind(w->sp, &off, limit, NULL, NULL);
+		int r = bsp_sparse_flush_behind(w->sp, &off, limit, NULL, NULL);
 
 		if (!r)
-			r = bsp_sparse_carry_out(w->sp, NULL, NULL);
+			r = bsp_sparse_flush_markers(w->sp, NULL, NULL);
 		/* A flush failed while it zeroed. */
 		if (r && r != -EIO)
 			w->wrong++;
@@ -588,7 +588,7 @@ static void random_step(struct written *w, unsigned char *buf, uint64_t *size,
 		*size = off;
 		break;
 	case 1:
-		if (bsp_sparse_carry_out(w->sp, NULL, NULL))
+		if (bsp_sparse_flush_markers(w->sp, NULL, NULL))
 			w->wrong++;
 		break;
 	case 2:

@@ -29,7 +29,7 @@ struct fixture {
 
 /* A device of old bytes, 0xAA. */
 static struct fixture open_old(uint64_t size, unsigned ways,
-			       enum bsp_zeroing zeroing)
+			       enum bsp_zero_mode zeroing)
 {
 	const struct bsp_sparse_options options = { .zeroing = zeroing };
 	struct fixture f = { .fake = fake_new(size) };
@@ -108,7 +108,7 @@ static void nothing_changed(struct fixture f)
 
 static int carry(struct fixture f)
 {
-	return bsp_sparse_carry_out(f.sp, NULL, NULL);
+	return bsp_sparse_flush_markers(f.sp, NULL, NULL);
 }
 
 static bool pending(struct fixture f)
@@ -124,7 +124,7 @@ static bool pending(struct fixture f)
 static void zeros_written_cost_nothing_until_they_are_carried_out(void **state)
 {
 	static const struct fake_call punch = { 2 * G, 4 * G, FAKE_PUNCH };
-	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	put(f, 2 * G, 2 * G, 0);
 	put(f, 4 * G, 2 * G, 0);
@@ -151,27 +151,27 @@ behind_a_writer_only_runs_that_have_ended_are_carried_out(void **state)
 		{ 5 * G, 7 * G, FAKE_PUNCH },
 		{ 13 * G, 3 * G, FAKE_PUNCH },
 	};
-	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 	uint64_t off = 0;
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 16 * G), 0);
 	put(f, 4 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
-	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 4 * G, NULL, NULL),
+	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 4 * G, NULL, NULL),
 			 0);
 	nothing_changed(f);
-	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 9 * G, NULL, NULL),
+	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 9 * G, NULL, NULL),
 			 0);
 	changed(f, &want[0], 1);
 	put(f, 12 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
 	assert_int_equal(
-		bsp_sparse_carry_behind(f.sp, &off, 13 * G, NULL, NULL), 0);
+		bsp_sparse_flush_behind(f.sp, &off, 13 * G, NULL, NULL), 0);
 	changed(f, &want[1], 1);
 	assert_true(pending(f));
 	assert_int_equal(
-		bsp_sparse_carry_behind(f.sp, &off, 16 * G, NULL, NULL), 0);
+		bsp_sparse_flush_behind(f.sp, &off, 16 * G, NULL, NULL), 0);
 	changed(f, &want[2], 1);
 	assert_false(pending(f));
 	holds(f, 4 * G, G, 'd');
@@ -212,7 +212,7 @@ static void grow_meanwhile(void *data)
 static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
 {
 	struct grower grower = {
-		.f = open_old(16 * G, ALL_WAYS, BSP_ZEROING_UNMAP),
+		.f = open_old(16 * G, ALL_WAYS, BSP_ZERO_UNMAP),
 	};
 	struct fixture f = grower.f;
 	uint64_t off = 0;
@@ -220,7 +220,7 @@ static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	put(f, 8 * G, G, 'd');
 	fake_on_zeroing(f.fake, grow_meanwhile, &grower);
-	assert_int_equal(bsp_sparse_carry_behind(f.sp, &off, 9 * G, NULL, NULL),
+	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 9 * G, NULL, NULL),
 			 0);
 	assert_true(grower.done);
 	assert_int_equal(bsp_sparse_size(f.sp), 13 * G);
@@ -238,7 +238,7 @@ static void a_mix_is_taken_apart_at_granules(void **state)
 		{ 2 * G, G, FAKE_WRITE },
 		{ 4 * G, 20, FAKE_WRITE },
 	};
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 	char *buf = calloc(1, 3 * G + 30);
 
 	/* In part, zero, data, zero, in part (of zeros, over unknown). */
@@ -257,7 +257,7 @@ static void a_mix_is_taken_apart_at_granules(void **state)
 static void a_part_of_a_marker_is_filled_with_zeros(void **state)
 {
 	static const struct fake_call fill = { 2 * G, G, FAKE_THROUGH };
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	put(f, 0, 8 * G, 0);
 	put(f, 2 * G + 100, 50, 'x');
@@ -283,7 +283,7 @@ static void punches_zero_their_ragged_ends(void **state)
 		{ 100, G - 100, FAKE_WRITE },
 		{ 3 * G, 7, FAKE_WRITE },
 	};
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	assert_int_equal(
 		bsp_sparse_fallocate(f.sp, PUNCH_MODE, 100, 3 * G + 7 - 100),
@@ -307,7 +307,7 @@ static void punches_zero_their_ragged_ends(void **state)
 
 static void fallocate_knows_its_modes(void **state)
 {
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 	struct bsp_sparse *sp = f.sp;
 
 	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 8 * G), 0);
@@ -340,7 +340,7 @@ static void fallocate_knows_its_modes(void **state)
 
 static void what_was_cut_off_is_zero_when_the_file_grows(void **state)
 {
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 10), 0);
 	assert_int_equal(bsp_sparse_size(f.sp), 2 * G + 10);
@@ -358,7 +358,7 @@ static void what_was_cut_off_is_zero_when_the_file_grows(void **state)
 
 static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 {
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	put(f, 0, 2 * G + 100, 'x');
@@ -367,7 +367,7 @@ static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 	holds(f, 2 * G + 100, 6 * G - 100, 0xaa);
 	close_it(f);
 
-	f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
 	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), 0);
@@ -375,7 +375,7 @@ static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 	holds(f, G + 1000, 7 * G - 1000, 0xaa);
 	close_it(f);
 
-	f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
 	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_ZERO), 0);
 	holds(f, 0, G + 1000, 0xaa);
@@ -391,7 +391,7 @@ static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 {
 	for (int how = 0; how < 4; how++) {
-		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 		assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 		assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
@@ -423,7 +423,7 @@ static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 
 static void a_hole_that_was_cut_off_hides_its_stale_rest(void **state)
 {
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
@@ -438,7 +438,7 @@ static void a_hole_that_was_cut_off_hides_its_stale_rest(void **state)
 /* A reader that saw only zeros up to the file's end learned a hole. */
 static void a_learned_hole_at_the_end_hides_its_stale_rest(void **state)
 {
-	struct fixture f = open_old(4 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(4 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	memset(fake_bytes(f.fake), 0, 1000);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 1000), 0);
@@ -454,7 +454,7 @@ static void a_learned_hole_at_the_end_hides_its_stale_rest(void **state)
 
 static void writes_end_where_the_device_does(void **state)
 {
-	struct fixture f = open_old(2 * G + 512, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(2 * G + 512, ALL_WAYS, BSP_ZERO_UNMAP);
 	char buf[G];
 
 	memset(buf, 'x', G);
@@ -473,7 +473,7 @@ static void writes_end_where_the_device_does(void **state)
 
 static void a_gap_reads_as_zeros(void **state)
 {
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 100), 0);
 	put(f, 3 * G + 50, 10, 'x');
@@ -496,34 +496,34 @@ static void the_ladder_is_climbed_and_refusals_remembered(void **state)
 {
 	static const struct {
 		unsigned ways;
-		enum bsp_zeroing zeroing;
+		enum bsp_zero_mode zeroing;
 		struct fake_call want[4];
 		size_t n;
 		size_t n_again;
 	} rows[] = {
 		{ ALL_WAYS,
-		  BSP_ZEROING_UNMAP,
+		  BSP_ZERO_UNMAP,
 		  { { G, 2 * G, FAKE_PUNCH } },
 		  1,
 		  1 },
 		/* Unmapping promises nothing: it is read back, and written
 		 * where there are no zeros. */
 		{ UNMAPS | OFFLOADS,
-		  BSP_ZEROING_UNMAP,
+		  BSP_ZERO_UNMAP,
 		  { { G, 2 * G, FAKE_PUNCH },
 		    { G, 2 * G, FAKE_UNMAP },
 		    { G, G, FAKE_THROUGH } },
 		  3,
 		  2 },
 		{ OFFLOADS,
-		  BSP_ZEROING_UNMAP,
+		  BSP_ZERO_UNMAP,
 		  { { G, 2 * G, FAKE_PUNCH },
 		    { G, 2 * G, FAKE_UNMAP },
 		    { G, 2 * G, FAKE_OFFLOAD } },
 		  3,
 		  1 },
 		{ 0,
-		  BSP_ZEROING_UNMAP,
+		  BSP_ZERO_UNMAP,
 		  { { G, 2 * G, FAKE_PUNCH },
 		    { G, 2 * G, FAKE_UNMAP },
 		    { G, 2 * G, FAKE_OFFLOAD },
@@ -531,17 +531,17 @@ static void the_ladder_is_climbed_and_refusals_remembered(void **state)
 		  4,
 		  1 },
 		{ ALL_WAYS,
-		  BSP_ZEROING_KEEP,
+		  BSP_ZERO_KEEP,
 		  { { G, 2 * G, FAKE_OFFLOAD } },
 		  1,
 		  1 },
 		{ PUNCHES,
-		  BSP_ZEROING_KEEP,
+		  BSP_ZERO_KEEP,
 		  { { G, 2 * G, FAKE_OFFLOAD }, { G, 2 * G, FAKE_THROUGH } },
 		  2,
 		  1 },
 		{ ALL_WAYS,
-		  BSP_ZEROING_WRITE,
+		  BSP_ZERO_WRITE,
 		  { { G, 2 * G, FAKE_THROUGH } },
 		  1,
 		  1 },
@@ -572,7 +572,7 @@ static void zeros_are_not_written_where_there_are_zeros(void **state)
 		{ 0, 8 * G, FAKE_OFFLOAD },
 		{ 6 * G, G, FAKE_THROUGH },
 	};
-	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
 
 	memset(fake_bytes(f.fake), 0, 8 * G);
 	fake_bytes(f.fake)[6 * G + 5] = 1;
@@ -621,7 +621,7 @@ static void a_command_that_fails_is_not_the_end(void **state)
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 		memset(fake_bytes(f.fake), 0, 8 * G);
 		fake_bytes(f.fake)[2 * G + 5] = 1;
@@ -644,7 +644,7 @@ static void a_command_that_fails_is_not_the_end(void **state)
 static void a_device_that_is_gone_is_asked_once(void **state)
 {
 	static const struct fake_call want = { 0, 4 * G, FAKE_PUNCH };
-	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
 	put(f, 0, 4 * G, 0);
 	put(f, 6 * G, G, 0);
@@ -660,7 +660,7 @@ static void little_is_written_where_a_long_command_fails(void **state)
 {
 	const uint64_t size = 64 << 20, step = 16 << 20;
 	const uint64_t bad = 2 * step + 5 * G;
-	struct fixture f = open_old(size, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(size, PUNCHES, BSP_ZERO_UNMAP);
 	const struct fake_call *calls;
 	size_t n;
 
@@ -713,7 +713,7 @@ void *__wrap_calloc(size_t n, size_t size)
 static void without_memory_nothing_is_left_past_the_end(void **state)
 {
 	const uint64_t granules = 16384; /* of one leaf of the map */
-	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZERO_UNMAP);
 	char buf[2 * G];
 
 	memset(fake_bytes(f.fake) + 9 * G, 0, (granules - 9) * G);
@@ -745,7 +745,7 @@ static void without_memory_nothing_is_left_past_the_end(void **state)
 static void without_memory_nothing_is_cut_off(void **state)
 {
 	const uint64_t granules = 3 * 16384;
-	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(granules * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	no_leaves = true;
 	assert_int_equal(bsp_sparse_truncate(f.sp, 5 * G), -ENOMEM);
@@ -759,7 +759,7 @@ static void without_memory_nothing_is_cut_off(void **state)
 /* A granule that cannot be taken note of stays a marker. */
 static void without_memory_to_take_note_a_marker_stays(void **state)
 {
-	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 3 * G, G, 0);
 	no_leaves = true;
@@ -776,7 +776,7 @@ static void without_memory_zeros_are_written_unread(void **state)
 {
 	static const struct fake_call all = { 0, 4 * G, FAKE_THROUGH };
 	static const struct fake_call one = { 6 * G, G, FAKE_THROUGH };
-	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
 
 	memset(fake_bytes(f.fake), 0, 8 * G);
 	/* A way that is refused is not tried again. */
@@ -801,7 +801,7 @@ static void without_memory_zeros_are_written_unread(void **state)
 
 static void a_marker_survives_a_failure(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, 2 * G, 0);
 	put(f, 4 * G, 4 * G, 0);
@@ -821,7 +821,7 @@ static void a_marker_survives_a_failure(void **state)
 
 static void a_failed_flush_is_reported(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_failed_flushes(f.sp), 0);
@@ -833,7 +833,7 @@ static void a_failed_flush_is_reported(void **state)
 
 static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	char buf[4 * G];
 
 	put(f, 0, 8 * G, 0);
@@ -855,7 +855,7 @@ static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
 
 static void a_failed_write_makes_a_hole_data(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	uint64_t at = 0;
 	char buf[2 * G];
 
@@ -874,7 +874,7 @@ static void a_failed_write_makes_a_hole_data(void **state)
 /* Unless the device may lose its zeros: then old bytes would come up. */
 static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	char buf[2 * G];
 
 	fake_cache(f.fake, FAKE_LOSES_ALL);
@@ -896,7 +896,7 @@ static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
 
 static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	char buf[4 * G];
 
 	put(f, 0, 8 * G, 0);
@@ -944,7 +944,7 @@ static void swap_hook(void *data)
 /* Whether they met the new table nothing tells. */
 static void zeros_given_while_the_table_changes_are_given_again(void **state)
 {
-	struct swap swap = { open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP), 0 };
+	struct swap swap = { open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP), 0 };
 
 	put(swap.f, 2 * G, 2 * G, 0);
 	fake_on_zeroing(swap.f.fake, swap_hook, &swap);
@@ -963,7 +963,7 @@ static void zeros_given_while_the_table_changes_are_given_again(void **state)
  * another table the granule is looked at anew. */
 static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	uint64_t off;
 
 	memset(fake_bytes(f.fake) + 2 * G, 0, G);
@@ -986,7 +986,7 @@ static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
 /* What was carried out before a flush that failed may be lost by it. */
 static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, 2 * G, 0);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
@@ -1027,7 +1027,7 @@ static void holes_that_were_learned_are_not_written(void **state)
 		{ 0, G, FAKE_PUNCH },
 		{ 63 * G, G, FAKE_PUNCH },
 	};
-	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZERO_UNMAP);
 	uint64_t at;
 
 	memset(fake_bytes(f.fake) + G, 0, 62 * G);
@@ -1061,7 +1061,7 @@ static void carry_hook(void *data)
 static void zeros_given_during_a_flush_are_the_next_ones(void **state)
 {
 	static const struct fake_call want = { 4 * G, G, FAKE_PUNCH };
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, G, 0);
 	fake_on_flush(f.fake, carry_hook, &f);
@@ -1087,7 +1087,7 @@ static void zeros_beside_data_are_written_anew(void **state)
 	static const struct fake_call alone = { 2 * G + 100, 50, FAKE_THROUGH };
 
 	for (int how = 0; how < 4; how++) {
-		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 		bool zeros = how >= 2;
 
 		fake_cache(f.fake, FAKE_LOSES_ALL);
@@ -1145,7 +1145,7 @@ static void data_over_zeros_is_not_zeroed_anew(void **state)
 {
 	static const struct fake_call rest = { 2 * G + 300, G - 300,
 					       FAKE_THROUGH };
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, 8 * G, 0);
 	put(f, 2 * G, 100, 'x');
@@ -1178,7 +1178,7 @@ static void data_over_zeros_is_not_zeroed_anew(void **state)
 static void zeros_that_are_cut_off_are_not_written(void **state)
 {
 	static const struct fake_call want = { 2 * G + 200, 300, FAKE_THROUGH };
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 2 * G, G, 0);
 	put(f, 2 * G, 200, 'x');
@@ -1195,7 +1195,7 @@ static void zeros_that_are_cut_off_are_not_written(void **state)
 /* Nor has one that did not grow after all. */
 static void zeros_of_a_failed_growth_are_not_written(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	char buf[G];
 
 	memset(buf, 'x', sizeof(buf));
@@ -1217,7 +1217,7 @@ static void many_pieces_of_zeros_are_flushed_between(void **state)
 {
 	const unsigned granules = 3 * BSP_PIECES_MAX;
 	struct fixture f =
-		open_old((uint64_t)granules * G, PUNCHES, BSP_ZEROING_UNMAP);
+		open_old((uint64_t)granules * G, PUNCHES, BSP_ZERO_UNMAP);
 	unsigned flushes;
 
 	fake_cache(f.fake, FAKE_LOSES_ALL);
@@ -1257,7 +1257,7 @@ static void many_pieces_of_zeros_are_flushed_between(void **state)
 static void what_fills_a_marker_is_not_lost(void **state)
 {
 	for (int how = 0; how < 4; how++) {
-		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 		uint64_t at = how < 2 ? 2 * G + 100 : 10;
 
 		fake_cache(f.fake, FAKE_LOSES_WRITES);
@@ -1302,7 +1302,7 @@ static void appending_needs_no_filling(void **state)
 		{ 0, 1000, FAKE_WRITE },
 		{ 1000, 1000, FAKE_WRITE },
 	};
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	put(f, 0, 1000, 'x');
@@ -1315,7 +1315,7 @@ static void appending_needs_no_filling(void **state)
 static void a_cache_is_not_believed_after_a_failure(void **state)
 {
 	for (int how = 0; how < 2; how++) {
-		struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
 
 		fake_deceive(f.fake);
 		fake_cache(f.fake, FAKE_LOSES_WRITES);
@@ -1343,7 +1343,7 @@ static void a_cache_is_not_believed_after_a_failure(void **state)
 static void a_refusal_is_forgotten_after_a_failure(void **state)
 {
 	static const struct fake_call punch = { 0, 2 * G, FAKE_PUNCH };
-	struct fixture f = open_old(8 * G, 0, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
 
 	put(f, 0, 2 * G, 0);
 	fake_fail_writes(f.fake, 0, 8 * G, EIO);
@@ -1370,7 +1370,7 @@ static bool at_second(void *data)
 
 static void an_interrupt_keeps_the_markers_that_are_left(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, G, 0);
 	put(f, 4 * G, G, 0);
@@ -1388,7 +1388,7 @@ static void long_ranges_are_zeroed_in_steps(void **state)
 {
 	const uint64_t size = 64 << 20, step = 16 << 20;
 	const struct fake_call *calls;
-	struct fixture f = open_old(size, 0, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(size, 0, BSP_ZERO_UNMAP);
 	unsigned asked = 0;
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
@@ -1400,7 +1400,7 @@ static void long_ranges_are_zeroed_in_steps(void **state)
 	holds(f, step, size - step, 0xaa);
 	close_it(f);
 
-	f = open_old(size, PUNCHES, BSP_ZEROING_UNMAP);
+	f = open_old(size, PUNCHES, BSP_ZERO_UNMAP);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
 	assert_int_equal(carry(f), 0);
@@ -1419,7 +1419,7 @@ static void what_is_not_writable_says_so(void **state)
 	assert_int_equal(bsp_sparse_truncate(sp, 0), -EROFS);
 	assert_int_equal(bsp_sparse_fallocate(sp, 0, 0, 1), -EROFS);
 	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EROFS);
-	assert_int_equal(bsp_sparse_carry_out(sp, NULL, NULL), -EROFS);
+	assert_int_equal(bsp_sparse_flush_markers(sp, NULL, NULL), -EROFS);
 	assert_int_equal(bsp_sparse_finish(sp, BSP_TAIL_ZERO), -EROFS);
 	assert_int_equal(fake_changes(fake, NULL), 0);
 	bsp_sparse_free(sp);
@@ -1435,7 +1435,7 @@ static void nothing_pending_reaches_another_medium(void **state)
 	uint64_t at;
 
 	for (size_t i = 0; i < 2; i++) {
-		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 		put(f, 0, 4 * G, 0); /* markers */
 		changes[i](f.fake);
@@ -1473,7 +1473,7 @@ static void swap_it(void *data)
 
 static void carrying_out_ends_where_the_medium_changes(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, G, 0);
 	put(f, 2 * G, G, 0);
@@ -1494,7 +1494,7 @@ static void on_gone(void *data, enum bsp_change change)
 
 static void a_medium_that_is_gone_is_told_once(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	uint64_t changes = bsp_sparse_refresh_all(f.sp);
 	struct bsp_stat st;
 	unsigned gone = 0;
@@ -1520,7 +1520,7 @@ static void a_medium_that_is_gone_is_told_once(void **state)
  * anew. */
 static void another_table_leaves_the_markers(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	memset(fake_bytes(f.fake) + 6 * G, 0, G);
 	reads_as(f, 6 * G, G, 0); /* a hole */
@@ -1538,7 +1538,7 @@ static void another_table_leaves_the_markers(void **state)
 
 static void another_table_keeps_zeros_that_are_not_durable(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	fake_cache(f.fake, FAKE_LOSES_ALL);
 	put(f, 2 * G, G, 0);
@@ -1556,7 +1556,7 @@ static void another_table_keeps_zeros_that_are_not_durable(void **state)
 
 static void past_the_end_all_is_zero_under_another_table(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, 8 * G, 0);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
@@ -1652,7 +1652,7 @@ static void zeros_at_the_end_outlive_growth_and_a_failed_flush(void **state)
 
 static void a_writable_device_that_shrinks_is_followed(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, 8 * G, 0);
 	fake_resize(f.fake, 2 * G + 512);
@@ -1676,7 +1676,7 @@ static void *write_zeros(void *data)
 
 static void a_write_ends_where_the_device_does_by_then(void **state)
 {
-	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZEROING_UNMAP);
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	const struct timespec moment = { .tv_nsec = 50000000 };
 	pthread_t writer;
 	void *n;

@@ -54,12 +54,12 @@ static bool put(struct fixture *f, uint64_t off, size_t len)
 	memset(buf, 'd', len);
 	assert_int_equal(bsp_sparse_write(f->sp, off, buf, len), len);
 	free(buf);
-	return bsp_sparse_is_behind(f->sp);
+	return bsp_sparse_writeback_due(f->sp);
 }
 
 static void catch_up(struct fixture *f)
 {
-	bsp_sparse_catch_up(f->sp, settled, NULL, NULL, NULL);
+	bsp_sparse_write_back(f->sp, settled, NULL, NULL, NULL);
 }
 
 /* The bytes of the changes of that kind since the last call of this. */
@@ -110,7 +110,7 @@ static void zeros_are_carried_out_behind_and_once(void **state)
 		zeroed += changed(f, FAKE_PUNCH);
 	}
 	assert_in_range(zeroed, holes / 2, holes - 16 * MIB);
-	assert_int_equal(bsp_sparse_carry_out(f->sp, NULL, NULL), 0);
+	assert_int_equal(bsp_sparse_flush_markers(f->sp, NULL, NULL), 0);
 	/* The file ends with data. */
 	assert_int_equal(zeroed + changed(f, FAKE_PUNCH), holes - MIB);
 	fixture_free(f);

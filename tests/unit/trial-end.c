@@ -83,7 +83,7 @@ static int64_t reach_out(struct trial *t)
 	case 2:
 		return bsp_sparse_fallocate(t->sp, 0, 0, t->granule);
 	case 3:
-		return bsp_sparse_carry_out(t->sp, NULL, NULL);
+		return bsp_sparse_flush_markers(t->sp, NULL, NULL);
 	case 4:
 		return bsp_sparse_flush(t->sp, NULL, NULL);
 	default:

@@ -255,7 +255,7 @@ static void do_carry_out(struct trial *t)
 	int r;
 
 	begin_carrying(t, "carry out");
-	r = bsp_sparse_carry_out(t->sp, trial_interrupted, t);
+	r = bsp_sparse_flush_markers(t->sp, trial_interrupted, t);
 	trial_end(t, r);
 	if (r && !was_interrupted(t, r))
 		trial_explain(t, r, BY_WRITES);
@@ -271,7 +271,7 @@ static void settled(void *trial, uint64_t off, uint64_t len)
 static void do_catch_up(struct trial *t)
 {
 	begin_carrying(t, "catch up");
-	bsp_sparse_catch_up(t->sp, settled, t, trial_interrupted, t);
+	bsp_sparse_write_back(t->sp, settled, t, trial_interrupted, t);
 	trial_end(t, 0);
 }
 
@@ -282,7 +282,7 @@ static void do_carry_behind(struct trial *t)
 	int r;
 
 	begin_carrying(t, "carry behind");
-	r = bsp_sparse_carry_behind(t->sp, &off, limit, trial_interrupted, t);
+	r = bsp_sparse_flush_behind(t->sp, &off, limit, trial_interrupted, t);
 	trial_end(t, r);
 	if (r && !was_interrupted(t, r))
 		trial_explain(t, r, BY_WRITES);
