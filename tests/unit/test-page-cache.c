@@ -161,11 +161,11 @@ static void a_reader_leaves_little_behind_and_asks_for_nothing(void **state)
 		if (off + 16 * MIB < SIZE)
 			store(f, off + 16 * MIB, off + 17 * MIB);
 		read_pages(f, off, off + MIB);
-		assert_in_range(cached(), MIB, 28 * MIB);
+		assert_int_in_range(cached(), MIB, 28 * MIB);
 	}
 	assert_int_equal(f->asked, 0);
-	assert_in_range(f->passed, 8, SIZE / (4 * MIB));
-	assert_in_range(cached(), 0, 12 * MIB);
+	assert_int_in_range(f->passed, 8, SIZE / (4 * MIB));
+	assert_int_in_range(cached(), 0, 12 * MIB);
 	fixture_free(f);
 }
 
@@ -175,10 +175,10 @@ static void a_second_pass_reads_what_the_first_scanned(void **state)
 
 	learn_generation(f);
 	store(f, 0, SIZE);
-	assert_in_range(cached(), SIZE - 16 * PAGE, SIZE - PAGE);
+	assert_int_in_range(cached(), SIZE - 16 * PAGE, SIZE - PAGE);
 	read_pages(f, 0, SIZE);
 	assert_int_equal(f->asked, 0);
-	assert_in_range(cached(), 0, 12 * MIB);
+	assert_int_in_range(cached(), 0, 12 * MIB);
 	fixture_free(f);
 }
 
@@ -196,8 +196,8 @@ static void what_the_kernel_gave_up_is_all_that_is_read_again(void **state)
 		read_pages(f, off, off + MIB);
 	}
 	assert_int_equal(f->asked, SIZE / MIB);
-	assert_in_range(f->passed, 8, SIZE / (4 * MIB));
-	assert_in_range(cached(), 0, 16 * MIB);
+	assert_int_in_range(f->passed, 8, SIZE / (4 * MIB));
+	assert_int_in_range(cached(), 0, 16 * MIB);
 	fixture_free(f);
 }
 
@@ -243,10 +243,10 @@ static void for_nobody_no_page_is_kept_back(void **state)
 	store(f, 0, 16 * MIB);
 	page_cache_set_readers(f->cache, 0);
 	store(f, 16 * MIB, SIZE);
-	assert_in_range(cached(), SIZE - 4 * PAGE, SIZE - 2 * PAGE);
+	assert_int_in_range(cached(), SIZE - 4 * PAGE, SIZE - 2 * PAGE);
 	page_cache_set_readers(f->cache, 1);
 	read_pages(f, 0, SIZE);
-	assert_in_range(f->asked, 2, 4);
+	assert_int_in_range(f->asked, 2, 4);
 	fixture_free(f);
 }
 
@@ -264,7 +264,7 @@ static void for_who_only_seeks_the_memory_is_not_filled(void **state)
 	assert_int_equal(cached(), 0);
 	assert_int_equal(page_cache_read(f->cache, page, PAGE, 0, &passed), 0);
 	store(f, 0, 16 * MIB);
-	assert_in_range(cached(), 16 * MIB - 4 * PAGE, 16 * MIB);
+	assert_int_in_range(cached(), 16 * MIB - 4 * PAGE, 16 * MIB);
 	fixture_free(f);
 }
 
@@ -278,7 +278,7 @@ static void nothing_old_is_put_there_or_kept(void **state)
 	fake_write(f->fake, 0, SIZE, 'n');
 	(void)bsp_sparse_refresh(f->sp);
 	store(f, 16 * MIB, 32 * MIB);
-	assert_in_range(cached(), 1, 16 * MIB - PAGE);
+	assert_int_in_range(cached(), 1, 16 * MIB - PAGE);
 	for (uint64_t off = 0; off < 16 * MIB; off += PAGE) {
 		char page[PAGE];
 		bool passed;
@@ -289,7 +289,7 @@ static void nothing_old_is_put_there_or_kept(void **state)
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_in_range(marks, 2, 4);
+	assert_int_in_range(marks, 2, 4);
 	page_cache_drop_all(f->cache, never, NULL);
 	assert_int_equal(cached(), 0);
 	fixture_free(f);
@@ -313,7 +313,7 @@ static void no_page_is_given_that_was_changed_since(void **state)
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_in_range(marks, 8, SIZE / (4 * MIB));
+	assert_int_in_range(marks, 8, SIZE / (4 * MIB));
 	fixture_free(f);
 }
 
@@ -334,7 +334,7 @@ static void no_page_is_given_past_the_end(void **state)
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_in_range(marks, 4, SIZE / (4 * MIB));
+	assert_int_in_range(marks, 4, SIZE / (4 * MIB));
 	fixture_free(f);
 }
 

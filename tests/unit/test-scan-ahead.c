@@ -112,12 +112,12 @@ static void walk(struct ahead *a, uint64_t size)
 	uint64_t off = 0, data, hole;
 
 	while (bsp_sparse_seek_data(a->sp, off, NULL, NULL, &data) == 0) {
-		assert_in_range(data, off, size - 1);
+		assert_int_in_range(data, off, size - 1);
 		assert_true(all_are(bytes, off, data, 0));
 		assert_int_equal(
 			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
 			0);
-		assert_in_range(hole, data + 1, size);
+		assert_int_in_range(hole, data + 1, size);
 		off = hole;
 	}
 	assert_true(all_are(bytes, off, size, 0));
@@ -205,12 +205,12 @@ static void what_is_known_is_read_ahead_of_who_reads_it(void **state)
 		memset(a->handed, 0, SIZE);
 		asked = read_through(a);
 		/* Only while it was not clear yet that it does. */
-		assert_in_range(asked, G, st.data / 4);
+		assert_int_in_range(asked, G, st.data / 4);
 		for (uint64_t at = 0; at < SIZE; at += G)
 			assert_true(a->handed[at] <= 1 || a->handed[at] == 'r');
 	}
 	bsp_sparse_end_ahead(a->sp);
-	assert_in_range(bytes_read(a->fake), st.data, 2 * st.data - asked);
+	assert_int_in_range(bytes_read(a->fake), st.data, 2 * st.data - asked);
 	assert_int_equal(a->wrong, 0);
 	ahead_free(a);
 }
@@ -261,7 +261,7 @@ static void who_reads_here_and_there_is_not_followed(void **state)
 	}
 	bsp_sparse_end_ahead(a->sp);
 	/* At most the run after each. */
-	assert_in_range(bytes_read(a->fake), 0, 50 * MIB);
+	assert_int_in_range(bytes_read(a->fake), 0, 50 * MIB);
 	ahead_free(a);
 }
 
@@ -274,7 +274,7 @@ static void one_seek_is_no_reason_to_read_much(void **state)
 	/* Only what was asked for may follow, if it had not ended yet. */
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_end_ahead(a->sp);
-	assert_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
+	assert_int_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
 	ahead_free(a);
 }
 
@@ -287,7 +287,7 @@ static void the_window_is_as_large_as_asked_for(void **state)
 		(void)bsp_sparse_seek_data(a->sp, off, NULL, NULL, &at);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_end_ahead(a->sp);
-	assert_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
+	assert_int_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
 	ahead_free(a);
 }
 
@@ -320,7 +320,7 @@ static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
 	assert_int_equal(bsp_sparse_seek_data(a.sp, 3 * G, NULL, NULL, &at), 0);
 	assert_int_equal(at, 3 * G);
 	assert_int_equal(bsp_sparse_seek_hole(a.sp, 5 * G, NULL, NULL, &at), 0);
-	assert_in_range(at, 6 * G, SIZE);
+	assert_int_in_range(at, 6 * G, SIZE);
 	pthread_mutex_lock(&a.lock);
 	a.blocking = false;
 	pthread_cond_broadcast(&a.wake);
@@ -418,10 +418,10 @@ static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
 			 0);
 	fake_on_read(fake, read_slowly, NULL);
 	assert_int_equal(bsp_sparse_seek_data(sp, 0, NULL, NULL, &data), 0);
-	assert_in_range(data, G, SIZE - 1);
+	assert_int_in_range(data, G, SIZE - 1);
 	fake_write(fake, 0, SIZE, 'd');
 	assert_int_equal(bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole), 0);
-	assert_in_range(hole, data + G, SIZE - 1);
+	assert_int_in_range(hole, data + G, SIZE - 1);
 	bsp_sparse_free(sp);
 }
 
@@ -512,7 +512,7 @@ static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
 			 0);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_end_ahead(a->sp);
-	assert_in_range(bytes_read(a->fake), 1, at - 8 * MIB + 3 * MIB);
+	assert_int_in_range(bytes_read(a->fake), 1, at - 8 * MIB + 3 * MIB);
 	ahead_free(a);
 }
 

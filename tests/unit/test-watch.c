@@ -233,8 +233,9 @@ static void stats_one_behind_the_other_look_once(void **state)
 	began = g_get_monotonic_time();
 	for (int i = 0; i < 1000; i++)
 		(void)mtime_of(&f);
-	assert_in_range(fake_samples(f.fake) - stamps, 0,
-			(g_get_monotonic_time() - began) / G_USEC_PER_SEC + 1);
+	assert_int_in_range(fake_samples(f.fake) - stamps, 0,
+			    (g_get_monotonic_time() - began) / G_USEC_PER_SEC +
+				    1);
 	fixture_free(&f);
 }
 
@@ -283,7 +284,7 @@ static void no_blocks_are_told_after_a_look_alone(void **state)
 	while (st.blocks != 0);
 	fake_write(f.fake, 0, G, 'n');
 	watch_stat(f.watch, &st);
-	assert_in_range(st.blocks, 1, SIZE / 512);
+	assert_int_in_range(st.blocks, 1, SIZE / 512);
 
 	assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at), 0);
 	fake_write(f.fake, 0, SIZE, 0);

@@ -82,11 +82,11 @@ what_was_written_goes_to_the_device_and_out_of_the_cache(void **state)
 
 	while (!put(f, off, MIB))
 		off += MIB;
-	assert_in_range(off, 4 * MIB, 16 * MIB);
+	assert_int_in_range(off, 4 * MIB, 16 * MIB);
 	(void)changed(f, FAKE_WRITE_BACK);
 	catch_up(f);
 	assert_int_equal(dropped_off, 0);
-	assert_in_range(dropped_len, 1, off);
+	assert_int_in_range(dropped_len, 1, off);
 	assert_int_equal(changed(f, FAKE_WRITE_BACK), dropped_len);
 	/* That is done. */
 	catch_up(f);
@@ -109,7 +109,7 @@ static void zeros_are_carried_out_behind_and_once(void **state)
 		holes += MIB;
 		zeroed += changed(f, FAKE_PUNCH);
 	}
-	assert_in_range(zeroed, holes / 2, holes - 16 * MIB);
+	assert_int_in_range(zeroed, holes / 2, holes - 16 * MIB);
 	assert_int_equal(bsp_sparse_flush_markers(f->sp, NULL, NULL), 0);
 	/* The file ends with data. */
 	assert_int_equal(zeroed + changed(f, FAKE_PUNCH), holes - MIB);
@@ -160,7 +160,7 @@ static void some_disorder_is_no_other_way(void **state)
 				catch_up(f);
 			zeroed += changed(f, FAKE_PUNCH);
 		}
-	assert_in_range(zeroed, SIZE / 4, SIZE);
+	assert_int_in_range(zeroed, SIZE / 4, SIZE);
 	for (uint64_t off = 0; off < SIZE; off += 4 * MIB) {
 		assert_int_equal(fake_bytes(f->fake)[off], 'd');
 		assert_int_equal(fake_bytes(f->fake)[off + MIB - 1], 'd');
