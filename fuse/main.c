@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tools/startup.h"
 #include "log.h"
 #include "ops.h"
 #include "powers.h"
+#include "startup.h"
 #include "watch.h"
 
 enum {

@@ -5,10 +5,10 @@
  */
 #include <string.h>
 
+#include "../fuse/startup.h"
 #include "command.h"
 #include "options.h"
 #include "output.h"
-#include "startup.h"
 
 static const struct {
 	const char *name;

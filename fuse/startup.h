@@ -4,8 +4,8 @@
  * descriptors that are closed, limits, signals. Both programs call startup()
  * first in main(); one that serves for long calls startup_service() as well.
  */
-#ifndef STARTUP_H
-#define STARTUP_H
+#ifndef BLKSPARSEFS_STARTUP_H
+#define BLKSPARSEFS_STARTUP_H
 
 #include <stdbool.h>
 
