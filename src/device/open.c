@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening: which kind of device is it, and what is it like? All that differs
+ * between the kinds is in block.c and file.c.
+ */
+#include "device/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+/* --- Once more ----------------------------------------------------------- */
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+		return a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Does a path lead there? Sets errno if not. */
+static bool leads_to(const char *path, const struct stat *what)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	errno = ESTALE;
+	return is_same(&st, what);
+}
+
+int bsp_device_reopen(int fd, const char *path, int flags)
+{
+	char link[32];
+	struct stat what, st;
+	int again;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &what) < 0)
+		return -1;
+	if (lstat(link, &st) == 0)
+		path = link;
+	else if (!leads_to(path, &what))
+		return -1;
+	again = open(path, flags | O_CLOEXEC | O_NOCTTY);
+	if (again >= 0 && (fstat(again, &st) < 0 || !is_same(&st, &what))) {
+		close(again);
+		errno = ESTALE;
+		return -1;
+	}
+	return again;
+}
+
+bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
+			   GError **error)
+{
+	*ret_fd = bsp_device_reopen(fd, path, flags);
+	if (*ret_fd >= 0)
+		return true;
+	return bsp_error_set(
+		error, BSP_ERROR_FAILED, "open %s a second time: %s%s", path,
+		errno == ESTALE ? "it is another file now" : g_strerror(errno),
+		access("/proc/self/fd", F_OK) == 0
+			? ""
+			: " (mount /proc, with which the path need not be followed again)");
+}
+
+/* --- Opening ------------------------------------------------------------- */
+
+static const char *kind_of(mode_t mode)
+{
+	if (S_ISDIR(mode))
+		return "a directory";
+	if (S_ISCHR(mode))
+		return "a character device";
+	if (S_ISFIFO(mode))
+		return "a pipe";
+	if (S_ISSOCK(mode))
+		return "a socket";
+	return "something else";
+}
+
+/* What to do about a path that cannot be opened. */
+static const char *advice(const char *path, int errnum)
+{
+	switch (errnum) {
+	case EACCES:
+	case EPERM:
+		return " (become root, or a user that its owner, group and mode allow)";
+	case ENOENT:
+		return g_str_has_prefix(path, "/dev/")
+			       ? " (lsblk lists the devices there are)"
+			       : "";
+	case ENOMEDIUM:
+		return " (insert a medium first)";
+	case ENXIO:
+	case ENODEV:
+		return " (there is no such hardware now; lsblk lists what there is)";
+	case ESTALE:
+		return " (the path led to another file meanwhile; try again)";
+	default:
+		return "";
+	}
+}
+
+static bool open_failed(const char *path, int errnum, GError **error)
+{
+	return bsp_error_set(error, BSP_ERROR_FAILED, "open %s: %s%s", path,
+			     g_strerror(errnum), advice(path, errnum));
+}
+
+static struct bsp_device *open_kind(const char *path, int fd, bool writable,
+				    GError **error)
+{
+	struct bsp_device_info info = { .writable = writable };
+	struct bsp_device *dev;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		bsp_error_set_errno(error, errno, "stat %s", path);
+		return NULL;
+	}
+	info.uid = st.st_uid;
+	info.gid = st.st_gid;
+	info.mode = bsp_device_mode(fd, st.st_mode & 07777);
+	info.is_block = S_ISBLK(st.st_mode);
+	if (S_ISBLK(st.st_mode)) {
+		clock_gettime(CLOCK_REALTIME, &info.mtime);
+		dev = bsp_device_block_new(path, fd, &info, error);
+	} else {
+		info.mtime = st.st_mtim;
+		info.size = (uint64_t)st.st_size;
+		dev = bsp_device_file_new(path, fd, &info, error);
+	}
+	if (dev)
+		dev->stat = st;
+	return dev;
+}
+
+/*
+ * Takes hold of the file at path without opening it: opening a pipe or a
+ * terminal would wait, or have effects. Later the file that this descriptor
+ * holds is opened, wherever the path leads by then. -1, and errno, if there is
+ * none.
+ */
+static int hold(const char *path, struct stat *ret_stat)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, ret_stat) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The same of what can be a device; -1, and an error, if it cannot. */
+static int hold_device(const char *path, struct stat *ret_stat, GError **error)
+{
+	int fd = hold(path, ret_stat);
+
+	if (fd < 0) {
+		open_failed(path, errno, error);
+		return -1;
+	}
+	if (S_ISBLK(ret_stat->st_mode) || S_ISREG(ret_stat->st_mode))
+		return fd;
+	bsp_error_set(error, BSP_ERROR_FAILED,
+		      "%s is %s; give a block device or an image file", path,
+		      kind_of(ret_stat->st_mode));
+	close(fd);
+	return -1;
+}
+
+struct bsp_device *bsp_device_open(const char *path, GError **error)
+{
+	struct bsp_device *dev = NULL;
+	struct stat st;
+	int held = hold_device(path, &st, error);
+	int fd;
+
+	if (held < 0)
+		return NULL;
+	fd = bsp_device_reopen(held, path, O_RDONLY);
+	if (fd < 0)
+		open_failed(path, errno, error);
+	else
+		dev = open_kind(path, fd, false, error);
+	if (!dev && fd >= 0)
+		close(fd);
+	close(held);
+	return dev;
+}
+
+static bool is_read_only(int fd)
+{
+	int read_only = 0;
+
+	return ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
+}
+
+static bool held_is_read_only(int held, const char *path)
+{
+	int fd = bsp_device_reopen(held, path, O_RDONLY);
+	bool read_only;
+
+	if (fd < 0)
+		return false;
+	read_only = is_read_only(fd);
+	close(fd);
+	return read_only;
+}
+
+/* Why the held file could not be opened for writing, and what to do. */
+static bool open_writable_failed(const char *path, int held,
+				 const struct stat *st, int errnum,
+				 GError **error)
+{
+	g_autofree char *holder = NULL;
+
+	if (S_ISBLK(st->st_mode) && errnum == EBUSY) {
+		holder = bsp_device_holder(st->st_rdev);
+		return bsp_error_set(error, BSP_ERROR_FAILED,
+				     "%s %s (until then it can only be read)",
+				     path, holder);
+	}
+	if (S_ISBLK(st->st_mode) &&
+	    (errnum == EROFS || held_is_read_only(held, path)))
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is read-only; make it writable first (blockdev --setrw, or losetup without -r)",
+			path);
+	if (errnum == EROFS)
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is on a read-only file system; mount that writable first",
+			path);
+	return open_failed(path, errnum, error);
+}
+
+/* An image file: nobody else may have a lock on any byte of it, and no loop
+ * device, which takes none, may have it. */
+static bool take_image(const char *path, int fd, const struct stat *st,
+		       GError **error)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	g_autofree char *holder = bsp_image_holder(fd, st);
+
+	if (holder)
+		return bsp_error_set(error, BSP_ERROR_FAILED,
+				     "%s %s (until then it can only be read)",
+				     path, holder);
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return true;
+	if (errno == EAGAIN || errno == EACCES)
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is locked by another program (lslocks tells which); end that first (until then it can only be read)",
+			path);
+	return bsp_error_set_errno(error, errno, "lock %s", path);
+}
+
+/* Opens the held file for this program alone. */
+static int open_held(const char *path, int held, const struct stat *st,
+		     GError **error)
+{
+	bool block = S_ISBLK(st->st_mode);
+	/* O_EXCL without O_CREAT: open(2), for block devices. */
+	int fd = bsp_device_reopen(held, path, O_RDWR | (block ? O_EXCL : 0));
+
+	if (fd < 0) {
+		open_writable_failed(path, held, st, errno, error);
+		return -1;
+	}
+	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
+	if (block && is_read_only(fd))
+		open_writable_failed(path, held, st, EROFS, error);
+	else if (block ? bsp_device_check_stack(path, st->st_rdev, error)
+		       : take_image(path, fd, st, error))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
+{
+	struct bsp_device *dev = NULL;
+	struct stat st;
+	int held = hold_device(path, &st, error);
+	int fd;
+
+	if (held < 0)
+		return NULL;
+	fd = open_held(path, held, &st, error);
+	close(held);
+	if (fd >= 0)
+		dev = open_kind(path, fd, true, error);
+	if (!dev && fd >= 0)
+		close(fd);
+	return dev;
+}
+
+/* Would a file at path stand among the device nodes, for a mistyped one? */
+static bool is_among_devices(const char *path)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	struct stat st, dev;
+
+	return stat(folder, &st) == 0 && stat("/dev", &dev) == 0 &&
+	       st.st_dev == dev.st_dev;
+}
+
+/* Empties it, and makes it size bytes long. */
+static bool make_hole(const char *path, int fd, uint64_t size, GError **error)
+{
+	if (size > INT64_MAX || ftruncate(fd, 0) < 0 ||
+	    ftruncate(fd, (off_t)size) < 0)
+		return bsp_error_set_errno(
+			error, size > INT64_MAX ? EFBIG : errno,
+			"make %s %" G_GUINT64_FORMAT " bytes long", path, size);
+	return true;
+}
+
+static bool check_regular(const char *path, const struct stat *st,
+			  GError **error)
+{
+	if (S_ISREG(st->st_mode))
+		return true;
+	return bsp_error_set(
+		error, BSP_ERROR_FAILED, "%s is %s; give a regular file", path,
+		S_ISBLK(st->st_mode) ? "a block device" : kind_of(st->st_mode));
+}
+
+/*
+ * Makes a file where there was nothing, for itself. By now there may be
+ * something: it is looked at before anything is done to it, and O_NONBLOCK is
+ * for a pipe.
+ */
+static int make_image(const char *path, GError **error)
+{
+	int fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		     0666);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		open_failed(path, errno, error);
+	else if (check_regular(path, &st, error) &&
+		 take_image(path, fd, &st, error))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Opens the regular file at path for itself, made if it is missing; -1, and an
+ * error. */
+static int open_image(const char *path, GError **error)
+{
+	struct stat st;
+	int held = hold(path, &st);
+	int fd = -1;
+
+	if (held < 0 && errno != ENOENT)
+		open_failed(path, errno, error);
+	else if (held >= 0 && !check_regular(path, &st, error))
+		;
+	else if (is_among_devices(path))
+		bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"there is no device %s (lsblk lists the devices there are)",
+			path);
+	else if (held >= 0)
+		fd = open_held(path, held, &st, error);
+	else
+		fd = make_image(path, error);
+	if (held >= 0)
+		close(held);
+	return fd;
+}
+
+/* Does what fd is open on hold nothing of from, which may be NULL? */
+static bool check_beside(const char *path, int fd,
+			 const struct bsp_device *from, GError **error)
+{
+	struct stat st;
+
+	if (!from)
+		return true;
+	if (fstat(fd, &st) < 0)
+		return bsp_error_set_errno(error, errno, "stat %s", path);
+	return bsp_check_not_same_file(from->path, &from->stat, path, &st,
+				       error);
+}
+
+struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   const struct bsp_device *from,
+					   GError **error)
+{
+	struct bsp_device *dev = NULL;
+	int fd;
+
+	if (size == 0) {
+		bsp_error_set(error, BSP_ERROR_USAGE,
+			      "%s cannot be made an image of 0 bytes", path);
+		return NULL;
+	}
+	fd = open_image(path, error);
+	if (fd >= 0 && check_beside(path, fd, from, error) &&
+	    make_hole(path, fd, size, error))
+		dev = open_kind(path, fd, true, error);
+	if (!dev && fd >= 0)
+		close(fd);
+	return dev;
+}
