@@ -20,9 +20,11 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "mount.h"
 #include "ops.h"
 #include "powers.h"
 #include "startup.h"
+#include "uring.h"
 #include "watch.h"
 
 enum {
@@ -269,7 +271,7 @@ close_tree:
 int main(int argc, char **argv)
 {
 	struct mount mount = { .ready.fd = -1,
-			       .reads_ahead = ATOMIC_FLAG_INIT };
+			       .set_readahead = ATOMIC_FLAG_INIT };
 	int status;
 
 	if (!startup())

@@ -30,6 +30,8 @@
 
 #include "caller.h"
 #include "log.h"
+#include "mount.h"
+#include "uring.h"
 #include "watch.h"
 
 #define LONG_TIMEOUT 86400.0 /* seconds */
@@ -285,7 +287,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	enum watch_cache cache;
 
 	/* What is open already keeps what it has. */
-	if (!atomic_flag_test_and_set(&mount->reads_ahead))
+	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
 	if (!r)
 		r = handle_new(file, fi);

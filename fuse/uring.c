@@ -9,13 +9,15 @@
  * The interface: linux/fuse.h of 7.42 or later, which Debian 12 has not, and
  * Documentation/filesystems/fuse-io-uring.rst; fs/fuse/dev_uring.c.
  */
+#include "uring.h"
+
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "log.h"
-#include "ops.h"
+#include "mount.h"
 #include "uring-pool.h"
 
 /* The upper half of FUSE_OVER_IO_URING, in flags2 of the first request. */

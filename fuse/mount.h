@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One mount with all its parts: the userdata of libfuse's session. main.c makes
+ * and ends it, the handlers find their objects in it.
+ */
+#ifndef BLKSPARSEFS_MOUNT_H
+#define BLKSPARSEFS_MOUNT_H
+
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+
+#include "buffer.h"
+#include "inode.h"
+#include "mountpoint.h"
+#include "options.h"
+#include "ready.h"
+#include "stop.h"
+
+struct uring;
+
+/* Each part says what protects it. */
+struct mount {
+	struct options options;	      /* fixed */
+	struct mountpoint mountpoint; /* fixed once mounted */
+	struct tree tree;
+	struct buffers buffers;
+	struct ready ready; /* used only by the thread that runs init */
+	struct stopper stopper;
+	struct fuse_session *se;   /* fixed before the loop */
+	struct uring *uring;	   /* fixed before the loop; may be NULL */
+	atomic_flag set_readahead; /* the kernel was asked to read ahead */
+};
+
+#endif
