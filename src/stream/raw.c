@@ -6,6 +6,7 @@
  */
 #include "stream/stream.h"
 
+#include "blksparse.h"
 #include "base/zero.h"
 
 /* --- Decoding --- */
@@ -32,7 +33,7 @@ static enum bsp_stream_event give_run(struct bsp_decoder *dec)
 	}
 	if (left == 0)
 		return ask_bytes(dec);
-	run = bsp_zero_run(from, left, dec->unit, &zero);
+	run = bsp_zero_run(from, left, BSP_GRANULE_DEFAULT, &zero);
 	if (run > BSP_STREAM_SIZE_MAX - dec->pos)
 		return bsp_decoder_break(dec, dec->at,
 					 "it is longer than a file can be");
@@ -47,10 +48,9 @@ static enum bsp_stream_event begin(struct bsp_decoder *dec)
 	return BSP_STREAM_BEGIN;
 }
 
-void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer, size_t unit)
+void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	bsp_decoder_init(dec, buffer);
-	dec->unit = unit;
 	bsp_decoder_ask(dec, buffer, 0, begin);
 }
 

@@ -93,9 +93,8 @@ struct bsp_decoder {
 	bool seen_to;
 	uint64_t record_end;
 
-	/* stream-raw.c: what of the buffer is used, and the unit of holes. */
+	/* stream-raw.c: what of the buffer is used. */
 	size_t used;
-	size_t unit;
 };
 
 /*
@@ -104,9 +103,7 @@ struct bsp_decoder {
  */
 void bsp_native_decoder_init(struct bsp_decoder *dec, void *buffer);
 void bsp_rbd_decoder_init(struct bsp_decoder *dec, void *buffer);
-
-/* unit: holes are found in multiples of it; a power of two, at most 1 MiB. */
-void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer, size_t unit);
+void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer);
 
 /* The next event. What it is about holds until the next step. */
 enum bsp_stream_event bsp_decoder_step(struct bsp_decoder *dec);

@@ -27,7 +27,7 @@
 #include "base/range.h"
 #include "sparse/sparse.h"
 #include "transfer/fd-io.h"
-#include "stream/stream.h"
+#include "stream/format.h"
 #include "device/zero-range.h"
 
 struct receiver {
@@ -386,25 +386,11 @@ static bool run(struct receiver *recv)
 	return received;
 }
 
-static void init_decoder(struct receiver *recv, void *buffer)
-{
-	switch (recv->options->format) {
-	case BSP_STREAM_FORMAT_NATIVE:
-		bsp_native_decoder_init(&recv->dec, buffer);
-		break;
-	case BSP_STREAM_FORMAT_RBD_DIFF:
-		bsp_rbd_decoder_init(&recv->dec, buffer);
-		break;
-	case BSP_STREAM_FORMAT_RAW:
-		bsp_raw_decoder_init(&recv->dec, buffer, BSP_GRANULE_DEFAULT);
-		break;
-	}
-}
-
 static bool check_options(const struct bsp_transfer_options *options,
 			  GError **error)
 {
-	if (options->resume && options->format != BSP_STREAM_FORMAT_NATIVE)
+	if (options->resume &&
+	    !bsp_stream_format_info(options->format)->resumable)
 		return bsp_error_set(
 			error, BSP_ERROR_USAGE,
 			"only a native stream can be gone on with");
@@ -429,7 +415,8 @@ static bool receive_all(struct receiver *recv, int fd)
 	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
 		return bsp_error_set_errno(recv->error, ENOMEM, "receive %s",
 					   recv->path);
-	init_decoder(recv, buffer);
+	bsp_stream_format_info(options->format)
+		->decoder_init(&recv->dec, buffer);
 	bsp_fd_widen(fd);
 	received = run(recv);
 	free(buffer);

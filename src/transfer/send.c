@@ -6,38 +6,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/range.h"
 #include "transfer/fd-io.h"
 #include "transfer/chunk-reader.h"
-#include "stream/stream.h"
+#include "stream/format.h"
 #include "base/zero.h"
-
-static const struct {
-	const char *name;
-	const struct bsp_encoder_ops *encoder;
-} formats[] = {
-	[BSP_STREAM_FORMAT_NATIVE] = { "native", &bsp_native_encoder },
-	[BSP_STREAM_FORMAT_RBD_DIFF] = { "rbd-diff", &bsp_rbd_encoder },
-	[BSP_STREAM_FORMAT_RAW] = { "raw", &bsp_raw_encoder },
-};
-
-bool bsp_stream_format_from_name(const char *name,
-				 enum bsp_stream_format *ret_format,
-				 GError **error)
-{
-	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
-		if (strcmp(name, formats[i].name) == 0) {
-			*ret_format = (enum bsp_stream_format)i;
-			return true;
-		}
-	}
-	return bsp_error_set(
-		error, BSP_ERROR_USAGE,
-		"there is no stream format '%s' (native, rbd-diff, raw)", name);
-}
 
 struct sender {
 	const struct bsp_transfer_options *options;
@@ -189,7 +164,7 @@ static bool check_start(struct sender *sender)
 {
 	uint64_t from = sender->options->from, size = sender->enc.size;
 
-	if (from && sender->options->format != BSP_STREAM_FORMAT_NATIVE)
+	if (from && !bsp_stream_format_info(sender->options->format)->resumable)
 		return bsp_error_set(
 			sender->error, BSP_ERROR_USAGE,
 			"only a native stream can start at an offset");
@@ -212,7 +187,8 @@ bool bsp_send(struct bsp_sparse *sp, int fd,
 		.options = options,
 		.sp = sp,
 		.transfer = ret_transfer,
-		.enc = { .ops = formats[options->format].encoder,
+		.enc = { .ops = bsp_stream_format_info(options->format)
+					->encoder,
 			 .size = bsp_sparse_size(sp),
 			 .granule = bsp_sparse_granule(sp) },
 		.to = { fd, options->interrupted, options->data },

@@ -35,7 +35,7 @@ static void begin(void)
 #elif defined(FORMAT_rbd_diff)
 	bsp_rbd_decoder_init(&dec, buffer);
 #elif defined(FORMAT_raw)
-	bsp_raw_decoder_init(&dec, buffer, 4096);
+	bsp_raw_decoder_init(&dec, buffer);
 #endif
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "stream/format.h"
 #include "stream/native.h"
 #include "stream/stream.h"
 
@@ -580,15 +581,47 @@ static void zeros_are_found_in_raw_bytes(void **state)
 	struct bytes in = { .len = SIZE };
 
 	memcpy(in.at + 8192, "hello", 5);
-	bsp_raw_decoder_init(&dec, buffer, 4096);
+	bsp_raw_decoder_init(&dec, buffer);
 	assert_int_equal(decode(&in, 1000), BSP_STREAM_END);
 	assert_false(dec.sized);
 	assert_content();
 
 	in.len = 0;
-	bsp_raw_decoder_init(&dec, buffer, 4096);
+	bsp_raw_decoder_init(&dec, buffer);
 	assert_int_equal(decode(&in, 1), BSP_STREAM_END);
 	assert_int_equal(dec.size, 0);
+}
+
+/* --- The table of formats --- */
+
+static void each_format_is_found_by_its_name(void **state)
+{
+	static const enum bsp_stream_format formats[] = {
+		BSP_STREAM_FORMAT_NATIVE,
+		BSP_STREAM_FORMAT_RBD_DIFF,
+		BSP_STREAM_FORMAT_RAW,
+	};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++) {
+		enum bsp_stream_format found;
+
+		assert_true(bsp_stream_format_from_name(
+			bsp_stream_format_info(formats[i])->name, &found,
+			NULL));
+		assert_int_equal(found, formats[i]);
+	}
+}
+
+static void an_unknown_format_is_refused_with_the_list(void **state)
+{
+	enum bsp_stream_format format;
+	g_autoptr(GError) error = NULL;
+
+	assert_false(bsp_stream_format_from_name("Native", &format, &error));
+	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
+	assert_string_equal(
+		error->message,
+		"there is no stream format 'Native' (native, rbd-diff, raw)");
 }
 
 int main(void)
@@ -612,6 +645,8 @@ int main(void)
 		cmocka_unit_test(rbd_streams_that_cannot_be_are_refused),
 		cmocka_unit_test(rbd_data_has_no_limit),
 		cmocka_unit_test(zeros_are_found_in_raw_bytes),
+		cmocka_unit_test(each_format_is_found_by_its_name),
+		cmocka_unit_test(an_unknown_format_is_refused_with_the_list),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
