@@ -6,8 +6,10 @@
  */
 #include "stream/stream.h"
 
-#include "blksparse.h"
 #include "base/zero.h"
+
+/* Zeros are looked for in aligned units of this many bytes. */
+enum { HOLE_UNIT = 4096 };
 
 /* --- Decoding --- */
 
@@ -33,7 +35,7 @@ static enum bsp_stream_event give_run(struct bsp_decoder *dec)
 	}
 	if (left == 0)
 		return ask_bytes(dec);
-	run = bsp_zero_run(from, left, BSP_GRANULE_DEFAULT, &zero);
+	run = bsp_zero_run(from, left, HOLE_UNIT, &zero);
 	if (run > BSP_STREAM_SIZE_MAX - dec->pos)
 		return bsp_decoder_break(dec, dec->at,
 					 "it is longer than a file can be");
