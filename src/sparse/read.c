@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reads, and learning from them.
+ * Reads.
  */
 #include "sparse/sparse.h"
 
@@ -8,63 +8,6 @@
 #include <string.h>
 
 #include "base/range.h"
-#include "base/zero.h"
-
-/* --- Learning --- */
-
-/*
- * The last granule, short because the device ends in it, is learned while the
- * size cannot change: were it to grow in between, a hole that is known for the
- * short granule would be taken for one of the whole granule.
- */
-static int learn_last(struct bsp_sparse *sp, uint64_t generation,
-		      uint64_t granule, uint64_t size, bool zero)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&sp->watch_lock);
-	if (size == atomic_load(&sp->size))
-		r = bsp_map_learned(sp->map, generation, granule, granule + 1,
-				    zero);
-	pthread_mutex_unlock(&sp->watch_lock);
-	return r;
-}
-
-int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
-			 uint64_t off, uint64_t len, bool zero)
-{
-	uint64_t size = atomic_load(&sp->size);
-	uint64_t end = off + len;
-	uint64_t from = bsp_granules(off, sp->shift);
-	uint64_t to = end >> sp->shift;
-	int r = 0;
-
-	if (from < to)
-		r = bsp_map_learned(sp->map, generation, from, to, zero);
-	if (!r && end == size && from <= to && to << sp->shift != end)
-		r = learn_last(sp, generation, to, size, zero);
-	return r;
-}
-
-int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
-		     const void *buf, uint64_t len)
-{
-	uint64_t end = off + len;
-	uint64_t at = bsp_align_up(off, sp->shift);
-
-	while (at < end) {
-		bool zero;
-		size_t run = bsp_zero_run((const char *)buf + (at - off),
-					  (size_t)(end - at),
-					  (size_t)1 << sp->shift, &zero);
-		int r = bsp_sparse_learn_run(sp, generation, at, run, zero);
-
-		if (r)
-			return r;
-		at += run;
-	}
-	return 0;
-}
 
 /* Reads from the device, and learns what there is to learn from it. */
 static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
@@ -79,15 +22,6 @@ static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
 	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)
 		(void)bsp_sparse_learn(sp, generation, off, buf, (uint64_t)n);
 	return n;
-}
-
-uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
-			    uint64_t end)
-{
-	uint64_t next = bsp_map_next(sp->map, set, off >> sp->shift,
-				     bsp_granules(end, sp->shift));
-
-	return bsp_max(off, bsp_granule_start(next, sp->shift, end));
 }
 
 /*
