@@ -40,7 +40,7 @@ enum {
 };
 
 /* A set of signals, as /proc has it. */
-#define BIT(sig) (UINT64_C(1) << ((sig)-1))
+#define BIT(sig) (UINT64_C(1) << (-1 + (sig)))
 
 /* Signals whose default is to end the process with a core dump. */
 static const uint64_t core_signals =

@@ -45,11 +45,10 @@ enum key {
 	KEY_IGNORE, /* means nothing here */
 };
 
-/* As FUSE_OPT_KEY, of which clang warns. */
-#define WORD(template, key)                                                    \
-	{                                                                      \
-		template, UINT_MAX, key                                        \
-	}
+/* As FUSE_OPT_KEY, of which clang warns; versions of clang-format differ. */
+/* clang-format off */
+#define WORD(template, key) { template, UINT_MAX, key }
+/* clang-format on */
 
 static const struct fuse_opt table[] = {
 	WORD("-h", KEY_HELP),
