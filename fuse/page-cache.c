@@ -172,7 +172,7 @@ static bool keep_mark(struct page_cache *cache, uint64_t generation,
 static bool is_due(const struct page_cache *cache, uint64_t len)
 {
 	return (cache->unmarked >= MARK_STEP && len >= MARK_PIECE) ||
-	       (cache->unmarked >= 2 * MARK_STEP && len > PAGE);
+	       (cache->unmarked >= 2 * (uint64_t)MARK_STEP && len > PAGE);
 }
 
 /* Is there room for len bytes more? Who seeks through a large device and does

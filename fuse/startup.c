@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,10 +44,10 @@ bool startup(void)
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (!open_standard(fd)) {
 			/* To where messages go, if they go anywhere. */
-			fprintf(stderr,
-				"%s: descriptor %d is closed, and /dev/null cannot be opened in its place: %s\n",
-				program_invocation_short_name, fd,
-				strerror(errno));
+			(void)fprintf(
+				stderr,
+				"%s: descriptor %d is closed, and /dev/null cannot be opened in its place: %m\n",
+				program_invocation_short_name, fd);
 			return false;
 		}
 	}
@@ -99,6 +98,6 @@ void startup_service(void)
 	/* Ignored, children would end without a status. */
 	(void)signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)umask(022);
 }

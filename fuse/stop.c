@@ -163,6 +163,8 @@ void stop_end(struct stopper *stopper)
 	atomic_store(&stopper->ended, true);
 	if (!stopper->started)
 		return;
+	/* It waits for this signal. */
+	/* NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c) */
 	(void)pthread_kill(stopper->thread, SIGTERM);
 	(void)pthread_join(stopper->thread, NULL);
 	stopper->started = false;

@@ -60,11 +60,11 @@ int failure(const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "%s: ", g_get_prgname());
+	(void)fprintf(stderr, "%s: ", g_get_prgname());
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	(void)vfprintf(stderr, format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	(void)fputc('\n', stderr);
 	return STATUS_FAILED;
 }
 

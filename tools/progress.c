@@ -26,22 +26,23 @@ static void draw(uint64_t done, uint64_t total, int64_t elapsed_us,
 	double rate = (double)done / seconds;
 
 	if (total)
-		fprintf(stderr, "\r%3u%% of %.1f GiB",
-			(unsigned)((double)done * 100 / (double)total),
-			(double)total / (1 << 30));
+		(void)fprintf(stderr, "\r%3u%% of %.1f GiB",
+			      (unsigned)((double)done * 100 / (double)total),
+			      (double)total / (1 << 30));
 	else
-		fprintf(stderr, "\r%.1f GiB", (double)done / (1 << 30));
-	fprintf(stderr, "%s, %.0f MiB/s", note, rate / (1 << 20));
+		(void)fprintf(stderr, "\r%.1f GiB", (double)done / (1 << 30));
+	(void)fprintf(stderr, "%s, %.0f MiB/s", note, rate / (1 << 20));
 	if (rate > 0 && total > done) {
 		double left = (double)(total - done) / rate;
 
 		/* Past 100 hours nobody reads the minutes. */
 		left = MIN(left, 359999);
-		fprintf(stderr, ", %u:%02u:%02u left", (unsigned)left / 3600,
-			(unsigned)left / 60 % 60, (unsigned)left % 60);
+		(void)fprintf(stderr, ", %u:%02u:%02u left",
+			      (unsigned)left / 3600, (unsigned)left / 60 % 60,
+			      (unsigned)left % 60);
 	}
-	fputs("\033[K", stderr);
-	fflush(stderr);
+	(void)fputs("\033[K", stderr);
+	(void)fflush(stderr);
 }
 
 static bool is_due(const struct progress *progress)
@@ -86,7 +87,7 @@ void progress_clear(struct progress *progress)
 {
 	if (!progress->shown)
 		return;
-	fputs("\r\033[K", stderr);
-	fflush(stderr);
+	(void)fputs("\r\033[K", stderr);
+	(void)fflush(stderr);
 	progress->shown = false;
 }

@@ -113,9 +113,10 @@ static void write_text(const struct transfer *transfer,
 	g_autofree char *hole = size_text(done->hole);
 	g_autofree char *moved = size_text(done->moved);
 
-	fprintf(stderr, "%s: %s: %s%s, %s data, %s holes; %s moved in %.1f s\n",
-		g_get_prgname(), transfer->path, size,
-		done->start ? " of it" : "", data, hole, moved, seconds);
+	(void)fprintf(stderr,
+		      "%s: %s: %s%s, %s data, %s holes; %s moved in %.1f s\n",
+		      g_get_prgname(), transfer->path, size,
+		      done->start ? " of it" : "", data, hole, moved, seconds);
 }
 
 /* Returns an exit status. */
@@ -147,7 +148,7 @@ static int write_json(const struct transfer *transfer,
 	text = summary_line(builder, seconds);
 	if (transfer->json_to_stdout)
 		return output_text(text);
-	fputs(text, stderr);
+	(void)fputs(text, stderr);
 	return STATUS_OK;
 }
 

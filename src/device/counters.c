@@ -219,7 +219,7 @@ bool bsp_counters_read(struct bsp_counters *counters,
 		ret_value[i] = last->own[i];
 		ret_value[BSP_COUNTERS + i] = last->disk[i] - last->parts[i];
 	}
-	ret_value[2 * BSP_COUNTERS] = counters->doubts;
+	ret_value[BSP_COUNTER_VALUES - 1] = counters->doubts;
 	return true;
 }
 

@@ -30,12 +30,12 @@ static const char *readable(uint64_t bytes, char text[TEXT_LEN])
 	while (bytes >> shift >= 1024)
 		shift += 10;
 	if (shift == 0) {
-		snprintf(text, TEXT_LEN, "%u B", (unsigned)bytes);
+		(void)snprintf(text, TEXT_LEN, "%u B", (unsigned)bytes);
 		return text;
 	}
 	tenths = ((bytes >> (shift - 10)) % 1024) * 10 / 1024;
-	snprintf(text, TEXT_LEN, "%" G_GUINT64_FORMAT ".%u %ciB",
-		 bytes >> shift, (unsigned)tenths, units[shift / 10 - 1]);
+	(void)snprintf(text, TEXT_LEN, "%" G_GUINT64_FORMAT ".%u %ciB",
+		       bytes >> shift, (unsigned)tenths, units[shift / 10 - 1]);
 	return text;
 }
 

@@ -42,7 +42,7 @@ void bsp_writeback_done(struct bsp_writeback *behind)
 static bool must_settle(const struct bsp_writeback *behind)
 {
 	return behind->bytes >= SETTLE_STEP &&
-	       behind->top >= behind->settled_to + 2 * SETTLE_STEP;
+	       behind->top >= behind->settled_to + 2 * (uint64_t)SETTLE_STEP;
 }
 
 static bool must_carry(const struct bsp_writeback *behind)
