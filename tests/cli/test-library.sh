@@ -24,6 +24,30 @@ read -ra flags < <(pkg-config --cflags --libs libblksparse)
 soname=$(objdump -p "$libdir/libblksparse.so" | awk '/SONAME/ {print $2}')
 [[ $soname == libblksparse.so.0 ]] || fail "the soname is '$soname'"
 
+# installed COMMAND...: runs it with the installed files in their place. No
+# variable and no cache of the loader says where the library is.
+place=${prefix#"$root"}
+installed() {
+	# shellcheck disable=SC2016 # the inner shell expands it
+	env -u LD_LIBRARY_PATH -u PKG_CONFIG_PATH \
+		unshare --mount --propagation private bash -euc '
+		mount --bind "$1" "$2"
+		shift 2
+		exec "$@"' - "$prefix" "$place" "$@"
+}
+if ((EUID == 0)) && [[ $place == /usr/local ]]; then
+	say "in its place"
+	for program in "$prefix"/bin/*; do
+		program=$place/bin/${program##*/}
+		installed "$program" --version ||
+			fail "$program does not start"
+	done
+	if [[ $(pkg-config --variable pc_path pkg-config) == *"$place"* ]]; then
+		installed pkg-config --exists libblksparse ||
+			fail "pkg-config does not look into ${libdir#"$root"}"
+	fi
+fi
+
 # The header declares it, the map exports it, and back.
 header=$prefix/include/blksparse.h
 declared=$(gcc -E -P "${flags[@]}" "$header" |
