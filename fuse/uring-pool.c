@@ -79,25 +79,25 @@ enum {
 	 * Of each queue, and how many there may be of all, each of which may
 	 * need a descriptor and some memory of the kernel.
 	 */
-	PLACES_MIN = 96,
-	PLACES_MAX = 576,
-	PLACES_OF_ALL = 32768,
-	SUBMISSIONS = 64, /* at once */
+	QUEUE_DEPTH_MIN = 96,
+	QUEUE_DEPTH_MAX = 576,
+	ENTS_MAX = 32768,
+	DISPATCHER_SQES = 64, /* at once */
 	/* The kernel's read-ahead may be behind longer ones. */
 	SHORT_READ_MAX = 16 << 10,
-	UNREAD_MAX = 256, /* requests */
-	MUCH_MEMORY = 64 << 10,
+	UNPIN_REQUESTS = 256, /* requests */
+	LARGE_REQUEST = 64 << 10,
 	IDLE_SECONDS = 1, /* until a thread gives its memory back */
-	MOMENT_MS = 5,
-	TRIES = 5,	    /* to start a thread, with a moment in between */
-	SPARE_FILES = 64,   /* descriptors for all but rings */
-	QUIET_SECONDS = 60, /* between two lines about the same thing */
+	RETRY_MS = 5,
+	START_TRIES = 5,  /* to start a thread, with a moment in between */
+	OTHER_FILES = 64, /* descriptors for all but rings */
+	LOG_SECONDS = 60, /* between two lines about the same thing */
 };
 
 /* For one request at a time, of one queue. Fixed once there is a thread but for
  * what the memory holds and the number of the request, which are the kernel's
  * or belong to the thread that serves it. */
-struct place {
+struct ring_ent {
 	unsigned qid; /* the queue, which has the number of its processor */
 	uint64_t commit_id; /* of its last request; 0: there was none */
 	/* A page for the header; one at whose end the request is put together,
@@ -111,15 +111,15 @@ struct place {
 struct worker {
 	/* Fixed once it has begun. */
 	struct uring_pool *pool;
-	struct place *place;
+	struct ring_ent *ent;
 	pthread_t thread;
 	struct worker *next;
 
 	/* The thread's own. */
 	struct io_uring ring;
 	uint64_t unique;     /* of the request; 0: it is answered */
-	bool bound;	     /* to the place's processor */
-	bool used_much;	     /* of its memory, since it gave that back */
+	bool pinned;	     /* to the place's processor */
+	bool used_payload;   /* of its memory, since it gave that back */
 	unsigned since_read; /* requests */
 	int error;	     /* why it could not begin, as -errno */
 };
@@ -141,27 +141,27 @@ struct uring_pool {
 
 	/* Of the thread that is asked first; fixed before there are others. */
 	size_t payload_size;
-	size_t n_places;
-	size_t places_a_queue;
-	struct place *places;
+	size_t n_ents;
+	size_t queue_depth;
+	struct ring_ent *ents;
 	char *memory; /* of them all; NULL: there is none */
 	size_t memory_size;
-	bool has_keeper;
+	bool has_dispatcher;
 
 	/* The keeper's own. */
-	struct worker keeper; /* which has no place of its own */
-	bool refusing;	      /* it could not start the last worker */
-	bool told;	      /* that requests come */
-	time_t quiet_until;   /* about requests that it refuses */
+	struct worker dispatcher; /* which has no place of its own */
+	bool worker_failed;	  /* it could not start the last worker */
+	bool logged_first;	  /* that requests come */
+	time_t next_log;	  /* about requests that it refuses */
 
 	pthread_mutex_t lock; /* a leaf lock */
 	pthread_cond_t changed;
 	/* Protected by lock: */
-	enum phase phase; /* of the keeper */
-	enum phase joins; /* of the worker that was started last */
+	enum phase dispatcher_phase;
+	enum phase worker_phase; /* of the worker that was started last */
 
 	/* By the kernel, which was logged: each place would say the same. */
-	atomic_flag refused;
+	atomic_flag kernel_error_logged;
 
 	/* The keeper's, and after it of who joins them. */
 	struct worker *workers;
@@ -173,50 +173,51 @@ static _Thread_local struct worker *this_worker;
 /* --- Rings --------------------------------------------------------------- */
 
 /* What a completion is of: of the end, or of a place. */
-#define OF_STOP UINT64_MAX
+#define STOP_EVENT UINT64_MAX
 
-static void pause_a_moment(void)
+static void pause_before_retry(void)
 {
-	const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
+	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
 
-	(void)nanosleep(&moment, NULL);
+	(void)nanosleep(&pause, NULL);
 }
 
 /* The room for a command. In a large submission (IORING_SETUP_SQE128) it goes
  * on past the end of the structure, so the compiler must not know where it
  * points. */
-static void *room_of(struct io_uring_sqe *sqe)
+static void *sqe_cmd(struct io_uring_sqe *sqe)
 {
-	void *room = sqe->cmd;
+	void *cmd = sqe->cmd;
 
-	__asm__("" : "+r"(room));
-	return room;
+	__asm__("" : "+r"(cmd));
+	return cmd;
 }
 
 /* Prepares to send the answer in a place, or to register one that had no
  * request yet. */
-static void prepare_command(struct uring_pool *pool, struct io_uring *ring,
-			    struct place *place)
+static void prepare_ent_sqe(struct uring_pool *pool, struct io_uring *ring,
+			    struct ring_ent *ent)
 {
 	struct cmd_req req = {
-		.commit_id = place->commit_id,
-		.qid = (uint16_t)place->qid,
+		.commit_id = ent->commit_id,
+		.qid = (uint16_t)ent->qid,
 	};
 	struct io_uring_sqe *sqe;
 
 	while (!(sqe = io_uring_get_sqe(ring))) {
 		if (io_uring_submit(ring) < 0)
-			pause_a_moment(); /* the kernel is short of memory */
+			pause_before_retry(); /* the kernel is short of memory
+					       */
 	}
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fuse_session_fd(pool->se),
-			 place->iov, G_N_ELEMENTS(place->iov), 0);
-	sqe->cmd_op = place->commit_id ? CMD_COMMIT_AND_FETCH : CMD_REGISTER;
-	sqe->user_data = (uint64_t)(place - pool->places);
-	memcpy(room_of(sqe), &req, sizeof(req));
+			 ent->iov, G_N_ELEMENTS(ent->iov), 0);
+	sqe->cmd_op = ent->commit_id ? CMD_COMMIT_AND_FETCH : CMD_REGISTER;
+	sqe->user_data = (uint64_t)(ent - pool->ents);
+	memcpy(sqe_cmd(sqe), &req, sizeof(req));
 }
 
 /* Makes a ring for this thread, and asks to be told of the end. */
-static int make_ring(struct uring_pool *pool, struct io_uring *ring,
+static int init_ring(struct uring_pool *pool, struct io_uring *ring,
 		     unsigned submissions, size_t completions)
 {
 	struct io_uring_params params = {
@@ -232,14 +233,14 @@ static int make_ring(struct uring_pool *pool, struct io_uring *ring,
 		return r;
 	sqe = io_uring_get_sqe(ring);
 	io_uring_prep_poll_add(sqe, pool->stop_fd, POLLIN);
-	sqe->user_data = OF_STOP;
+	sqe->user_data = STOP_EVENT;
 	return 0;
 }
 
 /* Sends what is prepared, and waits for the next completion, for so many
  * seconds (0: for ever). False if there is none. */
-static bool next_completion(struct io_uring *ring, unsigned seconds,
-			    struct io_uring_cqe *ret_cqe)
+static bool wait_cqe(struct io_uring *ring, unsigned seconds,
+		     struct io_uring_cqe *ret_cqe)
 {
 	struct __kernel_timespec limit = { .tv_sec = seconds };
 	struct io_uring_cqe *cqe = NULL;
@@ -251,7 +252,7 @@ static bool next_completion(struct io_uring *ring, unsigned seconds,
 	else
 		r = io_uring_submit_and_wait(ring, 1);
 	if (r < 0 && r != -EINTR && r != -ETIME)
-		pause_a_moment(); /* the kernel is short of memory */
+		pause_before_retry(); /* the kernel is short of memory */
 	if (io_uring_peek_cqe(ring, &cqe))
 		return false;
 	*ret_cqe = *cqe;
@@ -268,8 +269,8 @@ static void set_phase(struct uring_pool *pool, enum phase *phase, enum phase to)
 }
 
 /* Waits for it to be something else. */
-static enum phase leave_phase(struct uring_pool *pool, const enum phase *phase,
-			      enum phase from)
+static enum phase wait_phase_change(struct uring_pool *pool,
+				    const enum phase *phase, enum phase from)
 {
 	enum phase now;
 
@@ -285,36 +286,36 @@ static enum phase leave_phase(struct uring_pool *pool, const enum phase *phase,
 
 /* Has the thread run on its place's processor only, or on any again. Where it
  * must not be there, it runs where it may. */
-static void bind_to_processor(struct worker *worker, bool bound)
+static void set_thread_cpu(struct worker *worker, bool pinned)
 {
 	const cpu_set_t *allowed = &worker->pool->allowed;
-	unsigned processor = worker->place->qid;
+	unsigned cpu = worker->ent->qid;
 	cpu_set_t own;
 
-	if (bound == worker->bound)
+	if (pinned == worker->pinned)
 		return;
-	worker->bound = bound;
+	worker->pinned = pinned;
 	CPU_ZERO(&own);
-	if (processor < CPU_SETSIZE && CPU_ISSET(processor, allowed))
-		CPU_SET(processor, &own);
+	if (cpu < CPU_SETSIZE && CPU_ISSET(cpu, allowed))
+		CPU_SET(cpu, &own);
 	else
 		own = *allowed;
-	(void)sched_setaffinity(0, sizeof(own), bound ? &own : allowed);
+	(void)sched_setaffinity(0, sizeof(own), pinned ? &own : allowed);
 }
 
 /* The number of a request is its commit_id (fuse_uring_args_to_ring()). */
-static void note_request(struct place *place)
+static void save_commit_id(struct ring_ent *ent)
 {
-	place->commit_id = place->header->ent.commit_id;
+	ent->commit_id = ent->header->ent.commit_id;
 }
 
 /* Puts the request together as it would come from /dev/fuse, right before its
  * payload. Sets *ret_request; false if it cannot be one. */
-static bool put_together(const struct uring_pool *pool,
-			 const struct place *place,
-			 struct fuse_buf *ret_request)
+static bool assemble_request(const struct uring_pool *pool,
+			     const struct ring_ent *ent,
+			     struct fuse_buf *ret_request)
 {
-	const struct req_header *header = place->header;
+	const struct req_header *header = ent->header;
 	struct fuse_in_header in;
 	uint64_t begin, own;
 
@@ -325,72 +326,73 @@ static bool put_together(const struct uring_pool *pool,
 	    header->ent.payload_size > pool->payload_size)
 		return false;
 	ret_request->size = in.len;
-	ret_request->mem = place->payload - own - sizeof(in);
-	memcpy(place->payload - own, header->op_in, own);
+	ret_request->mem = ent->payload - own - sizeof(in);
+	memcpy(ent->payload - own, header->op_in, own);
 	memcpy(ret_request->mem, &in, sizeof(in));
 	return true;
 }
 
 /* Leaves an answer for the kernel. */
-static void put_answer(struct place *place, int error, size_t payload_size)
+static void fill_reply(struct ring_ent *ent, int error, size_t payload_size)
 {
 	struct fuse_out_header out = {
 		.len = (uint32_t)(sizeof(out) + payload_size),
 		.error = error,
-		.unique = place->commit_id,
+		.unique = ent->commit_id,
 	};
 
-	memcpy(place->header->in_out, &out, sizeof(out));
-	place->header->ent.payload_size = (uint32_t)payload_size;
+	memcpy(ent->header->in_out, &out, sizeof(out));
+	ent->header->ent.payload_size = (uint32_t)payload_size;
 }
 
 /* What is known of a request that was handled. */
-struct handled {
+struct request_info {
 	bool is_read;
 	size_t size; /* bytes that it came with, or asked for */
 };
 
-static struct handled handled(const struct fuse_in_header *in)
+static struct request_info describe_request(const struct fuse_in_header *in)
 {
 	const struct fuse_read_in *read = (const void *)(in + 1);
 	bool is_read = in->opcode == FUSE_READ &&
 		       in->len >= sizeof(*in) + sizeof(*read);
 
-	return (struct handled){
+	return (struct request_info){
 		.is_read = is_read,
 		.size = is_read ? read->size : in->len,
 	};
 }
 
 /* Stays on the processor, or not, and notes what memory that took. */
-static void settle_down(struct worker *worker, const struct handled *last)
+static void update_affinity(struct worker *worker,
+			    const struct request_info *last)
 {
 	worker->since_read = last->is_read ? 0 : worker->since_read + 1;
-	bind_to_processor(worker, last->is_read
-					  ? last->size <= SHORT_READ_MAX
-					  : worker->since_read < UNREAD_MAX);
-	worker->used_much |= last->size >= MUCH_MEMORY;
+	set_thread_cpu(worker, last->is_read
+				       ? last->size <= SHORT_READ_MAX
+				       : worker->since_read < UNPIN_REQUESTS);
+	worker->used_payload |= last->size >= LARGE_REQUEST;
 }
 
 /* Handles the request that is there, and prepares to send the answer. */
-static struct handled handle(struct worker *worker)
+static struct request_info handle_request(struct worker *worker)
 {
 	struct uring_pool *pool = worker->pool;
-	struct place *place = worker->place;
+	struct ring_ent *ent = worker->ent;
 	struct fuse_buf request = { .size = 0 };
-	struct handled done = { .size = 0 };
-	bool whole = put_together(pool, place, &request);
+	struct request_info info = { .size = 0 };
+	bool valid = assemble_request(pool, ent, &request);
 
 	/* A request without an answer is an error, and no success. */
-	put_answer(place, -EIO, 0);
-	if (whole) {
-		done = handled(request.mem);
-		worker->unique = place->commit_id;
+	fill_reply(ent, -EIO, 0);
+	if (valid) {
+		info = describe_request(request.mem);
+		worker->unique = ent->commit_id;
 		fuse_session_process_buf(pool->se, &request);
 		worker->unique = 0;
 	}
-	prepare_command(pool, &worker->ring, place);
-	return done;
+	prepare_ent_sqe(pool, &worker->ring, ent);
+	return info;
 }
 
 /*
@@ -398,15 +400,15 @@ static struct handled handle(struct worker *worker)
  * there only while this thread waits for it, as the ring was made so
  * (IORING_SETUP_DEFER_TASKRUN).
  */
-static void give_memory_back(struct worker *worker)
+static void release_payload(struct worker *worker)
 {
-	(void)madvise(worker->place->payload, worker->pool->payload_size,
+	(void)madvise(worker->ent->payload, worker->pool->payload_size,
 		      MADV_DONTNEED);
-	worker->used_much = false;
+	worker->used_payload = false;
 }
 
 /* The connection ends, for one reason or another. */
-static bool is_end(int result)
+static bool is_disconnect(int result)
 {
 	return result == -ENOTCONN || result == -ECONNABORTED ||
 	       result == -ECANCELED;
@@ -414,56 +416,56 @@ static bool is_end(int result)
 
 /* The kernel lacks memory and has done nothing: io_uring keeps a copy of each
  * command (io_uring/uring_cmd.c), FUSE a record of each place. */
-static bool is_passing(int result)
+static bool is_transient(int result)
 {
 	return result == -ENOMEM || result == -EAGAIN;
 }
 
 /* The answer is still in its place, and goes out again; without that the caller
  * would wait for ever. */
-static void send_again(struct uring_pool *pool, struct io_uring *ring,
-		       struct place *place)
+static void retry_command(struct uring_pool *pool, struct io_uring *ring,
+			  struct ring_ent *ent)
 {
-	pause_a_moment();
-	prepare_command(pool, ring, place);
+	pause_before_retry();
+	prepare_ent_sqe(pool, ring, ent);
 }
 
 /* Sends the answer, and waits for the next request or the end. */
-static struct io_uring_cqe fetch(struct worker *worker)
+static struct io_uring_cqe fetch_request(struct worker *worker)
 {
 	struct io_uring_cqe cqe;
 
 	for (;;) {
-		if (!next_completion(&worker->ring,
-				     worker->used_much ? IDLE_SECONDS : 0,
-				     &cqe)) {
+		if (!wait_cqe(&worker->ring,
+			      worker->used_payload ? IDLE_SECONDS : 0, &cqe)) {
 			/* The answer is away? */
-			if (worker->used_much &&
+			if (worker->used_payload &&
 			    io_uring_sq_ready(&worker->ring) == 0)
-				give_memory_back(worker);
-		} else if (cqe.user_data == OF_STOP || !is_passing(cqe.res)) {
+				release_payload(worker);
+		} else if (cqe.user_data == STOP_EVENT ||
+			   !is_transient(cqe.res)) {
 			return cqe;
 		} else {
-			send_again(worker->pool, &worker->ring, worker->place);
+			retry_command(worker->pool, &worker->ring, worker->ent);
 		}
 	}
 }
 
 /* There is a request in its place already. */
-static void serve(struct worker *worker)
+static void serve_requests(struct worker *worker)
 {
 	struct io_uring_cqe cqe = { .res = 0 };
 
-	while (cqe.user_data != OF_STOP && cqe.res == 0) {
-		struct handled last;
+	while (cqe.user_data != STOP_EVENT && cqe.res == 0) {
+		struct request_info last;
 
-		note_request(worker->place);
-		last = handle(worker);
-		settle_down(worker, &last);
-		cqe = fetch(worker);
+		save_commit_id(worker->ent);
+		last = handle_request(worker);
+		update_affinity(worker, &last);
+		cqe = fetch_request(worker);
 	}
-	if (cqe.user_data != OF_STOP && !is_end(cqe.res) &&
-	    !atomic_flag_test_and_set(&worker->pool->refused))
+	if (cqe.user_data != STOP_EVENT && !is_disconnect(cqe.res) &&
+	    !atomic_flag_test_and_set(&worker->pool->kernel_error_logged))
 		log_line(
 			LOG_ERR,
 			"the kernel refuses an answer by io_uring: %s; mount it anew, with -o uring=off if it comes again",
@@ -477,22 +479,22 @@ static void *worker_main(void *data)
 	int r;
 
 	this_worker = worker;
-	r = buffers_lend(pool->buffers, worker->place->payload,
+	r = buffers_lend(pool->buffers, worker->ent->payload,
 			 pool->payload_size);
 	if (!r)
-		r = make_ring(pool, &worker->ring, 2, 4);
+		r = init_ring(pool, &worker->ring, 2, 4);
 	worker->error = r;
-	set_phase(pool, &pool->joins, r ? FAILED : READY);
+	set_phase(pool, &pool->worker_phase, r ? FAILED : READY);
 	if (r)
 		return NULL;
-	serve(worker);
+	serve_requests(worker);
 	io_uring_queue_exit(&worker->ring);
 	return NULL;
 }
 
 /* Starts a thread that takes over a place and the request in it. Returns 0, or
  * -errno: it cannot be had. */
-static int start_worker(struct uring_pool *pool, struct place *place)
+static int start_worker(struct uring_pool *pool, struct ring_ent *ent)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
 	int r;
@@ -500,10 +502,11 @@ static int start_worker(struct uring_pool *pool, struct place *place)
 	if (!worker)
 		return -ENOMEM;
 	worker->pool = pool;
-	worker->place = place;
-	set_phase(pool, &pool->joins, PREPARING);
+	worker->ent = ent;
+	set_phase(pool, &pool->worker_phase, PREPARING);
 	r = thread_start(&worker->thread, worker_main, worker);
-	if (!r && leave_phase(pool, &pool->joins, PREPARING) == FAILED) {
+	if (!r &&
+	    wait_phase_change(pool, &pool->worker_phase, PREPARING) == FAILED) {
 		(void)pthread_join(worker->thread, NULL);
 		r = worker->error;
 	}
@@ -518,29 +521,29 @@ static int start_worker(struct uring_pool *pool, struct place *place)
 
 /* --- The keeper ---------------------------------------------------------- */
 
-static void register_places(struct uring_pool *pool)
+static void register_ents(struct uring_pool *pool)
 {
-	for (size_t i = 0; i < pool->n_places; i++)
-		prepare_command(pool, &pool->keeper.ring, &pool->places[i]);
+	for (size_t i = 0; i < pool->n_ents; i++)
+		prepare_ent_sqe(pool, &pool->dispatcher.ring, &pool->ents[i]);
 }
 
 /* Closing a file waits for nothing, and happens once, whatever the answer. */
-static bool never_waits(const struct place *place)
+static bool is_release(const struct ring_ent *ent)
 {
 	struct fuse_in_header in;
 
-	memcpy(&in, place->header->in_out, sizeof(in));
+	memcpy(&in, ent->header->in_out, sizeof(in));
 	return in.opcode == FUSE_RELEASE || in.opcode == FUSE_RELEASEDIR;
 }
 
-static void log_refusal(struct uring_pool *pool, int error)
+static void log_failed_request(struct uring_pool *pool, int error)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec < pool->quiet_until)
+	if (now.tv_sec < pool->next_log)
 		return;
-	pool->quiet_until = now.tv_sec + QUIET_SECONDS;
+	pool->next_log = now.tv_sec + LOG_SECONDS;
 	log_line(
 		LOG_ERR,
 		"requests fail, since no thread with an io_uring can be had for them: %s; raise the limits of open files and processes, or mount with -o uring=off",
@@ -548,79 +551,81 @@ static void log_refusal(struct uring_pool *pool, int error)
 }
 
 /* A worker cannot be had for the request. */
-static void refuse(struct uring_pool *pool, struct place *place, int error)
+static void fail_request(struct uring_pool *pool, struct ring_ent *ent,
+			 int error)
 {
-	struct worker *self = &pool->keeper;
+	struct worker *self = &pool->dispatcher;
 
-	note_request(place);
-	self->place = place;
-	if (never_waits(place)) {
-		(void)handle(self);
+	save_commit_id(ent);
+	self->ent = ent;
+	if (is_release(ent)) {
+		(void)handle_request(self);
 		return;
 	}
-	log_refusal(pool, error);
-	put_answer(place, -ENOMEM, 0);
-	prepare_command(pool, &self->ring, place);
+	log_failed_request(pool, error);
+	fill_reply(ent, -ENOMEM, 0);
+	prepare_ent_sqe(pool, &self->ring, ent);
 }
 
 /* A request has come into a place that is kept: all workers of its queue have
  * something to do. */
-static void take_in(struct uring_pool *pool, struct place *place)
+static void dispatch_request(struct uring_pool *pool, struct ring_ent *ent)
 {
 	/* Others wait meanwhile. */
-	int tries = pool->refusing ? 1 : TRIES;
-	int r = start_worker(pool, place);
+	int tries = pool->worker_failed ? 1 : START_TRIES;
+	int r = start_worker(pool, ent);
 
 	for (int i = 1; r && i < tries; i++) {
-		pause_a_moment();
-		r = start_worker(pool, place);
+		pause_before_retry();
+		r = start_worker(pool, ent);
 	}
-	pool->refusing = r != 0;
+	pool->worker_failed = r != 0;
 	if (r)
-		refuse(pool, place, r);
+		fail_request(pool, ent, r);
 }
 
 /* The outcome of a place that is kept. */
-static void keep(struct uring_pool *pool, struct place *place, int result)
+static void handle_cqe(struct uring_pool *pool, struct ring_ent *ent,
+		       int result)
 {
 	if (result == 0) {
-		if (!pool->told)
+		if (!pool->logged_first)
 			log_line(LOG_DEBUG, "requests come by io_uring");
-		pool->told = true;
-		take_in(pool, place);
-	} else if (is_passing(result)) {
-		send_again(pool, &pool->keeper.ring, place);
-	} else if (!is_end(result) &&
-		   !atomic_flag_test_and_set(&pool->refused)) {
+		pool->logged_first = true;
+		dispatch_request(pool, ent);
+	} else if (is_transient(result)) {
+		retry_command(pool, &pool->dispatcher.ring, ent);
+	} else if (!is_disconnect(result) &&
+		   !atomic_flag_test_and_set(&pool->kernel_error_logged)) {
 		log_line(LOG_WARNING, "the kernel refuses io_uring: %s",
 			 g_strerror(-result));
 	}
 }
 
-static void *keeper_main(void *data)
+static void *dispatcher_main(void *data)
 {
 	struct uring_pool *pool = data;
-	struct io_uring *ring = &pool->keeper.ring;
+	struct io_uring *ring = &pool->dispatcher.ring;
 	struct io_uring_cqe cqe = { .res = 0 };
 	bool ready =
-		make_ring(pool, ring, SUBMISSIONS, pool->n_places + 1) == 0;
+		init_ring(pool, ring, DISPATCHER_SQES, pool->n_ents + 1) == 0;
 
-	this_worker = &pool->keeper;
-	set_phase(pool, &pool->phase, ready ? READY : FAILED);
+	this_worker = &pool->dispatcher;
+	set_phase(pool, &pool->dispatcher_phase, ready ? READY : FAILED);
 	if (!ready)
 		return NULL;
-	if (leave_phase(pool, &pool->phase, READY) == SERVING)
-		register_places(pool);
-	while (cqe.user_data != OF_STOP) {
-		if (next_completion(ring, 0, &cqe) && cqe.user_data != OF_STOP)
-			keep(pool, &pool->places[cqe.user_data], cqe.res);
+	if (wait_phase_change(pool, &pool->dispatcher_phase, READY) == SERVING)
+		register_ents(pool);
+	while (cqe.user_data != STOP_EVENT) {
+		if (wait_cqe(ring, 0, &cqe) && cqe.user_data != STOP_EVENT)
+			handle_cqe(pool, &pool->ents[cqe.user_data], cqe.res);
 	}
 	io_uring_queue_exit(ring);
 	return NULL;
 }
 
 /* The kernel has a queue for each processor that there may ever be. */
-static size_t possible_processors(void)
+static size_t count_possible_cpus(void)
 {
 	FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
 	unsigned first = 0, last = 0;
@@ -643,10 +648,10 @@ static size_t possible_processors(void)
  * thread has a ring. Without descriptors for them the other files would not be
  * served any more; through /dev/fuse a thread needs none.
  */
-static bool has_descriptors(const struct uring_pool *pool, size_t n_places)
+static bool has_descriptors(const struct uring_pool *pool, size_t n_ents)
 {
 	/* stop_fd was the lowest that was free. */
-	rlim_t needed = (rlim_t)pool->stop_fd + n_places + SPARE_FILES;
+	rlim_t needed = (rlim_t)pool->stop_fd + n_ents + OTHER_FILES;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= needed)
@@ -659,22 +664,22 @@ static bool has_descriptors(const struct uring_pool *pool, size_t n_places)
 }
 
 /* Memory is taken as it is used. */
-static bool make_places(struct uring_pool *pool)
+static bool create_ents(struct uring_pool *pool)
 {
-	size_t n_queues = possible_processors();
-	size_t a_queue =
-		CLAMP(PLACES_OF_ALL / MAX(n_queues, 1), PLACES_MIN, PLACES_MAX);
-	size_t n = n_queues * a_queue;
+	size_t n_queues = count_possible_cpus();
+	size_t queue_depth = CLAMP(ENTS_MAX / MAX(n_queues, 1), QUEUE_DEPTH_MIN,
+				   QUEUE_DEPTH_MAX);
+	size_t n = n_queues * queue_depth;
 	size_t payload_pages =
 		(pool->payload_size + pool->page - 1) / pool->page;
-	size_t step = (2 + payload_pages) * pool->page;
+	size_t ent_size = (2 + payload_pages) * pool->page;
 
-	if (n > SIZE_MAX / step || !has_descriptors(pool, n))
+	if (n > SIZE_MAX / ent_size || !has_descriptors(pool, n))
 		return false;
-	pool->places = calloc(n, sizeof(*pool->places));
-	if (!pool->places)
+	pool->ents = calloc(n, sizeof(*pool->ents));
+	if (!pool->ents)
 		return false;
-	pool->memory_size = n * step;
+	pool->memory_size = n * ent_size;
 	pool->memory = mmap(NULL, pool->memory_size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (pool->memory == MAP_FAILED) {
@@ -684,40 +689,41 @@ static bool make_places(struct uring_pool *pool)
 	/* A large page would be of several. */
 	(void)madvise(pool->memory, pool->memory_size, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < n; i++) {
-		struct place *place = &pool->places[i];
-		char *memory = pool->memory + i * step;
+		struct ring_ent *ent = &pool->ents[i];
+		char *memory = pool->memory + i * ent_size;
 
-		place->qid = (unsigned)(i / a_queue);
-		place->header = (struct req_header *)memory;
-		place->payload = memory + 2 * pool->page;
-		place->iov[0].iov_base = place->header;
-		place->iov[0].iov_len = sizeof(*place->header);
-		place->iov[1].iov_base = place->payload;
-		place->iov[1].iov_len = pool->payload_size;
+		ent->qid = (unsigned)(i / queue_depth);
+		ent->header = (struct req_header *)memory;
+		ent->payload = memory + 2 * pool->page;
+		ent->iov[0].iov_base = ent->header;
+		ent->iov[0].iov_len = sizeof(*ent->header);
+		ent->iov[1].iov_base = ent->payload;
+		ent->iov[1].iov_len = pool->payload_size;
 	}
-	pool->n_places = n;
-	pool->places_a_queue = a_queue;
+	pool->n_ents = n;
+	pool->queue_depth = queue_depth;
 	return n > 0;
 }
 
 bool uring_pool_start(struct uring_pool *pool, size_t payload_size)
 {
 	pool->payload_size = payload_size;
-	if (!make_places(pool) ||
-	    thread_start(&pool->keeper.thread, keeper_main, pool))
+	if (!create_ents(pool) ||
+	    thread_start(&pool->dispatcher.thread, dispatcher_main, pool))
 		return false;
-	pool->has_keeper = true;
-	return leave_phase(pool, &pool->phase, PREPARING) == READY;
+	pool->has_dispatcher = true;
+	return wait_phase_change(pool, &pool->dispatcher_phase, PREPARING) ==
+	       READY;
 }
 
 unsigned uring_pool_queue_depth(const struct uring_pool *pool)
 {
-	return (unsigned)pool->places_a_queue;
+	return (unsigned)pool->queue_depth;
 }
 
 void uring_pool_register(struct uring_pool *pool, bool accepted)
 {
-	set_phase(pool, &pool->phase, accepted ? SERVING : FAILED);
+	set_phase(pool, &pool->dispatcher_phase, accepted ? SERVING : FAILED);
 }
 
 /* --- Answers ------------------------------------------------------------- */
@@ -737,7 +743,7 @@ bool uring_pool_has_request(uint64_t unique)
 ssize_t uring_pool_reply(const struct iovec *iov, int count)
 {
 	struct worker *worker = this_worker;
-	struct place *place = worker->place;
+	struct ring_ent *ent = worker->ent;
 	struct fuse_out_header out;
 	size_t used = 0;
 
@@ -747,12 +753,12 @@ ssize_t uring_pool_reply(const struct iovec *iov, int count)
 			errno = EINVAL;
 			return -1;
 		}
-		if (iov[i].iov_base != place->payload + used)
-			memmove(place->payload + used, iov[i].iov_base,
+		if (iov[i].iov_base != ent->payload + used)
+			memmove(ent->payload + used, iov[i].iov_base,
 				iov[i].iov_len);
 		used += iov[i].iov_len;
 	}
-	put_answer(place, out.error, used);
+	fill_reply(ent, out.error, used);
 	worker->unique = 0;
 	return (ssize_t)(sizeof(out) + used);
 }
@@ -768,8 +774,8 @@ struct uring_pool *uring_pool_new(struct fuse_session *se,
 		return NULL;
 	pool->se = se;
 	pool->buffers = buffers;
-	pool->keeper.pool = pool;
-	atomic_flag_clear(&pool->refused);
+	pool->dispatcher.pool = pool;
+	atomic_flag_clear(&pool->kernel_error_logged);
 	pool->page = (size_t)sysconf(_SC_PAGESIZE);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->changed, NULL);
@@ -787,8 +793,8 @@ void uring_pool_stop(struct uring_pool *pool)
 	const uint64_t one = 1;
 
 	(void)!write(pool->stop_fd, &one, sizeof(one));
-	if (pool->has_keeper)
-		(void)pthread_join(pool->keeper.thread, NULL);
+	if (pool->has_dispatcher)
+		(void)pthread_join(pool->dispatcher.thread, NULL);
 	/* Now there will not be others. */
 	for (struct worker *w = pool->workers; w; w = w->next)
 		(void)pthread_join(w->thread, NULL);
@@ -806,7 +812,7 @@ void uring_pool_free(struct uring_pool *pool)
 	}
 	if (pool->memory)
 		(void)munmap(pool->memory, pool->memory_size);
-	free(pool->places);
+	free(pool->ents);
 	if (pool->stop_fd >= 0)
 		(void)close(pool->stop_fd);
 	pthread_cond_destroy(&pool->changed);

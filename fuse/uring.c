@@ -28,7 +28,7 @@ enum {
 	/* Requests that no caller waits for (read-ahead, asynchronous direct
 	 * I/O) get fewer, so that those of a device that hangs leave some to
 	 * the other files. */
-	PLACES_FOR_CALLERS = 32, /* of each queue */
+	ENTS_FOR_CALLERS = 32, /* of each queue */
 };
 
 struct uring {
@@ -68,8 +68,8 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 }
 
 /* The answer to the first request. */
-static ssize_t answer_init(struct uring *uring, int fd, struct iovec *iov,
-			   int count)
+static ssize_t reply_init(struct uring *uring, int fd, struct iovec *iov,
+			  int count)
 {
 	struct fuse_init_out *init = iov[1].iov_base;
 	size_t pages = (size_t)init->max_pages * uring->page;
@@ -83,7 +83,7 @@ static ssize_t answer_init(struct uring *uring, int fd, struct iovec *iov,
 		init->flags2 |= INIT_2_OVER_IO_URING;
 		init->max_background =
 			(uint16_t)(uring_pool_queue_depth(uring->pool) -
-				   PLACES_FOR_CALLERS);
+				   ENTS_FOR_CALLERS);
 		init->congestion_threshold =
 			(uint16_t)(init->max_background / 4 * 3);
 	}
@@ -97,8 +97,7 @@ static ssize_t answer_init(struct uring *uring, int fd, struct iovec *iov,
 	return n;
 }
 
-static ssize_t write_answer(int fd, struct iovec *iov, int count,
-			    void *userdata)
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct uring *uring = uring_of(userdata);
 	const struct fuse_out_header *out = iov[0].iov_base;
@@ -112,7 +111,7 @@ static ssize_t write_answer(int fd, struct iovec *iov, int count,
 		uring->offered = false;
 		if (out->error == 0 && count == 2 &&
 		    iov[1].iov_len == sizeof(struct fuse_init_out))
-			return answer_init(uring, fd, iov, count);
+			return reply_init(uring, fd, iov, count);
 	}
 	return writev(fd, iov, count);
 }
@@ -123,7 +122,7 @@ struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
 {
 	static const struct fuse_custom_io io = {
 		.read = read_request,
-		.writev = write_answer,
+		.writev = write_reply,
 	};
 	struct uring *uring = calloc(1, sizeof(*uring));
 
