@@ -31,7 +31,7 @@ void buffers_done(struct buffers *buffers)
 	(void)pthread_key_delete(buffers->key);
 }
 
-static struct buffer *this_thread(struct buffers *buffers)
+static struct buffer *buffer_of_thread(struct buffers *buffers)
 {
 	struct buffer *buffer = pthread_getspecific(buffers->key);
 
@@ -47,7 +47,7 @@ static struct buffer *this_thread(struct buffers *buffers)
 
 int buffers_lend(struct buffers *buffers, void *mem, size_t size)
 {
-	struct buffer *buffer = this_thread(buffers);
+	struct buffer *buffer = buffer_of_thread(buffers);
 
 	if (!buffer)
 		return -ENOMEM;
@@ -58,7 +58,7 @@ int buffers_lend(struct buffers *buffers, void *mem, size_t size)
 
 void *buffers_get(struct buffers *buffers, size_t size)
 {
-	struct buffer *buffer = this_thread(buffers);
+	struct buffer *buffer = buffer_of_thread(buffers);
 
 	if (!buffer)
 		return NULL;

@@ -48,14 +48,14 @@ static const uint64_t core_signals =
 	BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGSYS) | BIT(SIGXCPU) | BIT(SIGXFSZ);
 
 /* Of a thread, out of its status. */
-struct signals {
+struct proc_status {
 	uint64_t pending, shared; /* for the thread, for its process */
 	uint64_t blocked, ignored, caught;
 	unsigned long tracer;
 };
 
 /* Out of its stat. */
-struct condition {
+struct proc_stat {
 	unsigned long flags;
 	unsigned long exit_code;
 };
@@ -68,7 +68,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static FILE *open_proc(pid_t tid, const char *name)
+static FILE *open_proc_file(pid_t tid, const char *name)
 {
 	char path[64];
 
@@ -81,22 +81,21 @@ static bool starts_with(const char *line, const char *name)
 	return strncmp(line, name, strlen(name)) == 0;
 }
 
-static void take_line(struct signals *signals, const char *line)
+static void parse_status_line(struct proc_status *status, const char *line)
 {
 	const struct {
 		const char *name;
 		uint64_t *set;
 	} sets[] = {
-		{ "SigPnd:", &signals->pending },
-		{ "ShdPnd:", &signals->shared },
-		{ "SigBlk:", &signals->blocked },
-		{ "SigIgn:", &signals->ignored },
-		{ "SigCgt:", &signals->caught },
+		{ "SigPnd:", &status->pending },
+		{ "ShdPnd:", &status->shared },
+		{ "SigBlk:", &status->blocked },
+		{ "SigIgn:", &status->ignored },
+		{ "SigCgt:", &status->caught },
 	};
 
 	if (starts_with(line, "TracerPid:"))
-		signals->tracer =
-			strtoul(line + strlen("TracerPid:"), NULL, 10);
+		status->tracer = strtoul(line + strlen("TracerPid:"), NULL, 10);
 	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
 		if (starts_with(line, sets[i].name))
 			*sets[i].set =
@@ -104,9 +103,9 @@ static void take_line(struct signals *signals, const char *line)
 	}
 }
 
-static bool read_signals(pid_t tid, struct signals *ret)
+static bool read_proc_status(pid_t tid, struct proc_status *ret)
 {
-	FILE *file = open_proc(tid, "status");
+	FILE *file = open_proc_file(tid, "status");
 	char *line = NULL;
 	size_t size = 0;
 
@@ -114,7 +113,7 @@ static bool read_signals(pid_t tid, struct signals *ret)
 	if (!file)
 		return false;
 	while (getline(&line, &size, file) >= 0)
-		take_line(ret, line);
+		parse_status_line(ret, line);
 	free(line);
 	(void)fclose(file);
 	return true;
@@ -122,9 +121,9 @@ static bool read_signals(pid_t tid, struct signals *ret)
 
 /* The fields come after the program's name, which is in parentheses and may
  * have any bytes. */
-static bool read_condition(pid_t tid, struct condition *ret)
+static bool read_proc_stat(pid_t tid, struct proc_stat *ret)
 {
-	FILE *file = open_proc(tid, "stat");
+	FILE *file = open_proc_file(tid, "stat");
 	char text[2048];
 	char *field, *rest = NULL;
 	size_t n;
@@ -156,7 +155,7 @@ static bool read_condition(pid_t tid, struct condition *ret)
  */
 static bool proc_is_ours(void)
 {
-	FILE *file = open_proc(getpid(), "status");
+	FILE *file = open_proc_file(getpid(), "status");
 	unsigned long number = 0;
 	char *line = NULL, *end;
 	size_t size = 0;
@@ -176,16 +175,16 @@ static bool proc_is_ours(void)
 
 /* Those of a set that end the process. A debugger may keep one from it, but not
  * SIGKILL. */
-static uint64_t fatal(const struct signals *signals, uint64_t set)
+static uint64_t fatal(const struct proc_status *status, uint64_t set)
 {
 	uint64_t deadly =
 		core_signals | BIT(SIGTERM) | BIT(SIGINT) | BIT(SIGHUP);
-	uint64_t kept = signals->blocked | signals->ignored | signals->caught;
+	uint64_t kept = status->blocked | status->ignored | status->caught;
 
-	return set & (BIT(SIGKILL) | (signals->tracer ? 0 : deadly & ~kept));
+	return set & (BIT(SIGKILL) | (status->tracer ? 0 : deadly & ~kept));
 }
 
-static bool look_due(struct caller *caller)
+static bool is_look_due(struct caller *caller)
 {
 	uint64_t now = now_ns();
 
@@ -204,24 +203,22 @@ void caller_init(struct caller *caller, pid_t tid, bool at_once)
 
 bool caller_is_killed(struct caller *caller)
 {
-	struct condition condition;
-	struct signals signals;
+	struct proc_stat stat;
+	struct proc_status status;
 
-	if (!look_due(caller) || !read_condition(caller->tid, &condition) ||
-	    !read_signals(caller->tid, &signals))
+	if (!is_look_due(caller) || !read_proc_stat(caller->tid, &stat) ||
+	    !read_proc_status(caller->tid, &status))
 		return false;
-	if (!(condition.flags & FLAG_EXITING))
-		return fatal(&signals, signals.pending | signals.shared);
-	return (condition.exit_code & EXIT_SIGNAL) ||
-	       (condition.flags & FLAG_DUMPED) ||
-	       ((condition.flags & FLAG_SIGNALED) &&
-		fatal(&signals, signals.shared));
+	if (!(stat.flags & FLAG_EXITING))
+		return fatal(&status, status.pending | status.shared);
+	return (stat.exit_code & EXIT_SIGNAL) || (stat.flags & FLAG_DUMPED) ||
+	       ((stat.flags & FLAG_SIGNALED) && fatal(&status, status.shared));
 }
 
 bool caller_has_signal(struct caller *caller)
 {
-	struct signals signals;
+	struct proc_status status;
 
-	return look_due(caller) && read_signals(caller->tid, &signals) &&
-	       ((signals.pending | signals.shared) & ~signals.blocked);
+	return is_look_due(caller) && read_proc_status(caller->tid, &status) &&
+	       ((status.pending | status.shared) & ~status.blocked);
 }

@@ -32,7 +32,7 @@ static struct job *copy_job(const struct job *job)
 }
 
 /* Gets in; false if job waits instead. */
-static bool enter(struct gate *gate, const struct job *job)
+static bool admit(struct gate *gate, const struct job *job)
 {
 	struct job *copy = NULL;
 
@@ -70,7 +70,7 @@ void gate_run(struct gate *gate, const struct job *job)
 {
 	struct job *queued;
 
-	if (!enter(gate, job))
+	if (!admit(gate, job))
 		return;
 	job->run(job);
 	while ((queued = next_job(gate))) {

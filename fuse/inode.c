@@ -162,7 +162,7 @@ static void stat_file(struct file *file, struct stat *ret)
 }
 
 /* Before the first time is set, all are the device's. lock held. */
-static void own_times(struct file *file)
+static void keep_own_times(struct file *file)
 {
 	struct bsp_stat st;
 
@@ -177,7 +177,7 @@ static void own_times(struct file *file)
 void file_touch(struct file *file)
 {
 	pthread_mutex_lock(&file->lock);
-	own_times(file);
+	keep_own_times(file);
 	clock_gettime(CLOCK_REALTIME, &file->attr.st_mtim);
 	file->attr.st_ctim = file->attr.st_mtim;
 	pthread_mutex_unlock(&file->lock);
@@ -189,7 +189,7 @@ void file_set_attr(struct file *file, const struct stat *attr, int to_set)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&file->lock);
-	own_times(file);
+	keep_own_times(file);
 	if (to_set & FUSE_SET_ATTR_MODE)
 		file->attr.st_mode = S_IFREG | (attr->st_mode & 07777);
 	if (to_set & FUSE_SET_ATTR_UID)

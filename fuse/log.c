@@ -31,7 +31,7 @@
 enum {
 	LINE_MAX_BYTES = 1024,
 	LINES = 128,
-	LAST_MS = 500, /* how long the last lines are waited for */
+	WAIT_MS = 500, /* how long the last lines are waited for */
 };
 
 struct line {
@@ -90,24 +90,24 @@ static bool has_ended(void)
 }
 
 /* Waits for it, but not for long; lock held. */
-static bool wait_until(bool (*is_so)(void))
+static bool wait_briefly(bool (*condition)(void))
 {
 	struct timespec end;
 
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += LAST_MS * 1000000L;
+	end.tv_nsec += WAIT_MS * 1000000L;
 	end.tv_sec += end.tv_nsec / 1000000000L;
 	end.tv_nsec %= 1000000000L;
-	while (!is_so()) {
+	while (!condition()) {
 		if (pthread_cond_timedwait(&queue.changed, &queue.lock, &end) ==
 		    ETIMEDOUT)
-			return is_so();
+			return condition();
 	}
 	return true;
 }
 
 /* False if there is no thread to write it. */
-static bool put(int priority, const char *text)
+static bool enqueue(int priority, const char *text)
 {
 	struct line *line;
 	bool started;
@@ -116,7 +116,7 @@ static bool put(int priority, const char *text)
 	started = queue.started;
 	/* Of each request there are lines, all of which should be seen. */
 	if (started && priority == LOG_DEBUG && !queue.stuck)
-		queue.stuck = !wait_until(has_room);
+		queue.stuck = !wait_briefly(has_room);
 	if (started && has_room()) {
 		line = &queue.lines[(queue.first + queue.n++) % LINES];
 		line->priority = priority;
@@ -131,7 +131,7 @@ static bool put(int priority, const char *text)
 
 /* Waits for the next line to write; false: to end. Lines that were lost were
  * so behind those that wait. */
-static bool take(struct line *ret)
+static bool dequeue(struct line *ret)
 {
 	bool there;
 
@@ -163,7 +163,7 @@ static void *log_main(void *data)
 {
 	struct line line;
 
-	while (take(&line))
+	while (dequeue(&line))
 		write_line(line.priority, line.text);
 	pthread_mutex_lock(&queue.lock);
 	queue.ended = true;
@@ -184,7 +184,7 @@ static void G_GNUC_PRINTF(2, 0)
 		return;
 	(void)vsnprintf(text, sizeof(text), format, args);
 	text[strcspn(text, "\n")] = '\0';
-	if (text[0] && !put(priority, text))
+	if (text[0] && !enqueue(priority, text))
 		write_line(priority, text);
 }
 
@@ -232,7 +232,7 @@ void log_end(void)
 	started = queue.started;
 	queue.ending = true;
 	pthread_cond_broadcast(&queue.changed);
-	ended = started && wait_until(has_ended);
+	ended = started && wait_briefly(has_ended);
 	pthread_mutex_unlock(&queue.lock);
 	if (ended)
 		(void)pthread_join(queue.thread, NULL);
@@ -244,7 +244,7 @@ void log_to_syslog(void)
 {
 	pthread_mutex_lock(&queue.lock);
 	if (queue.started)
-		(void)wait_until(is_empty);
+		(void)wait_briefly(is_empty);
 	pthread_mutex_unlock(&queue.lock);
 	openlog(PROGRAM, LOG_PID, LOG_DAEMON);
 	atomic_store(&use_syslog, true);

@@ -34,11 +34,11 @@ enum {
 	THREADS_FOR_ALL = 255, /* for what never hangs, as names */
 	/* Those that are kept when there is nothing to do. */
 	MAX_IDLE_THREADS = 8,
-	MOMENT_MS = 100, /* until memory is tried again */
+	RETRY_MS = 100, /* until memory is tried again */
 };
 
 /* Logs error; the status to exit with. */
-static int failed(const GError *error)
+static int log_failure(const GError *error)
 {
 	log_line(LOG_ERR, "%s", error->message);
 	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
@@ -89,14 +89,14 @@ static int prepare(struct mount *mount)
 
 	if (!mountpoint_check(mount->options.mountpoint, &mount->mountpoint,
 			      &error))
-		return failed(error);
+		return log_failure(error);
 	r = check_single(mount);
 	if (r)
 		return r;
 	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
 		       &error) ||
 	    !powers_drop(&error))
-		return failed(error);
+		return log_failure(error);
 	return 0;
 }
 
@@ -109,7 +109,7 @@ static int prepare(struct mount *mount)
  */
 static int run_loop(struct mount *mount)
 {
-	const struct timespec moment = { .tv_nsec = MOMENT_MS * 1000000L };
+	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
 	unsigned n_files = (unsigned)mount->tree.n_files;
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
@@ -124,7 +124,7 @@ static int run_loop(struct mount *mount)
 		log_line(
 			LOG_WARNING,
 			"there is no memory for more requests at once; going on with those that there are");
-		(void)nanosleep(&moment, NULL);
+		(void)nanosleep(&pause, NULL);
 	}
 	fuse_loop_cfg_destroy(config);
 	return r;
@@ -149,7 +149,7 @@ static void end_watches(struct mount *mount)
 		watch_join(mount->tree.files[i].watch);
 }
 
-static void say_how_to_mount(const struct mount *mount)
+static void log_mount_failure(const struct mount *mount)
 {
 	g_autofree char *helper = g_find_program_in_path("fusermount3");
 
@@ -207,7 +207,7 @@ static int serve(struct mount *mount)
 
 	stop_init(&mount->stopper, mount->options.writable);
 	if (fuse_session_mount(mount->se, mount->mountpoint.path)) {
-		say_how_to_mount(mount);
+		log_mount_failure(mount);
 		return EXIT_FAILURE;
 	}
 	mountpoint_mounted(&mount->mountpoint);

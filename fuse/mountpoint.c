@@ -332,7 +332,7 @@ static guint find_ours(const GPtrArray *mounts, const struct target *target,
 	return n;
 }
 
-static bool stays(GError **error, const char *where, const char *why)
+static bool still_mounted(GError **error, const char *where, const char *why)
 {
 	g_set_error(
 		error, BSP_ERROR, BSP_ERROR_FAILED,
@@ -384,7 +384,8 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 	struct target target = before;
 
 	if (!mp->device)
-		return stays(error, mp->path, "its device number is not known");
+		return still_mounted(error, mp->path,
+				     "its device number is not known");
 	for (guint left = G_MAXUINT;;) {
 		g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
 		const struct entry *ours = NULL, *on = NULL;
@@ -392,17 +393,18 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 
 		if (!mounts)
 			return detach_at(mp->path, &target) ||
-			       stays(error, mp->path, "there is no /proc");
+			       still_mounted(error, mp->path,
+					     "there is no /proc");
 		n = find_ours(mounts, &target, "", &ours, &on);
 		if (n == 0)
 			return check_namespaces(&before, error);
 		if (on)
-			return stays(
+			return still_mounted(
 				error, ours->where,
 				"another file system is mounted on it, to be unmounted first");
 		if (n >= left || !detach(ours->where, &target))
-			return stays(error, ours->where,
-				     "it cannot be unmounted");
+			return still_mounted(error, ours->where,
+					     "it cannot be unmounted");
 		left = n;
 		/* It may have been the last one. */
 		target.dead = dead || mountpoint_is_dead(connection);

@@ -65,12 +65,12 @@ static struct file *file_of(fuse_req_t req, fuse_ino_t ino)
 
 /* --- Start --------------------------------------------------------------- */
 
-static void drop(struct fuse_conn_info *conn, unsigned cap)
+static void refuse_cap(struct fuse_conn_info *conn, unsigned cap)
 {
 	conn->want &= ~cap;
 }
 
-static void want(struct fuse_conn_info *conn, unsigned cap)
+static void want_cap(struct fuse_conn_info *conn, unsigned cap)
 {
 	conn->want |= conn->capable & cap;
 }
@@ -92,9 +92,9 @@ static void want(struct fuse_conn_info *conn, unsigned cap)
 static void set_async_direct(struct fuse_conn_info *conn, bool on)
 {
 	if (on)
-		want(conn, FUSE_CAP_ASYNC_DIO);
+		want_cap(conn, FUSE_CAP_ASYNC_DIO);
 	else
-		drop(conn, FUSE_CAP_ASYNC_DIO);
+		refuse_cap(conn, FUSE_CAP_ASYNC_DIO);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -103,14 +103,14 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	/* With it, and attributes that are not remembered, each read(2) would
 	 * cost a getattr; the watches do its work. */
-	drop(conn, FUSE_CAP_AUTO_INVAL_DATA);
+	refuse_cap(conn, FUSE_CAP_AUTO_INVAL_DATA);
 	/* With it, a device that shrank or grew would leave stale pages. */
-	drop(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
+	refuse_cap(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
 	/* With it, lseek would be answered over pages we never saw. */
-	drop(conn, FUSE_CAP_WRITEBACK_CACHE);
+	refuse_cap(conn, FUSE_CAP_WRITEBACK_CACHE);
 	/* With it, the kernel would leave it to us to clear setuid bits. */
-	drop(conn, FUSE_CAP_HANDLE_KILLPRIV);
-	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
+	refuse_cap(conn, FUSE_CAP_HANDLE_KILLPRIV);
+	want_cap(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
 	set_async_direct(conn, !mount->options.writable);
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION_THRESHOLD;
@@ -236,7 +236,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 /* --- Content ------------------------------------------------------------- */
 
 /* O_TRUNC comes here, and not as a setattr. */
-static int prepare_open(struct file *file, int flags)
+static int check_open(struct file *file, int flags)
 {
 	int r;
 
@@ -273,7 +273,7 @@ static int handle_new(struct file *file, struct fuse_file_info *fi)
 	return 0;
 }
 
-static void closed(struct file *file, struct fuse_file_info *fi)
+static void close_handle(struct file *file, struct fuse_file_info *fi)
 {
 	watch_closed(file->watch);
 	free(handle_of(fi));
@@ -283,7 +283,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *mount = mount_of(req);
 	struct file *file = file_of(req, ino);
-	int r = file ? prepare_open(file, fi->flags) : -EISDIR;
+	int r = file ? check_open(file, fi->flags) : -EISDIR;
 	enum watch_cache cache;
 
 	/* What is open already keeps what it has. */
@@ -300,13 +300,13 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->direct_io = cache == WATCH_BYPASS;
 	/* Whoever asked was killed: no release will follow. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		closed(file, fi);
+		close_handle(file, fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	closed(file_of(req, ino), fi);
+	close_handle(file_of(req, ino), fi);
 	fuse_reply_err(req, 0);
 }
 
@@ -339,7 +339,7 @@ struct call {
 	struct caller caller;
 };
 
-static struct call call_of(fuse_req_t req, bool look_at_once)
+static struct call call_begin(fuse_req_t req, bool look_at_once)
 {
 	struct call call = { .req = req };
 
@@ -370,7 +370,7 @@ static bool seek_is_over(void *data)
 static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
 		uint64_t *ret_off)
 {
-	struct call call = call_of(req, false);
+	struct call call = call_begin(req, false);
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
@@ -468,7 +468,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
 	/* The caller may be closing its files because it was killed. */
-	struct call call = call_of(req, true);
+	struct call call = call_begin(req, true);
 	int r = 0;
 
 	if (!file->writable)
@@ -481,9 +481,9 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* What one of those who have the file open is told of, the others are as well:
  * theirs may be what was lost. Each once, as by other file systems. */
-static int flush(struct file *file, struct handle *handle, fuse_req_t req)
+static int flush_file(struct file *file, struct handle *handle, fuse_req_t req)
 {
-	struct call call = call_of(req, false);
+	struct call call = call_begin(req, false);
 	int r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
 	unsigned failed = bsp_sparse_failed_flushes(file->sparse);
 
@@ -501,7 +501,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	int r = -ENOSYS;
 
 	if (file->writable)
-		r = flush(file, handle_of(fi), req);
+		r = flush_file(file, handle_of(fi), req);
 	fuse_reply_err(req, -r);
 }
 

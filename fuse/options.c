@@ -182,7 +182,7 @@ struct parser {
 	GPtrArray *operands; /* const char * */
 	char *fuse_opts;     /* for libfuse, escaped; malloc'd */
 	bool allow_other, fsname, subtype;
-	enum { GO_ON, SETTLED } end;
+	enum { GO_ON, ENDED } state;
 };
 
 /* --- Options ------------------------------------------------------------- */
@@ -201,7 +201,7 @@ static int usage_error(const char *format, ...)
 	return -1;
 }
 
-static int pass(struct parser *parser, const char *word)
+static int pass_to_libfuse(struct parser *parser, const char *word)
 {
 	return fuse_opt_add_opt_escaped(&parser->fuse_opts, word);
 }
@@ -242,7 +242,7 @@ static int parse_max_read(struct parser *parser, const char *word)
 		return usage_error("-o %s: it must be less than 2G", word);
 	parser->options->max_read = (unsigned)size;
 	number = g_strdup_printf("max_read=%u", (unsigned)size);
-	return pass(parser, number);
+	return pass_to_libfuse(parser, number);
 }
 
 /* Finds the value of word, "option=value", among names; -1 if it is none. */
@@ -306,7 +306,7 @@ static int parse_tail(struct parser *parser, const char *word)
 	return choice < 0 ? -1 : 0;
 }
 
-static int unknown(struct parser *parser, const char *word)
+static int refuse_unknown(struct parser *parser, const char *word)
 {
 	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
 		return 0;
@@ -315,16 +315,17 @@ static int unknown(struct parser *parser, const char *word)
 		word[0] == '-' ? "" : "-o ", word);
 }
 
-static int settle(struct parser *parser, const char *text)
+static int print_and_end(struct parser *parser, const char *text)
 {
-	if (parser->end == GO_ON)
+	if (parser->state == GO_ON)
 		(void)fputs(text, stdout);
-	parser->end = SETTLED;
+	parser->state = ENDED;
 	return 0;
 }
 
 /* A fuse_opt_proc_t; nothing is left to libfuse's own list of arguments. */
-static int handle(void *data, const char *word, int key, struct fuse_args *out)
+static int handle_option(void *data, const char *word, int key,
+			 struct fuse_args *out)
 {
 	struct parser *parser = data;
 	struct options *options = parser->options;
@@ -334,15 +335,15 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 		g_ptr_array_add(parser->operands, g_strdup(word));
 		return 0;
 	case FUSE_OPT_KEY_OPT:
-		return unknown(parser, word);
+		return refuse_unknown(parser, word);
 	case KEY_HELP:
-		return settle(parser, help);
+		return print_and_end(parser, help);
 	case KEY_VERSION:
-		return settle(parser, "blksparsefs " BSP_VERSION "\n");
+		return print_and_end(parser, "blksparsefs " BSP_VERSION "\n");
 	case KEY_DEBUG:
 		log_debug_too();
 		options->foreground = true;
-		return pass(parser, "debug");
+		return pass_to_libfuse(parser, "debug");
 	case KEY_FOREGROUND:
 		options->foreground = true;
 		return 0;
@@ -377,12 +378,12 @@ static int handle(void *data, const char *word, int key, struct fuse_args *out)
 		return 0;
 	case KEY_FSNAME:
 		parser->fsname = true;
-		return pass(parser, word);
+		return pass_to_libfuse(parser, word);
 	case KEY_SUBTYPE:
 		parser->subtype = true;
-		return pass(parser, word);
+		return pass_to_libfuse(parser, word);
 	case KEY_PASS:
-		return pass(parser, word);
+		return pass_to_libfuse(parser, word);
 	default:
 		return 0;
 	}
@@ -419,7 +420,7 @@ static int check_name(const char *name, const char *operand)
  * that, it is one, but for a device of that name that is not there while there
  * is one behind the '='.
  */
-static int split(const char *operand, struct source *source)
+static int split_operand(const char *operand, struct source *source)
 {
 	const char *equals = strchr(operand, '=');
 	const char *slash = strchr(operand, '/');
@@ -454,7 +455,7 @@ static int check_collisions(const GPtrArray *sources)
 	return 0;
 }
 
-static int take_operands(struct parser *parser)
+static int parse_operands(struct parser *parser)
 {
 	struct options *options = parser->options;
 	guint n = parser->operands->len;
@@ -468,7 +469,8 @@ static int take_operands(struct parser *parser)
 		struct source *source = g_new0(struct source, 1);
 
 		g_ptr_array_add(options->sources, source);
-		if (split(g_ptr_array_index(parser->operands, i), source))
+		if (split_operand(g_ptr_array_index(parser->operands, i),
+				  source))
 			return -1;
 	}
 	options->mountpoint = g_ptr_array_index(parser->operands, n - 1);
@@ -508,11 +510,13 @@ static int fill_fuse_args(struct parser *parser)
 	struct fuse_args *args = &parser->options->fuse;
 	g_autofree char *fsname = source_names(parser->options->sources);
 
-	if ((!parser->fsname && pass(parser, fsname)) ||
-	    (!parser->subtype && pass(parser, "subtype=blksparsefs")) ||
-	    (parser->allow_other && (pass(parser, "allow_other") ||
-				     pass(parser, "default_permissions"))) ||
-	    (!parser->options->writable && pass(parser, "ro")))
+	if ((!parser->fsname && pass_to_libfuse(parser, fsname)) ||
+	    (!parser->subtype &&
+	     pass_to_libfuse(parser, "subtype=blksparsefs")) ||
+	    (parser->allow_other &&
+	     (pass_to_libfuse(parser, "allow_other") ||
+	      pass_to_libfuse(parser, "default_permissions"))) ||
+	    (!parser->options->writable && pass_to_libfuse(parser, "ro")))
 		return -1;
 	if (fuse_opt_add_arg(args, "blksparsefs") ||
 	    fuse_opt_add_arg(args, "-o") ||
@@ -531,16 +535,16 @@ bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	r = fuse_opt_parse(&args, &parser, table, handle);
-	if (r == 0 && parser.end == GO_ON)
-		r = take_operands(&parser);
-	if (r == 0 && parser.end == GO_ON)
+	r = fuse_opt_parse(&args, &parser, table, handle_option);
+	if (r == 0 && parser.state == GO_ON)
+		r = parse_operands(&parser);
+	if (r == 0 && parser.state == GO_ON)
 		r = fill_fuse_args(&parser);
 	*ret_status = r ? EXIT_USAGE : EXIT_SUCCESS;
 	fuse_opt_free_args(&args);
 	free(parser.fuse_opts);
 	ret->operands = parser.operands;
-	return r == 0 && parser.end == GO_ON;
+	return r == 0 && parser.state == GO_ON;
 }
 
 void options_done(struct options *options)

@@ -31,16 +31,16 @@
 
 enum {
 	PAGE = 4096,
-	MARK_STEP = 4 << 20,   /* bytes between two marks */
-	MARK_PIECE = 64 << 10, /* the least that a mark is the first page of */
-	MARKS_MAX = 1024,      /* that wait for a reader */
-	DROP_STEPS = 64,       /* in which all is dropped */
+	PROBE_STEP = 4 << 20,	/* bytes between two marks */
+	PROBE_PIECE = 64 << 10, /* the least that a mark is the first page of */
+	PROBES_MAX = 1024,	/* that wait for a reader */
+	DROP_STEPS = 64,	/* in which all is dropped */
 };
 
 /* A mark that nobody has asked for. */
 #define NOWHERE UINT64_MAX
 
-struct mark {
+struct probe_page {
 	uint64_t generation;
 	char bytes[PAGE];
 };
@@ -54,21 +54,24 @@ struct page_cache {
 
 	pthread_mutex_t store_lock;
 	/* Protected by store_lock: */
-	uint64_t unmarked; /* bytes that were put there since the last mark */
+	uint64_t
+		since_probe; /* bytes that were put there since the last mark */
 
 	/* A leaf lock, held for a few instructions and a search. */
 	pthread_mutex_t lock;
 	pthread_cond_t stored; /* CLOCK_MONOTONIC; storing is false again */
 	/* Protected by lock: */
-	bool storing;		/* a store may be on its way to the kernel */
-	uint64_t stores;	/* that are done */
-	uint64_t at[MARKS_MAX]; /* where they are; NOWHERE: there is none */
-	struct mark *marks;	/* MARKS_MAX of them, or NULL: there are none */
-	unsigned next;		/* the oldest, or a free one */
-	uint64_t asked;		/* the mark that was asked for last, */
-	uint64_t passed;	/* and the one before, if it goes through */
-	unsigned readers;	/* who have the file open */
-	uint64_t unread;	/* bytes put there since somebody read */
+	bool storing;	 /* a store may be on its way to the kernel */
+	uint64_t stores; /* that are done */
+	uint64_t probe_at[PROBES_MAX]; /* where they are; NOWHERE: there is none
+					*/
+	struct probe_page
+		*probe_pages; /* PROBES_MAX of them, or NULL: there are none */
+	unsigned next_probe;  /* the oldest, or a free one */
+	uint64_t last_probe;  /* the mark that was asked for last, */
+	uint64_t previous_probe; /* and the one before, if it goes through */
+	unsigned readers;	 /* who have the file open */
+	uint64_t stored_unread;	 /* bytes put there since somebody read */
 	uint64_t drop_from, drop_to;
 };
 
@@ -89,9 +92,9 @@ struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&cache->stored, &attr);
 	pthread_condattr_destroy(&attr);
-	cache->asked = cache->passed = NOWHERE;
-	for (unsigned i = 0; i < MARKS_MAX; i++)
-		cache->at[i] = NOWHERE;
+	cache->last_probe = cache->previous_probe = NOWHERE;
+	for (unsigned i = 0; i < PROBES_MAX; i++)
+		cache->probe_at[i] = NOWHERE;
 	return cache;
 }
 
@@ -102,7 +105,7 @@ void page_cache_free(struct page_cache *cache)
 	pthread_cond_destroy(&cache->stored);
 	pthread_mutex_destroy(&cache->lock);
 	pthread_mutex_destroy(&cache->store_lock);
-	free(cache->marks);
+	free(cache->probe_pages);
 	g_free(cache);
 }
 
@@ -112,13 +115,13 @@ void page_cache_start(struct page_cache *cache, struct fuse_session *se)
 }
 
 /* lock held. */
-static void forget_marks(struct page_cache *cache)
+static void forget_probe_pages(struct page_cache *cache)
 {
-	free(cache->marks);
-	cache->marks = NULL;
-	cache->asked = cache->passed = NOWHERE;
-	for (unsigned i = 0; i < MARKS_MAX; i++)
-		cache->at[i] = NOWHERE;
+	free(cache->probe_pages);
+	cache->probe_pages = NULL;
+	cache->last_probe = cache->previous_probe = NOWHERE;
+	for (unsigned i = 0; i < PROBES_MAX; i++)
+		cache->probe_at[i] = NOWHERE;
 }
 
 void page_cache_set_readers(struct page_cache *cache, unsigned n)
@@ -126,7 +129,7 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n)
 	pthread_mutex_lock(&cache->lock);
 	cache->readers = n;
 	if (n == 0)
-		forget_marks(cache);
+		forget_probe_pages(cache);
 	pthread_mutex_unlock(&cache->lock);
 }
 
@@ -134,8 +137,8 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n)
 
 /* The kernel may not know the file any more: then nobody reads it.
  * store_lock held. */
-static void put(struct page_cache *cache, uint64_t off, const char *buf,
-		uint64_t len)
+static void store_pages(struct page_cache *cache, uint64_t off, const char *buf,
+			uint64_t len)
 {
 	struct fuse_bufvec bufv = FUSE_BUFVEC_INIT((size_t)len);
 
@@ -146,22 +149,23 @@ static void put(struct page_cache *cache, uint64_t off, const char *buf,
 
 /* Keeps the page at off as a mark; false if there is no memory, or nobody for
  * whom. */
-static bool keep_mark(struct page_cache *cache, uint64_t generation,
-		      const char *buf, uint64_t off)
+static bool keep_probe_page(struct page_cache *cache, uint64_t generation,
+			    const char *buf, uint64_t off)
 {
-	struct mark *mark;
+	struct probe_page *probe;
 	bool kept;
 
 	pthread_mutex_lock(&cache->lock);
-	if (!cache->marks && cache->readers)
-		cache->marks = malloc(MARKS_MAX * sizeof(*cache->marks));
-	kept = cache->marks;
+	if (!cache->probe_pages && cache->readers)
+		cache->probe_pages =
+			malloc(PROBES_MAX * sizeof(*cache->probe_pages));
+	kept = cache->probe_pages;
 	if (kept) {
-		mark = &cache->marks[cache->next];
-		mark->generation = generation;
-		memcpy(mark->bytes, buf, PAGE);
-		cache->at[cache->next] = off;
-		cache->next = (cache->next + 1) % MARKS_MAX;
+		probe = &cache->probe_pages[cache->next_probe];
+		probe->generation = generation;
+		memcpy(probe->bytes, buf, PAGE);
+		cache->probe_at[cache->next_probe] = off;
+		cache->next_probe = (cache->next_probe + 1) % PROBES_MAX;
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return kept;
@@ -169,10 +173,10 @@ static bool keep_mark(struct page_cache *cache, uint64_t generation,
 
 /* Is a piece of that length to have a mark? A short one only if there were no
  * others for long. store_lock held. */
-static bool is_due(const struct page_cache *cache, uint64_t len)
+static bool needs_probe_page(const struct page_cache *cache, uint64_t len)
 {
-	return (cache->unmarked >= MARK_STEP && len >= MARK_PIECE) ||
-	       (cache->unmarked >= 2 * (uint64_t)MARK_STEP && len > PAGE);
+	return (cache->since_probe >= PROBE_STEP && len >= PROBE_PIECE) ||
+	       (cache->since_probe >= 2 * (uint64_t)PROBE_STEP && len > PAGE);
 }
 
 /* Is there room for len bytes more? Who seeks through a large device and does
@@ -183,9 +187,9 @@ static bool has_room(struct page_cache *cache, uint64_t len)
 	bool has;
 
 	pthread_mutex_lock(&cache->lock);
-	has = len <= cache->limit && cache->unread <= cache->limit - len;
+	has = len <= cache->limit && cache->stored_unread <= cache->limit - len;
 	if (has)
-		cache->unread += len;
+		cache->stored_unread += len;
 	pthread_mutex_unlock(&cache->lock);
 	return has;
 }
@@ -213,24 +217,25 @@ void page_cache_store(void *data, uint64_t generation, uint64_t off,
 	set_storing(cache, true);
 	if (bsp_sparse_is_current(cache->sp, generation) &&
 	    has_room(cache, len)) {
-		cache->unmarked += len;
-		if (is_due(cache, len) && off % PAGE == 0 &&
-		    keep_mark(cache, generation, from, off)) {
-			cache->unmarked = 0;
+		cache->since_probe += len;
+		if (needs_probe_page(cache, len) && off % PAGE == 0 &&
+		    keep_probe_page(cache, generation, from, off)) {
+			cache->since_probe = 0;
 			from += PAGE;
 			off += PAGE;
 			len -= PAGE;
 		}
-		put(cache, off, from, len);
+		store_pages(cache, off, from, len);
 	}
 	set_storing(cache, false);
 	pthread_mutex_unlock(&cache->store_lock);
 }
 
-bool page_cache_settle(struct page_cache *cache, const struct timespec *until)
+bool page_cache_wait_stores(struct page_cache *cache,
+			    const struct timespec *until)
 {
 	uint64_t stores;
-	bool settled;
+	bool ended;
 	int timeout = 0;
 
 	pthread_mutex_lock(&cache->lock);
@@ -238,32 +243,33 @@ bool page_cache_settle(struct page_cache *cache, const struct timespec *until)
 	while (cache->storing && cache->stores == stores && !timeout)
 		timeout = pthread_cond_timedwait(&cache->stored, &cache->lock,
 						 until);
-	settled = !cache->storing || cache->stores != stores;
+	ended = !cache->storing || cache->stores != stores;
 	pthread_mutex_unlock(&cache->lock);
-	return settled;
+	return ended;
 }
 
 /* --- Who reads ----------------------------------------------------------- */
 
 /* Is there a mark in [from, to)? lock held. */
-static bool has_marks(const struct page_cache *cache, uint64_t from,
-		      uint64_t to)
+static bool has_probe_page(const struct page_cache *cache, uint64_t from,
+			   uint64_t to)
 {
-	for (unsigned i = 0; i < MARKS_MAX; i++) {
-		if (cache->at[i] >= from && cache->at[i] < to)
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (cache->probe_at[i] >= from && cache->probe_at[i] < to)
 			return true;
 	}
 	return false;
 }
 
 /* The mark at off was asked for, and is none any more. lock held. */
-static void mark_asked(struct page_cache *cache, uint64_t off)
+static void probe_page_requested(struct page_cache *cache, uint64_t off)
 {
-	uint64_t from = cache->passed, to = cache->asked;
-	bool on = cache->readers == 1 && to < off && !has_marks(cache, to, off);
+	uint64_t from = cache->previous_probe, to = cache->last_probe;
+	bool on = cache->readers == 1 && to < off &&
+		  !has_probe_page(cache, to, off);
 
-	cache->asked = off;
-	cache->passed = on ? to : NOWHERE;
+	cache->last_probe = off;
+	cache->previous_probe = on ? to : NOWHERE;
 	if (!on || from == NOWHERE)
 		return;
 	/* What could not be dropped yet lies right before it. */
@@ -272,25 +278,25 @@ static void mark_asked(struct page_cache *cache, uint64_t off)
 	cache->drop_to = to;
 }
 
-/* The mark at off, or MARKS_MAX. lock held. */
-static unsigned find_mark(const struct page_cache *cache, uint64_t off)
+/* The mark at off, or PROBES_MAX. lock held. */
+static unsigned find_probe_page(const struct page_cache *cache, uint64_t off)
 {
 	unsigned i = 0;
 
-	if (!cache->marks)
-		return MARKS_MAX;
-	while (i < MARKS_MAX && cache->at[i] != off)
+	if (!cache->probe_pages)
+		return PROBES_MAX;
+	while (i < PROBES_MAX && cache->probe_at[i] != off)
 		i++;
 	return i;
 }
 
-static bool is_mark(struct page_cache *cache, uint64_t off)
+static bool is_probe_page(struct page_cache *cache, uint64_t off)
 {
 	bool is;
 
 	pthread_mutex_lock(&cache->lock);
-	cache->unread = 0;
-	is = find_mark(cache, off) < MARKS_MAX;
+	cache->stored_unread = 0;
+	is = find_probe_page(cache, off) < PROBES_MAX;
 	pthread_mutex_unlock(&cache->lock);
 	return is;
 }
@@ -302,22 +308,22 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 	unsigned i;
 
 	*ret_passed = false;
-	if (!is_mark(cache, off))
+	if (!is_probe_page(cache, off))
 		return 0;
 	/* What comes from here was not asked of the device: look anew, as for a
 	 * hole. Not under the lock, for who is told of a change has its own. */
 	(void)bsp_sparse_refresh(cache->sp);
 	pthread_mutex_lock(&cache->lock);
-	i = find_mark(cache, off);
-	if (i < MARKS_MAX) {
-		cache->at[i] = NOWHERE;
+	i = find_probe_page(cache, off);
+	if (i < PROBES_MAX) {
+		cache->probe_at[i] = NOWHERE;
 		if (size >= PAGE && off + PAGE <= bsp_sparse_size(cache->sp) &&
 		    bsp_sparse_is_current(cache->sp,
-					  cache->marks[i].generation)) {
-			memcpy(buf, cache->marks[i].bytes, PAGE);
+					  cache->probe_pages[i].generation)) {
+			memcpy(buf, cache->probe_pages[i].bytes, PAGE);
 			n = PAGE;
 		}
-		mark_asked(cache, off);
+		probe_page_requested(cache, off);
 		*ret_passed = cache->drop_from < cache->drop_to;
 	}
 	pthread_mutex_unlock(&cache->lock);
@@ -362,7 +368,7 @@ bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 	done = !over(data) && drop_range(cache, off, 0) && done;
 	pthread_mutex_unlock(&cache->store_lock);
 	pthread_mutex_lock(&cache->lock);
-	forget_marks(cache);
+	forget_probe_pages(cache);
 	pthread_mutex_unlock(&cache->lock);
 	return done;
 }

@@ -38,7 +38,8 @@ void page_cache_store(void *cache, uint64_t generation, uint64_t off,
  * pages that a store waits for may be those of a request behind it, which is
  * why there is a limit.
  */
-bool page_cache_settle(struct page_cache *cache, const struct timespec *until);
+bool page_cache_wait_stores(struct page_cache *cache,
+			    const struct timespec *until);
 
 /*
  * Somebody reads [off, off + size), through the cache. Returns how many bytes

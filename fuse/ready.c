@@ -38,7 +38,7 @@ static _Noreturn void wait_for_child(int fd, pid_t child)
  * end somebody waits for. It cannot be closed at once, since the path of a
  * device may be /dev/fd/N. What this program opens is marked close-on-exec.
  */
-static void note_inherited(GArray *fds, int fd)
+static void add_inherited(GArray *fds, int fd)
 {
 	int flags = fcntl(fd, F_GETFD);
 
@@ -56,7 +56,7 @@ static GArray *find_inherited(void)
 
 	if (dir) {
 		while ((entry = readdir(dir)))
-			note_inherited(fds, atoi(entry->d_name));
+			add_inherited(fds, atoi(entry->d_name));
 		(void)closedir(dir);
 		return fds;
 	}
@@ -65,7 +65,7 @@ static GArray *find_inherited(void)
 	if (end < 0 || end > TRY_MAX)
 		end = TRY_MAX;
 	for (int fd = 0; fd < end; fd++)
-		note_inherited(fds, fd);
+		add_inherited(fds, fd);
 	return fds;
 }
 
@@ -98,7 +98,7 @@ bool ready_fork(struct ready *ready)
 }
 
 /* Messages go to syslog from here on. */
-static void let_go_of_caller(const GArray *inherited)
+static void detach_from_caller(const GArray *inherited)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -124,7 +124,7 @@ bool ready_report(struct ready *ready)
 
 	if (ready->fd < 0)
 		return true;
-	let_go_of_caller(ready->inherited);
+	detach_from_caller(ready->inherited);
 	n = send(ready->fd, "", 1, MSG_NOSIGNAL);
 	close(ready->fd);
 	ready->fd = -1;

@@ -63,7 +63,7 @@ void stop_init(struct stopper *stopper, bool patient)
 	set_handler(WAKE_SIGNAL, wake_handler);
 }
 
-static void pause_a_step(void)
+static void sleep_one_step(void)
 {
 	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
 
@@ -103,7 +103,7 @@ static bool wait_for_watches(struct stopper *stopper)
 	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
 		if (stop_watches(stopper))
 			return true;
-		pause_a_step();
+		sleep_one_step();
 	}
 	return false;
 }
@@ -122,7 +122,7 @@ static void *stop_main(void *data)
 		if (atomic_load(&stopper->ended))
 			return NULL;
 		stop_loop(stopper);
-		pause_a_step();
+		sleep_one_step();
 	}
 	log_line(
 		LOG_ERR,

@@ -31,10 +31,10 @@
 
 enum {
 	MEMORY_MIN = 64 << 20,
-	UNREAD_PART = 4, /* of the memory, for what nobody may read */
+	UNREAD_DIVISOR = 4, /* of the memory, for what nobody may read */
 	LOOK_SECONDS = 1,
-	CARRY_SECONDS = 5,  /* how long zeros may wait for the device */
-	QUIET_SECONDS = 60, /* between two lines about the same thing */
+	FLUSH_SECONDS = 5, /* how long zeros may wait for the device */
+	LOG_SECONDS = 60,  /* between two lines about the same thing */
 	CHANGES = BSP_CHANGE_GONE + 1,
 };
 
@@ -75,14 +75,16 @@ struct watch {
 	/* The device's size as of a drop of all that is done, bytes. */
 	uint64_t dropped_size;
 	int64_t resized_ns; /* since when that is waited for; 0: it is not */
-	uint64_t due_num;   /* the last change that is to be dropped at once */
-	uint64_t told_size; /* the device's, as of the last answer with it */
-	bool pending;	    /* the device was not given all its zeros yet */
+	uint64_t drop_num;  /* the last change that is to be dropped at once */
+	uint64_t
+		reported_size; /* the device's, as of the last answer with it */
+	bool pending;	       /* the device was not given all its zeros yet */
 
 	/* The thread's own. */
 	time_t pending_since;
-	bool failing; /* the last try to give them failed, and was logged */
-	time_t quiet_until[CHANGES];
+	bool flush_failed; /* the last try to give them failed, and was logged
+			    */
+	time_t next_log[CHANGES];
 };
 
 /* CLOCK_MONOTONIC */
@@ -120,7 +122,7 @@ static void note_change(void *data, enum bsp_change change)
 }
 
 /* In bytes; the little that any machine has if that is not known. */
-static uint64_t memory(void)
+static uint64_t physical_memory(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
 
@@ -135,7 +137,8 @@ struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 
 	watch->sp = sp;
 	watch->path = path;
-	watch->cache = page_cache_new(sp, ino, memory() / UNREAD_PART);
+	watch->cache =
+		page_cache_new(sp, ino, physical_memory() / UNREAD_DIVISOR);
 	pthread_mutex_init(&watch->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -161,7 +164,7 @@ void watch_free(struct watch *watch)
 
 static void log_change(struct watch *watch, enum bsp_change change)
 {
-	watch->quiet_until[change] = now_seconds() + QUIET_SECONDS;
+	watch->next_log[change] = now_seconds() + LOG_SECONDS;
 	switch (change) {
 	case BSP_CHANGE_CONTENT:
 		log_line(
@@ -176,7 +179,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 		break;
 	case BSP_CHANGE_UNWATCHABLE:
 		/* Once: it would be the same line every minute. */
-		watch->quiet_until[change] = G_MAXINT;
+		watch->next_log[change] = G_MAXINT;
 		log_line(
 			LOG_WARNING,
 			"%s: the kernel does not count writes of other programs to it; each search reads it anew",
@@ -249,7 +252,7 @@ static void drop_all(struct watch *watch, uint64_t num)
 	uint64_t size;
 
 	pthread_mutex_lock(&watch->lock);
-	num = MAX(num, watch->due_num);
+	num = MAX(num, watch->drop_num);
 	pthread_mutex_unlock(&watch->lock);
 	size = device_size(watch);
 	if (!page_cache_drop_all(watch->cache, is_stopping, watch))
@@ -262,12 +265,12 @@ static void drop_all(struct watch *watch, uint64_t num)
 	pthread_mutex_unlock(&watch->lock);
 }
 
-static bool is_due(struct watch *watch)
+static bool is_drop_due(struct watch *watch)
 {
 	bool due;
 
 	pthread_mutex_lock(&watch->lock);
-	due = watch->due_num > watch->dropped_num;
+	due = watch->drop_num > watch->dropped_num;
 	pthread_mutex_unlock(&watch->lock);
 	return due;
 }
@@ -276,14 +279,14 @@ static bool is_due(struct watch *watch)
  * Looks, and has the kernel drop its cache if there was a change since it did
  * so last.
  */
-static void look(struct watch *watch)
+static void look_for_changes(struct watch *watch)
 {
 	bool noted[CHANGES];
 	uint64_t num;
 	time_t now;
 
 	/* A handler that waits for the drop need not wait for the look. */
-	if (is_due(watch))
+	if (is_drop_due(watch))
 		drop_all(watch, watch->dropped_num);
 	num = refresh(watch);
 	now = now_seconds();
@@ -292,7 +295,7 @@ static void look(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	/* A change too soon after another is logged later. */
 	for (int i = 0; i < CHANGES; i++) {
-		noted[i] = watch->noted[i] && now >= watch->quiet_until[i];
+		noted[i] = watch->noted[i] && now >= watch->next_log[i];
 		watch->noted[i] &= !noted[i];
 	}
 	pthread_mutex_unlock(&watch->lock);
@@ -306,7 +309,7 @@ static void look(struct watch *watch)
  * Carries out zeros that have waited for long, so that there is little to lose
  * if the program is killed, and what a failed close left is tried again.
  */
-static void carry_old(struct watch *watch)
+static void flush_old_zeros(struct watch *watch)
 {
 	bool was_pending = watch->pending;
 	time_t now = now_seconds();
@@ -316,7 +319,7 @@ static void carry_old(struct watch *watch)
 	(void)bsp_sparse_peek(watch->sp, &st);
 	if (st.pending && !was_pending)
 		watch->pending_since = now;
-	if (st.pending && now - watch->pending_since >= CARRY_SECONDS) {
+	if (st.pending && now - watch->pending_since >= FLUSH_SECONDS) {
 		r = bsp_sparse_flush_markers(watch->sp, is_stopping, watch);
 		watch->pending_since = now_seconds();
 		(void)bsp_sparse_peek(watch->sp, &st);
@@ -324,13 +327,13 @@ static void carry_old(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	watch->pending = st.pending;
 	pthread_mutex_unlock(&watch->lock);
-	if (r && r != -EINTR && !watch->failing)
+	if (r && r != -EINTR && !watch->flush_failed)
 		log_line(
 			LOG_ERR,
 			"%s: cannot zero it where zeros were written: %s; trying again",
 			watch->path, g_strerror(-r));
 	if (r != -EINTR)
-		watch->failing = r != 0;
+		watch->flush_failed = r != 0;
 }
 
 /* Sleeps until it is time to look; false: to end. */
@@ -357,7 +360,7 @@ static bool wait_for_time(struct watch *watch)
 }
 
 /* A bsp_writeback_fn. */
-static void drop(void *data, uint64_t off, uint64_t len)
+static void drop_written(void *data, uint64_t off, uint64_t len)
 {
 	page_cache_drop(data, off, len);
 }
@@ -367,11 +370,11 @@ static void *watch_main(void *data)
 	struct watch *watch = data;
 
 	while (wait_for_time(watch)) {
-		look(watch);
+		look_for_changes(watch);
 		page_cache_drop_passed(watch->cache);
-		bsp_sparse_write_back(watch->sp, drop, watch->cache,
+		bsp_sparse_write_back(watch->sp, drop_written, watch->cache,
 				      is_stopping, watch);
-		carry_old(watch);
+		flush_old_zeros(watch);
 	}
 	atomic_store(&watch->running, false);
 	return NULL;
@@ -392,7 +395,7 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 	if (r)
 		return r;
 	watch->dropped_num = bsp_sparse_refresh(watch->sp);
-	watch->dropped_size = watch->told_size = device_size(watch);
+	watch->dropped_size = watch->reported_size = device_size(watch);
 	atomic_store(&watch->running, true);
 	r = thread_start(&watch->thread, watch_main, watch);
 	watch->started = r == 0;
@@ -452,7 +455,7 @@ static void wait_for_drop(struct watch *watch, uint64_t size, uint64_t num)
 
 	if (watch->dropped_size == size && watch->dropped_num >= num)
 		return;
-	watch->due_num = MAX(watch->due_num, num);
+	watch->drop_num = MAX(watch->drop_num, num);
 	watch->woken = true;
 	pthread_cond_signal(&watch->wake);
 	if (!watch->resized_ns)
@@ -468,17 +471,17 @@ void watch_sized(struct watch *watch, const struct bsp_stat *st)
 {
 	pthread_mutex_lock(&watch->lock);
 	wait_for_drop(watch, st->capacity, 0);
-	watch->told_size = st->capacity;
+	watch->reported_size = st->capacity;
 	pthread_mutex_unlock(&watch->lock);
 }
 
 /* After an opening that found the change num. */
-static void settle_size(struct watch *watch, uint64_t num)
+static void wait_for_new_size(struct watch *watch, uint64_t num)
 {
 	uint64_t size = device_size(watch);
 
 	pthread_mutex_lock(&watch->lock);
-	if (watch->told_size != size)
+	if (watch->reported_size != size)
 		wait_for_drop(watch, size, num);
 	pthread_mutex_unlock(&watch->lock);
 }
@@ -513,10 +516,10 @@ enum watch_cache watch_opened(struct watch *watch)
 	pthread_mutex_unlock(&watch->lock);
 	if (keep)
 		return WATCH_KEEP;
-	settle_size(watch, num);
+	wait_for_new_size(watch, num);
 	until = timespec_of(now_ns() + WAIT_NS);
-	return page_cache_settle(watch->cache, &until) ? WATCH_DROP
-						       : WATCH_BYPASS;
+	return page_cache_wait_stores(watch->cache, &until) ? WATCH_DROP
+							    : WATCH_BYPASS;
 }
 
 void watch_closed(struct watch *watch)
