@@ -230,7 +230,7 @@ void tree_space(const struct tree *tree, uint64_t *ret_bytes,
 		const struct file *file = &tree->files[i];
 		struct bsp_stat st;
 
-		(void)bsp_sparse_peek(file->sparse, &st);
+		(void)bsp_sparse_stat_nowait(file->sparse, &st);
 		*ret_bytes += st.capacity;
 		if (file->writable)
 			*ret_free += st.capacity - st.data;

@@ -226,7 +226,7 @@ static uint64_t refresh(struct watch *watch)
 	times = watch->asked && !watch->opened;
 	watch->asked = false;
 	pthread_mutex_unlock(&watch->lock);
-	num = times ? bsp_sparse_refresh_times(watch->sp)
+	num = times ? bsp_sparse_refresh_mtime(watch->sp)
 		    : bsp_sparse_refresh_all(watch->sp);
 	pthread_mutex_lock(&watch->lock);
 	watch->looked_ns = MAX(watch->looked_ns, watch->looking_ns);
@@ -241,7 +241,7 @@ static uint64_t device_size(struct watch *watch)
 {
 	struct bsp_stat st;
 
-	(void)bsp_sparse_peek(watch->sp, &st);
+	(void)bsp_sparse_stat_nowait(watch->sp, &st);
 	return st.capacity;
 }
 
@@ -316,13 +316,13 @@ static void flush_old_zeros(struct watch *watch)
 	struct bsp_stat st;
 	int r = 0;
 
-	(void)bsp_sparse_peek(watch->sp, &st);
+	(void)bsp_sparse_stat_nowait(watch->sp, &st);
 	if (st.pending && !was_pending)
 		watch->pending_since = now;
 	if (st.pending && now - watch->pending_since >= FLUSH_SECONDS) {
 		r = bsp_sparse_flush_markers(watch->sp, is_stopping, watch);
 		watch->pending_since = now_seconds();
-		(void)bsp_sparse_peek(watch->sp, &st);
+		(void)bsp_sparse_stat_nowait(watch->sp, &st);
 	}
 	pthread_mutex_lock(&watch->lock);
 	watch->pending = st.pending;
@@ -391,7 +391,7 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 
 	page_cache_start(watch->cache, se);
 	watch->background = background;
-	r = bsp_sparse_start_ahead(watch->sp, &ahead);
+	r = bsp_sparse_scan_ahead_start(watch->sp, &ahead);
 	if (r)
 		return r;
 	watch->dropped_num = bsp_sparse_refresh(watch->sp);
@@ -411,12 +411,13 @@ void watch_stop(struct watch *watch)
 	pthread_cond_signal(&watch->wake);
 	pthread_cond_broadcast(&watch->looked);
 	pthread_mutex_unlock(&watch->lock);
-	bsp_sparse_stop_ahead(watch->sp);
+	bsp_sparse_scan_ahead_stop(watch->sp);
 }
 
 bool watch_running(const struct watch *watch)
 {
-	return atomic_load(&watch->running) || bsp_sparse_is_ahead(watch->sp);
+	return atomic_load(&watch->running) ||
+	       bsp_sparse_scan_ahead_running(watch->sp);
 }
 
 void watch_join(struct watch *watch)
@@ -424,7 +425,7 @@ void watch_join(struct watch *watch)
 	if (watch->started)
 		(void)pthread_join(watch->thread, NULL);
 	watch->started = false;
-	bsp_sparse_end_ahead(watch->sp);
+	bsp_sparse_scan_ahead_join(watch->sp);
 }
 
 /* --- Another size -------------------------------------------------------- */
@@ -499,7 +500,7 @@ static void wait_for_new_size(struct watch *watch, uint64_t num)
 enum watch_cache watch_opened(struct watch *watch)
 {
 	int64_t began = now_ns();
-	uint64_t num = bsp_sparse_refresh_times(watch->sp);
+	uint64_t num = bsp_sparse_refresh_mtime(watch->sp);
 	struct timespec until;
 	bool keep;
 
@@ -510,7 +511,7 @@ enum watch_cache watch_opened(struct watch *watch)
 	if (watch->opened++ == 0) {
 		pthread_cond_signal(&watch->wake);
 		if (watch->background)
-			bsp_sparse_scan_rest(watch->sp, true);
+			bsp_sparse_scan_ahead_set_background(watch->sp, true);
 	}
 	page_cache_set_readers(watch->cache, watch->opened);
 	pthread_mutex_unlock(&watch->lock);
@@ -526,7 +527,7 @@ void watch_closed(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
 	if (--watch->opened == 0)
-		bsp_sparse_scan_rest(watch->sp, false);
+		bsp_sparse_scan_ahead_set_background(watch->sp, false);
 	page_cache_set_readers(watch->cache, watch->opened);
 	/* One more look: a close may have left something to carry out. */
 	watch->woken = true;
@@ -569,14 +570,14 @@ void watch_stat(struct watch *watch, struct bsp_stat *ret_stat)
 	pthread_mutex_lock(&watch->lock);
 	looked = wait_for_look(watch, now - LOOK_SECONDS * SECOND_NS);
 	if (!looked && !watch->opened)
-		bsp_sparse_suspect(watch->sp);
+		bsp_sparse_assume_written(watch->sp);
 	pthread_mutex_unlock(&watch->lock);
-	if (bsp_sparse_peek(watch->sp, ret_stat))
+	if (bsp_sparse_stat_nowait(watch->sp, ret_stat))
 		return;
 	pthread_mutex_lock(&watch->lock);
 	looked = wait_for_look(watch, now);
 	pthread_mutex_unlock(&watch->lock);
-	(void)bsp_sparse_peek(watch->sp, ret_stat);
+	(void)bsp_sparse_stat_nowait(watch->sp, ret_stat);
 	if (!looked && ret_stat->blocks == 0)
 		ret_stat->blocks = 1;
 }
@@ -609,6 +610,6 @@ size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off)
 
 	if (passed)
 		wake(watch);
-	bsp_sparse_reads(watch->sp, off);
+	bsp_sparse_report_read(watch->sp, off);
 	return n;
 }

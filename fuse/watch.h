@@ -42,11 +42,11 @@ void watch_closed(struct watch *watch);
 /*
  * For stat of a file that cannot be written: what is known of it, after a look
  * that is a second old at most, and one that began after the call where
- * bsp_sparse_peek() asks for it. The watch thread looks. The caller waits for
- * it 100 ms at most, and not at all while a look has taken longer than that.
- * Then the answer is what was known before, with one block at least, and,
- * unless the file is open, a time of change that moves: what pushes out many
- * dirty pages was written to, and being copied once too often is safe.
+ * bsp_sparse_stat_nowait() asks for it. The watch thread looks. The caller
+ * waits for it 100 ms at most, and not at all while a look has taken longer
+ * than that. Then the answer is what was known before, with one block at least,
+ * and, unless the file is open, a time of change that moves: what pushes out
+ * many dirty pages was written to, and being copied once too often is safe.
  */
 void watch_stat(struct watch *watch, struct bsp_stat *ret_stat);
 

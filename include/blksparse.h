@@ -226,19 +226,19 @@ uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp);
 
 /*
  * As bsp_sparse_refresh_all(), at an opening or a stat of a file that shows the
- * object: if writes to the device are not counted, bsp_sparse_suspect() as
- * well. No other look moves the time of change of such a device, although each
- * of them is a change. While the content was changed too short a time ago to be
- * sure of, each call of this is a change, too.
+ * object: if writes to the device are not counted, bsp_sparse_assume_written()
+ * as well. No other look moves the time of change of such a device, although
+ * each of them is a change. While the content was changed too short a time ago
+ * to be sure of, each call of this is a change, too.
  */
-uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp);
+uint64_t bsp_sparse_refresh_mtime(struct bsp_sparse *sp);
 
 /*
  * The device may have been written since the last look: its time of change
  * (bsp_stat's mtime) moves to now, but not twice within a second, so that a
  * stat and the opening after it agree. Never waits for the device.
  */
-void bsp_sparse_suspect(struct bsp_sparse *sp);
+void bsp_sparse_assume_written(struct bsp_sparse *sp);
 
 /* The logical size, bytes. */
 uint64_t bsp_sparse_size(struct bsp_sparse *sp);
@@ -262,7 +262,7 @@ struct bsp_stat {
 	uint64_t hole;	   /* bytes in holes and markers */
 	bool pending;	   /* there are markers below the logical size */
 	struct timespec mtime; /* opening, or when a change was last noticed;
-				  not counted: see bsp_sparse_refresh_times() */
+				  not counted: see bsp_sparse_refresh_mtime() */
 };
 
 /* What is known now. O(1), no I/O but a look at the device's size, and one for
@@ -277,7 +277,7 @@ void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
  * look; a caller that cannot do it takes such a file to have one block at
  * least.
  */
-bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
+bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
 
 /*
  * Reads [off, off + len), cut at the logical size, into buf. A known hole
@@ -318,8 +318,8 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 /*
  * Is given [off, off + len), which a scan has read from the device and found to
  * be data, before it can be found in what is known; or what is known to be data
- * and is about to be read (bsp_sparse_reads()). buf is valid during the call
- * only. If bsp_sparse_is_current(generation) is false, then or later, the
+ * and is about to be read (bsp_sparse_report_read()). buf is valid during the
+ * call only. If bsp_sparse_is_current(generation) is false, then or later, the
  * device was changed since it was read.
  */
 typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, uint64_t off,
@@ -343,23 +343,23 @@ struct bsp_scan_ahead_options {
  * sleeps while there is nothing to do. Returns 0 or -errno. To be called
  * before others use the object, and once.
  */
-int bsp_sparse_start_ahead(struct bsp_sparse *sp,
-			   const struct bsp_scan_ahead_options *options);
+int bsp_sparse_scan_ahead_start(struct bsp_sparse *sp,
+				const struct bsp_scan_ahead_options *options);
 
 /* Tells the thread to end, and whoever waits for it to do without. */
-void bsp_sparse_stop_ahead(struct bsp_sparse *sp);
+void bsp_sparse_scan_ahead_stop(struct bsp_sparse *sp);
 
 /* Is the thread there? It may take as long to end as the device takes to
  * answer. */
-bool bsp_sparse_is_ahead(struct bsp_sparse *sp);
+bool bsp_sparse_scan_ahead_running(struct bsp_sparse *sp);
 
 /* Waits for the thread to end. No other call on the object may be running.
  * bsp_sparse_free() does the same. */
-void bsp_sparse_end_ahead(struct bsp_sparse *sp);
+void bsp_sparse_scan_ahead_join(struct bsp_sparse *sp);
 
 /* Whether the thread is to scan the rest of the device, too, when no seek has
  * needed it for a second. Does nothing where there is no thread. */
-void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest);
+void bsp_sparse_scan_ahead_set_background(struct bsp_sparse *sp, bool rest);
 
 /*
  * To be told by who keeps what a bsp_scanned_fn is given, and serves readers
@@ -368,7 +368,7 @@ void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest);
  * seeks are, and given to the function. Does nothing where there is no thread.
  * Any thread.
  */
-void bsp_sparse_reads(struct bsp_sparse *sp, uint64_t off);
+void bsp_sparse_report_read(struct bsp_sparse *sp, uint64_t off);
 
 /* Was nothing forgotten since generation, which a bsp_scanned_fn was given? */
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);

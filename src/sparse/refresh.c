@@ -286,7 +286,7 @@ static int64_t now_ns(void)
 	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
 }
 
-void bsp_sparse_suspect(struct bsp_sparse *sp)
+void bsp_sparse_assume_written(struct bsp_sparse *sp)
 {
 	int64_t now = now_ns(), moved = atomic_load(&sp->mtime_ns);
 
@@ -325,7 +325,7 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	 * and after it reads, as GNU tar does, would see every look in between.
 	 */
 	if (times && !sp->content.counted)
-		bsp_sparse_suspect(sp);
+		bsp_sparse_assume_written(sp);
 	changes = sp->changes;
 	pthread_mutex_unlock(&sp->watch_lock);
 
@@ -352,7 +352,7 @@ uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp)
 	return refresh(sp, BSP_DEPTH_ALL, false);
 }
 
-uint64_t bsp_sparse_refresh_times(struct bsp_sparse *sp)
+uint64_t bsp_sparse_refresh_mtime(struct bsp_sparse *sp)
 {
 	return refresh(sp, BSP_DEPTH_ALL, true);
 }

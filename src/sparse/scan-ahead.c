@@ -407,7 +407,7 @@ void bsp_scan_ahead_hint(struct bsp_scan_ahead *ahead, uint64_t off, bool data)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-void bsp_scan_ahead_reads(struct bsp_scan_ahead *ahead, uint64_t off)
+void bsp_scan_ahead_report_read(struct bsp_scan_ahead *ahead, uint64_t off)
 {
 	uint64_t granule = off >> ahead->sp->shift;
 

@@ -49,7 +49,7 @@ void bsp_scan_ahead_hint(struct bsp_scan_ahead *ahead, uint64_t off, bool data);
 
 /* Somebody reads at off, and what it reads was not handed out, or is seen now
  * by who handed it out. */
-void bsp_scan_ahead_reads(struct bsp_scan_ahead *ahead, uint64_t off);
+void bsp_scan_ahead_report_read(struct bsp_scan_ahead *ahead, uint64_t off);
 
 /* Waits until what is known to be data in granules [from, to) was handed out,
  * if that is about to be done. over() as above. */

@@ -204,8 +204,8 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 
 /* --- Scanning ahead --- */
 
-int bsp_sparse_start_ahead(struct bsp_sparse *sp,
-			   const struct bsp_scan_ahead_options *options)
+int bsp_sparse_scan_ahead_start(struct bsp_sparse *sp,
+				const struct bsp_scan_ahead_options *options)
 {
 	struct bsp_scan_ahead *ahead = bsp_scan_ahead_new(sp, options);
 	int r = ahead ? bsp_scan_ahead_start(ahead) : -ENOMEM;
@@ -218,33 +218,33 @@ int bsp_sparse_start_ahead(struct bsp_sparse *sp,
 	return 0;
 }
 
-void bsp_sparse_stop_ahead(struct bsp_sparse *sp)
+void bsp_sparse_scan_ahead_stop(struct bsp_sparse *sp)
 {
 	if (sp->ahead)
 		bsp_scan_ahead_stop(sp->ahead);
 }
 
-bool bsp_sparse_is_ahead(struct bsp_sparse *sp)
+bool bsp_sparse_scan_ahead_running(struct bsp_sparse *sp)
 {
 	return sp->ahead && bsp_scan_ahead_alive(sp->ahead);
 }
 
-void bsp_sparse_end_ahead(struct bsp_sparse *sp)
+void bsp_sparse_scan_ahead_join(struct bsp_sparse *sp)
 {
 	bsp_scan_ahead_free(sp->ahead);
 	sp->ahead = NULL;
 }
 
-void bsp_sparse_scan_rest(struct bsp_sparse *sp, bool rest)
+void bsp_sparse_scan_ahead_set_background(struct bsp_sparse *sp, bool rest)
 {
 	if (sp->ahead)
 		bsp_scan_ahead_set_background(sp->ahead, rest);
 }
 
-void bsp_sparse_reads(struct bsp_sparse *sp, uint64_t off)
+void bsp_sparse_report_read(struct bsp_sparse *sp, uint64_t off)
 {
 	if (sp->ahead)
-		bsp_scan_ahead_reads(sp->ahead, off);
+		bsp_scan_ahead_report_read(sp->ahead, off);
 }
 
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
@@ -320,7 +320,7 @@ static bool has_cached_size(struct bsp_sparse *sp)
 	return r != 0 || size == atomic_load(&sp->capacity);
 }
 
-bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
+bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
 	known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
@@ -330,10 +330,10 @@ bool bsp_sparse_peek(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
-	if (bsp_sparse_peek(sp, ret_stat))
+	if (bsp_sparse_stat_nowait(sp, ret_stat))
 		return;
 	(void)bsp_sparse_refresh(sp);
-	(void)bsp_sparse_peek(sp, ret_stat);
+	(void)bsp_sparse_stat_nowait(sp, ret_stat);
 }
 
 int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)

@@ -92,9 +92,9 @@ static void learn_generation(struct fixture *f)
 	const struct bsp_scan_ahead_options options = { .scanned = remember };
 	uint64_t at;
 
-	assert_int_equal(bsp_sparse_start_ahead(f->sp, &options), 0);
+	assert_int_equal(bsp_sparse_scan_ahead_start(f->sp, &options), 0);
 	assert_int_equal(bsp_sparse_seek_data(f->sp, 0, NULL, NULL, &at), 0);
-	bsp_sparse_end_ahead(f->sp);
+	bsp_sparse_scan_ahead_join(f->sp);
 }
 
 static void store(struct fixture *f, uint64_t from, uint64_t to)

@@ -83,7 +83,7 @@ static struct ahead *ahead_new(bool filled, uint64_t window)
 	pthread_cond_init(&a->wake, NULL);
 	a->sp = bsp_sparse_new(fake_device(a->fake), &patient, NULL);
 	assert_non_null(a->sp);
-	assert_int_equal(bsp_sparse_start_ahead(a->sp, &options), 0);
+	assert_int_equal(bsp_sparse_scan_ahead_start(a->sp, &options), 0);
 	return a;
 }
 
@@ -141,7 +141,7 @@ static void all_is_read_once_and_data_is_handed_out_once(void **state)
 	struct bsp_stat st;
 
 	walk(a, SIZE);
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_equal(bytes_read(a->fake), SIZE);
 	for (uint64_t at = 0; at < SIZE; at += G) {
 		uint64_t end = at + G < SIZE ? at + G : SIZE;
@@ -185,9 +185,9 @@ static uint64_t read_through(struct ahead *a)
 			if (!a->handed[off]) {
 				a->handed[off] = 'r';
 				asked += G;
-				bsp_sparse_reads(a->sp, off);
+				bsp_sparse_report_read(a->sp, off);
 			} else if (pieces++ % 256 == 0) {
-				bsp_sparse_reads(a->sp, off);
+				bsp_sparse_report_read(a->sp, off);
 			}
 		}
 	}
@@ -209,7 +209,7 @@ static void what_is_known_is_read_ahead_of_who_reads_it(void **state)
 		for (uint64_t at = 0; at < SIZE; at += G)
 			assert_true(a->handed[at] <= 1 || a->handed[at] == 'r');
 	}
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), st.data, 2 * st.data - asked);
 	assert_int_equal(a->wrong, 0);
 	ahead_free(a);
@@ -222,12 +222,12 @@ static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
 	uint64_t data, hole;
 
 	walk(a, SIZE);
-	bsp_sparse_reads(a->sp, SIZE - G);
+	bsp_sparse_report_read(a->sp, SIZE - G);
 	walk(a, SIZE);
 	assert_int_equal(bytes_read(a->fake), 0);
 	/* It read once what it found, and goes back. */
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
-	bsp_sparse_reads(a->sp, data);
+	bsp_sparse_report_read(a->sp, data);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	(void)bytes_read(a->fake);
 	assert_int_equal(bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
@@ -236,7 +236,7 @@ static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
 	(void)bytes_read(a->fake);
 	walk(a, SIZE);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_equal(bytes_read(a->fake), 0);
 	ahead_free(a);
 }
@@ -255,11 +255,11 @@ static void who_reads_here_and_there_is_not_followed(void **state)
 		assert_int_equal(
 			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
 			0);
-		bsp_sparse_reads(a->sp, data);
+		bsp_sparse_report_read(a->sp, data);
 		/* Far back, where nobody reads. */
 		(void)bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data);
 	}
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	/* At most the run after each. */
 	assert_int_in_range(bytes_read(a->fake), 0, 50 * MIB);
 	ahead_free(a);
@@ -273,7 +273,7 @@ static void one_seek_is_no_reason_to_read_much(void **state)
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &at), 0);
 	/* Only what was asked for may follow, if it had not ended yet. */
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
 	ahead_free(a);
 }
@@ -286,7 +286,7 @@ static void the_window_is_as_large_as_asked_for(void **state)
 	for (uint64_t off = 0; off < 8 * MIB; off += MIB / 2)
 		(void)bsp_sparse_seek_data(a->sp, off, NULL, NULL, &at);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
 	ahead_free(a);
 }
@@ -316,7 +316,7 @@ static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
 	pthread_mutex_init(&a.lock, NULL);
 	pthread_cond_init(&a.wake, NULL);
 	a.sp = bsp_sparse_new(fake_device(a.fake), NULL, NULL);
-	assert_int_equal(bsp_sparse_start_ahead(a.sp, &options), 0);
+	assert_int_equal(bsp_sparse_scan_ahead_start(a.sp, &options), 0);
 	assert_int_equal(bsp_sparse_seek_data(a.sp, 3 * G, NULL, NULL, &at), 0);
 	assert_int_equal(at, 3 * G);
 	assert_int_equal(bsp_sparse_seek_hole(a.sp, 5 * G, NULL, NULL, &at), 0);
@@ -333,7 +333,7 @@ static void the_rest_is_scanned_if_asked_for(void **state)
 	struct ahead *a = ahead_new(true, 0);
 	struct bsp_stat st;
 
-	bsp_sparse_scan_rest(a->sp, true);
+	bsp_sparse_scan_ahead_set_background(a->sp, true);
 	do {
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 		bsp_sparse_stat(a->sp, &st);
@@ -413,7 +413,7 @@ static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
 	uint64_t data = 0, hole = 0;
 
 	assert_non_null(sp);
-	assert_int_equal(bsp_sparse_start_ahead(
+	assert_int_equal(bsp_sparse_scan_ahead_start(
 				 sp, &(struct bsp_scan_ahead_options){ 0 }),
 			 0);
 	fake_on_read(fake, read_slowly, NULL);
@@ -431,8 +431,8 @@ static void *stop_when_blocked(void *data)
 
 	while (!is_blocked(a))
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	bsp_sparse_stop_ahead(a->sp);
-	assert_true(bsp_sparse_is_ahead(a->sp));
+	bsp_sparse_scan_ahead_stop(a->sp);
+	assert_true(bsp_sparse_scan_ahead_running(a->sp));
 	let_go(a);
 	return NULL;
 }
@@ -511,7 +511,7 @@ static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 8 * MIB, NULL, NULL, &at),
 			 0);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-	bsp_sparse_end_ahead(a->sp);
+	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, at - 8 * MIB + 3 * MIB);
 	ahead_free(a);
 }

@@ -657,14 +657,14 @@ static void times_move_when_a_counted_device_was_written(void **state)
 	struct bsp_sparse *sp = patient(fake, G);
 	int64_t at_first = mtime_of(sp), written;
 
-	bsp_sparse_refresh_times(sp);
+	bsp_sparse_refresh_mtime(sp);
 	assert_int_equal(mtime_of(sp), at_first);
 	fake_write(fake, 0, G, 'n');
 	assert_int_equal(mtime_of(sp), at_first); /* there was no look */
 	bsp_sparse_refresh(sp);
 	written = mtime_of(sp);
 	assert_true(written > at_first);
-	bsp_sparse_refresh_times(sp);
+	bsp_sparse_refresh_mtime(sp);
 	assert_int_equal(mtime_of(sp), written);
 	bsp_sparse_free(sp);
 }
@@ -683,14 +683,14 @@ static void times_of_an_uncounted_device_move_at_a_stat_alone(void **state)
 	assert_int_equal(bsp_sparse_read(sp, 0, buf, G), G);
 	bsp_sparse_refresh(sp);
 	assert_int_equal(mtime_of(sp), at_first);
-	bsp_sparse_refresh_times(sp);
+	bsp_sparse_refresh_mtime(sp);
 	moved = mtime_of(sp);
 	assert_true(moved > at_first);
 	assert_no_data(sp, 0);
 	bsp_sparse_refresh(sp);
 	assert_int_equal(mtime_of(sp), moved);
 	/* The opening behind a stat leaves them, if it is not slow. */
-	bsp_sparse_refresh_times(sp);
+	bsp_sparse_refresh_mtime(sp);
 	again = mtime_of(sp);
 	assert_true(again == moved || again - moved >= 1000000000);
 	bsp_sparse_free(sp);
@@ -724,7 +724,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	struct bsp_stat st;
 	pthread_t thread;
 
-	assert_true(bsp_sparse_peek(slow.sp, &st));
+	assert_true(bsp_sparse_stat_nowait(slow.sp, &st));
 	assert_int_equal(st.unknown, MIB);
 	assert_no_data(slow.sp, 0);
 	sem_init(&slow.begun, 0, 0);
@@ -733,14 +733,14 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, look, &slow), 0);
 	sem_wait(&slow.begun);
 	/* No block, which only a look can say for sure. */
-	assert_false(bsp_sparse_peek(slow.sp, &st));
+	assert_false(bsp_sparse_stat_nowait(slow.sp, &st));
 	assert_int_equal(st.blocks, 0);
 	assert_int_equal(st.size, MIB);
 	sem_post(&slow.answer);
 	pthread_join(thread, NULL);
 	fake_on_sample(fake, NULL, NULL);
 	fake_resize(fake, MIB / 2);
-	assert_false(bsp_sparse_peek(slow.sp, &st));
+	assert_false(bsp_sparse_stat_nowait(slow.sp, &st));
 	assert_int_equal(st.size, MIB);
 	sem_destroy(&slow.begun);
 	sem_destroy(&slow.answer);
@@ -827,14 +827,14 @@ static void an_opening_keeps_nothing_that_is_not_settled(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct bsp_sparse *sp = patient(fake, G);
-	uint64_t changes = bsp_sparse_refresh_times(sp);
+	uint64_t changes = bsp_sparse_refresh_mtime(sp);
 
-	assert_int_equal(bsp_sparse_refresh_times(sp), changes);
+	assert_int_equal(bsp_sparse_refresh_mtime(sp), changes);
 	fake_settle(fake, false);
 	fake_write(fake, 0, G, 'n');
-	assert_true(bsp_sparse_refresh_times(sp) != changes);
-	changes = bsp_sparse_refresh_times(sp);
-	assert_true(bsp_sparse_refresh_times(sp) != changes);
+	assert_true(bsp_sparse_refresh_mtime(sp) != changes);
+	changes = bsp_sparse_refresh_mtime(sp);
+	assert_true(bsp_sparse_refresh_mtime(sp) != changes);
 	bsp_sparse_free(sp);
 }
 

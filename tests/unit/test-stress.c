@@ -143,7 +143,7 @@ static struct stress *stress_new(bool filled, bool ahead)
 	assert_non_null(s->sp);
 	if (ahead)
 		assert_int_equal(
-			bsp_sparse_start_ahead(
+			bsp_sparse_scan_ahead_start(
 				s->sp, &(struct bsp_scan_ahead_options){ 0 }),
 			0);
 	return s;
@@ -397,10 +397,10 @@ static struct written *written_new(unsigned ways, bool ahead)
 	assert_non_null(w->sp);
 	if (ahead) {
 		assert_int_equal(
-			bsp_sparse_start_ahead(
+			bsp_sparse_scan_ahead_start(
 				w->sp, &(struct bsp_scan_ahead_options){ 0 }),
 			0);
-		bsp_sparse_scan_rest(w->sp, true);
+		bsp_sparse_scan_ahead_set_background(w->sp, true);
 	}
 	return w;
 }
