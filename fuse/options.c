@@ -270,7 +270,7 @@ static int parse_zero(struct parser *parser, const char *word)
 	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
 
 	if (choice >= 0)
-		parser->options->sparse.zeroing = (enum bsp_zero_mode)choice;
+		parser->options->sparse.zero_mode = (enum bsp_zero_mode)choice;
 	return choice < 0 ? -1 : 0;
 }
 

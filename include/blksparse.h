@@ -157,7 +157,7 @@ struct bsp_sparse_options {
 	 * milliseconds. Default 1000.
 	 */
 	uint32_t budget_ms;
-	enum bsp_zero_mode zeroing; /* of a writable device */
+	enum bsp_zero_mode zero_mode; /* of a writable device */
 	/*
 	 * Holes that are shorter, bytes, are data for the seeks (not for
 	 * others): each hole costs who asks two seeks, which is more than
@@ -658,7 +658,7 @@ struct bsp_transfer_options {
 	/* For bsp_recv(): */
 	bool resume;	     /* [0, start of the stream) is there already */
 	bool target_is_zero; /* it holds zeros all over: holes cost nothing */
-	enum bsp_zero_mode zeroing; /* how holes are made on a device */
+	enum bsp_zero_mode zero_mode; /* how holes are made on a device */
 };
 
 /*

@@ -214,14 +214,14 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t off, uint64_t len)
 }
 
 /* The ways that are commands; true if that was the end of it. */
-static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode zeroing,
+static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode mode,
 			 uint64_t off, uint64_t len, struct descent *descent)
 {
 	const struct bsp_device_ops *ops = dev->ops;
 
-	if (zeroing == BSP_ZERO_WRITE)
+	if (mode == BSP_ZERO_WRITE)
 		return false;
-	if (zeroing == BSP_ZERO_UNMAP) {
+	if (mode == BSP_ZERO_UNMAP) {
 		if (try_way(dev, PUNCH, ops->punch, off, len, descent))
 			return true;
 		if (try_way(dev, UNMAP, ops->unmap, off, len, descent)) {
@@ -235,49 +235,48 @@ static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode zeroing,
 
 /* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
  * may fail. */
-static int zero_some_blocks(struct bsp_device *dev, enum bsp_zero_mode zeroing,
+static int zero_some_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 			    uint64_t off, uint64_t len)
 {
 	struct descent descent = { 0 };
 
-	if (try_commands(dev, zeroing, off, len, &descent))
+	if (try_commands(dev, mode, off, len, &descent))
 		return descent.r;
-	if (zeroing == BSP_ZERO_WRITE || descent.failed || !has(dev, LOOK))
+	if (mode == BSP_ZERO_WRITE || descent.failed || !has(dev, LOOK))
 		return write_zeros(dev, off, len);
 	return zero_what_is_not(dev, off, len);
 }
 
 /* The same for any number of them. */
-static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode zeroing,
+static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 		       uint64_t off, uint64_t len)
 {
 	struct descent descent = { 0 };
 	int r = 0;
 
 	if (len <= STEP_WRITE)
-		return zero_some_blocks(dev, zeroing, off, len);
-	if (try_commands(dev, zeroing, off, len, &descent))
+		return zero_some_blocks(dev, mode, off, len);
+	if (try_commands(dev, mode, off, len, &descent))
 		return descent.r;
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = zero_some_blocks(dev, zeroing, off, piece);
+		r = zero_some_blocks(dev, mode, off, piece);
 		len -= piece;
 		off += piece;
 	}
 	return r;
 }
 
-uint64_t bsp_device_zero_step(struct bsp_device *dev,
-			      enum bsp_zero_mode zeroing)
+uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zero_mode mode)
 {
 	/* That it takes long is only known when it was tried. */
 	bool fast = atomic_load(&dev->ways) & FAST;
 
-	return fast && zeroing != BSP_ZERO_WRITE ? STEP_OFFLOAD : STEP_WRITE;
+	return fast && mode != BSP_ZERO_WRITE ? STEP_OFFLOAD : STEP_WRITE;
 }
 
-int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode zeroing,
+int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		    uint64_t off, uint64_t len)
 {
 	uint64_t block = dev->info.logical_block_size;
@@ -290,7 +289,7 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode zeroing,
 	if (head)
 		r = write_zeros(dev, off, head);
 	if (!r && whole)
-		r = zero_blocks(dev, zeroing, off + head, whole);
+		r = zero_blocks(dev, mode, off + head, whole);
 	if (!r && tail)
 		r = write_zeros(dev, off + head + whole, tail);
 	if (r)

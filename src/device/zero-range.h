@@ -10,14 +10,13 @@
 
 /* The most that one call of bsp_device_zero() should be given: what an
  * interrupt may have to wait for. */
-uint64_t bsp_device_zero_step(struct bsp_device *dev,
-			      enum bsp_zero_mode zeroing);
+uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zero_mode mode);
 
 /*
  * Makes [off, off + len) zero. Returns 0, or -errno with some of it perhaps
  * zero. The caller keeps others from writing there. Any thread.
  */
-int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode zeroing,
+int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		    uint64_t off, uint64_t len);
 
 /*

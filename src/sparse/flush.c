@@ -37,7 +37,7 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	uint64_t start = from << sp->shift;
 	uint64_t end = bsp_granule_start(to, sp->shift, size);
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
-	int r = bsp_device_zero(sp->dev, sp->zeroing, start, end - start);
+	int r = bsp_device_zero(sp->dev, sp->zero_mode, start, end - start);
 
 	/* Before they are holes, which a flush that fails must find. */
 	if (!r)
@@ -192,7 +192,8 @@ static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
 		       int *ret_result)
 {
-	uint64_t step = bsp_device_zero_step(sp->dev, sp->zeroing) >> sp->shift;
+	uint64_t step =
+		bsp_device_zero_step(sp->dev, sp->zero_mode) >> sp->shift;
 	uint64_t end, from, to = 0;
 	bool more;
 
@@ -316,11 +317,11 @@ static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 		uint64_t step =
 			tail == BSP_TAIL_DISCARD
 				? DISCARD_STEP
-				: bsp_device_zero_step(sp->dev, sp->zeroing);
+				: bsp_device_zero_step(sp->dev, sp->zero_mode);
 		uint64_t len = bsp_min(end - off, step);
 
 		r = tail == BSP_TAIL_ZERO
-			    ? bsp_device_zero(sp->dev, sp->zeroing, off, len)
+			    ? bsp_device_zero(sp->dev, sp->zero_mode, off, len)
 			    : sp->dev->ops->discard(sp->dev, off, len);
 		off += len;
 	}

@@ -145,7 +145,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	sp->lookahead = full.lookahead;
 	sp->budget_ns = (uint64_t)full.budget_ms * 1000000;
 	sp->scan_buffer = buffer;
-	sp->zeroing = full.zeroing;
+	sp->zero_mode = full.zero_mode;
 	sp->minhole = full.minhole > full.granule ? full.minhole : 0;
 	atomic_init(&sp->size, dev->info.size);
 	atomic_init(&sp->capacity, dev->info.size);

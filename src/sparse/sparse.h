@@ -58,7 +58,7 @@ struct bsp_sparse {
 	uint64_t budget_ns;
 	bsp_changed_fn changed;
 	void *changed_data;
-	enum bsp_zero_mode zeroing;
+	enum bsp_zero_mode zero_mode;
 	uint64_t minhole;	      /* bytes; 0: all holes are reported */
 	struct bsp_scan_ahead *ahead; /* NULL: seeks scan by themselves */
 

@@ -282,13 +282,13 @@ static bool zero_hole(struct receiver *recv)
 	while (off < end) {
 		uint64_t step = bsp_min(
 			end - off,
-			bsp_device_zero_step(recv->dev, options->zeroing));
+			bsp_device_zero_step(recv->dev, options->zero_mode));
 		int r = 0;
 
 		if (recv->made || options->target_is_zero)
 			step = end - off;
 		else
-			r = bsp_device_zero(recv->dev, options->zeroing, off,
+			r = bsp_device_zero(recv->dev, options->zero_mode, off,
 					    step);
 		if (r)
 			return failed_at(recv, "zero", off, r);

@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 {
 	bool zeroes = argc == 4 && strcmp(argv[2], "zero") == 0;
 	const struct bsp_sparse_options options = {
-		.zeroing = zeroes ? BSP_ZERO_WRITE : BSP_ZERO_UNMAP,
+		.zero_mode = zeroes ? BSP_ZERO_WRITE : BSP_ZERO_UNMAP,
 	};
 	unsigned rounds = argc == 4 ? (unsigned)atoi(argv[3]) : 0, bad = 0;
 	size_t all = (size_t)REGION * (REGIONS + 1);

@@ -31,7 +31,7 @@ struct fixture {
 static struct fixture open_old(uint64_t size, unsigned ways,
 			       enum bsp_zero_mode zeroing)
 {
-	const struct bsp_sparse_options options = { .zeroing = zeroing };
+	const struct bsp_sparse_options options = { .zero_mode = zeroing };
 	struct fixture f = { .fake = fake_new(size) };
 
 	memset(fake_bytes(f.fake), 0xaa, size);

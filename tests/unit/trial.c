@@ -150,7 +150,7 @@ static void make_object(struct trial *t)
 		.granule = t->granule,
 		.lookahead = t->granule << dice_below(dice, 6),
 		.budget_ms = UINT32_MAX / 2,
-		.zeroing = (enum bsp_zero_mode)dice_below(dice, 3),
+		.zero_mode = (enum bsp_zero_mode)dice_below(dice, 3),
 		.minhole = t->minhole ? t->granule << dice_below(dice, 4) : 0,
 	};
 
