@@ -294,16 +294,12 @@ static int parse_uring(struct parser *parser, const char *word)
 
 static int parse_tail(struct parser *parser, const char *word)
 {
-	static const char *const names[] = {
-		[BSP_TAIL_KEEP] = "keep",
-		[BSP_TAIL_ZERO] = "zero",
-		[BSP_TAIL_DISCARD] = "discard",
-	};
-	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+	g_autoptr(GError) error = NULL;
 
-	if (choice >= 0)
-		parser->options->tail = (enum bsp_tail)choice;
-	return choice < 0 ? -1 : 0;
+	if (bsp_tail_from_name(strchr(word, '=') + 1, &parser->options->tail,
+			       &error))
+		return 0;
+	return usage_error("-o %s: %s", word, error->message);
 }
 
 static int refuse_unknown(struct parser *parser, const char *word)

@@ -454,6 +454,10 @@ enum bsp_tail {
 	BSP_TAIL_DISCARD, /* it is discarded; what it holds then is open */
 };
 
+/* Finds a tail by its name: keep, zero, discard. */
+bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,
+			GError **error);
+
 /*
  * The end of writing: bsp_sparse_flush(), and the tail is treated. To be
  * called when nobody else uses the object any more. Returns 0 or -errno.

@@ -27,19 +27,9 @@ static char **opt_paths;
 static gboolean parse_tail(const gchar *option, const gchar *value,
 			   gpointer data, GError **error)
 {
-	static const char *const names[] = {
-		[BSP_TAIL_KEEP] = "keep",
-		[BSP_TAIL_ZERO] = "zero",
-		[BSP_TAIL_DISCARD] = "discard",
-	};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-		if (g_str_equal(value, names[i])) {
-			opt_tail = (enum bsp_tail)i;
-			return true;
-		}
-	g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
-		    "%s: '%s' is not keep, zero or discard", option, value);
+	if (bsp_tail_from_name(value, &opt_tail, error))
+		return true;
+	g_prefix_error(error, "%s: ", option);
 	return false;
 }
 

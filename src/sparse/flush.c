@@ -15,7 +15,9 @@
 #include "sparse/sparse.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "base/error.h"
 #include "base/range.h"
 #include "base/zero.h"
 #include "device/zero-range.h"
@@ -301,6 +303,27 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : flushed;
+}
+
+/* --- The tail --- */
+
+bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,
+			GError **error)
+{
+	static const char *const names[] = {
+		[BSP_TAIL_KEEP] = "keep",
+		[BSP_TAIL_ZERO] = "zero",
+		[BSP_TAIL_DISCARD] = "discard",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*ret_tail = (enum bsp_tail)i;
+			return true;
+		}
+	}
+	return bsp_error_set(error, BSP_ERROR_USAGE,
+			     "'%s' is not keep, zero or discard", name);
 }
 
 /* The device past the file's end, which nobody uses any more. */

@@ -1356,6 +1356,27 @@ static void a_refusal_is_forgotten_after_a_failure(void **state)
 	close_it(f);
 }
 
+static void each_tail_is_found_by_its_name(void **state)
+{
+	static const struct {
+		const char *name;
+		enum bsp_tail tail;
+	} cases[] = {
+		{ "keep", BSP_TAIL_KEEP },
+		{ "zero", BSP_TAIL_ZERO },
+		{ "discard", BSP_TAIL_DISCARD },
+	};
+	g_autoptr(GError) error = NULL;
+	enum bsp_tail tail;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		assert_true(bsp_tail_from_name(cases[i].name, &tail, NULL));
+		assert_int_equal(tail, cases[i].tail);
+	}
+	assert_false(bsp_tail_from_name("cut", &tail, &error));
+	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
+}
+
 static bool always(void *data)
 {
 	return true;
@@ -1750,6 +1771,7 @@ int main(void)
 		cmocka_unit_test(appending_needs_no_filling),
 		cmocka_unit_test(a_cache_is_not_believed_after_a_failure),
 		cmocka_unit_test(a_refusal_is_forgotten_after_a_failure),
+		cmocka_unit_test(each_tail_is_found_by_its_name),
 		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
 		cmocka_unit_test(long_ranges_are_zeroed_in_steps),
 		cmocka_unit_test(what_is_not_writable_says_so),
