@@ -9,14 +9,14 @@
  */
 #include "device/counters.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "device/sysfs.h"
 
 enum {
 	TRIES = 32, /* until a busy disk is called so */
@@ -66,19 +66,14 @@ static void forget_parts(struct bsp_counters *counters)
 /* Is the device in that folder, of the disk's folder, the one of counters? */
 static bool is_own(const struct bsp_counters *counters, const char *name)
 {
-	char path[300], text[32] = "";
-	unsigned maj, min;
-	ssize_t n;
-	int fd;
+	int folder = bsp_sysfs_open_below(counters->folder, name);
+	dev_t rdev;
 
-	(void)snprintf(path, sizeof(path), "%s/dev", name);
-	fd = openat(counters->folder, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (folder < 0)
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	return n > 0 && sscanf(text, "%u:%u", &maj, &min) == 2 &&
-	       makedev(maj, min) == counters->rdev;
+	rdev = bsp_sysfs_rdev(folder);
+	close(folder);
+	return rdev == counters->rdev;
 }
 
 /* Adds the folder, if it is a partition's. False if its counters cannot be
@@ -89,7 +84,7 @@ static bool add_part(struct bsp_counters *counters, const char *name)
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "%s/partition", name);
-	if (name[0] == '.' || faccessat(counters->folder, path, F_OK, 0) < 0)
+	if (!bsp_sysfs_has(counters->folder, path))
 		return true;
 	(void)snprintf(path, sizeof(path), "%s/stat", name);
 	fd = openat(counters->folder, path, O_RDONLY | O_CLOEXEC);
@@ -107,18 +102,15 @@ static bool add_part(struct bsp_counters *counters, const char *name)
 /* Finds the partitions that there are now. */
 static bool find_parts(struct bsp_counters *counters)
 {
-	int fd = openat(counters->folder, ".", O_RDONLY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
+	DIR *dir = bsp_sysfs_list(counters->folder, ".");
+	const char *name;
 	bool ok = dir;
 
 	forget_parts(counters);
-	while (ok && (entry = readdir(dir)))
-		ok = add_part(counters, entry->d_name);
+	while (ok && (name = bsp_sysfs_next(dir)))
+		ok = add_part(counters, name);
 	if (dir)
 		(void)closedir(dir);
-	else if (fd >= 0)
-		close(fd);
 	return ok && counters->own >= 0;
 }
 
@@ -228,31 +220,23 @@ bool bsp_counters_read(struct bsp_counters *counters,
 struct bsp_counters *bsp_counters_new(dev_t rdev)
 {
 	struct bsp_counters *counters;
-	char path[64];
-	int folder;
 	bool part;
+	int disk = bsp_sysfs_open_disk(rdev, &part);
 
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
-		       minor(rdev));
-	folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	part = folder >= 0 && faccessat(folder, "partition", F_OK, 0) == 0;
-	counters = folder < 0 ? NULL : calloc(1, sizeof(*counters));
+	counters = disk < 0 ? NULL : calloc(1, sizeof(*counters));
 	if (!counters) {
-		if (folder >= 0)
-			close(folder);
+		if (disk >= 0)
+			close(disk);
 		return NULL;
 	}
 	counters->rdev = rdev;
 	counters->own = -1;
-	counters->folder =
-		part ? openat(folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC)
-		     : -1;
-	counters->disk_fd =
-		openat(folder, part ? "../stat" : "stat", O_RDONLY | O_CLOEXEC);
-	close(folder);
+	counters->disk_fd = openat(disk, "stat", O_RDONLY | O_CLOEXEC);
+	counters->folder = part ? disk : -1;
+	if (!part)
+		close(disk);
 	counters->part_fds = part ? calloc(PARTS_MAX, sizeof(int)) : NULL;
-	if (counters->disk_fd < 0 ||
-	    (part && (counters->folder < 0 || !counters->part_fds))) {
+	if (counters->disk_fd < 0 || (part && !counters->part_fds)) {
 		bsp_counters_free(counters);
 		return NULL;
 	}

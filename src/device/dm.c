@@ -15,11 +15,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/loop.h"
@@ -167,14 +165,6 @@ struct stack {
 	GError **error;
 };
 
-/* A file in a device's folder of sysfs. */
-static bool has_file(const char *folder, const char *name)
-{
-	g_autofree char *path = g_build_filename(folder, name, NULL);
-
-	return g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
 static bool cannot_ask(const struct stack *stack, int errnum)
 {
 	return bsp_error_set(
@@ -184,98 +174,103 @@ static bool cannot_ask(const struct stack *stack, int errnum)
 }
 
 /* The targets of a device by its folder; NULL, and an error. */
-static char **targets_at(const struct stack *stack, const char *folder)
+static char **targets_at(const struct stack *stack, int folder)
 {
-	g_autofree char *path = g_build_filename(folder, "dev", NULL);
-	g_autofree char *text = NULL;
+	dev_t rdev = bsp_sysfs_rdev(folder);
 	char **targets = NULL;
-	unsigned major, minor;
 
 	errno = ENODEV;
 	if (stack->control < 0)
 		errno = -stack->control;
-	else if (g_file_get_contents(path, &text, NULL, NULL) &&
-		 sscanf(text, "%u:%u", &major, &minor) == 2)
-		targets = targets_of(stack->control, makedev(major, minor));
+	else if (rdev)
+		targets = targets_of(stack->control, rdev);
 	if (!targets)
 		cannot_ask(stack, errno);
 	return targets;
 }
 
 /* Is the pool of a thin volume one that zeroes new blocks? */
-static bool check_pool(const struct stack *stack, const char *folder)
+static bool check_pool(const struct stack *stack, int folder)
 {
 	g_auto(GStrv) targets = targets_at(stack, folder);
-	g_autofree char *path = g_build_filename(folder, "dm", "name", NULL);
-	g_autofree char *name = NULL;
+	char name[DM_NAME_LEN + 1];
 
 	for (char **target = targets; target && *target; target++) {
 		if (!skips_zeroing(*target))
 			continue;
-		(void)g_file_get_contents(path, &name, NULL, NULL);
+		(void)bsp_sysfs_read_line(folder, "dm/name", name,
+					  sizeof(name));
 		return bsp_error_set(
 			stack->error, BSP_ERROR_FAILED,
 			"%s lies on the thin pool %s, which does not zero new blocks (skip_block_zeroing), so that old bytes of the pool would come up beside what is written; have it zero them, as by lvchange --zero y (until then it can only be read)",
-			stack->path, name ? g_strchomp(name) : folder);
+			stack->path, name);
 	}
 	return targets != NULL;
 }
 
-static bool check_folder(const struct stack *stack, const char *folder);
+static bool check_rdev(const struct stack *stack, dev_t rdev);
 
-static bool check_rdev(const struct stack *stack, dev_t rdev)
+/*
+ * Checks a device that disk is made of, by its folder, and what that is made
+ * of. A pool is the device mapper's, too; where there is no such pair it need
+ * not be asked, which takes root. The disk's targets are asked for once.
+ */
+static bool check_slave(const struct stack *stack, int disk, int slave,
+			char ***targets)
 {
-	g_autofree char *folder = g_strdup_printf("/sys/dev/block/%u:%u",
-						  major(rdev), minor(rdev));
+	if (bsp_sysfs_has(disk, "dm") && bsp_sysfs_has(slave, "dm")) {
+		if (!*targets)
+			*targets = targets_at(stack, disk);
+		if (!*targets)
+			return false;
+		if (any_is(*targets, "thin") && !check_pool(stack, slave))
+			return false;
+	}
+	return check_rdev(stack, bsp_sysfs_rdev(slave));
+}
 
-	return check_folder(stack, folder);
+static bool check_slaves(const struct stack *stack, int disk)
+{
+	DIR *dir = bsp_sysfs_list(disk, "slaves");
+	g_auto(GStrv) targets = NULL;
+	const char *name;
+	bool ok = true;
+
+	while (ok && (name = bsp_sysfs_next(dir))) {
+		int slave = bsp_sysfs_open_below(dirfd(dir), name);
+
+		if (slave < 0)
+			continue;
+		ok = check_slave(stack, disk, slave, &targets);
+		close(slave);
+	}
+	if (dir)
+		(void)closedir(dir);
+	return ok;
 }
 
 /* A loop device may be over a device instead of a file. */
-static bool check_backing(const struct stack *stack, const char *disk)
+static bool check_backing(const struct stack *stack, dev_t rdev)
 {
-	int folder = open(disk, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct bsp_loop_backing backing;
-	dev_t rdev;
 
-	if (folder < 0)
-		return true;
-	rdev = bsp_sysfs_rdev(folder);
-	close(folder);
 	if (bsp_loop_backing_of(rdev, &backing) < 0 || !backing.rdev)
 		return true;
 	return check_rdev(stack, backing.rdev);
 }
 
 /* Checks a device, and all that it is made of. */
-static bool check_folder(const struct stack *stack, const char *folder)
+static bool check_rdev(const struct stack *stack, dev_t rdev)
 {
-	g_autofree char *disk = has_file(folder, "partition")
-					? g_build_filename(folder, "..", NULL)
-					: g_strdup(folder);
-	g_autofree char *slaves = g_build_filename(disk, "slaves", NULL);
-	g_autoptr(GDir) dir = g_dir_open(slaves, 0, NULL);
-	g_auto(GStrv) targets = NULL;
-	const char *name;
+	bool partition;
+	int disk = bsp_sysfs_open_disk(rdev, &partition);
+	bool ok;
 
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *slave = g_build_filename(slaves, name, NULL);
-
-		/* A pool is the device mapper's, too; where there is no such
-		 * pair it need not be asked, which takes root. */
-		if (has_file(disk, "dm") && has_file(slave, "dm")) {
-			if (!targets)
-				targets = targets_at(stack, disk);
-			if (!targets)
-				return false;
-			if (any_is(targets, "thin") &&
-			    !check_pool(stack, slave))
-				return false;
-		}
-		if (!check_folder(stack, slave))
-			return false;
-	}
-	return check_backing(stack, disk);
+	if (disk < 0)
+		return true;
+	ok = check_slaves(stack, disk) && check_backing(stack, rdev);
+	close(disk);
+	return ok;
 }
 
 bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error)

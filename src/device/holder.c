@@ -11,8 +11,7 @@
 #include "device/device.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <linux/dm-ioctl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -20,13 +19,8 @@
 
 #include "device/ask.h"
 #include "device/loop.h"
+#include "device/mountinfo.h"
 #include "device/sysfs.h"
-
-/* Takes the backslash-octal escapes of /proc out of a field. */
-static char *unescaped(const char *field)
-{
-	return g_strcompress(field);
-}
 
 /* The first of the paths (char *) that is a node of the device, or NULL. Each
  * may lie on a file system that does not answer. */
@@ -60,50 +54,39 @@ static void add_beginnings(GPtrArray *paths, const char *list)
 static bool is_source(const char *sources, dev_t rdev)
 {
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-	g_autofree char *text = unescaped(sources);
-	const char *next = text;
+	const char *next = sources;
 
 	do {
-		add_beginnings(paths, next == text ? next : next + 1);
+		add_beginnings(paths, next == sources ? next : next + 1);
 		next = strstr(next + 1, ",/");
 	} while (next);
 	return find_node(paths, rdev) != NULL;
 }
 
-/* proc(5): ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG...] - TYPE SOURCE */
-static char *mount_of(const char *line, const char *want, dev_t rdev)
+static char *describe_mount(const struct bsp_mount *mount, const char *device,
+			    dev_t rdev)
 {
-	const char *dash = strstr(line, " - ");
-	g_auto(GStrv) fields = g_strsplit(line, " ", 6);
-	g_auto(GStrv) type = g_strsplit(dash ? dash + 3 : "", " ", 3);
-	g_autofree char *where = NULL;
-
-	if (g_strv_length(fields) < 6 || g_strv_length(type) < 2)
-		return NULL;
-	where = unescaped(fields[4]);
-	if (strcmp(fields[2], want) == 0)
+	if (strcmp(mount->device, device) == 0)
 		return g_strdup_printf("is mounted on %s; unmount it first",
-				       where);
-	if (strcmp(type[0], "fuse.blksparsefs") == 0 &&
-	    is_source(type[1], rdev))
+				       mount->where);
+	if (strcmp(mount->type, "fuse.blksparsefs") == 0 &&
+	    is_source(mount->source, rdev))
 		return g_strdup_printf("is mounted on %s by blksparsefs; "
 				       "unmount it first",
-				       where);
+				       mount->where);
 	return NULL;
 }
 
 static char *mounted_on(dev_t rdev)
 {
-	g_autofree char *text = NULL, *want = NULL;
-	g_auto(GStrv) lines = NULL;
+	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+	g_autofree char *device =
+		g_strdup_printf("%u:%u", major(rdev), minor(rdev));
 	char *found = NULL;
 
-	if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL))
-		return NULL;
-	want = g_strdup_printf("%u:%u", major(rdev), minor(rdev));
-	lines = g_strsplit(text, "\n", -1);
-	for (char **line = lines; *line && !found; line++)
-		found = mount_of(*line, want, rdev);
+	for (guint i = 0; mounts && i < mounts->len && !found; i++)
+		found = describe_mount(g_ptr_array_index(mounts, i), device,
+				       rdev);
 	return found;
 }
 
@@ -122,7 +105,7 @@ static char *swapped_on(dev_t rdev)
 			g_strndup(*line, strcspn(*line, " \t"));
 
 		if (g_str_has_prefix(field, "/"))
-			g_ptr_array_add(paths, unescaped(field));
+			g_ptr_array_add(paths, g_strcompress(field));
 	}
 	path = find_node(paths, rdev);
 	return path ? g_strdup_printf("is used as swap; swapoff %s first", path)
@@ -130,57 +113,66 @@ static char *swapped_on(dev_t rdev)
 }
 
 /* The device that this one is a part of, as by LVM, RAID or dm-crypt. */
-static char *part_of(const char *folder)
+static char *part_of(int folder)
 {
-	g_autofree char *path = g_build_filename(folder, "holders", NULL);
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-	const char *name = dir ? g_dir_read_name(dir) : NULL;
-	g_autofree char *label = NULL, *label_path = NULL;
+	DIR *dir = bsp_sysfs_list(folder, "holders");
+	const char *name = bsp_sysfs_next(dir);
+	char *found = NULL, label[DM_NAME_LEN + 1];
+	g_autofree char *path =
+		g_build_filename(name ? name : "", "dm", "name", NULL);
 
-	if (!name)
-		return NULL;
-	label_path = g_build_filename(path, name, "dm", "name", NULL);
-	if (g_file_get_contents(label_path, &label, NULL, NULL))
-		return g_strdup_printf(
+	if (name && bsp_sysfs_read_line(dirfd(dir), path, label, sizeof(label)))
+		found = g_strdup_printf(
 			"is part of /dev/%s (%s); take it out of there first",
-			name, g_strstrip(label));
-	return g_strdup_printf("is part of /dev/%s; take it out of there first",
-			       name);
+			name, label);
+	else if (name)
+		found = g_strdup_printf(
+			"is part of /dev/%s; take it out of there first", name);
+	if (dir)
+		(void)closedir(dir);
+	return found;
 }
 
 static char *holder_of(dev_t rdev);
 
-/* A partition of it that is held. */
-static char *partition_held(const char *folder)
+/* The device of a partition by its name in the disk's folder; 0 if it is none.
+ */
+static dev_t partition_rdev(int disk, const char *name)
 {
-	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	int folder = bsp_sysfs_open_below(disk, name);
+	dev_t rdev = 0;
+
+	if (bsp_sysfs_has(folder, "partition"))
+		rdev = bsp_sysfs_rdev(folder);
+	if (folder >= 0)
+		close(folder);
+	return rdev;
+}
+
+/* A partition of it that is held. */
+static char *partition_held(int disk)
+{
+	DIR *dir = bsp_sysfs_list(disk, ".");
+	char *found = NULL;
 	const char *name;
 
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *mark =
-			g_build_filename(folder, name, "partition", NULL);
-		g_autofree char *path =
-			g_build_filename(folder, name, "dev", NULL);
-		g_autofree char *text = NULL, *holder = NULL;
-		unsigned maj, min;
+	while (!found && (name = bsp_sysfs_next(dir))) {
+		dev_t rdev = partition_rdev(disk, name);
+		g_autofree char *holder = rdev ? holder_of(rdev) : NULL;
 
-		if (!g_file_test(mark, G_FILE_TEST_EXISTS) ||
-		    !g_file_get_contents(path, &text, NULL, NULL) ||
-		    sscanf(text, "%u:%u", &maj, &min) != 2)
-			continue;
-		holder = holder_of(makedev(maj, min));
 		if (holder)
-			return g_strdup_printf(
+			found = g_strdup_printf(
 				"is in use: its partition /dev/%s %s", name,
 				holder);
 	}
-	return NULL;
+	if (dir)
+		(void)closedir(dir);
+	return found;
 }
 
 static char *holder_of(dev_t rdev)
 {
-	g_autofree char *folder = g_strdup_printf("/sys/dev/block/%u:%u",
-						  major(rdev), minor(rdev));
+	int folder = bsp_sysfs_open(rdev);
 	char *holder = mounted_on(rdev);
 
 	if (!holder)
@@ -189,6 +181,8 @@ static char *holder_of(dev_t rdev)
 		holder = part_of(folder);
 	if (!holder)
 		holder = partition_held(folder);
+	if (folder >= 0)
+		close(folder);
 	return holder;
 }
 
@@ -207,13 +201,11 @@ char *bsp_device_holder(dev_t rdev)
 static GArray *find_loops(void)
 {
 	GArray *loops = g_array_new(FALSE, FALSE, sizeof(struct bsp_loop));
-	g_autoptr(GDir) dir = g_dir_open("/sys/block", 0, NULL);
+	DIR *dir = bsp_sysfs_list_disks();
 	const char *name;
 
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *path =
-			g_build_filename("/sys/block", name, NULL);
-		int folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	while ((name = bsp_sysfs_next(dir))) {
+		int folder = bsp_sysfs_open_below(dirfd(dir), name);
 		struct bsp_loop loop;
 
 		if (folder < 0)
@@ -222,6 +214,8 @@ static GArray *find_loops(void)
 			g_array_append_val(loops, loop);
 		close(folder);
 	}
+	if (dir)
+		(void)closedir(dir);
 	return loops;
 }
 
@@ -251,27 +245,20 @@ static bool is_at_or_below(const char *path, const char *folder)
  */
 static char *file_system_of(const char *path)
 {
-	g_autofree char *text = NULL;
-	g_auto(GStrv) lines = NULL;
-	char *found = NULL;
+	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+	const char *found = NULL;
 	size_t longest = 0;
 
-	(void)g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL);
-	lines = g_strsplit(text ? text : "", "\n", -1);
-	for (char **line = lines; *line; line++) {
-		g_auto(GStrv) fields = g_strsplit(*line, " ", 6);
-		g_autofree char *where = NULL;
+	for (guint i = 0; mounts && i < mounts->len; i++) {
+		const struct bsp_mount *mount = g_ptr_array_index(mounts, i);
+		size_t len = strlen(mount->where);
 
-		if (g_strv_length(fields) < 6)
+		if (len < longest || !is_at_or_below(path, mount->where))
 			continue;
-		where = unescaped(fields[4]);
-		if (strlen(where) < longest || !is_at_or_below(path, where))
-			continue;
-		longest = strlen(where);
-		g_free(found);
-		found = g_strdup(fields[2]);
+		longest = len;
+		found = mount->device;
 	}
-	return found;
+	return g_strdup(found);
 }
 
 /*

@@ -4,13 +4,12 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/device.h"
+#include "device/sysfs.h"
 
 struct bsp_medium_source {
 	/* Fixed. */
@@ -20,31 +19,27 @@ struct bsp_medium_source {
 	int control; /* the device mapper's; -1 if the device is not its own */
 };
 
-static bool has_folder(dev_t rdev, const char *name)
-{
-	char path[96];
-
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s",
-		       major(rdev), minor(rdev), name);
-	return access(path, F_OK) == 0;
-}
-
 struct bsp_medium_source *bsp_medium_source_new(int fd, dev_t rdev)
 {
 	struct bsp_medium_source *source = calloc(1, sizeof(*source));
+	int folder;
 
 	if (!source)
 		return NULL;
+	folder = bsp_sysfs_open(rdev);
 	source->fd = fd;
 	source->rdev = rdev;
 	/* The device mapper would pass the question on to the device below it
 	 * (dm_blk_ioctl() in drivers/md/dm.c). */
-	source->loop =
-		has_folder(rdev, "loop") ||
-		(has_folder(rdev, "partition") && has_folder(rdev, "../loop"));
-	source->control = has_folder(rdev, "dm") ? open("/dev/mapper/control",
-							O_RDWR | O_CLOEXEC)
-						 : -1;
+	source->loop = bsp_sysfs_has(folder, "loop") ||
+		       (bsp_sysfs_has(folder, "partition") &&
+			bsp_sysfs_has(folder, "../loop"));
+	source->control =
+		bsp_sysfs_has(folder, "dm")
+			? open("/dev/mapper/control", O_RDWR | O_CLOEXEC)
+			: -1;
+	if (folder >= 0)
+		close(folder);
 	return source;
 }
 

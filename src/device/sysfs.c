@@ -24,12 +24,54 @@ int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition)
 	int fd = bsp_sysfs_open(rdev);
 	int disk;
 
-	*ret_partition = fd >= 0 && faccessat(fd, "partition", F_OK, 0) == 0;
+	*ret_partition = bsp_sysfs_has(fd, "partition");
 	if (!*ret_partition)
 		return fd;
-	disk = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	disk = bsp_sysfs_open_below(fd, "..");
 	close(fd);
 	return disk;
+}
+
+int bsp_sysfs_open_below(int folder, const char *name)
+{
+	return openat(folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+bool bsp_sysfs_has(int folder, const char *name)
+{
+	return folder >= 0 && faccessat(folder, name, F_OK, 0) == 0;
+}
+
+static DIR *list(int folder, const char *name)
+{
+	int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
+}
+
+DIR *bsp_sysfs_list(int folder, const char *name)
+{
+	return folder < 0 ? NULL : list(folder, name);
+}
+
+DIR *bsp_sysfs_list_disks(void)
+{
+	return list(AT_FDCWD, "/sys/block");
+}
+
+const char *bsp_sysfs_next(DIR *dir)
+{
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 &&
+		    strcmp(entry->d_name, "..") != 0)
+			return entry->d_name;
+	}
+	return NULL;
 }
 
 /* Reads the beginning of a file as a string. */

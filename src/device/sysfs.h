@@ -7,6 +7,7 @@
 #ifndef BSP_DEVICE_SYSFS_H
 #define BSP_DEVICE_SYSFS_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,23 @@ int bsp_sysfs_open(dev_t rdev);
 /* The folder of the whole disk of a partition, or of the device itself, to be
  * closed; -1 if there is none. */
 int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition);
+
+/* A folder below another, to be closed; -1 if there is none. */
+int bsp_sysfs_open_below(int folder, const char *name);
+
+/* Is there such a file or folder in a folder? False for folder -1. */
+bool bsp_sysfs_has(int folder, const char *name);
+
+/* The entries of a folder below another (or "."), for bsp_sysfs_next() and
+ * closedir(3); NULL if there is none. */
+DIR *bsp_sysfs_list(int folder, const char *name);
+
+/* The same of the folder of all disks. */
+DIR *bsp_sysfs_list_disks(void);
+
+/* The next entry's name, without "." and "..", until the next call; NULL at the
+ * end, and for NULL. */
+const char *bsp_sysfs_next(DIR *dir);
 
 /* Reads the first line of a file in a folder; false, and an empty line, if it
  * cannot be had. */
