@@ -8,12 +8,12 @@
  *		  it was settled by someone who knew more
  *	forgotten data and holes become unknown: what was known is out of date
  *	written	  all become data
- *	spoilt	  a write failed: nobody knows what the device holds, so all
+ *	write failed   a write failed: nobody knows what the device holds, so all
  *		  become data, but for markers: they still read as zeros and
  *		  still have to be given them
  *	punched	  unknown and data become markers; holes and markers stay
- *	stale	  holes become markers: the device has other bytes there
- *	carried	  markers become holes: the device was given its zeros
+ *	zeros lost  holes become markers: the device has other bytes there
+ *	zeroed	  markers become holes: the device was given its zeros
  *
  * The caller of the last five holds a lock on the range that excludes those
  * who would say something else of it (sparse.h); learning needs none.
@@ -58,10 +58,10 @@ enum bsp_event {
 	BSP_LEARNED_HOLE,
 	BSP_FORGOTTEN,
 	BSP_WRITTEN,
-	BSP_SPOILT,
+	BSP_WRITE_FAILED,
 	BSP_PUNCHED,
-	BSP_STALE,
-	BSP_CARRIED,
+	BSP_ZEROS_LOST,
+	BSP_ZEROED,
 	BSP_EVENTS,
 };
 
@@ -103,7 +103,7 @@ int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 		    uint64_t to, bool zero);
 
 /*
- * Written, spoilt, punched, stale or carried: it happened to granules
+ * Written, write failed, punched, zeros lost or zeroed: it happened to granules
  * [from, to). Returns 0, or -ENOMEM with granules at the end of the range left
  * as they were. Where memory is short, neighbours change with them: unknown
  * ones become data with those that are written or spoilt, and holes become

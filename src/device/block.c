@@ -66,8 +66,8 @@ struct block {
 	int disk_fd;   /* the whole disk's node, of a partition */
 	int stat_fd;   /* the whole disk's counters in sysfs */
 	int iostats_fd;
-	int offload_fd; /* queue/write_zeroes_max_bytes */
-	bool thin;	/* a thin volume: unmapped is zero for good */
+	int zero_out_max_fd; /* queue/write_zeroes_max_bytes */
+	bool thin;	     /* a thin volume: unmapped is zero for good */
 
 	struct bsp_counters *written; /* NULL: there are none */
 	struct bsp_medium_source *source;
@@ -373,7 +373,7 @@ static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 	if (!dev->info.writable)
 		return 0;
 	for (int i = 0; i < TRIES; i++) {
-		/* It takes no error that flush or settle has to tell. */
+		/* It takes no error that flush or wait_written has to tell. */
 		push_out(block->direct_fd);
 		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 		if (from == UINT64_MAX)
@@ -454,7 +454,8 @@ static ssize_t block_write_through(struct bsp_device *dev, uint64_t off,
  * told of yet. What is zero nobody reads of the device: it need not stay in the
  * cache.
  */
-static int block_settle(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int block_wait_written(struct bsp_device *dev, uint64_t off,
+			      uint64_t len)
 {
 	struct block *block = to_block(dev);
 
@@ -488,12 +489,12 @@ static int block_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 }
 
 /* Zeroes without unmapping, but would fall back to writing; hence the look. */
-static int block_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int block_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct block *block = to_block(dev);
 	char max[32];
 
-	if (!read_text(block->offload_fd, max, sizeof(max)) ||
+	if (!read_text(block->zero_out_max_fd, max, sizeof(max)) ||
 	    strtoull(max, NULL, 10) == 0)
 		return -EOPNOTSUPP;
 	return block_fallocate(block, FALLOC_FL_ZERO_RANGE, off, len);
@@ -536,8 +537,8 @@ static void open_counters(struct block *block, dev_t rdev)
 	block->stat_fd = openat(folder, "stat", O_RDONLY | O_CLOEXEC);
 	block->iostats_fd =
 		openat(folder, "queue/iostats", O_RDONLY | O_CLOEXEC);
-	block->offload_fd = openat(folder, "queue/write_zeroes_max_bytes",
-				   O_RDONLY | O_CLOEXEC);
+	block->zero_out_max_fd = openat(folder, "queue/write_zeroes_max_bytes",
+					O_RDONLY | O_CLOEXEC);
 	if (partition)
 		block->disk_fd = bsp_sysfs_open_node(folder);
 	close(folder);
@@ -589,7 +590,7 @@ static void block_close(struct bsp_device *dev)
 	bsp_counters_free(block->written);
 	bsp_medium_source_free(block->source);
 	close_fd(block->iostats_fd);
-	close_fd(block->offload_fd);
+	close_fd(block->zero_out_max_fd);
 	close_fd(block->fd);
 	g_free(block);
 }
@@ -604,9 +605,9 @@ static const struct bsp_device_ops block_ops = {
 	.write = block_write,
 	.read_through = block_read_through,
 	.write_through = block_write_through,
-	.settle = block_settle,
+	.wait_written = block_wait_written,
 	.punch = block_punch,
-	.offload = block_offload,
+	.zero_out = block_zero_out,
 	.unmap = block_unmap,
 	.discard = block_discard,
 	.write_back = block_write_back,
@@ -644,7 +645,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->dev.info.size = size;
 	block->dev.info.logical_block_size = (uint32_t)sector;
 	block->fd = block->direct_fd = block->zero_fd = block->disk_fd = -1;
-	block->stat_fd = block->iostats_fd = block->offload_fd = -1;
+	block->stat_fd = block->iostats_fd = block->zero_out_max_fd = -1;
 	if (!open_again(block, fd, error)) {
 		bsp_device_close(&block->dev);
 		return NULL;

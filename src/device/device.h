@@ -119,7 +119,7 @@ struct bsp_device_ops {
 	 * without reading them; off itself if nothing is known. NULL if this
 	 * kind of device never knows.
 	 */
-	uint64_t (*zeros)(struct bsp_device *dev, uint64_t off);
+	uint64_t (*known_zeros)(struct bsp_device *dev, uint64_t off);
 
 	/* The rest is for writable devices only. */
 
@@ -133,19 +133,19 @@ struct bsp_device_ops {
 	/*
 	 * The same two for zeroing: they read what the device itself holds, as
 	 * far as this host can tell (a layer below may have a cache of its
-	 * own), and when settle returns for a range that was written, it is
+	 * own), and when wait_written returns for a range that was written, it is
 	 * known whether that failed. Data may be written back later, and a
 	 * failure be told by flush alone; but zeros make a marker a hole, and
-	 * after that nobody would try again. settle is NULL where write_through
+	 * after that nobody would try again. wait_written is NULL where write_through
 	 * itself does not return before. Call bsp_device_write_through(): a
 	 * failure is told only once, and through_lock has to be held from the
-	 * first write to settle.
+	 * first write to wait_written.
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, uint64_t off, void *buf,
 				size_t len);
 	ssize_t (*write_through)(struct bsp_device *dev, uint64_t off,
 				 const void *buf, size_t len);
-	int (*settle)(struct bsp_device *dev, uint64_t off, uint64_t len);
+	int (*wait_written)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/*
 	 * Ways to make [off, off + len), in multiples of the logical block,
@@ -153,13 +153,13 @@ struct bsp_device_ops {
 	 * 0, or -errno; -EOPNOTSUPP if this device has not that way. Either
 	 * may be NULL.
 	 *
-	 * punch gives the space back, and the device promises zeros. offload
+	 * punch gives the space back, and the device promises zeros. zero_out
 	 * keeps it. unmap gives it back and promises nothing: whoever uses it
 	 * looks afterwards, which makes sense only where what was looked at
 	 * cannot change by itself.
 	 */
 	int (*punch)(struct bsp_device *dev, uint64_t off, uint64_t len);
-	int (*offload)(struct bsp_device *dev, uint64_t off, uint64_t len);
+	int (*zero_out)(struct bsp_device *dev, uint64_t off, uint64_t len);
 	int (*unmap)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/* Gives [off, off + len) back; what it holds then is open. */
@@ -187,7 +187,7 @@ struct bsp_device {
 	struct bsp_device_info info;  /* fixed after opening */
 	struct stat stat;	      /* which file it is; as of opening */
 	pthread_mutex_t through_lock; /* for write_through */
-	atomic_uint ways;	/* to zero: what is known of them (zeroing.c) */
+	atomic_uint zero_ways;	/* to zero: what is known of them (zeroing.c) */
 	atomic_bool past_cache; /* write, where it is aligned, goes past the
 				 * kernel's page cache, if this kind can */
 };

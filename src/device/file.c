@@ -102,7 +102,7 @@ static void file_content(struct bsp_device *dev,
 }
 
 /* lseek(2): what lies before the next data reads as zeros. */
-static uint64_t file_zeros(struct bsp_device *dev, uint64_t off)
+static uint64_t file_known_zeros(struct bsp_device *dev, uint64_t off)
 {
 	struct file *file = to_file(dev);
 	off_t data = lseek(file->fd, (off_t)off, SEEK_DATA);
@@ -158,7 +158,7 @@ static int file_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return file_fallocate(dev, FALLOC_FL_PUNCH_HOLE, off, len);
 }
 
-static int file_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int file_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, off, len);
 }
@@ -194,12 +194,12 @@ static const struct bsp_device_ops file_ops = {
 	.size = file_size,
 	.cached_size = file_cached_size,
 	.content = file_content,
-	.zeros = file_zeros,
+	.known_zeros = file_known_zeros,
 	.write = file_write,
 	.read_through = file_read,
 	.write_through = file_write_through,
 	.punch = file_punch,
-	.offload = file_offload,
+	.zero_out = file_zero_out,
 	.discard = file_punch,
 	.write_back = file_write_back,
 	.flush = file_flush,

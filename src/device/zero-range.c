@@ -8,7 +8,7 @@
  *	unmap	 unmaps, promises nothing; read back, and zeros written where
  *		 there are none. Where unmapped means zero for good (thin
  *		 volumes), this keeps a volume thin that punch would not
- *	offload	 one command zeroes, the space stays
+ *	zero-out one command zeroes, the space stays
  *	write	 reads first, and writes zeros only where there are none: a
  *		 read is cheaper than a write, on thin storage by far, and what
  *		 already is zero is not worn out or allocated
@@ -37,8 +37,8 @@ enum {
 	/* What is refused: */
 	PUNCH = 1 << 0,
 	UNMAP = 1 << 1,
-	OFFLOAD = 1 << 2,
-	LOOK = 1 << 3, /* to read before writing */
+	ZERO_OUT = 1 << 2,
+	READ_FIRST = 1 << 3, /* to read before writing */
 
 	FAST = 1 << 4, /* one command for a long range worked */
 
@@ -47,11 +47,11 @@ enum {
 	STEP_WRITE = 16 << 20,
 };
 
-#define STEP_OFFLOAD (UINT64_C(1) << 30)
+#define STEP_COMMAND (UINT64_C(1) << 30)
 
-static bool has(struct bsp_device *dev, unsigned way)
+static bool may_try(struct bsp_device *dev, unsigned way)
 {
-	return !(atomic_load(&dev->ways) & way);
+	return !(atomic_load(&dev->zero_ways) & way);
 }
 
 static bool is_refusal(int r)
@@ -59,49 +59,49 @@ static bool is_refusal(int r)
 	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOTTY || r == -ENOSYS;
 }
 
-static bool is_gone(int r)
+static bool is_device_gone(int r)
 {
 	return r == -ENODEV || r == -ENXIO || r == -ENOMEDIUM;
 }
 
 /* What a range has met on its way down the ladder. */
-struct descent {
+struct attempt {
 	int r;	     /* of the last way that was tried and not refused */
 	bool failed; /* a way, and not for want of room or memory */
 };
 
 /*
- * Tries a way; true if that was the end of it, well or badly (descent->r). A
+ * Tries a way; true if that was the end of it, well or badly (attempt->r). A
  * device may have a way and refuse it for this range, or no longer have it (a
  * loop device finds out from its file system).
  */
 static bool try_way(struct bsp_device *dev, unsigned way,
 		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
-		    uint64_t off, uint64_t len, struct descent *descent)
+		    uint64_t off, uint64_t len, struct attempt *attempt)
 {
 	int r;
 
-	if (!call || !has(dev, way))
+	if (!call || !may_try(dev, way))
 		return false;
 	r = call(dev, off, len);
 	if (r) {
-		atomic_fetch_and(&dev->ways, ~(unsigned)FAST);
+		atomic_fetch_and(&dev->zero_ways, ~(unsigned)FAST);
 		if (is_refusal(r)) {
-			atomic_fetch_or(&dev->ways, way);
+			atomic_fetch_or(&dev->zero_ways, way);
 			return false;
 		}
-		descent->failed |= r != -ENOSPC && r != -ENOMEM;
+		attempt->failed |= r != -ENOSPC && r != -ENOMEM;
 	} else if (way != UNMAP) {
-		atomic_fetch_or(&dev->ways, FAST);
+		atomic_fetch_or(&dev->zero_ways, FAST);
 	}
-	descent->r = r;
-	return !r || is_gone(r);
+	attempt->r = r;
+	return !r || is_device_gone(r);
 }
 
-void bsp_device_failed(struct bsp_device *dev)
+void bsp_device_note_failure(struct bsp_device *dev)
 {
-	atomic_fetch_or(&dev->ways, LOOK);
-	atomic_fetch_and(&dev->ways, LOOK);
+	atomic_fetch_or(&dev->zero_ways, READ_FIRST);
+	atomic_fetch_and(&dev->zero_ways, READ_FIRST);
 }
 
 /* through_lock held. */
@@ -121,14 +121,17 @@ static int write_all_through(struct bsp_device *dev, uint64_t off,
 }
 
 /* Also what failed is waited for. through_lock held, and given back. */
-static int settle(struct bsp_device *dev, uint64_t off, uint64_t len, int r)
+static int finish_write_through(struct bsp_device *dev, uint64_t off,
+				uint64_t len, int r)
 {
-	int settled = dev->ops->settle ? dev->ops->settle(dev, off, len) : 0;
+	int waited = dev->ops->wait_written
+			     ? dev->ops->wait_written(dev, off, len)
+			     : 0;
 
 	pthread_mutex_unlock(&dev->through_lock);
-	r = r ? r : settled;
+	r = r ? r : waited;
 	if (r)
-		bsp_device_failed(dev);
+		bsp_device_note_failure(dev);
 	return r;
 }
 
@@ -139,11 +142,11 @@ int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
 
 	pthread_mutex_lock(&dev->through_lock);
 	r = write_all_through(dev, off, buf, len);
-	return settle(dev, off, len, r);
+	return finish_write_through(dev, off, len, r);
 }
 
 /* Up to STEP_WRITE. */
-static int write_some_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int write_zeros_step(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	int r = 0;
 
@@ -151,7 +154,7 @@ static int write_some_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 	for (uint64_t at = 0; at < len && !r; at += BSP_ZEROS)
 		r = write_all_through(dev, off + at, bsp_zeros,
 				      (size_t)bsp_min(len - at, BSP_ZEROS));
-	return settle(dev, off, len, r);
+	return finish_write_through(dev, off, len, r);
 }
 
 static int write_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
@@ -161,7 +164,7 @@ static int write_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = write_some_zeros(dev, off, piece);
+		r = write_zeros_step(dev, off, piece);
 		len -= piece;
 		off += piece;
 	}
@@ -169,8 +172,8 @@ static int write_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 }
 
 /* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
-static int write_over_data(struct bsp_device *dev, uint64_t off,
-			   const char *buf, uint64_t len)
+static int zero_data_runs(struct bsp_device *dev, uint64_t off, const char *buf,
+			  uint64_t len)
 {
 	size_t grain = bsp_max(GRAIN, dev->info.logical_block_size);
 
@@ -190,7 +193,7 @@ static int write_over_data(struct bsp_device *dev, uint64_t off,
 
 /* Reads, and writes zeros where there are none, or where it cannot read; all of
  * them if there is no memory to read to. */
-static int zero_what_is_not(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	void *buf;
 	int r = 0;
@@ -203,7 +206,7 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t off, uint64_t len)
 			dev->ops->read_through(dev, off, buf, (size_t)piece);
 
 		if (n == (ssize_t)piece)
-			r = write_over_data(dev, off, buf, piece);
+			r = zero_data_runs(dev, off, buf, piece);
 		else
 			r = write_zeros(dev, off, piece);
 		len -= piece;
@@ -215,53 +218,54 @@ static int zero_what_is_not(struct bsp_device *dev, uint64_t off, uint64_t len)
 
 /* The ways that are commands; true if that was the end of it. */
 static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode mode,
-			 uint64_t off, uint64_t len, struct descent *descent)
+			 uint64_t off, uint64_t len, struct attempt *attempt)
 {
 	const struct bsp_device_ops *ops = dev->ops;
 
 	if (mode == BSP_ZERO_WRITE)
 		return false;
 	if (mode == BSP_ZERO_UNMAP) {
-		if (try_way(dev, PUNCH, ops->punch, off, len, descent))
+		if (try_way(dev, PUNCH, ops->punch, off, len, attempt))
 			return true;
-		if (try_way(dev, UNMAP, ops->unmap, off, len, descent)) {
-			if (!descent->r)
-				descent->r = zero_what_is_not(dev, off, len);
+		if (try_way(dev, UNMAP, ops->unmap, off, len, attempt)) {
+			if (!attempt->r)
+				attempt->r = read_and_zero(dev, off, len);
 			return true;
 		}
 	}
-	return try_way(dev, OFFLOAD, ops->offload, off, len, descent);
+	return try_way(dev, ZERO_OUT, ops->zero_out, off, len, attempt);
 }
 
 /* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
  * may fail. */
-static int zero_some_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
-			    uint64_t off, uint64_t len)
+static int zero_step(struct bsp_device *dev, enum bsp_zero_mode mode,
+		     uint64_t off, uint64_t len)
 {
-	struct descent descent = { 0 };
+	struct attempt attempt = { 0 };
 
-	if (try_commands(dev, mode, off, len, &descent))
-		return descent.r;
-	if (mode == BSP_ZERO_WRITE || descent.failed || !has(dev, LOOK))
+	if (try_commands(dev, mode, off, len, &attempt))
+		return attempt.r;
+	if (mode == BSP_ZERO_WRITE || attempt.failed ||
+	    !may_try(dev, READ_FIRST))
 		return write_zeros(dev, off, len);
-	return zero_what_is_not(dev, off, len);
+	return read_and_zero(dev, off, len);
 }
 
 /* The same for any number of them. */
 static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 		       uint64_t off, uint64_t len)
 {
-	struct descent descent = { 0 };
+	struct attempt attempt = { 0 };
 	int r = 0;
 
 	if (len <= STEP_WRITE)
-		return zero_some_blocks(dev, mode, off, len);
-	if (try_commands(dev, mode, off, len, &descent))
-		return descent.r;
+		return zero_step(dev, mode, off, len);
+	if (try_commands(dev, mode, off, len, &attempt))
+		return attempt.r;
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, STEP_WRITE);
 
-		r = zero_some_blocks(dev, mode, off, piece);
+		r = zero_step(dev, mode, off, piece);
 		len -= piece;
 		off += piece;
 	}
@@ -271,9 +275,9 @@ static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zero_mode mode)
 {
 	/* That it takes long is only known when it was tried. */
-	bool fast = atomic_load(&dev->ways) & FAST;
+	bool fast = atomic_load(&dev->zero_ways) & FAST;
 
-	return fast && mode != BSP_ZERO_WRITE ? STEP_OFFLOAD : STEP_WRITE;
+	return fast && mode != BSP_ZERO_WRITE ? STEP_COMMAND : STEP_WRITE;
 }
 
 int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
@@ -293,6 +297,6 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 	if (!r && tail)
 		r = write_zeros(dev, off + head + whole, tail);
 	if (r)
-		bsp_device_failed(dev);
+		bsp_device_note_failure(dev);
 	return r;
 }

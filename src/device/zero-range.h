@@ -30,6 +30,6 @@ int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
  * To be told of a flush that failed (the calls above see to it themselves):
  * what was found out about ways to zero the device is forgotten.
  */
-void bsp_device_failed(struct bsp_device *dev);
+void bsp_device_note_failure(struct bsp_device *dev);
 
 #endif

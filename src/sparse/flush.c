@@ -44,7 +44,7 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	/* Before they are holes, which a flush that fails must find. */
 	if (!r)
 		r = bsp_undurable_give(&sp->undurable, from, to, failed);
-	return r ? r : bsp_map_event(sp->map, BSP_CARRIED, from, to);
+	return r ? r : bsp_map_event(sp->map, BSP_ZEROED, from, to);
 }
 
 void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
@@ -56,7 +56,7 @@ void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 
 		bsp_range_lock(&sp->ranges, &hold, from, to, true);
 		/* It cannot fail (map.h). */
-		(void)bsp_map_event(sp->map, BSP_STALE, from, to);
+		(void)bsp_map_event(sp->map, BSP_ZEROS_LOST, from, to);
 		bsp_undurable_remove(&sp->undurable, from, to);
 		bsp_range_unlock(&sp->ranges, &hold);
 		from = to;
@@ -129,7 +129,7 @@ static int flush_device(struct bsp_sparse *sp)
 	bsp_undurable_begin_flush(&sp->undurable);
 	r = sp->dev->ops->flush(sp->dev);
 	if (r)
-		bsp_device_failed(sp->dev);
+		bsp_device_note_failure(sp->dev);
 	/* What still is under way finds that a flush failed. */
 	bsp_undurable_end_flush(&sp->undurable, r != 0);
 	if (r) {

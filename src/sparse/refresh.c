@@ -128,9 +128,10 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 		return false;
 	if (follows && !open_last(sp, old))
 		return false;
-	if (!follows && (punch_new(sp, from, to) ||
-			 (old > last << sp->shift &&
-			  bsp_map_event(sp->map, BSP_STALE, last, last + 1))))
+	if (!follows &&
+	    (punch_new(sp, from, to) ||
+	     (old > last << sp->shift &&
+	      bsp_map_event(sp->map, BSP_ZEROS_LOST, last, last + 1))))
 		return false;
 	atomic_store(&sp->capacity, size);
 	if (follows)

@@ -26,8 +26,8 @@ static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
 	uint64_t off = granule << sp->shift;
 	uint64_t end = off;
 
-	if (sp->dev->ops->zeros)
-		end = bsp_min(sp->dev->ops->zeros(sp->dev, off), size);
+	if (sp->dev->ops->known_zeros)
+		end = bsp_min(sp->dev->ops->known_zeros(sp->dev, off), size);
 	*ret_done = end == size || end >> sp->shift > granule;
 	if (!*ret_done)
 		return 0;

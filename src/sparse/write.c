@@ -54,7 +54,8 @@ static void end_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	       piece < end) {
 		uint64_t granule = piece >> sp->shift;
 
-		(void)bsp_map_event(sp->map, BSP_STALE, granule, granule + 1);
+		(void)bsp_map_event(sp->map, BSP_ZEROS_LOST, granule,
+				    granule + 1);
 		bsp_undurable_written(&sp->undurable, piece, piece_end);
 		start = piece_end;
 	}
@@ -84,8 +85,8 @@ static void spoil_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 
 	for (; bsp_undurable_next(&sp->undurable, &at, &end);
 	     at = end, end = to)
-		(void)bsp_map_event(sp->map, BSP_STALE, at, end);
-	(void)bsp_map_event(sp->map, BSP_SPOILT, from, to);
+		(void)bsp_map_event(sp->map, BSP_ZEROS_LOST, at, end);
+	(void)bsp_map_event(sp->map, BSP_WRITE_FAILED, from, to);
 }
 
 /*
@@ -354,7 +355,8 @@ static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
 	if (end % granule_size(sp) == 0 || state == BSP_MARKER)
 		return 0;
 	if (state == BSP_HOLE) /* which cannot fail */
-		return bsp_map_event(sp->map, BSP_STALE, granule, granule + 1);
+		return bsp_map_event(sp->map, BSP_ZEROS_LOST, granule,
+				     granule + 1);
 	/* Nor may a reader that saw zeros up to the old end call it a hole. */
 	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 	if (r || stop <= end)
@@ -507,7 +509,7 @@ static int cut_to(struct bsp_sparse *sp, uint64_t size)
 	int r = 0;
 
 	if (old % granule_size(sp) && last >= from)
-		r = bsp_map_event(sp->map, BSP_STALE, last, last + 1);
+		r = bsp_map_event(sp->map, BSP_ZEROS_LOST, last, last + 1);
 	if (!r)
 		r = bsp_sparse_punch_past(sp, size);
 	if (r)

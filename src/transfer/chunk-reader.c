@@ -62,9 +62,9 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
 					   off, end);
 	}
-	if (zeros > off || !ops->zeros)
+	if (zeros > off || !ops->known_zeros)
 		return zeros;
-	zeros = bsp_min(ops->zeros(sp->dev, off), end);
+	zeros = bsp_min(ops->known_zeros(sp->dev, off), end);
 	return zeros == end ? end
 			    : bsp_max(off, bsp_align_down(zeros, sp->shift));
 }

@@ -95,9 +95,10 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	}
 	if (end > off)
 		return end;
-	if (from->dev->ops->zeros &&
+	if (from->dev->ops->known_zeros &&
 	    bsp_map_get(from->map, off >> from->shift) == BSP_UNKNOWN)
-		zeros = bsp_min(from->dev->ops->zeros(from->dev, off), c->size);
+		zeros = bsp_min(from->dev->ops->known_zeros(from->dev, off),
+				c->size);
 	/* As far as whole granules go, which is what is written. */
 	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
 }

@@ -199,7 +199,7 @@ static int fake_drop_pages(struct bsp_device *dev, uint64_t from)
 	return r;
 }
 
-static uint64_t fake_zeros(struct bsp_device *dev, uint64_t off)
+static uint64_t fake_known_zeros(struct bsp_device *dev, uint64_t off)
 {
 	struct fake *fake = to_fake(dev);
 	uint64_t end = off;
@@ -307,9 +307,9 @@ static int fake_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return change_range(dev, FAKE_PUNCH, off, len);
 }
 
-static int fake_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int fake_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return change_range(dev, FAKE_OFFLOAD, off, len);
+	return change_range(dev, FAKE_ZERO_OUT, off, len);
 }
 
 static int fake_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
@@ -372,12 +372,12 @@ static const struct bsp_device_ops fake_ops = {
 	.medium = fake_medium,
 	.content = fake_content,
 	.drop_pages = fake_drop_pages,
-	.zeros = fake_zeros,
+	.known_zeros = fake_known_zeros,
 	.write = fake_pwrite,
 	.read_through = fake_read_through,
 	.write_through = fake_write_through,
 	.punch = fake_punch,
-	.offload = fake_offload,
+	.zero_out = fake_zero_out,
 	.unmap = fake_unmap,
 	.discard = fake_unmap,
 	.write_back = fake_write_back,

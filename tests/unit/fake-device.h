@@ -13,7 +13,7 @@ enum fake_kind {
 	FAKE_WRITE,
 	FAKE_THROUGH, /* a write whose failure is known when it returns */
 	FAKE_PUNCH,
-	FAKE_OFFLOAD,
+	FAKE_ZERO_OUT,
 	FAKE_UNMAP,
 	FAKE_WRITE_BACK, /* which changes nothing */
 };

@@ -25,7 +25,7 @@ struct disk {
 	struct dice *dice;
 	uint64_t size;
 	bool gone;
-	/* A write-back failed: the next flush says so, and the next settle. */
+	/* A write-back failed: the next flush says so, and the next wait_written. */
 	bool latched, latched_through;
 	unsigned char *seen, *held, *durable;
 	unsigned char *sectors;
@@ -271,7 +271,7 @@ static int disk_drop_pages(struct bsp_device *dev, uint64_t from)
 	return stays && from != UINT64_MAX ? -EBUSY : 0;
 }
 
-static uint64_t disk_zeros(struct bsp_device *dev, uint64_t off)
+static uint64_t disk_known_zeros(struct bsp_device *dev, uint64_t off)
 {
 	struct disk *disk = to_disk(dev);
 	uint64_t end = off;
@@ -355,10 +355,10 @@ static ssize_t disk_write_through(struct bsp_device *dev, uint64_t off,
 {
 	struct disk *disk = to_disk(dev);
 
-	return write_as(disk, off, buf, len, !disk->options.settles);
+	return write_as(disk, off, buf, len, !disk->options.waits_written);
 }
 
-static int disk_settle(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int disk_wait_written(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct disk *disk = to_disk(dev);
 	bool fails = begin(disk, DISK_WRITE);
@@ -438,9 +438,9 @@ static int disk_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return zero_as(to_disk(dev), DISK_PUNCH, off, len);
 }
 
-static int disk_offload(struct bsp_device *dev, uint64_t off, uint64_t len)
+static int disk_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
-	return zero_as(to_disk(dev), DISK_OFFLOAD, off, len);
+	return zero_as(to_disk(dev), DISK_ZERO_OUT, off, len);
 }
 
 static int disk_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
@@ -549,12 +549,12 @@ static const struct bsp_device_ops disk_ops = {
 	.medium = disk_medium,
 	.content = disk_content,
 	.drop_pages = disk_drop_pages,
-	.zeros = disk_zeros,
+	.known_zeros = disk_known_zeros,
 	.write = disk_write,
 	.read_through = disk_read_through,
 	.write_through = disk_write_through,
 	.punch = disk_punch,
-	.offload = disk_offload,
+	.zero_out = disk_zero_out,
 	.unmap = disk_unmap,
 	.discard = disk_discard,
 	.write_back = disk_write_back,
@@ -562,19 +562,19 @@ static const struct bsp_device_ops disk_ops = {
 	.close = disk_close,
 };
 
-static const struct bsp_device_ops settling_ops = {
+static const struct bsp_device_ops waiting_ops = {
 	.read = disk_read,
 	.size = disk_get_size,
 	.medium = disk_medium,
 	.content = disk_content,
 	.drop_pages = disk_drop_pages,
-	.zeros = disk_zeros,
+	.known_zeros = disk_known_zeros,
 	.write = disk_write,
 	.read_through = disk_read_through,
 	.write_through = disk_write_through,
-	.settle = disk_settle,
+	.wait_written = disk_wait_written,
 	.punch = disk_punch,
-	.offload = disk_offload,
+	.zero_out = disk_zero_out,
 	.unmap = disk_unmap,
 	.discard = disk_discard,
 	.write_back = disk_write_back,
@@ -587,7 +587,7 @@ struct disk *disk_new(const struct disk_options *options, struct dice *dice)
 	struct disk *disk = g_new0(struct disk, 1);
 	uint64_t capacity = options->capacity;
 
-	disk->dev.ops = options->settles ? &settling_ops : &disk_ops;
+	disk->dev.ops = options->waits_written ? &waiting_ops : &disk_ops;
 	disk->dev.path = g_strdup("disk");
 	disk->dev.info.size = options->size;
 	disk->dev.info.logical_block_size = options->block;

@@ -28,8 +28,8 @@ enum { DISK_SECTOR = 512, DISK_VALUES = 16, DISK_JUNK = DISK_VALUES - 1 };
 /* The kinds of calls, for chances and counts. */
 enum disk_call {
 	DISK_READ,
-	DISK_WRITE, /* also through, and settle */
-	DISK_ZERO,  /* punch, offload, unmap, discard */
+	DISK_WRITE, /* also through, and wait_written */
+	DISK_ZERO,  /* punch, zero-out, unmap, discard */
 	DISK_FLUSH,
 	DISK_CALLS,
 };
@@ -52,16 +52,16 @@ struct disk_options {
 	uint64_t size;
 	uint32_t block;
 	bool writable;
-	bool ragged;	  /* an image: its end is where it is, to the byte */
-	bool settles;	  /* a write through is done when it was settled */
-	bool direct;	  /* writes go past the host's cache */
-	bool counts;	  /* writes from outside */
-	bool has_zeros;	  /* it knows some zeros without a read */
-	unsigned refused; /* zeroing commands (bits of 1 << enum disk_zero) */
-	unsigned broken;  /* and those that always fail */
+	bool ragged;	    /* an image: its end is where it is, to the byte */
+	bool waits_written; /* a write through is done after wait_written */
+	bool direct;	    /* writes go past the host's cache */
+	bool counts;	    /* writes from outside */
+	bool has_zeros;	    /* it knows some zeros without a read */
+	unsigned refused;   /* zeroing commands (bits of 1 << enum disk_zero) */
+	unsigned broken;    /* and those that always fail */
 };
 
-enum disk_zero { DISK_PUNCH, DISK_OFFLOAD, DISK_UNMAP };
+enum disk_zero { DISK_PUNCH, DISK_ZERO_OUT, DISK_UNMAP };
 
 struct disk;
 

@@ -56,12 +56,13 @@ static void each_event_does_what_the_contract_says(void **state)
 		enum bsp_state to[BSP_STATES];
 	} rows[] = {
 		{ BSP_WRITTEN, { BSP_DATA, BSP_DATA, BSP_DATA, BSP_DATA } },
-		{ BSP_SPOILT, { BSP_DATA, BSP_DATA, BSP_DATA, BSP_MARKER } },
+		{ BSP_WRITE_FAILED,
+		  { BSP_DATA, BSP_DATA, BSP_DATA, BSP_MARKER } },
 		{ BSP_PUNCHED,
 		  { BSP_MARKER, BSP_MARKER, BSP_HOLE, BSP_MARKER } },
-		{ BSP_STALE,
+		{ BSP_ZEROS_LOST,
 		  { BSP_UNKNOWN, BSP_DATA, BSP_MARKER, BSP_MARKER } },
-		{ BSP_CARRIED, { BSP_UNKNOWN, BSP_DATA, BSP_HOLE, BSP_HOLE } },
+		{ BSP_ZEROED, { BSP_UNKNOWN, BSP_DATA, BSP_HOLE, BSP_HOLE } },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -261,15 +262,15 @@ static void growing_without_memory_changes_nothing(void **state)
 
 static void holes_without_memory_become_markers(void **state)
 {
-	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_SPOILT,
-						 BSP_STALE };
+	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_WRITE_FAILED,
+						 BSP_ZEROS_LOST };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		struct bsp_map *map = bsp_map_new(2 * LEAF);
 
 		learned(map, 0, 2 * LEAF, true);
 		assert_int_equal(event(map, events[i], 3, 4),
-				 events[i] == BSP_STALE ? 0 : -ENOMEM);
+				 events[i] == BSP_ZEROS_LOST ? 0 : -ENOMEM);
 		is_all(map, BSP_MARKER, 0, LEAF);
 		is_all(map, BSP_HOLE, LEAF, 2 * LEAF);
 		bsp_map_free(map);
@@ -278,8 +279,8 @@ static void holes_without_memory_become_markers(void **state)
 
 static void markers_stay_without_memory(void **state)
 {
-	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_SPOILT,
-						 BSP_CARRIED };
+	static const enum bsp_event events[] = { BSP_WRITTEN, BSP_WRITE_FAILED,
+						 BSP_ZEROED };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		struct bsp_map *map = bsp_map_new(2 * LEAF);
@@ -287,7 +288,7 @@ static void markers_stay_without_memory(void **state)
 		assert_int_equal(bsp_map_event(map, BSP_PUNCHED, 0, 2 * LEAF),
 				 0);
 		assert_int_equal(event(map, events[i], 3, 4),
-				 events[i] == BSP_SPOILT ? 0 : -ENOMEM);
+				 events[i] == BSP_WRITE_FAILED ? 0 : -ENOMEM);
 		is_all(map, BSP_MARKER, 0, 2 * LEAF);
 		bsp_map_free(map);
 	}

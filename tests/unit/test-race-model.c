@@ -244,8 +244,8 @@ static void step_write(struct model *m, struct world w, int i)
 		return;
 	case 3:
 		if (op->failed && has(&w))
-			happens(m, &w, BSP_STALE);
-		happens(m, &w, op->failed ? BSP_SPOILT : BSP_WRITTEN);
+			happens(m, &w, BSP_ZEROS_LOST);
+		happens(m, &w, op->failed ? BSP_WRITE_FAILED : BSP_WRITTEN);
 		if (!op->failed)
 			forget_pieces(&w, 3);
 		op->pc = 4;
@@ -389,7 +389,7 @@ static void step_carry(struct model *m, struct world w, int i,
 		op->failed |= op->seen[0] != w.losses;
 		if (!op->failed) {
 			w.carried = m->remembers;
-			happens(m, &w, BSP_CARRIED);
+			happens(m, &w, BSP_ZEROED);
 		}
 		op->pc = first + 4;
 		break;
@@ -493,7 +493,7 @@ static void step_flush(struct model *m, struct world w, int i)
 		op->pc = 11;
 		break;
 	case 11:
-		happens(m, &w, BSP_STALE);
+		happens(m, &w, BSP_ZEROS_LOST);
 		w.carried = w.taken = 0;
 		op->pc = 12;
 		break;
@@ -724,10 +724,10 @@ static void rules_that_are_wrong_are_found_out(void **state)
 	} mistakes[] = {
 		{ BSP_LEARNED_HOLE, BSP_IN_ALL }, /* scanners set blindly */
 		{ BSP_LEARNED_HOLE, BSP_IN_UNKNOWN | BSP_IN_DATA },
-		{ BSP_SPOILT, BSP_IN_ALL },	 /* stale bytes come up */
-		{ BSP_WRITTEN, BSP_IN_UNKNOWN }, /* holes stay */
-		{ BSP_PUNCHED, BSP_IN_UNKNOWN }, /* data stays */
-		{ BSP_STALE, 0 },		 /* what is lost is forgotten */
+		{ BSP_WRITE_FAILED, BSP_IN_ALL }, /* stale bytes come up */
+		{ BSP_WRITTEN, BSP_IN_UNKNOWN },  /* holes stay */
+		{ BSP_PUNCHED, BSP_IN_UNKNOWN },  /* data stays */
+		{ BSP_ZEROS_LOST, 0 }, /* what is lost is forgotten */
 	};
 	struct model m;
 

@@ -126,7 +126,7 @@ static void make_disk(struct trial *t)
 		.block = t->block,
 		.writable = t->writable,
 		.ragged = t->ragged,
-		.settles = dice_chance(dice, 500),
+		.waits_written = dice_chance(dice, 500),
 		.direct = dice_chance(dice, 300),
 		.counts = t->counts,
 		.has_zeros = dice_chance(dice, 300),
