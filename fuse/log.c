@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "thread.h"
+#include "blksparse-thread.h"
 
 #define PROGRAM "blksparsefs"
 
@@ -92,12 +92,8 @@ static bool has_ended(void)
 /* Waits for it, but not for long; lock held. */
 static bool wait_briefly(bool (*condition)(void))
 {
-	struct timespec end;
+	struct timespec end = bsp_cond_limit(WAIT_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += WAIT_MS * 1000000L;
-	end.tv_sec += end.tv_nsec / 1000000000L;
-	end.tv_nsec %= 1000000000L;
 	while (!condition()) {
 		if (pthread_cond_timedwait(&queue.changed, &queue.lock, &end) ==
 		    ETIMEDOUT)
@@ -206,18 +202,13 @@ static void G_GNUC_PRINTF(2, 0)
 
 void log_init(void)
 {
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&queue.changed, &attr);
-	pthread_condattr_destroy(&attr);
+	bsp_cond_init(&queue.changed);
 	fuse_set_log_func(log_fuse);
 }
 
 void log_start(void)
 {
-	bool started = thread_start(&queue.thread, log_main, NULL) == 0;
+	bool started = bsp_thread_start(&queue.thread, log_main, NULL) == 0;
 
 	pthread_mutex_lock(&queue.lock);
 	queue.started = started;

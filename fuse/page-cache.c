@@ -29,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blksparse-thread.h"
+
 enum {
 	PAGE = 4096,
 	PROBE_STEP = 4 << 20,	/* bytes between two marks */
@@ -81,17 +83,13 @@ struct page_cache *page_cache_new(struct bsp_sparse *sp, fuse_ino_t ino,
 				  uint64_t limit)
 {
 	struct page_cache *cache = g_new0(struct page_cache, 1);
-	pthread_condattr_t attr;
 
 	cache->sp = sp;
 	cache->ino = ino;
 	cache->limit = limit;
 	pthread_mutex_init(&cache->store_lock, NULL);
 	pthread_mutex_init(&cache->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&cache->stored, &attr);
-	pthread_condattr_destroy(&attr);
+	bsp_cond_init(&cache->stored);
 	cache->last_probe = cache->previous_probe = NOWHERE;
 	for (unsigned i = 0; i < PROBES_MAX; i++)
 		cache->probe_at[i] = NOWHERE;

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 
 struct page_cache;
 

@@ -21,8 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "blksparse-thread.h"
 #include "log.h"
-#include "thread.h"
 #include "watch.h"
 
 enum {
@@ -146,7 +146,7 @@ int stop_start(struct stopper *stopper, struct fuse_session *se,
 	stopper->mountpoint = mountpoint;
 	stopper->main = pthread_self();
 	stopper->looping = true;
-	r = thread_start(&stopper->thread, stop_main, stopper);
+	r = bsp_thread_start(&stopper->thread, stop_main, stopper);
 	stopper->started = r == 0;
 	return r;
 }

@@ -41,8 +41,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "blksparse-thread.h"
 #include "log.h"
-#include "thread.h"
 
 /* --- The kernel's interface ---------------------------------------------- */
 
@@ -504,7 +504,7 @@ static int start_worker(struct uring_pool *pool, struct ring_ent *ent)
 	worker->pool = pool;
 	worker->ent = ent;
 	set_phase(pool, &pool->worker_phase, PREPARING);
-	r = thread_start(&worker->thread, worker_main, worker);
+	r = bsp_thread_start(&worker->thread, worker_main, worker);
 	if (!r &&
 	    wait_phase_change(pool, &pool->worker_phase, PREPARING) == FAILED) {
 		(void)pthread_join(worker->thread, NULL);
@@ -709,7 +709,7 @@ bool uring_pool_start(struct uring_pool *pool, size_t payload_size)
 {
 	pool->payload_size = payload_size;
 	if (!create_ents(pool) ||
-	    thread_start(&pool->dispatcher.thread, dispatcher_main, pool))
+	    bsp_thread_start(&pool->dispatcher.thread, dispatcher_main, pool))
 		return false;
 	pool->has_dispatcher = true;
 	return wait_phase_change(pool, &pool->dispatcher_phase, PREPARING) ==

@@ -25,9 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "blksparse-thread.h"
 #include "log.h"
 #include "page-cache.h"
-#include "thread.h"
 
 enum {
 	MEMORY_MIN = 64 << 20,
@@ -133,18 +133,14 @@ static uint64_t physical_memory(void)
 struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
 {
 	struct watch *watch = g_new0(struct watch, 1);
-	pthread_condattr_t attr;
 
 	watch->sp = sp;
 	watch->path = path;
 	watch->cache =
 		page_cache_new(sp, ino, physical_memory() / UNREAD_DIVISOR);
 	pthread_mutex_init(&watch->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&watch->wake, &attr);
-	pthread_cond_init(&watch->looked, &attr);
-	pthread_condattr_destroy(&attr);
+	bsp_cond_init(&watch->wake);
+	bsp_cond_init(&watch->looked);
 	bsp_sparse_set_changed(sp, note_change, watch);
 	return watch;
 }
@@ -339,12 +335,10 @@ static void flush_old_zeros(struct watch *watch)
 /* Sleeps until it is time to look; false: to end. */
 static bool wait_for_time(struct watch *watch)
 {
-	struct timespec until;
+	struct timespec until = bsp_cond_limit(LOOK_SECONDS * 1000);
 	bool stopping;
 	int timeout = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += LOOK_SECONDS;
 	pthread_mutex_lock(&watch->lock);
 	while (!watch->stopping && !watch->woken && !timeout) {
 		if (watch->opened || watch->pending)
@@ -397,7 +391,7 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 	watch->dropped_num = bsp_sparse_refresh(watch->sp);
 	watch->dropped_size = watch->reported_size = device_size(watch);
 	atomic_store(&watch->running, true);
-	r = thread_start(&watch->thread, watch_main, watch);
+	r = bsp_thread_start(&watch->thread, watch_main, watch);
 	watch->started = r == 0;
 	if (r)
 		atomic_store(&watch->running, false);

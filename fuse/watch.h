@@ -10,7 +10,7 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 
 struct watch;
 

@@ -217,29 +217,6 @@ void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
  */
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
 
-/*
- * The same, and asks the device mapper, which takes longer, whether it has
- * another table for the device. A caller that watches an object calls it about
- * once a second.
- */
-uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp);
-
-/*
- * As bsp_sparse_refresh_all(), at an opening or a stat of a file that shows the
- * object: if writes to the device are not counted, bsp_sparse_assume_written()
- * as well. No other look moves the time of change of such a device, although
- * each of them is a change. While the content was changed too short a time ago
- * to be sure of, each call of this is a change, too.
- */
-uint64_t bsp_sparse_refresh_mtime(struct bsp_sparse *sp);
-
-/*
- * The device may have been written since the last look: its time of change
- * (bsp_stat's mtime) moves to now, but not twice within a second, so that a
- * stat and the opening after it agree. Never waits for the device.
- */
-void bsp_sparse_assume_written(struct bsp_sparse *sp);
-
 /* The logical size, bytes. */
 uint64_t bsp_sparse_size(struct bsp_sparse *sp);
 
@@ -261,23 +238,12 @@ struct bsp_stat {
 	uint64_t data;	   /* bytes in data granules */
 	uint64_t hole;	   /* bytes in holes and markers */
 	bool pending;	   /* there are markers below the logical size */
-	struct timespec mtime; /* opening, or when a change was last noticed;
-				  not counted: see bsp_sparse_refresh_mtime() */
+	struct timespec mtime; /* opening, or when a change was last noticed */
 };
 
 /* What is known now. O(1), no I/O but a look at the device's size, and one for
  * changes before it says that there are no blocks. */
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
-
-/*
- * The same, but never waits for the device, nor for a look that does. Returns
- * false if a look is needed before the answer can be relied upon: no granule
- * would be data, or the device's size, as the kernel remembers it of an image
- * whose server may not answer, is another. bsp_sparse_stat() does that
- * look; a caller that cannot do it takes such a file to have one block at
- * least.
- */
-bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
 
 /*
  * Reads [off, off + len), cut at the logical size, into buf. A known hole
@@ -310,68 +276,6 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
 			 uint64_t *ret_off);
-
-/* --- Scanning ahead --- */
-
-#define BSP_SCAN_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)
-
-/*
- * Is given [off, off + len), which a scan has read from the device and found to
- * be data, before it can be found in what is known; or what is known to be data
- * and is about to be read (bsp_sparse_report_read()). buf is valid during the
- * call only. If bsp_sparse_is_current(generation) is false, then or later, the
- * device was changed since it was read.
- */
-typedef void (*bsp_scanned_fn)(void *data, uint64_t generation, uint64_t off,
-			       const void *buf, uint64_t len);
-
-/* Zero in a field stands for its default. */
-struct bsp_scan_ahead_options {
-	/* How far it scans ahead of where seeks are, bytes. Default
-	 * BSP_SCAN_AHEAD_WINDOW_DEFAULT. */
-	uint64_t window;
-	/* Is called by the thread, for what lies in the window. Default: is
-	 * not. */
-	bsp_scanned_fn scanned;
-	void *scanned_data;
-};
-
-/*
- * Starts a thread that scans on, with several reads in flight, from where seeks
- * are, while whoever seeks is busy elsewhere; seeks then wait for it and do not
- * read. It takes 4 MiB (16 MiB with the largest granule) while it works, and
- * sleeps while there is nothing to do. Returns 0 or -errno. To be called
- * before others use the object, and once.
- */
-int bsp_sparse_scan_ahead_start(struct bsp_sparse *sp,
-				const struct bsp_scan_ahead_options *options);
-
-/* Tells the thread to end, and whoever waits for it to do without. */
-void bsp_sparse_scan_ahead_stop(struct bsp_sparse *sp);
-
-/* Is the thread there? It may take as long to end as the device takes to
- * answer. */
-bool bsp_sparse_scan_ahead_running(struct bsp_sparse *sp);
-
-/* Waits for the thread to end. No other call on the object may be running.
- * bsp_sparse_free() does the same. */
-void bsp_sparse_scan_ahead_join(struct bsp_sparse *sp);
-
-/* Whether the thread is to scan the rest of the device, too, when no seek has
- * needed it for a second. Does nothing where there is no thread. */
-void bsp_sparse_scan_ahead_set_background(struct bsp_sparse *sp, bool rest);
-
-/*
- * To be told by who keeps what a bsp_scanned_fn is given, and serves readers
- * from that: somebody reads at off, and it was not kept; or at least now and
- * then, if it was. What is known to be data is read ahead of who reads where
- * seeks are, and given to the function. Does nothing where there is no thread.
- * Any thread.
- */
-void bsp_sparse_report_read(struct bsp_sparse *sp, uint64_t off);
-
-/* Was nothing forgotten since generation, which a bsp_scanned_fn was given? */
-bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);
 
 /* --- Writing --- */
 
@@ -413,25 +317,6 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
  */
 int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 			     bsp_interrupted_fn interrupted, void *data);
-
-/* [off, off + len) was written, and who follows needs it no more in a cache. */
-typedef void (*bsp_writeback_fn)(void *data, uint64_t off, uint64_t len);
-
-/* Does somebody write upwards, and is there enough behind it for
- * bsp_sparse_write_back()? O(1). Any thread. */
-bool bsp_sparse_writeback_due(struct bsp_sparse *sp);
-
-/*
- * Does what can be done behind who writes upwards, so that little is left for a
- * flush: the zeros between the data are carried out, and the kernel begins to
- * write the data back, which settled is told of first. It may take as long as
- * the device takes to zero what lies between. Those who write need not wait for
- * it, and what fails is tried again, and told, by a flush. One thread at a
- * time.
- */
-void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn settled,
-			   void *settled_data, bsp_interrupted_fn interrupted,
-			   void *data);
 
 /*
  * Carries out markers, then makes all that was written durable. Returns as

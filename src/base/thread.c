@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "base/thread.h"
+#include "blksparse-thread.h"
 
 #include <signal.h>
 

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "base/thread.h"
+#include "blksparse-thread.h"
 
 struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
 					  unsigned depth)

@@ -21,8 +21,8 @@
 #include <stdlib.h>
 
 #include "base/range.h"
+#include "blksparse-thread.h"
 #include "sparse/scan.h"
-#include "base/thread.h"
 
 enum {
 	WINDOW_MIN = 2 << 20,

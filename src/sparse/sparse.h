@@ -41,7 +41,7 @@
 #include <stdatomic.h>
 
 #include "sparse/writeback.h"
-#include "blksparse.h"
+#include "blksparse-mount.h"
 #include "device/device.h"
 #include "base/map.h"
 #include "base/range-lock.h"

@@ -24,7 +24,7 @@
 #include <string.h>
 
 #include "base/range.h"
-#include "base/thread.h"
+#include "blksparse-thread.h"
 #include "base/zero.h"
 
 enum {

@@ -48,15 +48,29 @@ if ((EUID == 0)) && [[ $place == /usr/local ]]; then
 	fi
 fi
 
-# The header declares it, the map exports it, and back.
+# Each function of a header is exported in the node of that header, and no other
+# symbol is. Only the public header is installed.
 header=$prefix/include/blksparse.h
-declared=$(gcc -E -P "${flags[@]}" "$header" |
-	grep -oE '\bbsp_[a-z_]+ ?\(' | tr -d ' (' | sort -u |
-	grep -vE '_fn$')
-exported=$(nm -D --defined-only "$libdir/libblksparse.so" |
-	awk '$2 == "T" {print $3}' | sed 's/@.*//' | sort -u)
-diff <(echo "$declared") <(echo "$exported") ||
-	fail "what is declared (<) is not what is exported (>)"
+[[ $(ls "$prefix/include") == blksparse.h ]] ||
+	fail "headers installed: $(ls "$prefix/include")"
+
+# declared HEADER...: the functions that the headers declare themselves.
+declared() {
+	cat "$@" | gcc -fpreprocessed -dD -E -P -x c - |
+		grep -oE '\bbsp_[a-z_]+ ?\(' | tr -d ' (' | sort -u
+}
+
+# exported NODE: the functions that the library exports in this node.
+exported() {
+	nm -D --defined-only --with-symbol-versions "$libdir/libblksparse.so" |
+		awk '$2 == "T" {print $3}' | sed -n "s/@@$1\$//p" | sort -u
+}
+
+diff <(declared "$header") <(exported BLKSPARSE_0) ||
+	fail "the public header (<) and the library (>) differ"
+diff <(declared "$SRC"/include/blksparse-{mount,thread}.h) \
+	<(exported BLKSPARSE_PRIVATE) ||
+	fail "the private headers (<) and the library (>) differ"
 
 cat >"$TEST_TMP/user.c" <<'C'
 #include <blksparse.h>

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 #include "fake-device.h"
 
 enum { G = 4096, MIB = 1 << 20 };

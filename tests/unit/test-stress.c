@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 #include "fake-device.h"
 #include "base/range.h"
 #include "sparse/sparse.h"

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blksparse-thread.h"
 #include "fake-device.h"
 #include "log.h"
-#include "base/thread.h"
 #include "watch.h"
 
 enum { G = 4096, SIZE = 1 << 20 };

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 #include "fake-device.h"
 #include "sparse/sparse.h"
 

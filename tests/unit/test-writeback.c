@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "blksparse.h"
+#include "blksparse-mount.h"
 #include "fake-device.h"
 
 enum { MIB = 1 << 20, SIZE = 256 * MIB };
