@@ -30,6 +30,9 @@
  * several threads at once, but for bsp_sparse_free(). The library prints
  * nothing, installs no signal handler, and starts threads only in bsp_copy()
  * and bsp_send(), which end them.
+ *
+ * With BLKSPARSE_TRACE=1 in the environment the library writes one line an
+ * operation to standard error (blksparse(1)).
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H

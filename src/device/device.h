@@ -197,6 +197,10 @@ bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
 			     const char *to, const struct stat *to_stat,
 			     GError **error);
 
+/* Has the operations of a device that was just opened traced (base/trace.h),
+ * where a trace is asked for. */
+void bsp_device_trace(struct bsp_device *dev);
+
 /* The drop_pages of a device, or 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
 

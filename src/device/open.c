@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/trace.h"
 
 /* --- Once more ----------------------------------------------------------- */
 
@@ -139,8 +140,10 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 		info.size = (uint64_t)st.st_size;
 		dev = bsp_device_file_new(path, fd, &info, error);
 	}
-	if (dev)
-		dev->stat = st;
+	if (!dev)
+		return NULL;
+	dev->stat = st;
+	bsp_device_trace(dev);
 	return dev;
 }
 
@@ -152,8 +155,10 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
  */
 static int hold(const char *path, struct stat *ret_stat)
 {
-	int fd = open(path, O_PATH | O_CLOEXEC);
+	int fd;
 
+	bsp_trace_init(); /* before any device has a descriptor */
+	fd = open(path, O_PATH | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, ret_stat) == 0)
 		return fd;
 	close(fd);

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/trace.h"
+
 struct uring {
 	struct bsp_read_queue queue;
 	struct io_uring ring;
@@ -59,6 +61,7 @@ static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 
 	io_uring_prep_read(sqe, u->fd, read->buf, (unsigned)read->len,
 			   read->off);
+	read->started = bsp_trace_start();
 	io_uring_sqe_set_data(sqe, read);
 }
 
@@ -68,6 +71,9 @@ static struct bsp_read *uring_wait(struct bsp_read_queue *queue)
 	struct bsp_read *read = io_uring_cqe_get_data(&cqe);
 
 	read->result = cqe.res;
+	bsp_trace_end(read->started, "device.read",
+		      queue->dev ? bsp_device_path(queue->dev) : "", read->off,
+		      read->len, read->result);
 	return read;
 }
 

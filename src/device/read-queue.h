@@ -15,8 +15,10 @@ struct bsp_read {
 	void *buf; /* aligned to BSP_BUFFER_ALIGN */
 	size_t len;
 	uint64_t off;
-	ssize_t result;	       /* as of the device's read, once it is back */
-	struct bsp_read *next; /* the queue's own */
+	ssize_t result; /* as of the device's read, once it is back */
+	/* The queue's own: */
+	struct bsp_read *next;
+	uint64_t started; /* for a trace */
 };
 
 struct bsp_read_queue {

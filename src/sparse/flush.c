@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "base/trace.h"
 #include "base/zero.h"
 #include "device/zero-range.h"
 
@@ -266,8 +267,8 @@ static int carry_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	return bsp_sparse_flush_behind(sp, &off, UINT64_MAX, interrupted, data);
 }
 
-int bsp_sparse_flush_markers(struct bsp_sparse *sp,
-			     bsp_interrupted_fn interrupted, void *data)
+static int flush_markers(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+			 void *data)
 {
 	int r = 0, carried;
 
@@ -280,6 +281,17 @@ int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 	return r ? r : carried;
 }
 
+int bsp_sparse_flush_markers(struct bsp_sparse *sp,
+			     bsp_interrupted_fn interrupted, void *data)
+{
+	uint64_t started = bsp_trace_start();
+	int r = flush_markers(sp, interrupted, data);
+
+	bsp_trace_end(started, "sparse.flush-markers", bsp_device_path(sp->dev),
+		      0, 0, r);
+	return r;
+}
+
 /* flush_lock is held. */
 static int carry_all_anew(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			  void *data)
@@ -290,7 +302,7 @@ static int carry_all_anew(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	return r ? r : carried;
 }
 
-int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+static int flush_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data)
 {
 	int r, flushed = 0;
@@ -303,6 +315,17 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : flushed;
+}
+
+int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
+		     void *data)
+{
+	uint64_t started = bsp_trace_start();
+	int r = flush_all(sp, interrupted, data);
+
+	bsp_trace_end(started, "sparse.flush", bsp_device_path(sp->dev), 0, 0,
+		      r);
+	return r;
 }
 
 /* --- The tail --- */
@@ -351,7 +374,7 @@ static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 	return r;
 }
 
-int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
+static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 {
 	int r, tail_r, flushed;
 
@@ -363,4 +386,14 @@ int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : tail_r ? tail_r : flushed;
+}
+
+int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
+{
+	uint64_t started = bsp_trace_start();
+	int r = finish(sp, tail);
+
+	bsp_trace_end(started, "sparse.finish", bsp_device_path(sp->dev), 0, 0,
+		      r);
+	return r;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/range.h"
+#include "base/trace.h"
 
 /* Reads from the device, and learns what there is to learn from it. */
 static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
@@ -41,8 +42,8 @@ static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 	return bsp_min(end, from <= off ? to : from);
 }
 
-ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
-			size_t len)
+static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
+			  size_t len)
 {
 	uint64_t at = off, end = off;
 	bool fresh = false;
@@ -101,4 +102,15 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
 		at += (uint64_t)n;
 	} while (at < end);
 	return (ssize_t)(at - off);
+}
+
+ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
+			size_t len)
+{
+	uint64_t started = bsp_trace_start();
+	ssize_t n = read_range(sp, off, buf, len);
+
+	bsp_trace_end(started, "sparse.read", bsp_device_path(sp->dev), off,
+		      len, n);
+	return n;
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/range.h"
+#include "base/trace.h"
 #include "base/zero.h"
 
 /*
@@ -347,9 +348,9 @@ bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule)
  * Where granules are still unknown after they were read, because something was
  * forgotten in between, they are read again.
  */
-int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
-		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
-		    void *data)
+static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		      bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		      void *data)
 {
 	struct bsp_scan *scan = bsp_scan_begin(sp, NULL, NULL);
 	uint64_t granule = off >> sp->shift, end;
@@ -383,4 +384,16 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		;
 	bsp_scan_end(scan);
 	return r < 0 ? r : 0;
+}
+
+int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		    void *data)
+{
+	uint64_t started = bsp_trace_start();
+	int r = scan_range(sp, off, len, interrupted, progress, data);
+
+	bsp_trace_end(started, "sparse.scan", bsp_device_path(sp->dev), off,
+		      len, r);
+	return r;
 }

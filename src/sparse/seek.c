@@ -8,6 +8,7 @@
 
 #include "sparse/scan-ahead.h"
 #include "base/range.h"
+#include "base/trace.h"
 #include "sparse/scan.h"
 
 /* What ends a seek early: the caller, or its time. */
@@ -231,9 +232,9 @@ static int skip_short(struct bsp_sparse *sp, uint64_t limit,
 
 /* --- The two seeks --- */
 
-int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
-			 bsp_interrupted_fn interrupted, void *data,
-			 uint64_t *ret_off)
+static int seek_data(struct bsp_sparse *sp, uint64_t off,
+		     bsp_interrupted_fn interrupted, void *data,
+		     uint64_t *ret_off)
 {
 	struct patience patience = patience_new(sp, interrupted, data);
 	uint64_t end;
@@ -260,9 +261,9 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 	return r;
 }
 
-int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
-			 bsp_interrupted_fn interrupted, void *data,
-			 uint64_t *ret_off)
+static int seek_hole(struct bsp_sparse *sp, uint64_t off,
+		     bsp_interrupted_fn interrupted, void *data,
+		     uint64_t *ret_off)
 {
 	struct patience patience = patience_new(sp, interrupted, data);
 	uint64_t limit =
@@ -282,5 +283,31 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 					      is_over, &patience);
 		bsp_scan_ahead_hint(sp->ahead, *ret_off, false);
 	}
+	return r;
+}
+
+/* --- The same, traced --- */
+
+int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off)
+{
+	uint64_t started = bsp_trace_start();
+	int r = seek_data(sp, off, interrupted, data, ret_off);
+
+	bsp_trace_end(started, "sparse.seek-data", bsp_device_path(sp->dev),
+		      off, 0, r ? r : (int64_t)*ret_off);
+	return r;
+}
+
+int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
+			 bsp_interrupted_fn interrupted, void *data,
+			 uint64_t *ret_off)
+{
+	uint64_t started = bsp_trace_start();
+	int r = seek_hole(sp, off, interrupted, data, ret_off);
+
+	bsp_trace_end(started, "sparse.seek-hole", bsp_device_path(sp->dev),
+		      off, 0, r ? r : (int64_t)*ret_off);
 	return r;
 }

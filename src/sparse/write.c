@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/range.h"
+#include "base/trace.h"
 #include "base/zero.h"
 #include "device/zero-range.h"
 
@@ -446,8 +447,8 @@ static ssize_t write_beyond(struct bsp_sparse *sp, uint64_t off,
 	return n;
 }
 
-ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
-			 size_t len)
+static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
+			   size_t len)
 {
 	/* Whole granules leave no zeros beside them. */
 	bool reserved = (off | len) & (granule_size(sp) - 1);
@@ -478,6 +479,17 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 		return -ENOSPC;
 	if (n > 0)
 		bsp_writeback_wrote(&sp->behind, off, (uint64_t)n);
+	return n;
+}
+
+ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
+			 size_t len)
+{
+	uint64_t started = bsp_trace_start();
+	ssize_t n = write_range(sp, off, buf, len);
+
+	bsp_trace_end(started, "sparse.write", bsp_device_path(sp->dev), off,
+		      len, n);
 	return n;
 }
 
@@ -519,7 +531,7 @@ static int cut_to(struct bsp_sparse *sp, uint64_t size)
 	return 0;
 }
 
-int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
+static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t old;
 	int r;
@@ -539,6 +551,16 @@ int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 		r = cut_to(sp, size);
 	pthread_rwlock_unlock(&sp->size_lock);
 	bsp_undurable_release(&sp->undurable);
+	return r;
+}
+
+int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
+{
+	uint64_t started = bsp_trace_start();
+	int r = truncate_to(sp, size);
+
+	bsp_trace_end(started, "sparse.truncate", bsp_device_path(sp->dev),
+		      size, 0, r);
 	return r;
 }
 
@@ -595,8 +617,8 @@ static int allocate(struct bsp_sparse *sp, int mode, uint64_t off, uint64_t len)
 	return r;
 }
 
-int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
-			 uint64_t len)
+static int allocate_range(struct bsp_sparse *sp, int mode, uint64_t off,
+			  uint64_t len)
 {
 	int r;
 
@@ -623,5 +645,16 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 	r = allocate(sp, mode, off, len);
 	pthread_rwlock_unlock(&sp->size_lock);
 	bsp_undurable_release(&sp->undurable);
+	return r;
+}
+
+int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
+			 uint64_t len)
+{
+	uint64_t started = bsp_trace_start();
+	int r = allocate_range(sp, mode, off, len);
+
+	bsp_trace_end(started, "sparse.fallocate", bsp_device_path(sp->dev),
+		      off, len, r);
 	return r;
 }
