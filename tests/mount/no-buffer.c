@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 enum {
 	LARGE = (1 << 20) + 1,
@@ -15,17 +17,27 @@ enum {
 
 static atomic_uint buffers;
 
-/* glibc's own name for it. */
+/* glibc's own names. */
 void *__libc_malloc(size_t size);
-void *malloc(size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
 
-void *malloc(size_t size)
+static bool refused(size_t size)
 {
 	unsigned n = size >= LARGE ? atomic_fetch_add(&buffers, 1) : 0;
 
-	if (n >= FIRST && n < FIRST + REFUSED) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	return __libc_malloc(size);
+	if (n < FIRST || n >= FIRST + REFUSED)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *malloc(size_t size)
+{
+	return refused(size) ? NULL : __libc_malloc(size);
+}
+
+/* As libfuse 3.17 does. */
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return refused(size) ? NULL : __libc_memalign(alignment, size);
 }
