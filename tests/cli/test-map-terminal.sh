@@ -78,8 +78,10 @@ for signal in INT TERM HUP; do
 		2>"$TEST_TMP/err" &
 	pid=$!
 	catches() {
-		# SIGHUP, SIGINT and SIGTERM, by their bits.
+		# SIGHUP, SIGINT and SIGTERM, by their bits. The shell catches
+		# them too, until it becomes the program.
 		local caught
+		[[ /proc/$pid/exe -ef $TOOL ]] || return
 		caught=$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status")
 		(((16#$caught & 0x4003) == 0x4003))
 	}
