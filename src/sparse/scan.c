@@ -203,7 +203,7 @@ static bool find_wanted(struct bsp_scan *scan, uint64_t last)
 
 	if (!scan->known && from < next &&
 	    bsp_map_next(sp->map, BSP_IN_DATA, from, next) < next)
-		scan->handed_from = next;
+		scan->delivered_from = next;
 	scan->cursor = bsp_max(from, next);
 	return next < last && (!scan->known || scan->known_left ||
 			       bsp_map_get(sp->map, next) != BSP_DATA);

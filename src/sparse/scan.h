@@ -58,7 +58,7 @@ struct bsp_scan {
 	uint64_t known_left;
 	/* From this granule up to the cursor no known data was passed over,
 	 * but for runs that are too long. */
-	uint64_t handed_from;
+	uint64_t delivered_from;
 };
 
 /* NULL if there is no memory. */

@@ -62,10 +62,10 @@ static int call_data(struct bsp_sparse *sp, uint64_t granule)
 static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
 		  uint64_t end, struct patience *patience)
 {
-	if (!sp->ahead || !bsp_scan_ahead_running(sp->ahead))
+	if (!sp->scan_ahead || !bsp_scan_ahead_running(sp->scan_ahead))
 		return bsp_scan_chunk(sp, granule);
 	/* From the second one on its time counts. */
-	return bsp_scan_ahead_wait(sp->ahead, set, granule,
+	return bsp_scan_ahead_wait(sp->scan_ahead, set, granule,
 				   patience->first ? granule + 1 : end, is_over,
 				   patience);
 }
@@ -256,8 +256,8 @@ static int seek_data(struct bsp_sparse *sp, uint64_t off,
 			r = 0;
 		}
 	}
-	if (sp->ahead)
-		bsp_scan_ahead_hint(sp->ahead, r ? off : *ret_off, !r);
+	if (sp->scan_ahead)
+		bsp_scan_ahead_hint(sp->scan_ahead, r ? off : *ret_off, !r);
 	return r;
 }
 
@@ -276,12 +276,12 @@ static int seek_hole(struct bsp_sparse *sp, uint64_t off,
 	r = find_hole(sp, off, limit, &patience, ret_off);
 	if (!r && sp->minhole)
 		r = skip_short(sp, limit, &patience, ret_off);
-	if (!r && sp->ahead) {
+	if (!r && sp->scan_ahead) {
 		patience.first = false;
-		bsp_scan_ahead_wait_delivered(sp->ahead, off >> sp->shift,
+		bsp_scan_ahead_wait_delivered(sp->scan_ahead, off >> sp->shift,
 					      bsp_granules(*ret_off, sp->shift),
 					      is_over, &patience);
-		bsp_scan_ahead_hint(sp->ahead, *ret_off, false);
+		bsp_scan_ahead_hint(sp->scan_ahead, *ret_off, false);
 	}
 	return r;
 }

@@ -165,7 +165,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 {
 	if (!sp)
 		return;
-	bsp_scan_ahead_free(sp->ahead);
+	bsp_scan_ahead_free(sp->scan_ahead);
 	bsp_range_lock_done(&sp->ranges);
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
@@ -207,44 +207,44 @@ void bsp_sparse_get_info(const struct bsp_sparse *sp,
 int bsp_sparse_scan_ahead_start(struct bsp_sparse *sp,
 				const struct bsp_scan_ahead_options *options)
 {
-	struct bsp_scan_ahead *ahead = bsp_scan_ahead_new(sp, options);
-	int r = ahead ? bsp_scan_ahead_start(ahead) : -ENOMEM;
+	struct bsp_scan_ahead *scan_ahead = bsp_scan_ahead_new(sp, options);
+	int r = scan_ahead ? bsp_scan_ahead_start(scan_ahead) : -ENOMEM;
 
 	if (r) {
-		bsp_scan_ahead_free(ahead);
+		bsp_scan_ahead_free(scan_ahead);
 		return r;
 	}
-	sp->ahead = ahead;
+	sp->scan_ahead = scan_ahead;
 	return 0;
 }
 
 void bsp_sparse_scan_ahead_stop(struct bsp_sparse *sp)
 {
-	if (sp->ahead)
-		bsp_scan_ahead_stop(sp->ahead);
+	if (sp->scan_ahead)
+		bsp_scan_ahead_stop(sp->scan_ahead);
 }
 
 bool bsp_sparse_scan_ahead_running(struct bsp_sparse *sp)
 {
-	return sp->ahead && bsp_scan_ahead_alive(sp->ahead);
+	return sp->scan_ahead && bsp_scan_ahead_alive(sp->scan_ahead);
 }
 
 void bsp_sparse_scan_ahead_join(struct bsp_sparse *sp)
 {
-	bsp_scan_ahead_free(sp->ahead);
-	sp->ahead = NULL;
+	bsp_scan_ahead_free(sp->scan_ahead);
+	sp->scan_ahead = NULL;
 }
 
 void bsp_sparse_scan_ahead_set_background(struct bsp_sparse *sp, bool rest)
 {
-	if (sp->ahead)
-		bsp_scan_ahead_set_background(sp->ahead, rest);
+	if (sp->scan_ahead)
+		bsp_scan_ahead_set_background(sp->scan_ahead, rest);
 }
 
 void bsp_sparse_report_read(struct bsp_sparse *sp, uint64_t off)
 {
-	if (sp->ahead)
-		bsp_scan_ahead_report_read(sp->ahead, off);
+	if (sp->scan_ahead)
+		bsp_scan_ahead_report_read(sp->scan_ahead, off);
 }
 
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)

@@ -59,8 +59,8 @@ struct bsp_sparse {
 	bsp_changed_fn changed;
 	void *changed_data;
 	enum bsp_zero_mode zero_mode;
-	uint64_t minhole;	      /* bytes; 0: all holes are reported */
-	struct bsp_scan_ahead *ahead; /* NULL: seeks scan by themselves */
+	uint64_t minhole; /* bytes; 0: all holes are reported */
+	struct bsp_scan_ahead *scan_ahead; /* NULL: seeks scan by themselves */
 
 	/* Logical. Changed under watch_lock where only the device changes it,
 	 * and under size_lock where it is writable. */
