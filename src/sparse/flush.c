@@ -44,7 +44,7 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 
 	/* Before they are holes, which a flush that fails must find. */
 	if (!r)
-		r = bsp_undurable_give(&sp->undurable, from, to, failed);
+		r = bsp_undurable_add(&sp->undurable, from, to, failed);
 	return r ? r : bsp_map_event(sp->map, BSP_ZEROED, from, to);
 }
 
@@ -66,7 +66,8 @@ void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 }
 
 /* Zeroes again the rest of the pieces in [from, to), in one granule. */
-static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+static int zero_lost_piece_in_granule(struct bsp_sparse *sp, uint64_t from,
+				      uint64_t to)
 {
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	uint64_t granule = from >> sp->shift, end;
@@ -89,7 +90,7 @@ static int zero_piece(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	return r;
 }
 
-static bool is_gone(int r)
+static bool is_gone_error(int r)
 {
 	return r == -ENODEV || r == -ENXIO;
 }
@@ -105,18 +106,19 @@ static int zero_lost_pieces(struct bsp_sparse *sp,
 	if (!bsp_undurable_lost(&sp->undurable))
 		return 0;
 	while (bsp_undurable_lost_piece(&sp->undurable, at, &from, &to)) {
-		int r = bsp_sparse_is_gone(sp) ? -ENODEV
-					       : zero_piece(sp, from, to);
+		int r = bsp_sparse_is_gone(sp)
+				? -ENODEV
+				: zero_lost_piece_in_granule(sp, from, to);
 
 		if (r && !first)
 			first = r;
-		if (is_gone(r))
+		if (is_gone_error(r))
 			return first;
 		if (interrupted && interrupted(data))
 			return first ? first : -EINTR;
 		at = to;
 	}
-	bsp_undurable_look(&sp->undurable);
+	bsp_undurable_recheck_lost(&sp->undurable);
 	return first;
 }
 
@@ -137,7 +139,7 @@ static int flush_device(struct bsp_sparse *sp)
 		pthread_rwlock_rdlock(&sp->size_lock);
 		bsp_sparse_mark_undurable(sp);
 		pthread_rwlock_unlock(&sp->size_lock);
-		bsp_undurable_marked(&sp->undurable);
+		bsp_undurable_markers_made(&sp->undurable);
 	}
 	return r;
 }
@@ -167,7 +169,7 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
  * meanwhile it would become a hole with a stale end; and before the device is
  * asked otherwise, so that who makes the file longer need not wait for it.
  */
-static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
+static int flush_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 		     uint64_t *ret_next)
 {
 	uint64_t size = atomic_load(&sp->size);
@@ -192,8 +194,8 @@ static int carry_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 
 /* The next step of the runs that end before granule limit, or with the file;
  * false if there is none. */
-static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
-		       int *ret_result)
+static bool flush_next_run(struct bsp_sparse *sp, uint64_t *granule,
+			   uint64_t limit, int *ret_result)
 {
 	uint64_t step =
 		bsp_device_zero_step(sp->dev, sp->zero_mode) >> sp->shift;
@@ -212,7 +214,7 @@ static bool carry_next(struct bsp_sparse *sp, uint64_t *granule, uint64_t limit,
 		more = to < limit || limit == end;
 	}
 	if (more && to > from) {
-		*ret_result = carry_run(sp, from, to, granule);
+		*ret_result = flush_run(sp, from, to, granule);
 		return true;
 	}
 	*ret_result = 0;
@@ -230,9 +232,9 @@ static bool has_markers(struct bsp_sparse *sp, uint64_t from, uint64_t limit)
 	return bsp_map_next(sp->map, BSP_IN_MARKER, from, limit) < limit;
 }
 
-int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
-			    uint64_t limit, bsp_interrupted_fn interrupted,
-			    void *data)
+int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
+				    uint64_t limit,
+				    bsp_interrupted_fn interrupted, void *data)
 {
 	uint64_t granule = *off >> sp->shift;
 	int first = 0, r = 0;
@@ -245,10 +247,10 @@ int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
 	    interrupted(data))
 		return -EINTR;
 	while (!bsp_sparse_is_gone(sp) &&
-	       carry_next(sp, &granule, limit >> sp->shift, &r)) {
+	       flush_next_run(sp, &granule, limit >> sp->shift, &r)) {
 		if (r && !first)
 			first = r;
-		if (is_gone(r))
+		if (is_gone_error(r))
 			break; /* it is gone: so it will say everywhere */
 		if (interrupted && interrupted(data)) {
 			first = first ? first : -EINTR;
@@ -259,26 +261,27 @@ int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
 	return atomic_load(&sp->gone) ? -ENODEV : first;
 }
 
-static int carry_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-		     void *data)
+static int flush_all_markers(struct bsp_sparse *sp,
+			     bsp_interrupted_fn interrupted, void *data)
 {
 	uint64_t off = 0;
 
-	return bsp_sparse_flush_behind(sp, &off, UINT64_MAX, interrupted, data);
+	return bsp_sparse_flush_markers_before(sp, &off, UINT64_MAX,
+					       interrupted, data);
 }
 
 static int flush_markers(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			 void *data)
 {
-	int r = 0, carried;
+	int r = 0, note_flushed;
 
 	if (bsp_undurable_lost(&sp->undurable)) {
 		pthread_mutex_lock(&sp->flush_lock);
 		r = zero_lost_pieces(sp, interrupted, data);
 		pthread_mutex_unlock(&sp->flush_lock);
 	}
-	carried = carry_all(sp, interrupted, data);
-	return r ? r : carried;
+	note_flushed = flush_all_markers(sp, interrupted, data);
+	return r ? r : note_flushed;
 }
 
 int bsp_sparse_flush_markers(struct bsp_sparse *sp,
@@ -293,13 +296,13 @@ int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 }
 
 /* flush_lock is held. */
-static int carry_all_anew(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-			  void *data)
+static int flush_pieces_and_markers(struct bsp_sparse *sp,
+				    bsp_interrupted_fn interrupted, void *data)
 {
 	int r = zero_lost_pieces(sp, interrupted, data);
-	int carried = carry_all(sp, interrupted, data);
+	int note_flushed = flush_all_markers(sp, interrupted, data);
 
-	return r ? r : carried;
+	return r ? r : note_flushed;
 }
 
 static int flush_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
@@ -310,7 +313,7 @@ static int flush_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	if (!sp->dev->info.writable)
 		return -EROFS;
 	pthread_mutex_lock(&sp->flush_lock);
-	r = carry_all_anew(sp, interrupted, data);
+	r = flush_pieces_and_markers(sp, interrupted, data);
 	if (r != -EINTR)
 		flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
@@ -350,7 +353,7 @@ bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,
 }
 
 /* The device past the file's end, which nobody uses any more. */
-static int treat_tail(struct bsp_sparse *sp, enum bsp_tail tail)
+static int apply_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 {
 	uint64_t block = sp->dev->info.logical_block_size;
 	uint64_t off = atomic_load(&sp->size);
@@ -381,8 +384,8 @@ static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	if (!sp->dev->info.writable)
 		return -EROFS;
 	pthread_mutex_lock(&sp->flush_lock);
-	r = carry_all_anew(sp, NULL, NULL);
-	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : treat_tail(sp, tail);
+	r = flush_pieces_and_markers(sp, NULL, NULL);
+	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : apply_tail(sp, tail);
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : tail_r ? tail_r : flushed;

@@ -46,49 +46,50 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 			  size_t len)
 {
 	uint64_t at = off, end = off;
-	bool fresh = false;
+	bool refreshed = false;
 
 	if (atomic_load(&sp->gone))
 		return -ENODEV;
 	do {
 		char *to = (char *)buf + (at - off);
 		unsigned resizes = atomic_load(&sp->resizes);
-		unsigned losses = bsp_undurable_losses(&sp->undurable);
-		uint64_t zeros, others;
+		unsigned lost_version =
+			bsp_undurable_lost_version(&sp->undurable);
+		uint64_t zeros_end, device_end;
 		bool piece;
 		ssize_t n;
 
 		end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
 		if (at >= end)
 			break;
-		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, at,
-					   end);
-		if (zeros > at && !fresh) {
+		zeros_end = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
+					       at, end);
+		if (zeros_end > at && !refreshed) {
 			/* Is it still a hole? Look anew, and at the size. */
 			(void)bsp_sparse_refresh(sp);
-			fresh = true;
+			refreshed = true;
 			continue;
 		}
-		if (zeros > at) {
+		if (zeros_end > at) {
 			if (resizes != atomic_load(&sp->resizes))
 				continue;
-			memset(to, 0, zeros - at);
-			at = zeros;
+			memset(to, 0, zeros_end - at);
+			at = zeros_end;
 			continue;
 		}
-		others = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
-		if (others == at)
+		device_end = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
+		if (device_end == at)
 			continue; /* it was found to be zero in between */
-		others = piece_end(sp, at, others, &piece);
+		device_end = piece_end(sp, at, device_end, &piece);
 		if (piece) {
-			memset(to, 0, others - at);
-			at = others;
+			memset(to, 0, device_end - at);
+			at = device_end;
 			continue;
 		}
-		n = read_and_learn(sp, at, to, others - at);
+		n = read_and_learn(sp, at, to, device_end - at);
 		/* Where a piece was lost the device has old bytes, which now
 		 * may be a marker's: then neither of both was found. */
-		if (losses != bsp_undurable_losses(&sp->undurable))
+		if (lost_version != bsp_undurable_lost_version(&sp->undurable))
 			continue;
 		if (n < 0)
 			return n;

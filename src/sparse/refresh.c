@@ -29,7 +29,7 @@
 
 /* The granule at size covers more or fewer bytes now: nothing is known of it.
  */
-static void forget_last(struct bsp_sparse *sp, uint64_t size)
+static void forget_granule_at(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t last = size >> sp->shift;
 
@@ -43,14 +43,14 @@ static void forget_last(struct bsp_sparse *sp, uint64_t size)
  * is another one now. A lookup must not find the new size with the old granule,
  * nor a size that the map does not cover. watch_lock held.
  */
-static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+static bool resize_read_only(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 {
 	uint64_t granules = bsp_granules(size, sp->shift);
 
 	if (size > old) {
 		if (bsp_device_drop_pages(sp->dev, old))
 			return false; /* at the next look */
-		forget_last(sp, old);
+		forget_granule_at(sp, old);
 		if (bsp_map_resize(sp->map, granules))
 			return false; /* no memory: at the next look */
 		atomic_store(&sp->capacity, size);
@@ -58,14 +58,14 @@ static bool follow_reading(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	} else {
 		atomic_store(&sp->size, size);
 		atomic_store(&sp->capacity, size);
-		forget_last(sp, size);
+		forget_granule_at(sp, size);
 		(void)bsp_map_resize(sp->map, granules); /* cannot fail */
 	}
 	return true;
 }
 
 /* Whoever still zeroes there, from before the device shrank, is to be done. */
-static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+static int punch_new_part(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	struct bsp_range_hold hold;
 	int r;
@@ -82,7 +82,7 @@ static int punch_new(struct bsp_sparse *sp, uint64_t from, uint64_t to)
  * durable yet become a piece (undurable.h), for it will be no hole to a flush
  * that fails. size_lock is held exclusively.
  */
-static bool open_last(struct bsp_sparse *sp, uint64_t old)
+static bool forget_old_last(struct bsp_sparse *sp, uint64_t old)
 {
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	uint64_t last = old >> sp->shift;
@@ -118,7 +118,7 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	uint64_t from = bsp_granules(old, sp->shift);
 	uint64_t to = bsp_granules(size, sp->shift);
 	uint64_t last = old >> sp->shift;
-	bool follows = atomic_load(&sp->size) == old;
+	bool extends_file = atomic_load(&sp->size) == old;
 
 	/* Before all else: a write to a part of such a page would keep, and
 	 * write, what it has past the old end. */
@@ -126,15 +126,15 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 		return false; /* at the next look */
 	if (resize_maps(sp, to))
 		return false;
-	if (follows && !open_last(sp, old))
+	if (extends_file && !forget_old_last(sp, old))
 		return false;
-	if (!follows &&
-	    (punch_new(sp, from, to) ||
+	if (!extends_file &&
+	    (punch_new_part(sp, from, to) ||
 	     (old > last << sp->shift &&
 	      bsp_map_event(sp->map, BSP_ZEROS_LOST, last, last + 1))))
 		return false;
 	atomic_store(&sp->capacity, size);
-	if (follows)
+	if (extends_file)
 		atomic_store(&sp->size, size);
 	return true;
 }
@@ -149,25 +149,25 @@ static void shrink_writable(struct bsp_sparse *sp, uint64_t size)
 	(void)resize_maps(sp, bsp_granules(size, sp->shift));
 }
 
-static bool follow_writing(struct bsp_sparse *sp, uint64_t old, uint64_t size)
+static bool resize_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 {
-	bool grows = size > old, followed = true;
+	bool grows = size > old, done = true;
 
 	if (grows && bsp_sparse_reserve_pieces(sp))
 		return false; /* at the next look */
 	pthread_rwlock_wrlock(&sp->size_lock);
 	if (grows)
-		followed = grow_writable(sp, old, size);
+		done = grow_writable(sp, old, size);
 	else
 		shrink_writable(sp, size);
 	pthread_rwlock_unlock(&sp->size_lock);
 	if (grows)
 		bsp_undurable_release(&sp->undurable);
-	return followed;
+	return done;
 }
 
 /* watch_lock held. */
-static bool follow_size(struct bsp_sparse *sp)
+static bool check_size(struct bsp_sparse *sp)
 {
 	uint64_t old = atomic_load(&sp->capacity), size;
 
@@ -175,8 +175,8 @@ static bool follow_size(struct bsp_sparse *sp)
 	 * nobody takes what is left for the whole. */
 	if (sp->dev->ops->size(sp->dev, &size) || size == old)
 		return false;
-	return (sp->dev->info.writable ? follow_writing
-				       : follow_reading)(sp, old, size);
+	return (sp->dev->info.writable ? resize_writable
+				       : resize_read_only)(sp, old, size);
 }
 
 /*
@@ -187,7 +187,7 @@ static bool follow_size(struct bsp_sparse *sp)
  * kernel's pages of the node go: of an extent that was given back and allocated
  * again they are another extent's. watch_lock held.
  */
-static void follow_table(struct bsp_sparse *sp)
+static void handle_new_table(struct bsp_sparse *sp)
 {
 	struct bsp_range_hold all;
 
@@ -204,7 +204,7 @@ static void follow_table(struct bsp_sparse *sp)
 }
 
 /* Another medium on a device that only is read. watch_lock held. */
-static void follow_other(struct bsp_sparse *sp)
+static void handle_new_medium(struct bsp_sparse *sp)
 {
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
 	bsp_map_forget(sp->map, 0, UINT64_MAX);
@@ -214,7 +214,7 @@ static void follow_other(struct bsp_sparse *sp)
  * Is another medium there? A writable object is lost then: what it holds as
  * markers, and knows, is about the one that is gone. watch_lock held.
  */
-static bool follow_medium(struct bsp_sparse *sp, enum bsp_depth depth)
+static bool check_medium(struct bsp_sparse *sp, enum bsp_depth depth)
 {
 	bool writable = sp->dev->info.writable;
 	enum bsp_medium_change change;
@@ -228,14 +228,14 @@ static bool follow_medium(struct bsp_sparse *sp, enum bsp_depth depth)
 	if (writable && change == BSP_MEDIUM_OTHER)
 		atomic_store(&sp->gone, true);
 	if (atomic_load(&sp->gone)) {
-		bool told = sp->gone_told;
+		bool reported = sp->gone_reported;
 
-		sp->gone_told = true;
-		return !told;
+		sp->gone_reported = true;
+		return !reported;
 	}
 	bsp_medium_update(&sp->medium, &now);
 	if (change != BSP_MEDIUM_SAME)
-		(writable ? follow_table : follow_other)(sp);
+		(writable ? handle_new_table : handle_new_medium)(sp);
 	return change != BSP_MEDIUM_SAME;
 }
 
@@ -258,7 +258,7 @@ bool bsp_sparse_is_gone(struct bsp_sparse *sp)
  * to what is to be told of it, and returns whether it is a change. watch_lock
  * held.
  */
-static bool follow_content(struct bsp_sparse *sp, int *ret_change)
+static bool check_content(struct bsp_sparse *sp, int *ret_change)
 {
 	bool was_settled = sp->content.settled;
 	struct bsp_content now;
@@ -305,21 +305,21 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	uint64_t changes;
 
 	pthread_mutex_lock(&sp->watch_lock);
-	medium = follow_medium(sp, depth);
-	resized = !atomic_load(&sp->gone) && follow_size(sp);
+	medium = check_medium(sp, depth);
+	resized = !atomic_load(&sp->gone) && check_size(sp);
 	if (resized)
 		atomic_fetch_add(&sp->resizes, 1);
-	moved = follow_content(sp, &content);
+	moved = check_content(sp, &content);
 	/* Until a sample is settled, an opening keeps nothing of before. */
 	if (medium || resized || moved || (times && !sp->content.settled))
 		sp->changes++;
 	/* A backup of between a write's beginning and its end is out of date:
 	 * the time moves for either. */
 	if (medium || resized || content == BSP_CHANGE_CONTENT ||
-	    (moved && sp->mtime_early))
+	    (moved && sp->mtime_provisional))
 		atomic_store(&sp->mtime_ns, now_ns());
 	if (moved)
-		sp->mtime_early =
+		sp->mtime_provisional =
 			content == BSP_CHANGE_CONTENT && !sp->content.settled;
 	/* Every look at a device that is not counted is a change. Its time
 	 * moves only for an opening or a stat: a reader that compares it before

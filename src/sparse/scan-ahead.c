@@ -35,7 +35,7 @@ enum {
 };
 
 /* A granule that no device has: nobody has asked for anything yet. */
-#define NOWHERE (UINT64_MAX >> 13)
+#define NO_GRANULE (UINT64_MAX >> 13)
 
 /* What somebody waits for: that no granule of [granule, end) is unknown before
  * the first that is in the set. */
@@ -512,7 +512,7 @@ bsp_scan_ahead_new(struct bsp_sparse *sp,
 	scan_ahead->window_max = options->window
 					 ? options->window
 					 : BSP_SCAN_AHEAD_WINDOW_DEFAULT;
-	scan_ahead->start = scan_ahead->demand = scan_ahead->found = NOWHERE;
+	scan_ahead->start = scan_ahead->demand = scan_ahead->found = NO_GRANULE;
 	scan_ahead->next_credit = CREDIT_MIN;
 	scan_ahead->scanned = options->scanned;
 	scan_ahead->scanned_data = options->scanned_data;

@@ -21,8 +21,8 @@
  * The device says how far it holds zeros from the granule on: learns the
  * granules that lie in there. Sets *ret_done if there were any.
  */
-static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
-		       uint64_t granule, uint64_t size, bool *ret_done)
+static int learn_known_zeros(struct bsp_sparse *sp, uint64_t generation,
+			     uint64_t granule, uint64_t size, bool *ret_done)
 {
 	uint64_t off = granule << sp->shift;
 	uint64_t end = off;
@@ -40,8 +40,9 @@ static int learn_zeros(struct bsp_sparse *sp, uint64_t generation,
  * a read of its own, or as data if that fails as well, and sets *ret_len to
  * what was settled. Done again and again this isolates what is unreadable.
  */
-static int learn_one(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
-		     char *buf, uint64_t len, uint64_t *ret_len)
+static int learn_first_granule(struct bsp_sparse *sp, uint64_t generation,
+			       uint64_t off, char *buf, uint64_t len,
+			       uint64_t *ret_len)
 {
 	uint64_t want = bsp_min(len, UINT64_C(1) << sp->shift);
 	uint64_t granule = off >> sp->shift;
@@ -81,7 +82,8 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 			r = bsp_sparse_learn(sp, generation, off, buf, got);
 		} else {
 			failing = true;
-			r = learn_one(sp, generation, off, buf, len, &got);
+			r = learn_first_granule(sp, generation, off, buf, len,
+						&got);
 		}
 		if (r)
 			return r;
@@ -105,7 +107,7 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	/* Somebody else may have settled it, or cut it off, meanwhile. */
 	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return 0;
-	r = learn_zeros(sp, generation, granule, size, &done);
+	r = learn_known_zeros(sp, generation, granule, size, &done);
 	if (r || done)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
@@ -228,7 +230,8 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		from = scan->cursor;
 		state = scan->known ? bsp_map_get(sp->map, from) : BSP_UNKNOWN;
 		if (state == BSP_UNKNOWN)
-			r = learn_zeros(sp, generation, from, size, &done);
+			r = learn_known_zeros(sp, generation, from, size,
+					      &done);
 		if (r)
 			return r;
 		if (done || (state != BSP_UNKNOWN && state != BSP_DATA))
@@ -307,8 +310,8 @@ int bsp_scan_complete(struct bsp_scan *scan)
 	/* The granules behind one that cannot be read stay unknown: somebody
 	 * else may never want them, and each may take long to fail. */
 	if (scan->failing)
-		r = learn_one(sp, slot->generation, read->off, read->buf,
-			      read->len, &len);
+		r = learn_first_granule(sp, slot->generation, read->off,
+					read->buf, read->len, &len);
 	else
 		r = learn_slot(scan, slot, (size_t)read->result);
 	slot->busy = false;

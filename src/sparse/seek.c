@@ -12,11 +12,11 @@
 #include "sparse/scan.h"
 
 /* What ends a seek early: the caller, or its time. */
-struct patience {
+struct seek_stop {
 	bsp_interrupted_fn interrupted;
 	void *data;
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
-	bool first;	   /* nothing is settled yet: its time does not count */
+	bool at_start;	   /* nothing is settled yet: its time does not count */
 };
 
 static uint64_t now_ns(void)
@@ -28,27 +28,26 @@ static uint64_t now_ns(void)
 }
 
 /* A bsp_interrupted_fn. */
-static bool is_over(void *data)
+static bool must_stop(void *data)
 {
-	const struct patience *patience = data;
+	const struct seek_stop *stop = data;
 
-	return (patience->interrupted &&
-		patience->interrupted(patience->data)) ||
-	       (!patience->first && now_ns() >= patience->deadline);
+	return (stop->interrupted && stop->interrupted(stop->data)) ||
+	       (!stop->at_start && now_ns() >= stop->deadline);
 }
 
-static struct patience patience_new(const struct bsp_sparse *sp,
-				    bsp_interrupted_fn interrupted, void *data)
+static struct seek_stop stop_new(const struct bsp_sparse *sp,
+				 bsp_interrupted_fn interrupted, void *data)
 {
-	return (struct patience){ interrupted, data, now_ns() + sp->budget_ns,
-				  true };
+	return (struct seek_stop){ interrupted, data, now_ns() + sp->budget_ns,
+				   true };
 }
 
 /*
  * A boundary in data: the granule is called data from now on, so that asking
  * for a hole from it moves on. The map decides; the caller looks again.
  */
-static int call_data(struct bsp_sparse *sp, uint64_t granule)
+static int treat_as_data(struct bsp_sparse *sp, uint64_t granule)
 {
 	return bsp_map_learned(sp->map, bsp_map_generation(sp->map), granule,
 			       granule + 1, false);
@@ -59,15 +58,15 @@ static int call_data(struct bsp_sparse *sp, uint64_t granule)
  * up to the first in [granule, end) that is in the set. Returns 0, -EINTR if
  * it was over before, or -ENOMEM.
  */
-static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
-		  uint64_t end, struct patience *patience)
+static int learn_granule(struct bsp_sparse *sp, unsigned set, uint64_t granule,
+			 uint64_t end, struct seek_stop *stop)
 {
 	if (!sp->scan_ahead || !bsp_scan_ahead_running(sp->scan_ahead))
 		return bsp_scan_chunk(sp, granule);
 	/* From the second one on its time counts. */
 	return bsp_scan_ahead_wait(sp->scan_ahead, set, granule,
-				   patience->first ? granule + 1 : end, is_over,
-				   patience);
+				   stop->at_start ? granule + 1 : end,
+				   must_stop, stop);
 }
 
 /*
@@ -75,7 +74,7 @@ static int settle(struct bsp_sparse *sp, unsigned set, uint64_t granule,
  * and a hole, may be longer now, and have data.
  */
 static int find_data(struct bsp_sparse *sp, uint64_t off,
-		     struct patience *patience, uint64_t *ret_off)
+		     struct seek_stop *stop, uint64_t *ret_off)
 {
 	uint64_t granule = off >> sp->shift;
 	unsigned resizes = atomic_load(&sp->resizes);
@@ -104,11 +103,11 @@ static int find_data(struct bsp_sparse *sp, uint64_t off,
 			return 0;
 		}
 		start = granule << sp->shift;
-		patience->first &= start <= off;
-		if (patience->first || !is_over(patience))
-			r = settle(sp, BSP_IN_DATA, granule, end, patience);
+		stop->at_start &= start <= off;
+		if (stop->at_start || !must_stop(stop))
+			r = learn_granule(sp, BSP_IN_DATA, granule, end, stop);
 		if (r == -EINTR)
-			r = call_data(sp, granule);
+			r = treat_as_data(sp, granule);
 		if (r)
 			return r;
 	}
@@ -117,7 +116,7 @@ static int find_data(struct bsp_sparse *sp, uint64_t off,
 /* The next hole, of any length; up to limit (a granule) unknown ones are
  * scanned. */
 static int find_hole(struct bsp_sparse *sp, uint64_t off, uint64_t limit,
-		     struct patience *patience, uint64_t *ret_off)
+		     struct seek_stop *stop, uint64_t *ret_off)
 {
 	uint64_t granule = off >> sp->shift;
 	unsigned resizes = atomic_load(&sp->resizes);
@@ -140,19 +139,19 @@ static int find_hole(struct bsp_sparse *sp, uint64_t off, uint64_t limit,
 		start = bsp_granule_start(granule, sp->shift, size);
 		if (granule < end)
 			state = bsp_map_get(sp->map, granule);
-		patience->first &= start <= off;
+		stop->at_start &= start <= off;
 		if (state == BSP_HOLE || state == BSP_MARKER ||
 		    (state == BSP_UNKNOWN && start > off &&
-		     (granule >= limit || is_over(patience)))) {
+		     (granule >= limit || must_stop(stop)))) {
 			if (resizes != atomic_load(&sp->resizes))
 				continue;
 			*ret_off = bsp_max(off, start);
 			return 0;
 		}
-		r = settle(sp, BSP_IN_ZERO, granule,
-			   bsp_max(limit, granule + 1), patience);
+		r = learn_granule(sp, BSP_IN_ZERO, granule,
+				  bsp_max(limit, granule + 1), stop);
 		if (r == -EINTR && start <= off)
-			r = call_data(sp, granule);
+			r = treat_as_data(sp, granule);
 		if (r && r != -EINTR)
 			return r;
 	}
@@ -172,39 +171,40 @@ static bool is_zero_at(struct bsp_sparse *sp, uint64_t granule)
  * be reported as one? Sets *ret_end to its end; unknown granules that follow it
  * are scanned until it is long enough.
  */
-static int is_short(struct bsp_sparse *sp, uint64_t off,
-		    struct patience *patience, bool *ret_short,
-		    uint64_t *ret_end)
+static int is_short_hole(struct bsp_sparse *sp, uint64_t off,
+			 struct seek_stop *stop, bool *ret_short,
+			 uint64_t *ret_end)
 {
-	uint64_t least = sp->minhole >> sp->shift;
+	uint64_t min_granules = sp->minhole >> sp->shift;
 	uint64_t from = off >> sp->shift, to = from, size, end;
 
-	patience->first = false; /* this one is */
-	while (from > 0 && to - from < least && is_zero_at(sp, from - 1))
+	stop->at_start = false; /* this one is */
+	while (from > 0 && to - from < min_granules && is_zero_at(sp, from - 1))
 		from--;
 	for (;;) {
 		int r;
 
 		size = atomic_load(&sp->size);
-		end = bsp_min(bsp_granules(size, sp->shift), from + least);
+		end = bsp_min(bsp_granules(size, sp->shift),
+			      from + min_granules);
 		to = bsp_map_next(sp->map, BSP_IN_UNKNOWN | BSP_IN_DATA, to,
 				  bsp_max(end, to));
 		if (to >= end || bsp_map_get(sp->map, to) != BSP_UNKNOWN ||
-		    is_over(patience))
+		    must_stop(stop))
 			break;
-		r = settle(sp, BSP_IN_DATA, to, end, patience);
+		r = learn_granule(sp, BSP_IN_DATA, to, end, stop);
 		if (r && r != -EINTR)
 			return r;
 	}
-	*ret_short = to - from < least;
+	*ret_short = to - from < min_granules;
 	*ret_end = bsp_granule_start(to, sp->shift, size);
 	return 0;
 }
 
 /* Moves *off over short holes, and the data between them, to a hole that is to
  * be reported, a boundary, or the end. */
-static int skip_short(struct bsp_sparse *sp, uint64_t limit,
-		      struct patience *patience, uint64_t *off)
+static int skip_short_holes(struct bsp_sparse *sp, uint64_t limit,
+			    struct seek_stop *stop, uint64_t *off)
 {
 	uint64_t from = *off, end;
 	bool is = true;
@@ -215,16 +215,16 @@ static int skip_short(struct bsp_sparse *sp, uint64_t limit,
 		if (*off >= atomic_load(&sp->size) ||
 		    !is_zero_at(sp, *off >> sp->shift))
 			return 0;
-		r = is_short(sp, *off, patience, &is, &end);
+		r = is_short_hole(sp, *off, stop, &is, &end);
 		if (r || !is)
 			return r;
 		*off = end;
 		if (end >= atomic_load(&sp->size))
 			return 0;
 		if (end > from &&
-		    (end >> sp->shift >= limit || is_over(patience)))
+		    (end >> sp->shift >= limit || must_stop(stop)))
 			return 0;
-		r = find_hole(sp, end, limit, patience, off);
+		r = find_hole(sp, end, limit, stop, off);
 		if (r)
 			return r == -ENXIO ? 0 : r;
 	}
@@ -236,7 +236,7 @@ static int seek_data(struct bsp_sparse *sp, uint64_t off,
 		     bsp_interrupted_fn interrupted, void *data,
 		     uint64_t *ret_off)
 {
-	struct patience patience = patience_new(sp, interrupted, data);
+	struct seek_stop stop = stop_new(sp, interrupted, data);
 	uint64_t end;
 	bool is = false;
 	int r;
@@ -244,10 +244,10 @@ static int seek_data(struct bsp_sparse *sp, uint64_t off,
 	(void)bsp_sparse_refresh(sp);
 	if (atomic_load(&sp->gone))
 		return -ENODEV;
-	r = find_data(sp, off, &patience, ret_off);
+	r = find_data(sp, off, &stop, ret_off);
 	if (sp->minhole && (r == -ENXIO || (!r && *ret_off > off)) &&
 	    off < atomic_load(&sp->size) && is_zero_at(sp, off >> sp->shift)) {
-		int r2 = is_short(sp, off, &patience, &is, &end);
+		int r2 = is_short_hole(sp, off, &stop, &is, &end);
 
 		if (r2)
 			return r2;
@@ -265,7 +265,7 @@ static int seek_hole(struct bsp_sparse *sp, uint64_t off,
 		     bsp_interrupted_fn interrupted, void *data,
 		     uint64_t *ret_off)
 {
-	struct patience patience = patience_new(sp, interrupted, data);
+	struct seek_stop stop = stop_new(sp, interrupted, data);
 	uint64_t limit =
 		bsp_granules(bsp_add_sat(off, sp->lookahead), sp->shift);
 	int r;
@@ -273,14 +273,14 @@ static int seek_hole(struct bsp_sparse *sp, uint64_t off,
 	(void)bsp_sparse_refresh(sp);
 	if (atomic_load(&sp->gone))
 		return -ENODEV;
-	r = find_hole(sp, off, limit, &patience, ret_off);
+	r = find_hole(sp, off, limit, &stop, ret_off);
 	if (!r && sp->minhole)
-		r = skip_short(sp, limit, &patience, ret_off);
+		r = skip_short_holes(sp, limit, &stop, ret_off);
 	if (!r && sp->scan_ahead) {
-		patience.first = false;
+		stop.at_start = false;
 		bsp_scan_ahead_wait_delivered(sp->scan_ahead, off >> sp->shift,
 					      bsp_granules(*ret_off, sp->shift),
-					      is_over, &patience);
+					      must_stop, &stop);
 		bsp_scan_ahead_hint(sp->scan_ahead, *ret_off, false);
 	}
 	return r;

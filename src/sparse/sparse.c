@@ -155,7 +155,7 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	pthread_mutex_init(&sp->watch_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	init_size_lock(&sp->size_lock);
-	bsp_writeback_init(&sp->behind);
+	bsp_writeback_init(&sp->writeback);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
 	return sp;
@@ -169,7 +169,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	bsp_range_lock_done(&sp->ranges);
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
-	bsp_writeback_done(&sp->behind);
+	bsp_writeback_done(&sp->writeback);
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
@@ -275,7 +275,7 @@ static uint64_t blocks_of(const struct bsp_stat *st)
 	return bsp_max(bsp_min(blocks, full ? full - 1 : 0), 1);
 }
 
-static void known(struct bsp_sparse *sp, struct bsp_stat *st)
+static void fill_known(struct bsp_sparse *sp, struct bsp_stat *st)
 {
 	uint64_t totals[BSP_STATES], end;
 	enum bsp_state last;
@@ -322,7 +322,7 @@ static bool has_cached_size(struct bsp_sparse *sp)
 
 bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
-	known(sp, ret_stat);
+	fill_known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
 	/* "No blocks" is what a hole is to those who do not ask further. */
 	return ret_stat->blocks != 0 && has_cached_size(sp);

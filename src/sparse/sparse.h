@@ -87,8 +87,9 @@ struct bsp_sparse {
 	/* The samples that all which is known is about. */
 	struct bsp_medium medium;
 	struct bsp_content content;
-	bool mtime_early; /* it moved for a write that may not be done */
-	bool gone_told;	  /* that the medium is gone counts as a change, once */
+	bool mtime_provisional; /* it moved for a write that may not be done */
+	bool gone_reported; /* that the medium is gone counts as a change, once
+			     */
 	uint64_t changes;
 
 	/* For stat, CLOCK_REALTIME in nanoseconds. Not under watch_lock, which
@@ -103,10 +104,10 @@ struct bsp_sparse {
 	 * for which there was no memory to punch them, or as all was forgotten:
 	 * they must be punched before the file grows. Protected by size_lock,
 	 * held exclusively. */
-	bool littered;
+	bool unpunched_end;
 
 	struct bsp_undurable undurable; /* guards itself */
-	struct bsp_writeback behind;	/* guards itself */
+	struct bsp_writeback writeback; /* guards itself */
 };
 
 /*
@@ -168,9 +169,9 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp);
  * carried out, as far as limit. Returns as bsp_sparse_flush_markers(). Those
  * who write elsewhere need not wait.
  */
-int bsp_sparse_flush_behind(struct bsp_sparse *sp, uint64_t *off,
-			    uint64_t limit, bsp_interrupted_fn interrupted,
-			    void *data);
+int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
+				    uint64_t limit,
+				    bsp_interrupted_fn interrupted, void *data);
 
 /*
  * Where, from off on and up to end, the first granule begins whose state is in

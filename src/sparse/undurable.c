@@ -75,18 +75,18 @@ bool bsp_undurable_init(struct bsp_undurable *u, uint64_t granules,
 	*u = (struct bsp_undurable){ .shift = shift };
 	pthread_mutex_init(&u->lock, NULL);
 	pthread_cond_init(&u->released, NULL);
-	u->given.map = bsp_map_new(granules);
+	u->unflushed.map = bsp_map_new(granules);
 	u->flushing.map = bsp_map_new(granules);
 	if (granules)
 		u->pieces = calloc(BSP_PIECES_MAX, sizeof(*u->pieces));
-	return u->given.map && u->flushing.map && (u->pieces || !granules);
+	return u->unflushed.map && u->flushing.map && (u->pieces || !granules);
 }
 
 void bsp_undurable_done(struct bsp_undurable *u)
 {
 	free(u->pieces);
 	bsp_map_free(u->flushing.map);
-	bsp_map_free(u->given.map);
+	bsp_map_free(u->unflushed.map);
 	pthread_cond_destroy(&u->released);
 	pthread_mutex_destroy(&u->lock);
 }
@@ -96,7 +96,7 @@ int bsp_undurable_resize(struct bsp_undurable *u, uint64_t granules)
 	int r;
 
 	pthread_mutex_lock(&u->lock);
-	r = set_resize(&u->given, granules);
+	r = set_resize(&u->unflushed, granules);
 	if (!r)
 		r = set_resize(&u->flushing, granules);
 	pthread_mutex_unlock(&u->lock);
@@ -124,29 +124,29 @@ static void set_pieces_n(struct bsp_undurable *u, unsigned n)
 void bsp_undurable_begin_flush(struct bsp_undurable *u)
 {
 	uint64_t from = 0, to = UINT64_MAX;
-	struct bsp_granule_set given;
+	struct bsp_granule_set unflushed;
 
 	pthread_mutex_lock(&u->lock);
 	/* Unless some could not be removed after a flush that failed: then what
 	 * was given since waits for the next one. */
 	if (!set_next(&u->flushing, &from, &to)) {
 		set_clear(&u->flushing);
-		given = u->given;
-		u->given = u->flushing;
-		u->flushing = given;
+		unflushed = u->unflushed;
+		u->unflushed = u->flushing;
+		u->flushing = unflushed;
 	}
 	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
-		u->pieces[i].old = !u->pieces[i].lost;
+		u->pieces[i].in_flush = !u->pieces[i].lost;
 	pthread_mutex_unlock(&u->lock);
 }
 
 /* Lock held. */
-static void drop_old_pieces(struct bsp_undurable *u)
+static void drop_flushed_pieces(struct bsp_undurable *u)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++)
-		if (!u->pieces[i].old)
+		if (!u->pieces[i].in_flush)
 			u->pieces[kept++] = u->pieces[i];
 	set_pieces_n(u, kept);
 }
@@ -158,19 +158,19 @@ void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed)
 		u->failed_flushes++;
 		u->marking = true;
 		for (unsigned i = 0; i < atomic_load(&u->pieces_n); i++) {
-			u->pieces[i].old = false;
+			u->pieces[i].in_flush = false;
 			u->pieces[i].lost = true;
 		}
 		atomic_store(&u->lost, atomic_load(&u->pieces_n) > 0);
-		atomic_fetch_add(&u->losses, 1);
+		atomic_fetch_add(&u->lost_version, 1);
 	} else {
 		set_clear(&u->flushing);
-		drop_old_pieces(u);
+		drop_flushed_pieces(u);
 	}
 	pthread_mutex_unlock(&u->lock);
 }
 
-void bsp_undurable_marked(struct bsp_undurable *u)
+void bsp_undurable_markers_made(struct bsp_undurable *u)
 {
 	pthread_mutex_lock(&u->lock);
 	u->marking = false;
@@ -179,14 +179,14 @@ void bsp_undurable_marked(struct bsp_undurable *u)
 
 /* --- Granules --- */
 
-int bsp_undurable_give(struct bsp_undurable *u, uint64_t from, uint64_t to,
-		       unsigned failed_flushes)
+int bsp_undurable_add(struct bsp_undurable *u, uint64_t from, uint64_t to,
+		      unsigned failed_flushes)
 {
 	int r = -EIO;
 
 	pthread_mutex_lock(&u->lock);
 	if (failed_flushes == u->failed_flushes)
-		r = set_add(&u->given, from, to);
+		r = set_add(&u->unflushed, from, to);
 	pthread_mutex_unlock(&u->lock);
 	return r;
 }
@@ -196,7 +196,7 @@ bool bsp_undurable_has(struct bsp_undurable *u, uint64_t granule)
 	bool has;
 
 	pthread_mutex_lock(&u->lock);
-	has = set_has(&u->given, granule) || set_has(&u->flushing, granule);
+	has = set_has(&u->unflushed, granule) || set_has(&u->flushing, granule);
 	pthread_mutex_unlock(&u->lock);
 	return has;
 }
@@ -208,7 +208,7 @@ bool bsp_undurable_next(struct bsp_undurable *u, uint64_t *from, uint64_t *to)
 
 	pthread_mutex_lock(&u->lock);
 	in_a = set_next(&u->flushing, &a, &a_end);
-	in_b = set_next(&u->given, &b, &b_end);
+	in_b = set_next(&u->unflushed, &b, &b_end);
 	pthread_mutex_unlock(&u->lock);
 	if (in_b && (!in_a || b < a)) {
 		a = b;
@@ -222,7 +222,7 @@ bool bsp_undurable_next(struct bsp_undurable *u, uint64_t *from, uint64_t *to)
 void bsp_undurable_remove(struct bsp_undurable *u, uint64_t from, uint64_t to)
 {
 	pthread_mutex_lock(&u->lock);
-	set_remove(&u->given, from, to);
+	set_remove(&u->unflushed, from, to);
 	set_remove(&u->flushing, from, to);
 	pthread_mutex_unlock(&u->lock);
 }
@@ -255,7 +255,7 @@ void bsp_undurable_release(struct bsp_undurable *u)
 
 /* The first that ends after off; how many there are, if none does. Lock
  * held. */
-static unsigned find(const struct bsp_undurable *u, uint64_t off)
+static unsigned find_piece(const struct bsp_undurable *u, uint64_t off)
 {
 	unsigned low = 0, high = atomic_load(&u->pieces_n);
 
@@ -271,8 +271,8 @@ static unsigned find(const struct bsp_undurable *u, uint64_t off)
 }
 
 /* Lock held. */
-static void insert(struct bsp_undurable *u, unsigned at,
-		   struct bsp_zero_piece piece)
+static void insert_piece(struct bsp_undurable *u, unsigned at,
+			 struct bsp_zero_piece piece)
 {
 	unsigned n = atomic_load(&u->pieces_n);
 
@@ -283,7 +283,7 @@ static void insert(struct bsp_undurable *u, unsigned at,
 }
 
 /* Those from at on and before end are gone. Lock held. */
-static void erase(struct bsp_undurable *u, unsigned at, unsigned end)
+static void erase_pieces(struct bsp_undurable *u, unsigned at, unsigned end)
 {
 	unsigned n = atomic_load(&u->pieces_n);
 
@@ -293,36 +293,37 @@ static void erase(struct bsp_undurable *u, unsigned at, unsigned end)
 }
 
 /* Before bytes [from, to) are taken out of all pieces. Lock held. */
-static void count_losses(struct bsp_undurable *u, uint64_t from, uint64_t to)
+static void count_lost_pieces(struct bsp_undurable *u, uint64_t from,
+			      uint64_t to)
 {
-	for (unsigned at = find(u, from);
+	for (unsigned at = find_piece(u, from);
 	     at < atomic_load(&u->pieces_n) && u->pieces[at].from < to; at++)
 		if (u->pieces[at].lost)
-			atomic_fetch_add(&u->losses, 1);
+			atomic_fetch_add(&u->lost_version, 1);
 }
 
 /* Takes bytes [from, to) out of all pieces. Returns where one that begins there
  * belongs. Lock held. */
-static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
+static unsigned cut_pieces(struct bsp_undurable *u, uint64_t from, uint64_t to)
 {
-	unsigned at = find(u, from), end;
+	unsigned at = find_piece(u, from), end;
 	unsigned n = atomic_load(&u->pieces_n);
 
-	count_losses(u, from, to);
+	count_lost_pieces(u, from, to);
 	if (at < n && u->pieces[at].from < from) {
 		struct bsp_zero_piece rest = u->pieces[at];
 
 		u->pieces[at++].to = from;
 		if (rest.to > to) {
 			rest.from = to;
-			insert(u, at, rest);
+			insert_piece(u, at, rest);
 			return at;
 		}
 	}
 	end = at;
 	while (end < n && u->pieces[end].to <= to)
 		end++;
-	erase(u, at, end);
+	erase_pieces(u, at, end);
 	if (at < atomic_load(&u->pieces_n) && u->pieces[at].from < to)
 		u->pieces[at].from = to;
 	return at;
@@ -330,16 +331,16 @@ static unsigned cut(struct bsp_undurable *u, uint64_t from, uint64_t to)
 
 /* Makes one of piece at and the next, if they touch inside a granule and only
  * differ in that. Lock held. */
-static void merge(struct bsp_undurable *u, unsigned at)
+static void merge_pieces(struct bsp_undurable *u, unsigned at)
 {
 	struct bsp_zero_piece *piece = &u->pieces[at], *next = piece + 1;
 
 	if (at + 1 >= atomic_load(&u->pieces_n) || piece->to != next->from ||
-	    piece->old != next->old || piece->lost != next->lost ||
+	    piece->in_flush != next->in_flush || piece->lost != next->lost ||
 	    piece->to % (UINT64_C(1) << u->shift) == 0)
 		return;
 	piece->to = next->to;
-	erase(u, at + 1, at + 2);
+	erase_pieces(u, at + 1, at + 2);
 }
 
 void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
@@ -354,13 +355,13 @@ void bsp_undurable_zeroed(struct bsp_undurable *u, uint64_t from, uint64_t to,
 	piece.lost = u->marking || failed_flushes != u->failed_flushes;
 	if (piece.lost) {
 		atomic_store(&u->lost, true);
-		atomic_fetch_add(&u->losses, 1);
+		atomic_fetch_add(&u->lost_version, 1);
 	}
-	at = cut(u, from, to);
-	insert(u, at, piece);
-	merge(u, at);
+	at = cut_pieces(u, from, to);
+	insert_piece(u, at, piece);
+	merge_pieces(u, at);
 	if (at > 0)
-		merge(u, at - 1);
+		merge_pieces(u, at - 1);
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -369,7 +370,7 @@ void bsp_undurable_written(struct bsp_undurable *u, uint64_t from, uint64_t to)
 	if (from >= to || !atomic_load(&u->pieces_n))
 		return;
 	pthread_mutex_lock(&u->lock);
-	(void)cut(u, from, to);
+	(void)cut_pieces(u, from, to);
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -382,7 +383,7 @@ bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
 	if (!atomic_load(&u->pieces_n))
 		return false;
 	pthread_mutex_lock(&u->lock);
-	at = find(u, off);
+	at = find_piece(u, off);
 	found = at < atomic_load(&u->pieces_n);
 	if (found) {
 		*ret_from = u->pieces[at].from;
@@ -399,7 +400,7 @@ bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
 	bool found;
 
 	pthread_mutex_lock(&u->lock);
-	at = find(u, off);
+	at = find_piece(u, off);
 	while (at < atomic_load(&u->pieces_n) && !u->pieces[at].lost)
 		at++;
 	found = at < atomic_load(&u->pieces_n);
@@ -411,7 +412,7 @@ bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
 	return found;
 }
 
-void bsp_undurable_look(struct bsp_undurable *u)
+void bsp_undurable_recheck_lost(struct bsp_undurable *u)
 {
 	bool lost = false;
 

@@ -66,25 +66,25 @@ struct bsp_granule_set {
 /* Zeros [from, to) in one granule. */
 struct bsp_zero_piece {
 	uint64_t from, to;
-	bool old;  /* given before the flush that is under way began */
-	bool lost; /* perhaps: it must be zeroed again */
+	bool in_flush; /* given before the flush that is under way began */
+	bool lost;     /* perhaps: it must be zeroed again */
 };
 
 struct bsp_undurable {
-	unsigned shift;	      /* log2 of the granule; fixed */
-	atomic_uint pieces_n; /* changed under lock */
-	atomic_bool lost;     /* pieces may be lost; likewise */
-	atomic_uint losses;   /* how often some were, or ended; likewise */
+	unsigned shift;		  /* log2 of the granule; fixed */
+	atomic_uint pieces_n;	  /* changed under lock */
+	atomic_bool lost;	  /* pieces may be lost; likewise */
+	atomic_uint lost_version; /* how often some were, or ended; likewise */
 
 	pthread_mutex_t lock;
 	/* Protected by lock: */
 	unsigned failed_flushes;
 	bool marking; /* granules that one of them lost are not markers yet */
-	struct bsp_granule_set given;	 /* since the last flush began */
-	struct bsp_granule_set flushing; /* before it did */
-	struct bsp_zero_piece *pieces;	 /* ascending; none overlap */
-	unsigned reserved;		 /* pieces that may still be added */
-	pthread_cond_t released;	 /* by others that had reserved */
+	struct bsp_granule_set unflushed; /* since the last flush began */
+	struct bsp_granule_set flushing;  /* before it did */
+	struct bsp_zero_piece *pieces;	  /* ascending; none overlap */
+	unsigned reserved;		  /* pieces that may still be added */
+	pthread_cond_t released;	  /* by others that had reserved */
 };
 
 /* Of no granules for a device that only is read. False if there is no memory; u
@@ -111,7 +111,7 @@ unsigned bsp_undurable_failed_flushes(struct bsp_undurable *u);
  */
 void bsp_undurable_begin_flush(struct bsp_undurable *u);
 void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed);
-void bsp_undurable_marked(struct bsp_undurable *u);
+void bsp_undurable_markers_made(struct bsp_undurable *u);
 
 /* --- Granules --- */
 
@@ -120,8 +120,8 @@ void bsp_undurable_marked(struct bsp_undurable *u);
  * 0; -EIO if one failed since, so that the zeros may be lost, or -ENOMEM: then
  * they are not carried out. The caller keeps others from these granules.
  */
-int bsp_undurable_give(struct bsp_undurable *u, uint64_t from, uint64_t to,
-		       unsigned failed_flushes);
+int bsp_undurable_add(struct bsp_undurable *u, uint64_t from, uint64_t to,
+		      unsigned failed_flushes);
 
 bool bsp_undurable_has(struct bsp_undurable *u, uint64_t granule);
 
@@ -157,7 +157,7 @@ bool bsp_undurable_piece(struct bsp_undurable *u, uint64_t off,
 			 uint64_t *ret_from, uint64_t *ret_to);
 
 /* Must pieces be zeroed again? True, too, if there were such ones since
- * bsp_undurable_look() was called. */
+ * bsp_undurable_recheck_lost() was called. */
 static inline bool bsp_undurable_lost(struct bsp_undurable *u)
 {
 	return atomic_load(&u->lost);
@@ -168,9 +168,9 @@ static inline bool bsp_undurable_lost(struct bsp_undurable *u)
  * the device between two equal values is right but for the pieces that
  * bsp_undurable_piece() gave meanwhile.
  */
-static inline unsigned bsp_undurable_losses(struct bsp_undurable *u)
+static inline unsigned bsp_undurable_lost_version(struct bsp_undurable *u)
 {
-	return atomic_load(&u->losses);
+	return atomic_load(&u->lost_version);
 }
 
 /* The first of these, as bsp_undurable_piece(). Once it is zeroed again,
@@ -179,6 +179,6 @@ bool bsp_undurable_lost_piece(struct bsp_undurable *u, uint64_t off,
 			      uint64_t *ret_from, uint64_t *ret_to);
 
 /* Finds out whether there are any. */
-void bsp_undurable_look(struct bsp_undurable *u);
+void bsp_undurable_recheck_lost(struct bsp_undurable *u);
 
 #endif

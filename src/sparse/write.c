@@ -45,7 +45,7 @@ static uint64_t granule_size(const struct bsp_sparse *sp)
  * exclusively. A hole that has one was found to be zero before these zeros were
  * durable: it becomes a marker.
  */
-static void end_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+static void drop_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	uint64_t start = from << sp->shift;
 	uint64_t end = bsp_granule_start(to, sp->shift, UINT64_MAX);
@@ -73,14 +73,14 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
 	if (!r)
-		end_pieces(sp, from, to);
+		drop_pieces(sp, from, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r;
 }
 
 /* A write failed, so the content of granules [from, to) is open; they are
  * locked exclusively. */
-static void spoil_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+static void mark_write_failed(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	uint64_t at = from, end = to;
 
@@ -118,7 +118,7 @@ static ssize_t write_run(struct bsp_sparse *sp, uint64_t off, const char *buf,
 			&sp->undurable, off,
 			bsp_granule_start(done, sp->shift, off + len));
 	if (done < to)
-		spoil_granules(sp, done, to);
+		mark_write_failed(sp, done, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	if (r)
 		return r;
@@ -170,9 +170,9 @@ static int write_whole(struct bsp_sparse *sp, uint64_t off, const char *buf,
 }
 
 /* The piece [off, off + len) in [start, stop), which is zero otherwise. */
-static int write_among_zeros(struct bsp_sparse *sp, uint64_t off,
-			     const char *buf, size_t len, uint64_t start,
-			     uint64_t stop)
+static int write_with_zeros_around(struct bsp_sparse *sp, uint64_t off,
+				   const char *buf, size_t len, uint64_t start,
+				   uint64_t stop)
 {
 	size_t whole = (size_t)(stop - start);
 	void *filled;
@@ -189,8 +189,9 @@ static int write_among_zeros(struct bsp_sparse *sp, uint64_t off,
 
 /* [start, stop) of a granule is zero but for [from, to), since so many flushes
  * had failed. */
-static void note_zeros(struct bsp_sparse *sp, uint64_t from, uint64_t to,
-		       uint64_t start, uint64_t stop, unsigned failed)
+static void record_zeros_around(struct bsp_sparse *sp, uint64_t from,
+				uint64_t to, uint64_t start, uint64_t stop,
+				unsigned failed)
 {
 	bsp_undurable_written(&sp->undurable, from, to);
 	bsp_undurable_zeroed(&sp->undurable, start, from, failed);
@@ -210,13 +211,13 @@ static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
 	uint64_t start = granule << sp->shift;
 	uint64_t stop = bsp_min(start + granule_size(sp), end);
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
-	int r = len == stop - start
-			? write_whole(sp, off, buf, len)
-			: write_among_zeros(sp, off, buf, len, start, stop);
+	int r = len == stop - start ? write_whole(sp, off, buf, len)
+				    : write_with_zeros_around(sp, off, buf, len,
+							      start, stop);
 
 	if (r)
 		return r;
-	note_zeros(sp, off, off + len, start, stop, failed);
+	record_zeros_around(sp, off, off + len, start, stop, failed);
 	return bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 }
 
@@ -225,21 +226,23 @@ static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
  * far as it is durable. The note comes before the map is told: a reader that
  * finds no hole there asks for it.
  */
-static ssize_t write_piece(struct bsp_sparse *sp, uint64_t off, const char *buf,
-			   size_t len, uint64_t end, bool zero)
+static ssize_t write_into_granule(struct bsp_sparse *sp, uint64_t off,
+				  const char *buf, size_t len, uint64_t end,
+				  bool zero)
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
-	bool fills = bsp_map_get(sp->map, granule) == BSP_HOLE &&
-		     bsp_undurable_has(&sp->undurable, granule);
+	bool zeros_undurable = bsp_map_get(sp->map, granule) == BSP_HOLE &&
+			       bsp_undurable_has(&sp->undurable, granule);
 	ssize_t n = bsp_device_write_all(sp->dev, off, buf, len);
 	uint64_t written = off + (uint64_t)(n > 0 ? n : 0);
 	int r;
 
-	if (fills)
-		note_zeros(sp, off, written, start,
-			   bsp_min(start + granule_size(sp), end), failed);
+	if (zeros_undurable)
+		record_zeros_around(sp, off, written, start,
+				    bsp_min(start + granule_size(sp), end),
+				    failed);
 	else if (zero)
 		bsp_undurable_zeroed(&sp->undurable, off, written, failed);
 	else
@@ -249,8 +252,8 @@ static ssize_t write_piece(struct bsp_sparse *sp, uint64_t off, const char *buf,
 }
 
 /* Must a piece be the only one that is written to its granule now? */
-static bool must_be_alone(struct bsp_sparse *sp, uint64_t granule,
-			  enum bsp_state state, bool zero)
+static bool needs_exclusive_lock(struct bsp_sparse *sp, uint64_t granule,
+				 enum bsp_state state, bool zero)
 {
 	switch (state) {
 	case BSP_MARKER:
@@ -278,7 +281,7 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 
 	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, false);
 	state = bsp_map_get(sp->map, granule);
-	if (must_be_alone(sp, granule, state, zero)) {
+	if (needs_exclusive_lock(sp, granule, state, zero)) {
 		bsp_range_unlock(&sp->ranges, &hold);
 		bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
 		state = bsp_map_get(sp->map, granule);
@@ -288,7 +291,7 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 	else if (state == BSP_MARKER)
 		r = fill_marker(sp, off, buf, len, end);
 	else
-		n = write_piece(sp, off, buf, len, end, zero);
+		n = write_into_granule(sp, off, buf, len, end, zero);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r ? r : n;
 }
@@ -300,8 +303,8 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
  * inside one, all whole granules otherwise, and what is left of the last one
  * at the end. The device's last granule is whole if it is covered to its end.
  */
-static size_t next_piece(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
-			 bool *ret_whole)
+static size_t next_part(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
+			bool *ret_whole)
 {
 	uint64_t stop = end == atomic_load(&sp->capacity)
 				? end
@@ -314,14 +317,14 @@ static size_t next_piece(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
 }
 
 /* Writes [off, end) of a file that is file_end bytes long at least. */
-static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
-			    uint64_t off, uint64_t end, uint64_t file_end)
+static ssize_t write_parts(struct bsp_sparse *sp, const char *buf, uint64_t off,
+			   uint64_t end, uint64_t file_end)
 {
 	uint64_t at = off;
 
 	while (at < end) {
 		bool whole;
-		size_t len = next_piece(sp, at, end, &whole);
+		size_t len = next_part(sp, at, end, &whole);
 		const char *from = buf + (at - off);
 		ssize_t n = whole ? write_granules(sp, at, from, len)
 				  : write_part(sp, at, from, len, file_end);
@@ -343,7 +346,8 @@ static ssize_t write_pieces(struct bsp_sparse *sp, const char *buf,
  * where data follows in the granule, the gap shares its fate. size_lock is held
  * exclusively.
  */
-static int open_end(struct bsp_sparse *sp, uint64_t size, uint64_t written)
+static int zero_rest_of_last(struct bsp_sparse *sp, uint64_t size,
+			     uint64_t written)
 {
 	uint64_t end = atomic_load(&sp->size);
 	uint64_t granule = end >> sp->shift;
@@ -377,18 +381,19 @@ int bsp_sparse_punch_past(struct bsp_sparse *sp, uint64_t size)
 	int r = punch_granules(sp, bsp_granules(size, sp->shift),
 			       UINT64_MAX >> sp->shift);
 
-	sp->littered = r != 0;
+	sp->unpunched_end = r != 0;
 	return r;
 }
 
 /* Makes the file ready to reach to size, as open_end(). */
-static int open_up(struct bsp_sparse *sp, uint64_t size, uint64_t written)
+static int prepare_to_grow(struct bsp_sparse *sp, uint64_t size,
+			   uint64_t written)
 {
 	int r = 0;
 
-	if (sp->littered)
+	if (sp->unpunched_end)
 		r = bsp_sparse_punch_past(sp, atomic_load(&sp->size));
-	return r ? r : open_end(sp, size, written);
+	return r ? r : zero_rest_of_last(sp, size, written);
 }
 
 /* Where a write of [off, off + len) ends; off, if the device does before. It
@@ -404,10 +409,11 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 {
 	uint64_t size = atomic_load(&sp->size);
 	uint64_t new_size = size;
-	ssize_t n = end > size ? open_up(sp, end, bsp_max(off, size)) : 0;
+	ssize_t n =
+		end > size ? prepare_to_grow(sp, end, bsp_max(off, size)) : 0;
 
 	if (n == 0)
-		n = write_pieces(sp, buf, off, end, bsp_max(size, end));
+		n = write_parts(sp, buf, off, end, bsp_max(size, end));
 	if (n > 0)
 		new_size = bsp_max(size, off + (uint64_t)n);
 	if (new_size < end) {
@@ -429,13 +435,13 @@ static bool write_inside(struct bsp_sparse *sp, uint64_t off, const char *buf,
 	*ret_end = write_end(sp, off, len);
 	size = atomic_load(&sp->size);
 	if (*ret_end > off && *ret_end <= size)
-		*ret_n = write_pieces(sp, buf, off, *ret_end, size);
+		*ret_n = write_parts(sp, buf, off, *ret_end, size);
 	pthread_rwlock_unlock(&sp->size_lock);
 	return *ret_end <= size;
 }
 
-static ssize_t write_beyond(struct bsp_sparse *sp, uint64_t off,
-			    const char *buf, size_t len, uint64_t *ret_end)
+static ssize_t write_past_end(struct bsp_sparse *sp, uint64_t off,
+			      const char *buf, size_t len, uint64_t *ret_end)
 {
 	ssize_t n = 0;
 
@@ -471,14 +477,14 @@ static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
 		if (n < 0)
 			return n;
 		reserved = true;
-		n = write_beyond(sp, off, buf, len, &end);
+		n = write_past_end(sp, off, buf, len, &end);
 	}
 	if (reserved)
 		bsp_undurable_release(&sp->undurable);
 	if (end == off)
 		return -ENOSPC;
 	if (n > 0)
-		bsp_writeback_wrote(&sp->behind, off, (uint64_t)n);
+		bsp_writeback_wrote(&sp->writeback, off, (uint64_t)n);
 	return n;
 }
 
@@ -502,7 +508,7 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
 
 	if (size > atomic_load(&sp->capacity))
 		return -EFBIG;
-	r = open_up(sp, size, size);
+	r = prepare_to_grow(sp, size, size);
 	if (!r)
 		atomic_store(&sp->size, size);
 	return r;
@@ -513,7 +519,7 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
  * for the one in which the file ended as well, all of it: if it is a hole, then
  * only up to there.
  */
-static int cut_to(struct bsp_sparse *sp, uint64_t size)
+static int shrink_to(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t from = bsp_granules(size, sp->shift);
 	uint64_t old = atomic_load(&sp->size);
@@ -548,7 +554,7 @@ static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 	if (size > old)
 		r = grow_to(sp, size);
 	else if (size < old)
-		r = cut_to(sp, size);
+		r = shrink_to(sp, size);
 	pthread_rwlock_unlock(&sp->size_lock);
 	bsp_undurable_release(&sp->undurable);
 	return r;

@@ -340,7 +340,8 @@ static void *zeroer(void *data)
 		pthread_mutex_unlock(&c->lock);
 		if (end)
 			break;
-		r = bsp_sparse_flush_behind(c->to, &off, until, is_stopped, c);
+		r = bsp_sparse_flush_markers_before(c->to, &off, until,
+						    is_stopped, c);
 	}
 	return NULL;
 }

@@ -512,7 +512,8 @@ static void *carrier(void *data)
 	while (!atomic_load(&w->stop)) {
 		uint64_t off = pick(&seed, SIZE);
 		uint64_t limit = pick(&seed, 2 * SIZE);
-		int r = bsp_sparse_flush_behind(w->sp, &off, limit, NULL, NULL);
+		int r = bsp_sparse_flush_markers_before(w->sp, &off, limit,
+							NULL, NULL);
 
 		if (!r)
 			r = bsp_sparse_flush_markers(w->sp, NULL, NULL);

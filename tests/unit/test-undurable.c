@@ -70,7 +70,7 @@ static void end(struct model *m, bool failed)
 	}
 	for (size_t i = 0; i < GRANULES; i++)
 		assert_int_equal(m->granules[i], NONE);
-	bsp_undurable_marked(&m->u);
+	bsp_undurable_markers_made(&m->u);
 }
 
 /* They are zeroed again, but for some. */
@@ -88,7 +88,7 @@ static void restore(struct model *m)
 		}
 		at = to;
 	}
-	bsp_undurable_look(&m->u);
+	bsp_undurable_recheck_lost(&m->u);
 }
 
 static void step(struct model *m)
@@ -117,8 +117,8 @@ static void step(struct model *m)
 		break;
 	case 4:
 	case 5:
-		assert_int_equal(bsp_undurable_give(&m->u, granule, end_of,
-						    m->failed_flushes),
+		assert_int_equal(bsp_undurable_add(&m->u, granule, end_of,
+						   m->failed_flushes),
 				 0);
 		for (uint64_t i = granule; i < end_of; i++)
 			m->granules[i] = GIVEN;
@@ -156,7 +156,7 @@ static void check(struct model *m)
 		assert_int_equal(bsp_undurable_has(&m->u, i),
 				 m->granules[i] != NONE);
 	assert_true(bsp_undurable_lost(&m->u) || !lost);
-	bsp_undurable_look(&m->u);
+	bsp_undurable_recheck_lost(&m->u);
 	assert_int_equal(bsp_undurable_lost(&m->u), lost);
 }
 
@@ -186,16 +186,16 @@ static void what_was_given_before_a_failed_flush_is_refused(void **state)
 	failed = bsp_undurable_failed_flushes(&u);
 	bsp_undurable_begin_flush(&u);
 	bsp_undurable_end_flush(&u, true);
-	assert_int_equal(bsp_undurable_give(&u, 3, 4, failed), -EIO);
+	assert_int_equal(bsp_undurable_add(&u, 3, 4, failed), -EIO);
 	assert_false(bsp_undurable_has(&u, 3));
-	assert_int_equal(bsp_undurable_give(&u, 3, 4, failed + 1), 0);
+	assert_int_equal(bsp_undurable_add(&u, 3, 4, failed + 1), 0);
 	assert_true(bsp_undurable_has(&u, 3));
 	/* Until the holes are markers it is not known which they were. */
 	bsp_undurable_zeroed(&u, 3, 5, failed + 1);
 	assert_true(bsp_undurable_lost(&u));
 	bsp_undurable_written(&u, 3, 5);
-	bsp_undurable_look(&u);
-	bsp_undurable_marked(&u);
+	bsp_undurable_recheck_lost(&u);
+	bsp_undurable_markers_made(&u);
 	bsp_undurable_zeroed(&u, 3, 5, failed + 1);
 	assert_false(bsp_undurable_lost(&u));
 	bsp_undurable_zeroed(&u, 7, 8, failed);
@@ -209,9 +209,9 @@ static void a_device_that_shrinks_takes_its_granules_along(void **state)
 	uint64_t from = 0, to = UINT64_MAX;
 
 	assert_true(bsp_undurable_init(&u, 3 * LEAF, SHIFT));
-	assert_int_equal(bsp_undurable_give(&u, 10, 3 * LEAF, 0), 0);
+	assert_int_equal(bsp_undurable_add(&u, 10, 3 * LEAF, 0), 0);
 	bsp_undurable_begin_flush(&u);
-	assert_int_equal(bsp_undurable_give(&u, 2 * LEAF, 3 * LEAF, 0), 0);
+	assert_int_equal(bsp_undurable_add(&u, 2 * LEAF, 3 * LEAF, 0), 0);
 	assert_int_equal(bsp_undurable_resize(&u, LEAF + 7), 0);
 	assert_int_equal(bsp_undurable_resize(&u, 2 * LEAF), 0);
 	assert_true(bsp_undurable_next(&u, &from, &to));
@@ -242,8 +242,8 @@ static void without_memory_no_granule_is_lost(void **state)
 
 	assert_true(bsp_undurable_init(&u, 2 * LEAF, SHIFT));
 	no_memory = true;
-	assert_int_equal(bsp_undurable_give(&u, 3, 4, 0), -ENOMEM);
-	assert_int_equal(bsp_undurable_give(&u, 0, 2 * LEAF, 0), 0);
+	assert_int_equal(bsp_undurable_add(&u, 3, 4, 0), -ENOMEM);
+	assert_int_equal(bsp_undurable_add(&u, 0, 2 * LEAF, 0), 0);
 	bsp_undurable_remove(&u, 5, 6);
 	for (uint64_t i = 0; i < 2 * LEAF; i++)
 		assert_true(bsp_undurable_has(&u, i));

@@ -158,20 +158,24 @@ behind_a_writer_only_runs_that_have_ended_are_carried_out(void **state)
 	assert_int_equal(bsp_sparse_truncate(f.sp, 16 * G), 0);
 	put(f, 4 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
-	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 4 * G, NULL, NULL),
-			 0);
+	assert_int_equal(
+		bsp_sparse_flush_markers_before(f.sp, &off, 4 * G, NULL, NULL),
+		0);
 	nothing_changed(f);
-	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 9 * G, NULL, NULL),
-			 0);
+	assert_int_equal(
+		bsp_sparse_flush_markers_before(f.sp, &off, 9 * G, NULL, NULL),
+		0);
 	changed(f, &want[0], 1);
 	put(f, 12 * G, G, 'd');
 	(void)fake_changes(f.fake, NULL);
 	assert_int_equal(
-		bsp_sparse_flush_behind(f.sp, &off, 13 * G, NULL, NULL), 0);
+		bsp_sparse_flush_markers_before(f.sp, &off, 13 * G, NULL, NULL),
+		0);
 	changed(f, &want[1], 1);
 	assert_true(pending(f));
 	assert_int_equal(
-		bsp_sparse_flush_behind(f.sp, &off, 16 * G, NULL, NULL), 0);
+		bsp_sparse_flush_markers_before(f.sp, &off, 16 * G, NULL, NULL),
+		0);
 	changed(f, &want[2], 1);
 	assert_false(pending(f));
 	holds(f, 4 * G, G, 'd');
@@ -220,8 +224,9 @@ static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	put(f, 8 * G, G, 'd');
 	fake_on_zeroing(f.fake, grow_meanwhile, &grower);
-	assert_int_equal(bsp_sparse_flush_behind(f.sp, &off, 9 * G, NULL, NULL),
-			 0);
+	assert_int_equal(
+		bsp_sparse_flush_markers_before(f.sp, &off, 9 * G, NULL, NULL),
+		0);
 	assert_true(grower.done);
 	assert_int_equal(bsp_sparse_size(f.sp), 13 * G);
 	holds(f, 0, 8 * G, 0);

@@ -282,7 +282,8 @@ static void do_carry_behind(struct trial *t)
 	int r;
 
 	begin_carrying(t, "carry behind");
-	r = bsp_sparse_flush_behind(t->sp, &off, limit, trial_interrupted, t);
+	r = bsp_sparse_flush_markers_before(t->sp, &off, limit,
+					    trial_interrupted, t);
 	trial_end(t, r);
 	if (r && !was_interrupted(t, r))
 		trial_explain(t, r, BY_WRITES);
