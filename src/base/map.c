@@ -57,12 +57,12 @@ enum {
 #define LOW_BITS UINT64_C(0x5555555555555555)
 
 /* At the head of all that may be put aside. */
-struct garbage {
-	struct garbage *next; /* protected by the map's lock */
+struct retired {
+	struct retired *next; /* protected by the map's lock */
 };
 
 struct leaf {
-	struct garbage garbage;
+	struct retired retired;
 	_Atomic uint64_t words[LEAF_WORDS];
 	uint16_t count[BSP_STATES]; /* protected by the map's lock */
 };
@@ -72,7 +72,7 @@ struct leaf {
  * the address of a leaf.
  */
 struct directory {
-	struct garbage garbage;
+	struct retired retired;
 	uint64_t len;
 	_Atomic uintptr_t entry[];
 };
@@ -87,8 +87,8 @@ struct bsp_map {
 	uint64_t granules;
 	uint64_t totals[BSP_STATES];
 	size_t leaves;
-	struct garbage *garbage; /* unlinked, but perhaps still looked at */
-	size_t garbage_len;
+	struct retired *retired; /* unlinked, but perhaps still looked at */
+	size_t retired_len;
 };
 
 static bool is_leaf(uintptr_t entry)
@@ -102,7 +102,7 @@ static struct leaf *to_leaf(uintptr_t entry)
 }
 
 /* A word whose granules are all in one state. */
-static uint64_t pattern(enum bsp_state state)
+static uint64_t uniform_word(enum bsp_state state)
 {
 	return LOW_BITS * state;
 }
@@ -124,7 +124,7 @@ static uint64_t match(uint64_t word, unsigned set)
 }
 
 /* The low bits of granules [from, to) of a word, 0 <= from < to <= 32. */
-static uint64_t span(unsigned from, unsigned to)
+static uint64_t range_bits(unsigned from, unsigned to)
 {
 	uint64_t above = to == WORD_GRANULES ? 0 : ~UINT64_C(0) << 2 * to;
 
@@ -134,29 +134,29 @@ static uint64_t span(unsigned from, unsigned to)
 /* --- Putting aside and freeing --- */
 
 /* Frees what was put aside, if no lookup can still see it. Lock held. */
-static void collect(struct bsp_map *map)
+static void free_retired(struct bsp_map *map)
 {
-	struct garbage *garbage = map->garbage;
+	struct retired *retired = map->retired;
 
 	if (atomic_load(&map->lookups))
 		return;
-	while (garbage) {
-		struct garbage *next = garbage->next;
+	while (retired) {
+		struct retired *next = retired->next;
 
-		free(garbage);
-		garbage = next;
+		free(retired);
+		retired = next;
 	}
-	map->garbage = NULL;
-	map->garbage_len = 0;
+	map->retired = NULL;
+	map->retired_len = 0;
 }
 
 /* After unlinking it. Lock held. */
-static void put_aside(struct bsp_map *map, struct garbage *garbage)
+static void retire(struct bsp_map *map, struct retired *retired)
 {
-	garbage->next = map->garbage;
-	map->garbage = garbage;
-	map->garbage_len++;
-	collect(map);
+	retired->next = map->retired;
+	map->retired = retired;
+	map->retired_len++;
+	free_retired(map);
 }
 
 /* --- Leaves --- */
@@ -181,7 +181,7 @@ static struct leaf *split(struct bsp_map *map, uint64_t index)
 		unsigned n = (unsigned)bsp_min(WORD_GRANULES, capacity - at);
 
 		atomic_init(&leaf->words[at / WORD_GRANULES],
-			    pattern(state) & (span(0, n) * 3));
+			    uniform_word(state) & (range_bits(0, n) * 3));
 	}
 	leaf->count[state] = (uint16_t)capacity;
 	map->leaves++;
@@ -201,13 +201,13 @@ static void join(struct bsp_map *map, uint64_t index)
 			continue;
 		atomic_store(&dir->entry[index], state);
 		map->leaves--;
-		put_aside(map, &leaf->garbage);
+		retire(map, &leaf->retired);
 		return;
 	}
 }
 
-static void count_move(struct bsp_map *map, struct leaf *leaf, uint64_t changed,
-		       uint64_t word, enum bsp_state to)
+static void count_change(struct bsp_map *map, struct leaf *leaf,
+			 uint64_t changed, uint64_t word, enum bsp_state to)
 {
 	for (unsigned state = 0; state < BSP_STATES; state++) {
 		unsigned n = (unsigned)__builtin_popcountll(
@@ -229,15 +229,16 @@ static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
 		unsigned base = index * WORD_GRANULES;
 		unsigned end = (unsigned)bsp_min(WORD_GRANULES, to - base);
 		uint64_t word = atomic_load(&leaf->words[index]);
-		uint64_t changed = match(word, set) & span(from - base, end);
+		uint64_t changed =
+			match(word, set) & range_bits(from - base, end);
 
 		if (changed) {
 			uint64_t fields = changed * 3;
 
-			count_move(map, leaf, changed, word, state);
+			count_change(map, leaf, changed, word, state);
 			atomic_store(&leaf->words[index],
 				     (word & ~fields) |
-					     (pattern(state) & fields));
+					     (uniform_word(state) & fields));
 		}
 		from = base + WORD_GRANULES;
 	}
@@ -257,7 +258,7 @@ static void entry_unify(struct bsp_map *map, uint64_t index,
 		for (unsigned i = 0; i < BSP_STATES; i++)
 			map->totals[i] -= to_leaf(entry)->count[i];
 		map->leaves--;
-		put_aside(map, &to_leaf(entry)->garbage);
+		retire(map, &to_leaf(entry)->retired);
 	} else {
 		map->totals[entry] -= capacity;
 	}
@@ -327,8 +328,8 @@ static int entry_change_whole(struct bsp_map *map, uint64_t index,
  * it may change more than that, if widen is set. -ENOMEM leaves those from the
  * entry on that could not be split. Lock held.
  */
-static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
-		  enum bsp_state state, bool widen)
+static int change_range(struct bsp_map *map, unsigned set, uint64_t from,
+			uint64_t to, enum bsp_state state, bool widen)
 {
 	to = bsp_min(to, map->granules);
 	while (from < to) {
@@ -347,11 +348,11 @@ static int change(struct bsp_map *map, unsigned set, uint64_t from, uint64_t to,
 	return 0;
 }
 
-static int happened(struct bsp_map *map, enum bsp_event event, uint64_t from,
-		    uint64_t to)
+static int apply_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
+		       uint64_t to)
 {
-	return change(map, bsp_transitions[event].from, from, to,
-		      bsp_transitions[event].to, true);
+	return change_range(map, bsp_transitions[event].from, from, to,
+			    bsp_transitions[event].to, true);
 }
 
 /* --- Life --- */
@@ -405,7 +406,7 @@ void bsp_map_free(struct bsp_map *map)
 		if (is_leaf(entry))
 			free(to_leaf(entry));
 	}
-	collect(map);
+	free_retired(map);
 	free(dir);
 	pthread_mutex_destroy(&map->lock);
 	free(map);
@@ -421,8 +422,9 @@ static uint64_t leaf_next(struct leaf *leaf, unsigned set, uint64_t from,
 		uint64_t base = index * WORD_GRANULES;
 		uint64_t end = bsp_min(WORD_GRANULES, to - base);
 		uint64_t word = atomic_load(&leaf->words[index]);
-		uint64_t found = match(word, set) &
-				 span((unsigned)(from - base), (unsigned)end);
+		uint64_t found =
+			match(word, set) &
+			range_bits((unsigned)(from - base), (unsigned)end);
 
 		if (found)
 			return base + (unsigned)__builtin_ctzll(found) / 2;
@@ -505,8 +507,8 @@ int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 
 	pthread_mutex_lock(&map->lock);
 	if (generation == atomic_load(&map->generation))
-		r = happened(map, zero ? BSP_LEARNED_HOLE : BSP_LEARNED_DATA,
-			     from, to);
+		r = apply_event(map, zero ? BSP_LEARNED_HOLE : BSP_LEARNED_DATA,
+				from, to);
 	pthread_mutex_unlock(&map->lock);
 	return r;
 }
@@ -517,7 +519,7 @@ int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,
 	int r;
 
 	pthread_mutex_lock(&map->lock);
-	r = happened(map, event, from, to);
+	r = apply_event(map, event, from, to);
 	pthread_mutex_unlock(&map->lock);
 	return r;
 }
@@ -526,7 +528,7 @@ void bsp_map_forget(struct bsp_map *map, uint64_t from, uint64_t to)
 {
 	pthread_mutex_lock(&map->lock);
 	atomic_fetch_add(&map->generation, 1);
-	(void)happened(map, BSP_FORGOTTEN, from, to);
+	(void)apply_event(map, BSP_FORGOTTEN, from, to);
 	pthread_mutex_unlock(&map->lock);
 }
 
@@ -536,8 +538,8 @@ int bsp_map_forget_one(struct bsp_map *map, uint64_t granule)
 
 	pthread_mutex_lock(&map->lock);
 	atomic_fetch_add(&map->generation, 1);
-	r = change(map, bsp_transitions[BSP_FORGOTTEN].from, granule,
-		   granule + 1, BSP_UNKNOWN, false);
+	r = change_range(map, bsp_transitions[BSP_FORGOTTEN].from, granule,
+			 granule + 1, BSP_UNKNOWN, false);
 	pthread_mutex_unlock(&map->lock);
 	return r;
 }
@@ -557,7 +559,7 @@ static int directory_grow(struct bsp_map *map, uint64_t len)
 	for (uint64_t i = 0; i < old->len; i++)
 		atomic_init(&dir->entry[i], atomic_load(&old->entry[i]));
 	atomic_store(&map->directory, dir);
-	put_aside(map, &old->garbage);
+	retire(map, &old->retired);
 	return 0;
 }
 
@@ -565,7 +567,7 @@ static int directory_grow(struct bsp_map *map, uint64_t len)
  * The last entry's capacity is about to grow, and its new granules are
  * unknown: if it is uniform in another state it needs a leaf. Lock held.
  */
-static int open_last_entry(struct bsp_map *map)
+static int split_last_entry(struct bsp_map *map)
 {
 	struct directory *dir = atomic_load(&map->directory);
 	uint64_t index = map->granules >> LEAF_SHIFT;
@@ -578,7 +580,8 @@ static int open_last_entry(struct bsp_map *map)
 }
 
 /* Tells the last entry's leaf that its capacity changed. Lock held. */
-static void recount_entry(struct bsp_map *map, uint64_t index, uint64_t before)
+static void update_capacity(struct bsp_map *map, uint64_t index,
+			    uint64_t before)
 {
 	struct directory *dir = atomic_load(&map->directory);
 	uint64_t after = leaf_capacity(map, index);
@@ -597,17 +600,17 @@ static int grow(struct bsp_map *map, uint64_t granules)
 	uint64_t last = map->granules >> LEAF_SHIFT;
 	uint64_t capacity = leaf_capacity(map, last);
 
-	if (directory_grow(map, leaves_for(granules)) || open_last_entry(map))
+	if (directory_grow(map, leaves_for(granules)) || split_last_entry(map))
 		return -ENOMEM;
 	map->totals[BSP_UNKNOWN] += granules - map->granules;
 	map->granules = granules;
-	recount_entry(map, last, capacity);
+	update_capacity(map, last, capacity);
 	return 0;
 }
 
 /* Granules from the given one on, which lies in the last entry but not at its
  * start, are gone. A uniform entry is only shorter. Lock held. */
-static void cut_entry(struct bsp_map *map, uint64_t granules)
+static void shorten_entry(struct bsp_map *map, uint64_t granules)
 {
 	struct directory *dir = atomic_load(&map->directory);
 	uint64_t index = granules >> LEAF_SHIFT;
@@ -622,7 +625,7 @@ static void cut_entry(struct bsp_map *map, uint64_t granules)
 	}
 	map->totals[entry] -= before - after;
 	map->granules = granules;
-	recount_entry(map, index, before);
+	update_capacity(map, index, before);
 }
 
 static void shrink(struct bsp_map *map, uint64_t granules)
@@ -636,7 +639,7 @@ static void shrink(struct bsp_map *map, uint64_t granules)
 		map->granules = last << LEAF_SHIFT;
 	}
 	if (granules < map->granules)
-		cut_entry(map, granules);
+		shorten_entry(map, granules);
 }
 
 int bsp_map_resize(struct bsp_map *map, uint64_t granules)
@@ -672,7 +675,7 @@ size_t bsp_map_memory(struct bsp_map *map)
 	pthread_mutex_lock(&map->lock);
 	dir = atomic_load(&map->directory);
 	bytes = sizeof(*map) + sizeof(*dir) + dir->len * sizeof(dir->entry[0]) +
-		(map->leaves + map->garbage_len) * sizeof(struct leaf);
+		(map->leaves + map->retired_len) * sizeof(struct leaf);
 	pthread_mutex_unlock(&map->lock);
 	return bytes;
 }

@@ -7,10 +7,12 @@
  *
  * The attribute's layout: linux/posix_acl_xattr.h.
  */
-#include "device/device.h"
+#include "device/acl.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <glib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -94,7 +96,7 @@ static bool parse_acl(const uint8_t *bytes, size_t len, struct acl *ret)
 	return true;
 }
 
-mode_t bsp_mode_within_acl(mode_t mode, const void *bytes, size_t len)
+mode_t bsp_acl_limit_mode(mode_t mode, const void *bytes, size_t len)
 {
 	mode_t owner = mode & OWNER_BITS;
 	struct acl acl;
@@ -108,7 +110,7 @@ mode_t bsp_mode_within_acl(mode_t mode, const void *bytes, size_t len)
 	return owner | acl.owning_group << GROUP_SHIFT | acl.other;
 }
 
-mode_t bsp_device_mode(int fd, mode_t mode)
+mode_t bsp_acl_mode_of_file(int fd, mode_t mode)
 {
 	g_autofree uint8_t *acl = NULL;
 	ssize_t n = fgetxattr(fd, "system.posix_acl_access", NULL, 0);
@@ -119,5 +121,5 @@ mode_t bsp_device_mode(int fd, mode_t mode)
 	n = fgetxattr(fd, "system.posix_acl_access", acl, ACL_BYTES_MAX);
 	if (n < 0 && errno == ENODATA)
 		return mode;
-	return bsp_mode_within_acl(mode, acl, n < 0 ? 0 : (size_t)n);
+	return bsp_acl_limit_mode(mode, acl, n < 0 ? 0 : (size_t)n);
 }

@@ -47,7 +47,7 @@ static void close_above(int fd)
 }
 
 /* Has the kernel end this process with its parent. */
-static void end_with(pid_t parent)
+static void die_with_parent(pid_t parent)
 {
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -56,7 +56,7 @@ static void end_with(pid_t parent)
 
 static _Noreturn void work(const struct questions *questions, pid_t guard)
 {
-	end_with(guard);
+	die_with_parent(guard);
 	for (size_t i = questions->from; i < questions->to; i++) {
 		struct bsp_answer answer = questions->ask(questions->all, i);
 
@@ -73,7 +73,7 @@ static _Noreturn void guard(const struct questions *questions, int answers,
 {
 	pid_t self = getpid();
 
-	end_with(parent);
+	die_with_parent(parent);
 	(void)dup2(answers, ANSWERS_FD);
 	close_above(ANSWERS_FD);
 	if (chdir("/") == 0 && _Fork() == 0)
@@ -91,7 +91,8 @@ struct child {
 };
 
 /* Signals are blocked in the child: their handlers are the program's. */
-static bool start(const struct questions *questions, struct child *ret_child)
+static bool start_child(const struct questions *questions,
+			struct child *ret_child)
 {
 	pid_t parent = getpid();
 	sigset_t all, before;
@@ -113,7 +114,7 @@ static bool start(const struct questions *questions, struct child *ret_child)
 	return false;
 }
 
-static void end(const struct child *child)
+static void end_child(const struct child *child)
 {
 	close(child->answers);
 	(void)kill(child->guard, SIGKILL);
@@ -169,9 +170,9 @@ void bsp_ask_in_child(bsp_ask_fn ask, const void *questions, size_t n,
 	struct child child;
 	bool silent = true;
 
-	while (silent && left.from < n && start(&left, &child)) {
+	while (silent && left.from < n && start_child(&left, &child)) {
 		silent = hangs(&child, patience_ms, &left, ret_answers);
-		end(&child);
+		end_child(&child);
 		if (silent)
 			ret_answers[left.from++].r = -ETIMEDOUT;
 		patience_ms = MAX(patience_ms / 2, PATIENCE_MIN_MS);

@@ -33,12 +33,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "device/sysfs.h"
-#include "device/counters.h"
-#include "device/medium.h"
-#include "device/pages.h"
 #include "base/error.h"
 #include "base/range.h"
+#include "device/counters.h"
+#include "device/dm.h"
+#include "device/medium.h"
+#include "device/open.h"
+#include "device/pages.h"
+#include "device/sysfs.h"
 
 enum {
 	BOUNCE_MAX = 1 << 20,
@@ -52,7 +54,7 @@ enum {
 
 /* What a try of the counters showed, in struct block's counters. */
 enum {
-	TRIED_ON = 1 << 0,  /* while queue/iostats was 1 */
+	PROBED_ON = 1 << 0, /* while queue/iostats was 1 */
 	MOVED_ON = 1 << 1,  /* they moved then */
 	MOVED_OFF = 1 << 2, /* they moved while it was 0 */
 };
@@ -72,7 +74,7 @@ struct block {
 	struct bsp_counters *written; /* NULL: there are none */
 	struct bsp_medium_source *source;
 	/* Up to where there may be pages; changed by drop_pages alone. */
-	uint64_t highest;
+	uint64_t pages_end;
 	atomic_uint counters; /* are they moved by I/O? as of the last try */
 };
 
@@ -103,7 +105,7 @@ static int fd_size(int fd, uint64_t *ret_size)
 	return 0;
 }
 
-static void push_out_range(int fd, uint64_t off, uint64_t len)
+static void write_back_and_wait(int fd, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(fd, (off_t)off, (off_t)len,
 			      SYNC_FILE_RANGE_WAIT_BEFORE |
@@ -117,13 +119,13 @@ static void push_out_range(int fd, uint64_t off, uint64_t len)
  * those that lie in the range in part (mm/fadvise.c), and those that are mapped
  * or that a file system holds. direct_fd takes no error that flush has to tell.
  */
-static ssize_t read_anew(struct block *block, uint64_t off, void *buf,
-			 size_t len)
+static ssize_t read_after_drop(struct block *block, uint64_t off, void *buf,
+			       size_t len)
 {
 	uint64_t from = off / PAGE_MAX * PAGE_MAX;
 	uint64_t to = (off + len + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX;
 
-	push_out_range(block->direct_fd, from, to - from);
+	write_back_and_wait(block->direct_fd, from, to - from);
 	(void)posix_fadvise(block->fd, (off_t)from, (off_t)(to - from),
 			    POSIX_FADV_DONTNEED);
 	return read_fd(block->fd, off, buf, len);
@@ -159,8 +161,8 @@ static ssize_t read_refused(struct block *block, uint64_t off, void *buf,
 		n = 0;
 	else if (n < (ssize_t)whole)
 		return n;
-	rest = read_anew(block, off + (uint64_t)n, (char *)buf + n,
-			 len - (size_t)n);
+	rest = read_after_drop(block, off + (uint64_t)n, (char *)buf + n,
+			       len - (size_t)n);
 	if (rest < 0)
 		return n ? n : rest;
 	return n + rest;
@@ -246,10 +248,10 @@ static int block_size(struct bsp_device *dev, uint64_t *ret_size)
 
 /* --- Counters --- */
 
-static void push_out(int fd)
+static void write_back_all(int fd)
 {
 	if (fd >= 0)
-		push_out_range(fd, 0, 0);
+		write_back_and_wait(fd, 0, 0);
 }
 
 /* Reads a file of sysfs as a string; false if it cannot be had. */
@@ -273,7 +275,7 @@ static uint64_t read_count(int stat_fd)
 	return reads;
 }
 
-static bool iostats_on(const struct block *block)
+static bool is_iostats_on(const struct block *block)
 {
 	char iostats[8];
 
@@ -299,10 +301,10 @@ static bool wait_for_count(int stat_fd, uint64_t reads)
  * count a request just after its reader was told (blk_mq_end_request() in
  * block/blk-mq.c); a driver that counts by itself does so before.
  */
-static void try_counters(struct block *block)
+static void probe_counters(struct block *block)
 {
 	size_t len = block->dev.info.logical_block_size;
-	bool on = iostats_on(block), moved = false;
+	bool on = is_iostats_on(block), moved = false;
 	uint64_t reads = read_count(block->stat_fd);
 	void *buf;
 
@@ -313,19 +315,19 @@ static void try_counters(struct block *block)
 			   : read_count(block->stat_fd) > reads;
 	}
 	atomic_store(&block->counters,
-		     (on ? TRIED_ON : 0) | (!moved ? 0
-					    : on   ? MOVED_ON
-						   : MOVED_OFF));
+		     (on ? PROBED_ON : 0) | (!moved ? 0
+					     : on   ? MOVED_ON
+						    : MOVED_OFF));
 }
 
 /* Do the counters tell of each write now? */
 static bool is_counting(struct block *block)
 {
-	bool on = iostats_on(block);
+	bool on = is_iostats_on(block);
 
 	/* It was switched on since. */
 	if (on && !atomic_load(&block->counters))
-		try_counters(block);
+		probe_counters(block);
 	return atomic_load(&block->counters) &
 	       (MOVED_OFF | (on ? MOVED_ON : 0));
 }
@@ -336,8 +338,8 @@ static void block_content(struct bsp_device *dev,
 	struct block *block = to_block(dev);
 	struct bsp_content content = { .settled = true };
 
-	push_out(block->fd);
-	push_out(block->disk_fd);
+	write_back_all(block->fd);
+	write_back_all(block->disk_fd);
 	content.counted = block->written &&
 			  bsp_counters_read(block->written, content.value) &&
 			  is_counting(block);
@@ -368,19 +370,19 @@ static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 	enum { TRIES = 50, PAUSE_NS = 2000000 };
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	struct block *block = to_block(dev);
-	uint64_t size = 0, end = bsp_max(block->highest, from);
+	uint64_t size = 0, end = bsp_max(block->pages_end, from);
 
 	if (!dev->info.writable)
 		return 0;
 	for (int i = 0; i < TRIES; i++) {
 		/* It takes no error that flush or wait_written has to tell. */
-		push_out(block->direct_fd);
+		write_back_all(block->direct_fd);
 		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 		if (from == UINT64_MAX)
 			return 0;
 		if (!bsp_pages_cached(block->fd, from, end)) {
 			(void)fd_size(block->fd, &size);
-			block->highest = bsp_max(end, size);
+			block->pages_end = bsp_max(end, size);
 			return 0;
 		}
 		(void)nanosleep(&pause, NULL);
@@ -550,7 +552,7 @@ static void open_counters(struct block *block, dev_t rdev)
  * failed, and zeroing must not take from flush what it has to say of data. Each
  * block device takes O_DIRECT (block/fops.c).
  */
-static bool open_again(struct block *block, int fd, GError **error)
+static bool open_more_fds(struct block *block, int fd, GError **error)
 {
 	const char *path = block->dev.path;
 	int flags = block->dev.info.writable ? O_RDWR : O_RDONLY;
@@ -567,9 +569,9 @@ static bool open_again(struct block *block, int fd, GError **error)
  * through another one (the whole disk's): they go, before they are read, or
  * written to in part.
  */
-static void forget_pages(int fd)
+static void drop_node_pages(int fd)
 {
-	push_out(fd);
+	write_back_all(fd);
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
@@ -646,18 +648,18 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	block->dev.info.logical_block_size = (uint32_t)sector;
 	block->fd = block->direct_fd = block->zero_fd = block->disk_fd = -1;
 	block->stat_fd = block->iostats_fd = block->zero_out_max_fd = -1;
-	if (!open_again(block, fd, error)) {
+	if (!open_more_fds(block, fd, error)) {
 		bsp_device_close(&block->dev);
 		return NULL;
 	}
 	block->fd = fd;
-	block->highest = size;
+	block->pages_end = size;
 	if (info->writable)
-		forget_pages(fd);
+		drop_node_pages(fd);
 	open_counters(block, st.st_rdev);
 	block->written = bsp_counters_new(st.st_rdev);
 	block->source = bsp_medium_source_new(fd, st.st_rdev);
-	try_counters(block);
-	block->thin = info->writable && bsp_device_is_thin(st.st_rdev);
+	probe_counters(block);
+	block->thin = info->writable && bsp_dm_is_thin(st.st_rdev);
 	return &block->dev;
 }

@@ -37,8 +37,8 @@ struct bsp_counters {
 	size_t parts;
 	int own; /* index into part_fds; -1: not found */
 	struct sample last;
-	bool has_last;	 /* and it is exact */
-	uint64_t doubts; /* samples that are not */
+	bool has_last;	  /* and it is exact */
+	uint64_t inexact; /* samples that are not */
 };
 
 static bool read_stat(int fd, uint64_t value[BSP_COUNTERS])
@@ -55,7 +55,7 @@ static bool read_stat(int fd, uint64_t value[BSP_COUNTERS])
 
 /* --- The partitions --- */
 
-static void forget_parts(struct bsp_counters *counters)
+static void close_parts(struct bsp_counters *counters)
 {
 	for (size_t i = 0; i < counters->parts; i++)
 		close(counters->part_fds[i]);
@@ -64,7 +64,7 @@ static void forget_parts(struct bsp_counters *counters)
 }
 
 /* Is the device in that folder, of the disk's folder, the one of counters? */
-static bool is_own(const struct bsp_counters *counters, const char *name)
+static bool is_own_folder(const struct bsp_counters *counters, const char *name)
 {
 	int folder = bsp_sysfs_open_below(counters->folder, name);
 	dev_t rdev;
@@ -93,7 +93,7 @@ static bool add_part(struct bsp_counters *counters, const char *name)
 			close(fd);
 		return false;
 	}
-	if (is_own(counters, name))
+	if (is_own_folder(counters, name))
 		counters->own = (int)counters->parts;
 	counters->part_fds[counters->parts++] = fd;
 	return true;
@@ -106,7 +106,7 @@ static bool find_parts(struct bsp_counters *counters)
 	const char *name;
 	bool ok = dir;
 
-	forget_parts(counters);
+	close_parts(counters);
 	while (ok && (name = bsp_sysfs_next(dir)))
 		ok = add_part(counters, name);
 	if (dir)
@@ -150,8 +150,8 @@ static bool rest_equal(const struct sample *a, const struct sample *b)
 
 /* Samples partitions and disk again and again, until two samples that follow
  * each other are equal. */
-static bool measure(struct bsp_counters *counters, struct sample *sample,
-		    bool *ret_exact)
+static bool sample_until_equal(struct bsp_counters *counters,
+			       struct sample *sample, bool *ret_exact)
 {
 	struct sample next = { 0 };
 
@@ -169,13 +169,15 @@ static bool measure(struct bsp_counters *counters, struct sample *sample,
 
 /* The same; looks for partitions anew if it has not got them all, or if the
  * rest has moved: a new one may account for it. */
-static bool measure_all(struct bsp_counters *counters, struct sample *sample,
-			bool *ret_exact)
+static bool sample_finding_parts(struct bsp_counters *counters,
+				 struct sample *sample, bool *ret_exact)
 {
-	if (counters->has_last && measure(counters, sample, ret_exact) &&
+	if (counters->has_last &&
+	    sample_until_equal(counters, sample, ret_exact) &&
 	    (!*ret_exact || rest_equal(sample, &counters->last)))
 		return true;
-	return find_parts(counters) && measure(counters, sample, ret_exact);
+	return find_parts(counters) &&
+	       sample_until_equal(counters, sample, ret_exact);
 }
 
 static bool read_partition(struct bsp_counters *counters)
@@ -190,10 +192,10 @@ static bool read_partition(struct bsp_counters *counters)
 	if (counters->has_last &&
 	    memcmp(disk, counters->last.disk, sizeof(disk)) == 0)
 		return true;
-	ok = measure_all(counters, &sample, &exact);
+	ok = sample_finding_parts(counters, &sample, &exact);
 	counters->last = sample;
 	counters->has_last = ok && exact;
-	counters->doubts += !exact;
+	counters->inexact += !exact;
 	return ok;
 }
 
@@ -211,7 +213,7 @@ bool bsp_counters_read(struct bsp_counters *counters,
 		ret_value[i] = last->own[i];
 		ret_value[BSP_COUNTERS + i] = last->disk[i] - last->parts[i];
 	}
-	ret_value[BSP_COUNTER_VALUES - 1] = counters->doubts;
+	ret_value[BSP_COUNTER_VALUES - 1] = counters->inexact;
 	return true;
 }
 
@@ -247,7 +249,7 @@ void bsp_counters_free(struct bsp_counters *counters)
 {
 	if (!counters)
 		return;
-	forget_parts(counters);
+	close_parts(counters);
 	free(counters->part_fds);
 	if (counters->folder >= 0)
 		close(counters->folder);

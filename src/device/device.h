@@ -20,54 +20,6 @@ enum {
 	BSP_BUFFER_ALIGN = 4096,
 };
 
-/*
- * What uses a block device so that it cannot be opened exclusively, as the end
- * of a sentence ("is mounted on /srv; unmount it first"), to be freed.
- */
-char *bsp_device_holder(dev_t rdev);
-
-/* The same of an open image file: of a loop device that has it, or that may
- * have it and does not answer; NULL if there is none. */
-char *bsp_image_holder(int fd, const struct stat *st);
-
-/*
- * The permission bits for a copy of fd's file that has no ACL: mode, as fstat
- * gives it, less what its POSIX ACL keeps from the owning group, or from a
- * named user or group. An ACL that cannot be read leaves the owner's bits.
- */
-mode_t bsp_device_mode(int fd, mode_t mode);
-
-/* The same of an ACL in the form of the attribute, [bytes, bytes + len). */
-mode_t bsp_mode_within_acl(mode_t mode, const void *bytes, size_t len);
-
-/* Is it a thin volume, all of it? False where that cannot be asked. */
-bool bsp_device_is_thin(dev_t rdev);
-
-/*
- * False, and an error, if zeros that are read there may turn into something
- * else by a write beside them: what lies on a thin pool that does not zero new
- * blocks can only be read.
- */
-bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error);
-
-/*
- * Opens once more, with these flags, what fd is open on or holds (O_PATH); path
- * is where it was found, and is followed again only where /proc is missing. -1,
- * and errno, if that fails; ESTALE if what it leads to is not the same.
- */
-int bsp_device_reopen(int fd, const char *path, int flags);
-
-/* The same of an open device; false, and an error, if it fails. */
-bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
-			   GError **error);
-
-/*
- * A hash of the table that the device mapper has for a device, asked through
- * its control node; 0 if that is no such device, or cannot be asked (it takes
- * root).
- */
-uint64_t bsp_device_table(int control, dev_t rdev);
-
 struct bsp_device_ops {
 	/*
 	 * Reads like pread(2): a count, which may be short, 0 at the end, or
@@ -133,13 +85,13 @@ struct bsp_device_ops {
 	/*
 	 * The same two for zeroing: they read what the device itself holds, as
 	 * far as this host can tell (a layer below may have a cache of its
-	 * own), and when wait_written returns for a range that was written, it is
-	 * known whether that failed. Data may be written back later, and a
+	 * own), and when wait_written returns for a range that was written, it
+	 * is known whether that failed. Data may be written back later, and a
 	 * failure be told by flush alone; but zeros make a marker a hole, and
-	 * after that nobody would try again. wait_written is NULL where write_through
-	 * itself does not return before. Call bsp_device_write_through(): a
-	 * failure is told only once, and through_lock has to be held from the
-	 * first write to wait_written.
+	 * after that nobody would try again. wait_written is NULL where
+	 * write_through itself does not return before. Call
+	 * bsp_device_write_through(): a failure is told only once, and
+	 * through_lock has to be held from the first write to wait_written.
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, uint64_t off, void *buf,
 				size_t len);
@@ -192,11 +144,6 @@ struct bsp_device {
 				 * kernel's page cache, if this kind can */
 };
 
-/* bsp_check_not_same_device() of files with these names that were looked at. */
-bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
-			     const char *to, const struct stat *to_stat,
-			     GError **error);
-
 /* Has the operations of a device that was just opened traced (base/trace.h),
  * where a trace is asked for. */
 void bsp_device_trace(struct bsp_device *dev);
@@ -221,16 +168,5 @@ ssize_t bsp_device_read_all(struct bsp_device *dev, uint64_t off, void *buf,
  */
 ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
 			     const void *buf, size_t len);
-
-/*
- * The kinds. fd, path and what is known of them become the device's on
- * success; on failure, which sets error, they stay the caller's.
- */
-struct bsp_device *bsp_device_block_new(const char *path, int fd,
-					const struct bsp_device_info *info,
-					GError **error);
-struct bsp_device *bsp_device_file_new(const char *path, int fd,
-				       const struct bsp_device_info *info,
-				       GError **error);
 
 #endif

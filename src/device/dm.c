@@ -10,7 +10,7 @@
  * written, turn into somebody's old bytes later, whoever writes beside them:
  * nothing that is known of such a volume can be relied on.
  */
-#include "device/device.h"
+#include "device/dm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +20,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "device/loop.h"
-#include "device/sysfs.h"
 #include "base/error.h"
 #include "base/range.h"
+#include "device/identity.h"
+#include "device/loop.h"
+#include "device/sysfs.h"
 
 enum {
 	TABLE_MIN = 16 << 10,
@@ -99,7 +100,7 @@ static char **targets_of(int control, dev_t rdev)
 	return targets;
 }
 
-uint64_t bsp_device_table(int control, dev_t rdev)
+uint64_t bsp_dm_table_hash(int control, dev_t rdev)
 {
 	size_t size;
 	g_autofree char *table = fetch_table(control, rdev, &size);
@@ -124,7 +125,7 @@ static bool is_target(const char *target, const char *type)
 	return strncmp(target, type, len) == 0 && target[len] == ' ';
 }
 
-bool bsp_device_is_thin(dev_t rdev)
+bool bsp_dm_is_thin(dev_t rdev)
 {
 	int control = open_control();
 	g_auto(GStrv) targets = NULL;
@@ -273,7 +274,7 @@ static bool check_rdev(const struct stack *stack, dev_t rdev)
 	return ok;
 }
 
-bool bsp_device_check_stack(const char *path, dev_t rdev, GError **error)
+bool bsp_dm_check_stack(const char *path, dev_t rdev, GError **error)
 {
 	struct stack stack = {
 		.path = path,

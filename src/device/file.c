@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "device/open.h"
 
 struct file {
 	struct bsp_device dev;

@@ -8,7 +8,7 @@
  * A path or a loop device of another mount may lie on a file system that hangs,
  * which must not keep this program: a child process asks about those.
  */
-#include "device/device.h"
+#include "device/holder.h"
 
 #include <errno.h>
 #include <linux/dm-ioctl.h>
@@ -38,7 +38,7 @@ static const char *find_node(const GPtrArray *paths, dev_t rdev)
 }
 
 /* Adds the paths that list may begin with. Each may have commas in it. */
-static void add_beginnings(GPtrArray *paths, const char *list)
+static void add_prefixes(GPtrArray *paths, const char *list)
 {
 	size_t len = strcspn(list, ",");
 
@@ -51,13 +51,13 @@ static void add_beginnings(GPtrArray *paths, const char *list)
 
 /* One of the devices of a mount of blksparsefs, whose source is the list of
  * their paths, or the beginning of that. */
-static bool is_source(const char *sources, dev_t rdev)
+static bool sources_have(const char *sources, dev_t rdev)
 {
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 	const char *next = sources;
 
 	do {
-		add_beginnings(paths, next == sources ? next : next + 1);
+		add_prefixes(paths, next == sources ? next : next + 1);
 		next = strstr(next + 1, ",/");
 	} while (next);
 	return find_node(paths, rdev) != NULL;
@@ -70,7 +70,7 @@ static char *describe_mount(const struct bsp_mount *mount, const char *device,
 		return g_strdup_printf("is mounted on %s; unmount it first",
 				       mount->where);
 	if (strcmp(mount->type, "fuse.blksparsefs") == 0 &&
-	    is_source(mount->source, rdev))
+	    sources_have(mount->source, rdev))
 		return g_strdup_printf("is mounted on %s by blksparsefs; "
 				       "unmount it first",
 				       mount->where);
@@ -113,7 +113,7 @@ static char *swapped_on(dev_t rdev)
 }
 
 /* The device that this one is a part of, as by LVM, RAID or dm-crypt. */
-static char *part_of(int folder)
+static char *member_of(int folder)
 {
 	DIR *dir = bsp_sysfs_list(folder, "holders");
 	const char *name = bsp_sysfs_next(dir);
@@ -178,7 +178,7 @@ static char *holder_of(dev_t rdev)
 	if (!holder)
 		holder = swapped_on(rdev);
 	if (!holder)
-		holder = part_of(folder);
+		holder = member_of(folder);
 	if (!holder)
 		holder = partition_held(folder);
 	if (folder >= 0)
@@ -186,7 +186,7 @@ static char *holder_of(dev_t rdev)
 	return holder;
 }
 
-char *bsp_device_holder(dev_t rdev)
+char *bsp_holder_of_device(dev_t rdev)
 {
 	char *holder = holder_of(rdev);
 
@@ -229,7 +229,7 @@ static struct bsp_answer ask_loop(const void *loops, size_t i)
 				    .ino = backing.ino };
 }
 
-static bool is_at_or_below(const char *path, const char *folder)
+static bool is_path_below(const char *path, const char *folder)
 {
 	size_t len = strlen(folder);
 
@@ -253,7 +253,7 @@ static char *file_system_of(const char *path)
 		const struct bsp_mount *mount = g_ptr_array_index(mounts, i);
 		size_t len = strlen(mount->where);
 
-		if (len < longest || !is_at_or_below(path, mount->where))
+		if (len < longest || !is_path_below(path, mount->where))
 			continue;
 		longest = len;
 		found = mount->device;
@@ -269,7 +269,7 @@ static char *file_system_of(const char *path)
  * beside the one that it was opened by. If it is the same, or cannot be told,
  * the file may be the image.
  */
-static bool may_be_over(const struct bsp_loop *loop, int image)
+static bool may_use_image(const struct bsp_loop *loop, int image)
 {
 	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", image);
 	g_autofree char *path = g_file_read_link(link, NULL);
@@ -288,14 +288,14 @@ static char *describe_loop(const struct bsp_loop *loop,
 	    answer->ino == st->st_ino)
 		return g_strdup_printf("is attached to %s; losetup -d %s first",
 				       loop->node, loop->node);
-	if (answer->r == -ETIMEDOUT && may_be_over(loop, image))
+	if (answer->r == -ETIMEDOUT && may_use_image(loop, image))
 		return g_strdup_printf(
 			"may be attached to %s, which does not answer; losetup -d %s first, or try again when it does",
 			loop->node, loop->node);
 	return NULL;
 }
 
-char *bsp_image_holder(int fd, const struct stat *st)
+char *bsp_holder_of_image(int fd, const struct stat *st)
 {
 	g_autoptr(GArray) loops = find_loops();
 	g_autofree struct bsp_answer *answers =

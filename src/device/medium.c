@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "device/device.h"
+#include "device/dm.h"
 #include "device/sysfs.h"
 
 struct bsp_medium_source {
@@ -50,7 +50,7 @@ void bsp_medium_source_free(struct bsp_medium_source *source)
 	free(source);
 }
 
-static void ask_loop(int fd, struct bsp_medium *medium)
+static void ask_loop_driver(int fd, struct bsp_medium *medium)
 {
 	struct loop_info64 info;
 
@@ -70,8 +70,8 @@ void bsp_medium_ask(const struct bsp_medium_source *source,
 	if (ioctl(source->fd, BLKGETDISKSEQ, &ret_medium->sequence) < 0)
 		ret_medium->sequence = 0;
 	if (depth >= BSP_DEPTH_CHEAP && source->loop)
-		ask_loop(source->fd, ret_medium);
+		ask_loop_driver(source->fd, ret_medium);
 	if (depth >= BSP_DEPTH_ALL && source->control >= 0)
 		ret_medium->table =
-			bsp_device_table(source->control, source->rdev);
+			bsp_dm_table_hash(source->control, source->rdev);
 }

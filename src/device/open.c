@@ -3,7 +3,7 @@
  * Opening: which kind of device is it, and what is it like? All that differs
  * between the kinds is in block.c and file.c.
  */
-#include "device/device.h"
+#include "device/open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +16,14 @@
 
 #include "base/error.h"
 #include "base/trace.h"
+#include "device/acl.h"
+#include "device/dm.h"
+#include "device/holder.h"
+#include "device/same-device.h"
 
 /* --- Once more ----------------------------------------------------------- */
 
-static bool is_same(const struct stat *a, const struct stat *b)
+static bool is_same_file(const struct stat *a, const struct stat *b)
 {
 	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
 		return a->st_rdev == b->st_rdev;
@@ -27,14 +31,14 @@ static bool is_same(const struct stat *a, const struct stat *b)
 }
 
 /* Does a path lead there? Sets errno if not. */
-static bool leads_to(const char *path, const struct stat *what)
+static bool path_leads_to(const char *path, const struct stat *what)
 {
 	struct stat st;
 
 	if (stat(path, &st) < 0)
 		return false;
 	errno = ESTALE;
-	return is_same(&st, what);
+	return is_same_file(&st, what);
 }
 
 int bsp_device_reopen(int fd, const char *path, int flags)
@@ -48,10 +52,11 @@ int bsp_device_reopen(int fd, const char *path, int flags)
 		return -1;
 	if (lstat(link, &st) == 0)
 		path = link;
-	else if (!leads_to(path, &what))
+	else if (!path_leads_to(path, &what))
 		return -1;
 	again = open(path, flags | O_CLOEXEC | O_NOCTTY);
-	if (again >= 0 && (fstat(again, &st) < 0 || !is_same(&st, &what))) {
+	if (again >= 0 &&
+	    (fstat(again, &st) < 0 || !is_same_file(&st, &what))) {
 		close(again);
 		errno = ESTALE;
 		return -1;
@@ -75,7 +80,7 @@ bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
 
 /* --- Opening ------------------------------------------------------------- */
 
-static const char *kind_of(mode_t mode)
+static const char *file_type_name(mode_t mode)
 {
 	if (S_ISDIR(mode))
 		return "a directory";
@@ -89,7 +94,7 @@ static const char *kind_of(mode_t mode)
 }
 
 /* What to do about a path that cannot be opened. */
-static const char *advice(const char *path, int errnum)
+static const char *advice_for(const char *path, int errnum)
 {
 	switch (errnum) {
 	case EACCES:
@@ -114,11 +119,11 @@ static const char *advice(const char *path, int errnum)
 static bool open_failed(const char *path, int errnum, GError **error)
 {
 	return bsp_error_set(error, BSP_ERROR_FAILED, "open %s: %s%s", path,
-			     g_strerror(errnum), advice(path, errnum));
+			     g_strerror(errnum), advice_for(path, errnum));
 }
 
-static struct bsp_device *open_kind(const char *path, int fd, bool writable,
-				    GError **error)
+static struct bsp_device *device_new(const char *path, int fd, bool writable,
+				     GError **error)
 {
 	struct bsp_device_info info = { .writable = writable };
 	struct bsp_device *dev;
@@ -130,7 +135,7 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
 	}
 	info.uid = st.st_uid;
 	info.gid = st.st_gid;
-	info.mode = bsp_device_mode(fd, st.st_mode & 07777);
+	info.mode = bsp_acl_mode_of_file(fd, st.st_mode & 07777);
 	info.is_block = S_ISBLK(st.st_mode);
 	if (S_ISBLK(st.st_mode)) {
 		clock_gettime(CLOCK_REALTIME, &info.mtime);
@@ -153,7 +158,7 @@ static struct bsp_device *open_kind(const char *path, int fd, bool writable,
  * holds is opened, wherever the path leads by then. -1, and errno, if there is
  * none.
  */
-static int hold(const char *path, struct stat *ret_stat)
+static int open_path_fd(const char *path, struct stat *ret_stat)
 {
 	int fd;
 
@@ -166,9 +171,10 @@ static int hold(const char *path, struct stat *ret_stat)
 }
 
 /* The same of what can be a device; -1, and an error, if it cannot. */
-static int hold_device(const char *path, struct stat *ret_stat, GError **error)
+static int open_device_path_fd(const char *path, struct stat *ret_stat,
+			       GError **error)
 {
-	int fd = hold(path, ret_stat);
+	int fd = open_path_fd(path, ret_stat);
 
 	if (fd < 0) {
 		open_failed(path, errno, error);
@@ -178,7 +184,7 @@ static int hold_device(const char *path, struct stat *ret_stat, GError **error)
 		return fd;
 	bsp_error_set(error, BSP_ERROR_FAILED,
 		      "%s is %s; give a block device or an image file", path,
-		      kind_of(ret_stat->st_mode));
+		      file_type_name(ret_stat->st_mode));
 	close(fd);
 	return -1;
 }
@@ -187,19 +193,19 @@ struct bsp_device *bsp_device_open(const char *path, GError **error)
 {
 	struct bsp_device *dev = NULL;
 	struct stat st;
-	int held = hold_device(path, &st, error);
+	int path_fd = open_device_path_fd(path, &st, error);
 	int fd;
 
-	if (held < 0)
+	if (path_fd < 0)
 		return NULL;
-	fd = bsp_device_reopen(held, path, O_RDONLY);
+	fd = bsp_device_reopen(path_fd, path, O_RDONLY);
 	if (fd < 0)
 		open_failed(path, errno, error);
 	else
-		dev = open_kind(path, fd, false, error);
+		dev = device_new(path, fd, false, error);
 	if (!dev && fd >= 0)
 		close(fd);
-	close(held);
+	close(path_fd);
 	return dev;
 }
 
@@ -210,9 +216,9 @@ static bool is_read_only(int fd)
 	return ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
 }
 
-static bool held_is_read_only(int held, const char *path)
+static bool path_fd_is_read_only(int path_fd, const char *path)
 {
-	int fd = bsp_device_reopen(held, path, O_RDONLY);
+	int fd = bsp_device_reopen(path_fd, path, O_RDONLY);
 	bool read_only;
 
 	if (fd < 0)
@@ -223,20 +229,20 @@ static bool held_is_read_only(int held, const char *path)
 }
 
 /* Why the held file could not be opened for writing, and what to do. */
-static bool open_writable_failed(const char *path, int held,
+static bool open_writable_failed(const char *path, int path_fd,
 				 const struct stat *st, int errnum,
 				 GError **error)
 {
 	g_autofree char *holder = NULL;
 
 	if (S_ISBLK(st->st_mode) && errnum == EBUSY) {
-		holder = bsp_device_holder(st->st_rdev);
+		holder = bsp_holder_of_device(st->st_rdev);
 		return bsp_error_set(error, BSP_ERROR_FAILED,
 				     "%s %s (until then it can only be read)",
 				     path, holder);
 	}
 	if (S_ISBLK(st->st_mode) &&
-	    (errnum == EROFS || held_is_read_only(held, path)))
+	    (errnum == EROFS || path_fd_is_read_only(path_fd, path)))
 		return bsp_error_set(
 			error, BSP_ERROR_FAILED,
 			"%s is read-only; make it writable first (blockdev --setrw, or losetup without -r)",
@@ -251,11 +257,11 @@ static bool open_writable_failed(const char *path, int held,
 
 /* An image file: nobody else may have a lock on any byte of it, and no loop
  * device, which takes none, may have it. */
-static bool take_image(const char *path, int fd, const struct stat *st,
+static bool lock_image(const char *path, int fd, const struct stat *st,
 		       GError **error)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	g_autofree char *holder = bsp_image_holder(fd, st);
+	g_autofree char *holder = bsp_holder_of_image(fd, st);
 
 	if (holder)
 		return bsp_error_set(error, BSP_ERROR_FAILED,
@@ -272,22 +278,23 @@ static bool take_image(const char *path, int fd, const struct stat *st,
 }
 
 /* Opens the held file for this program alone. */
-static int open_held(const char *path, int held, const struct stat *st,
-		     GError **error)
+static int open_exclusively(const char *path, int path_fd,
+			    const struct stat *st, GError **error)
 {
 	bool block = S_ISBLK(st->st_mode);
 	/* O_EXCL without O_CREAT: open(2), for block devices. */
-	int fd = bsp_device_reopen(held, path, O_RDWR | (block ? O_EXCL : 0));
+	int fd =
+		bsp_device_reopen(path_fd, path, O_RDWR | (block ? O_EXCL : 0));
 
 	if (fd < 0) {
-		open_writable_failed(path, held, st, errno, error);
+		open_writable_failed(path, path_fd, st, errno, error);
 		return -1;
 	}
 	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
 	if (block && is_read_only(fd))
-		open_writable_failed(path, held, st, EROFS, error);
-	else if (block ? bsp_device_check_stack(path, st->st_rdev, error)
-		       : take_image(path, fd, st, error))
+		open_writable_failed(path, path_fd, st, EROFS, error);
+	else if (block ? bsp_dm_check_stack(path, st->st_rdev, error)
+		       : lock_image(path, fd, st, error))
 		return fd;
 	close(fd);
 	return -1;
@@ -297,22 +304,22 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 {
 	struct bsp_device *dev = NULL;
 	struct stat st;
-	int held = hold_device(path, &st, error);
+	int path_fd = open_device_path_fd(path, &st, error);
 	int fd;
 
-	if (held < 0)
+	if (path_fd < 0)
 		return NULL;
-	fd = open_held(path, held, &st, error);
-	close(held);
+	fd = open_exclusively(path, path_fd, &st, error);
+	close(path_fd);
 	if (fd >= 0)
-		dev = open_kind(path, fd, true, error);
+		dev = device_new(path, fd, true, error);
 	if (!dev && fd >= 0)
 		close(fd);
 	return dev;
 }
 
 /* Would a file at path stand among the device nodes, for a mistyped one? */
-static bool is_among_devices(const char *path)
+static bool is_in_dev(const char *path)
 {
 	g_autofree char *folder = g_path_get_dirname(path);
 	struct stat st, dev;
@@ -322,7 +329,7 @@ static bool is_among_devices(const char *path)
 }
 
 /* Empties it, and makes it size bytes long. */
-static bool make_hole(const char *path, int fd, uint64_t size, GError **error)
+static bool truncate_to(const char *path, int fd, uint64_t size, GError **error)
 {
 	if (size > INT64_MAX || ftruncate(fd, 0) < 0 ||
 	    ftruncate(fd, (off_t)size) < 0)
@@ -339,7 +346,8 @@ static bool check_regular(const char *path, const struct stat *st,
 		return true;
 	return bsp_error_set(
 		error, BSP_ERROR_FAILED, "%s is %s; give a regular file", path,
-		S_ISBLK(st->st_mode) ? "a block device" : kind_of(st->st_mode));
+		S_ISBLK(st->st_mode) ? "a block device"
+				     : file_type_name(st->st_mode));
 }
 
 /*
@@ -347,7 +355,7 @@ static bool check_regular(const char *path, const struct stat *st,
  * something: it is looked at before anything is done to it, and O_NONBLOCK is
  * for a pipe.
  */
-static int make_image(const char *path, GError **error)
+static int create_file(const char *path, GError **error)
 {
 	int fd =
 		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
@@ -357,7 +365,7 @@ static int make_image(const char *path, GError **error)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		open_failed(path, errno, error);
 	else if (check_regular(path, &st, error) &&
-		 take_image(path, fd, &st, error))
+		 lock_image(path, fd, &st, error))
 		return fd;
 	if (fd >= 0)
 		close(fd);
@@ -366,33 +374,33 @@ static int make_image(const char *path, GError **error)
 
 /* Opens the regular file at path for itself, made if it is missing; -1, and an
  * error. */
-static int open_image(const char *path, GError **error)
+static int open_or_create_image(const char *path, GError **error)
 {
 	struct stat st;
-	int held = hold(path, &st);
+	int path_fd = open_path_fd(path, &st);
 	int fd = -1;
 
-	if (held < 0 && errno != ENOENT)
+	if (path_fd < 0 && errno != ENOENT)
 		open_failed(path, errno, error);
-	else if (held >= 0 && !check_regular(path, &st, error))
+	else if (path_fd >= 0 && !check_regular(path, &st, error))
 		;
-	else if (is_among_devices(path))
+	else if (is_in_dev(path))
 		bsp_error_set(
 			error, BSP_ERROR_FAILED,
 			"there is no device %s (lsblk lists the devices there are)",
 			path);
-	else if (held >= 0)
-		fd = open_held(path, held, &st, error);
+	else if (path_fd >= 0)
+		fd = open_exclusively(path, path_fd, &st, error);
 	else
-		fd = make_image(path, error);
-	if (held >= 0)
-		close(held);
+		fd = create_file(path, error);
+	if (path_fd >= 0)
+		close(path_fd);
 	return fd;
 }
 
 /* Does what fd is open on hold nothing of from, which may be NULL? */
-static bool check_beside(const char *path, int fd,
-			 const struct bsp_device *from, GError **error)
+static bool check_not_source(const char *path, int fd,
+			     const struct bsp_device *from, GError **error)
 {
 	struct stat st;
 
@@ -416,10 +424,10 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 			      "%s cannot be made an image of 0 bytes", path);
 		return NULL;
 	}
-	fd = open_image(path, error);
-	if (fd >= 0 && check_beside(path, fd, from, error) &&
-	    make_hole(path, fd, size, error))
-		dev = open_kind(path, fd, true, error);
+	fd = open_or_create_image(path, error);
+	if (fd >= 0 && check_not_source(path, fd, from, error) &&
+	    truncate_to(path, fd, size, error))
+		dev = device_new(path, fd, true, error);
 	if (!dev && fd >= 0)
 		close(fd);
 	return dev;

@@ -22,8 +22,8 @@ struct cachestat {
 };
 
 /* A range at a time, mapped and never touched: mincore(2). */
-static int count_mapped(int fd, uint64_t from, uint64_t to, uint64_t page,
-			bool *ret_cached)
+static int find_resident(int fd, uint64_t from, uint64_t to, uint64_t page,
+			 bool *ret_cached)
 {
 	size_t len = (size_t)(to - from), pages = (size_t)((to - from) / page);
 	unsigned char *in = malloc(pages);
@@ -56,7 +56,7 @@ bool bsp_pages_cached(int fd, uint64_t from, uint64_t to)
 	while (from < to && !cached) {
 		uint64_t end = bsp_min(to, from + piece);
 
-		if (count_mapped(fd, from, end, page, &cached))
+		if (find_resident(fd, from, end, page, &cached))
 			return true;
 		from = end;
 	}

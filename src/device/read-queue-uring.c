@@ -29,7 +29,7 @@ struct uring {
  */
 static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void pause_a_moment(void)
+static void sleep_1_ms(void)
 {
 	const struct timespec moment = { .tv_nsec = 1000000 };
 
@@ -37,20 +37,20 @@ static void pause_a_moment(void)
 }
 
 /* The next completion, taken out of the ring. */
-static struct io_uring_cqe take_completion(struct uring *u)
+static struct io_uring_cqe next_completion(struct uring *u)
 {
-	struct io_uring_cqe *cqe, taken;
+	struct io_uring_cqe *cqe, copy;
 
 	while (io_uring_peek_cqe(&u->ring, &cqe) != 0) {
 		int r = io_uring_submit_and_wait(&u->ring, 1);
 
 		/* The kernel is short of memory; what is in flight goes on. */
 		if (r < 0 && r != -EINTR)
-			pause_a_moment();
+			sleep_1_ms();
 	}
-	taken = *cqe;
+	copy = *cqe;
 	io_uring_cqe_seen(&u->ring, cqe);
-	return taken;
+	return copy;
 }
 
 static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
@@ -67,7 +67,7 @@ static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 
 static struct bsp_read *uring_wait(struct bsp_read_queue *queue)
 {
-	struct io_uring_cqe cqe = take_completion((struct uring *)queue);
+	struct io_uring_cqe cqe = next_completion((struct uring *)queue);
 	struct bsp_read *read = io_uring_cqe_get_data(&cqe);
 
 	read->result = cqe.res;
@@ -103,7 +103,7 @@ static bool make_ring(struct io_uring *ring, unsigned depth)
 	return r == 0;
 }
 
-static bool works(struct io_uring *ring)
+static bool test_with_nop(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
 
@@ -125,7 +125,7 @@ struct bsp_read_queue *bsp_read_queue_uring_new(int fd, unsigned depth)
 		free(u);
 		return NULL;
 	}
-	if (!works(&u->ring)) {
+	if (!test_with_nop(&u->ring)) {
 		uring_free(&u->queue);
 		return NULL;
 	}

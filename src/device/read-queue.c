@@ -76,9 +76,9 @@ struct threads {
 	unsigned n;
 
 	pthread_mutex_t lock;
-	pthread_cond_t asked, done;
+	pthread_cond_t work, done;
 	/* Protected by lock: */
-	struct list todo, back;
+	struct list todo, finished;
 	unsigned idle; /* threads that wait for work */
 	bool stop;
 };
@@ -93,7 +93,7 @@ static void append(struct list *list, struct bsp_read *read)
 	list->last = read;
 }
 
-static struct bsp_read *take(struct list *list)
+static struct bsp_read *pop(struct list *list)
 {
 	struct bsp_read *read = list->first;
 
@@ -109,10 +109,10 @@ static void *threads_main(void *data)
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
-		read = take(&t->todo);
+		read = pop(&t->todo);
 		if (!read) {
 			t->idle++;
-			pthread_cond_wait(&t->asked, &t->lock);
+			pthread_cond_wait(&t->work, &t->lock);
 			t->idle--;
 			continue;
 		}
@@ -120,7 +120,7 @@ static void *threads_main(void *data)
 		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
 						 read->len);
 		pthread_mutex_lock(&t->lock);
-		append(&t->back, read);
+		append(&t->finished, read);
 		pthread_cond_signal(&t->done);
 	}
 	pthread_mutex_unlock(&t->lock);
@@ -135,7 +135,7 @@ static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	pthread_mutex_lock(&t->lock);
 	append(&t->todo, read);
 	busy = !t->idle;
-	pthread_cond_signal(&t->asked);
+	pthread_cond_signal(&t->work);
 	pthread_mutex_unlock(&t->lock);
 	/* Without any the owner reads by itself. */
 	if (busy && t->n < t->n_max)
@@ -150,12 +150,12 @@ static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
 
 	pthread_mutex_lock(&t->lock);
 	if (t->n == 0) {
-		read = take(&t->todo);
+		read = pop(&t->todo);
 		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
 						 read->len);
 	}
 	while (!read) {
-		read = take(&t->back);
+		read = pop(&t->finished);
 		if (!read)
 			pthread_cond_wait(&t->done, &t->lock);
 	}
@@ -169,12 +169,12 @@ static void threads_free(struct bsp_read_queue *queue)
 
 	pthread_mutex_lock(&t->lock);
 	t->stop = true;
-	pthread_cond_broadcast(&t->asked);
+	pthread_cond_broadcast(&t->work);
 	pthread_mutex_unlock(&t->lock);
 	for (unsigned i = 0; i < t->n; i++)
 		pthread_join(t->thread[i], NULL);
 	pthread_cond_destroy(&t->done);
-	pthread_cond_destroy(&t->asked);
+	pthread_cond_destroy(&t->work);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -192,7 +192,7 @@ struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
 	t->dev = dev;
 	t->n_max = depth < THREADS_MAX ? depth : THREADS_MAX;
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->asked, NULL);
+	pthread_cond_init(&t->work, NULL);
 	pthread_cond_init(&t->done, NULL);
 	return &t->queue;
 }

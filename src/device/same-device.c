@@ -7,14 +7,16 @@
  * a range of. Two partitions of a disk, or two loop devices over parts of one
  * image that do not overlap, are distinct.
  */
-#include "device/device.h"
+#include "device/same-device.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "device/device.h"
+#include "device/device.h"
 #include "device/loop.h"
 #include "device/sysfs.h"
-#include "base/error.h"
 
 enum {
 	SECTOR = 512,
@@ -22,7 +24,7 @@ enum {
 };
 
 /* The bytes [from, to) of a block device, or of a file. */
-struct place {
+struct extent {
 	bool block;
 	dev_t dev; /* of a block device its own number, and ino is 0 */
 	ino_t ino;
@@ -30,28 +32,28 @@ struct place {
 };
 
 /* The place of all of it. */
-static struct place whole_of(const struct stat *st)
+static struct extent whole_extent(const struct stat *st)
 {
 	bool block = S_ISBLK(st->st_mode);
-	struct place place = { .block = block,
-			       .dev = block ? st->st_rdev : st->st_dev,
-			       .ino = block ? 0 : st->st_ino,
-			       .to = INT64_MAX };
+	struct extent extent = { .block = block,
+				 .dev = block ? st->st_rdev : st->st_dev,
+				 .ino = block ? 0 : st->st_ino,
+				 .to = INT64_MAX };
 	int folder = block ? bsp_sysfs_open(st->st_rdev) : -1;
 
 	if (folder >= 0) {
 		uint64_t sectors = bsp_sysfs_read_number(folder, "size");
 
 		if (sectors)
-			place.to = sectors * SECTOR;
+			extent.to = sectors * SECTOR;
 		close(folder);
 	}
-	return place;
+	return extent;
 }
 
 /* Sets *place to its place on the device or file below; false if there is none.
  */
-static bool go_below(struct place *place)
+static bool to_lower_extent(struct extent *extent)
 {
 	struct bsp_loop_backing backing;
 	bool partition = false;
@@ -59,59 +61,60 @@ static bool go_below(struct place *place)
 	dev_t disk = 0;
 	int folder;
 
-	if (!place->block)
+	if (!extent->block)
 		return false;
-	folder = bsp_sysfs_open_disk(place->dev, &partition);
+	folder = bsp_sysfs_open_disk(extent->dev, &partition);
 	if (partition && folder >= 0)
 		disk = bsp_sysfs_rdev(folder);
 	if (folder >= 0)
 		close(folder);
 	if (disk) {
-		folder = bsp_sysfs_open(place->dev);
+		folder = bsp_sysfs_open(extent->dev);
 		if (folder >= 0) {
 			start = bsp_sysfs_read_number(folder, "start") * SECTOR;
 			close(folder);
 		}
-		place->dev = disk;
-	} else if (bsp_loop_backing_of(place->dev, &backing) == 0) {
+		extent->dev = disk;
+	} else if (bsp_loop_backing_of(extent->dev, &backing) == 0) {
 		start = backing.offset;
-		place->block = backing.rdev != 0;
-		place->dev = backing.rdev ? backing.rdev : backing.dev;
-		place->ino = backing.rdev ? 0 : backing.ino;
+		extent->block = backing.rdev != 0;
+		extent->dev = backing.rdev ? backing.rdev : backing.dev;
+		extent->ino = backing.rdev ? 0 : backing.ino;
 	} else {
 		return false;
 	}
-	place->from += start;
-	place->to += start;
+	extent->from += start;
+	extent->to += start;
 	return true;
 }
 
 /* The places of it, from what it is down. */
-static unsigned find_places(const struct stat *st, struct place *places)
+static unsigned find_extents(const struct stat *st, struct extent *extents)
 {
 	unsigned n = 0;
 
-	places[n++] = whole_of(st);
-	for (struct place place = places[0]; n < DEPTH_MAX && go_below(&place);)
-		places[n++] = place;
+	extents[n++] = whole_extent(st);
+	for (struct extent extent = extents[0];
+	     n < DEPTH_MAX && to_lower_extent(&extent);)
+		extents[n++] = extent;
 	return n;
 }
 
-static bool overlap(const struct place *a, const struct place *b)
+static bool overlap(const struct extent *a, const struct extent *b)
 {
 	return a->block == b->block && a->dev == b->dev && a->ino == b->ino &&
 	       a->from < b->to && b->from < a->to;
 }
 
 /* How the place is both a's, so many steps down, and b's. */
-static const char *describe(const struct place *place, unsigned a, unsigned b)
+static const char *describe(const struct extent *extent, unsigned a, unsigned b)
 {
 	if (a && b)
 		return "show the same bytes of one image or disk";
 	if (!a && !b)
-		return place->block ? "are the same device"
-				    : "are the same file";
-	if (place->block)
+		return extent->block ? "are the same device"
+				     : "are the same file";
+	if (extent->block)
 		return "are a disk and a part of it";
 	return a ? "are a loop device and its image"
 		 : "are an image and a loop device of it";
@@ -121,9 +124,9 @@ bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
 			     const char *to, const struct stat *to_stat,
 			     GError **error)
 {
-	struct place a[DEPTH_MAX], b[DEPTH_MAX];
-	unsigned n_a = find_places(from_stat, a);
-	unsigned n_b = find_places(to_stat, b);
+	struct extent a[DEPTH_MAX], b[DEPTH_MAX];
+	unsigned n_a = find_extents(from_stat, a);
+	unsigned n_b = find_extents(to_stat, b);
 
 	for (unsigned i = 0; i < n_a; i++) {
 		for (unsigned j = 0; j < n_b; j++) {

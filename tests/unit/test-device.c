@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #include "device/pages.h"
-#include "device/device.h"
+#include "device/acl.h"
+#include "device/open.h"
 
 struct image {
 	char *path;
@@ -334,13 +335,13 @@ static void an_acl_lets_in_only_those_that_it_names(void **state)
 			acl[len] = (uint8_t)cases[i].entry[j].tag;
 			acl[len + 2] = (uint8_t)cases[i].entry[j].bits;
 		}
-		assert_int_equal(bsp_mode_within_acl(cases[i].mode, acl, len),
+		assert_int_equal(bsp_acl_limit_mode(cases[i].mode, acl, len),
 				 cases[i].want);
 		assert_int_equal(
-			bsp_mode_within_acl(cases[i].mode, acl, len - 1),
+			bsp_acl_limit_mode(cases[i].mode, acl, len - 1),
 			cases[i].mode & 07700);
 		acl[0] = 1;
-		assert_int_equal(bsp_mode_within_acl(cases[i].mode, acl, len),
+		assert_int_equal(bsp_acl_limit_mode(cases[i].mode, acl, len),
 				 cases[i].mode & 07700);
 	}
 }
