@@ -31,6 +31,8 @@
 enum {
 	LINE_MAX_BYTES = 1024,
 	LINES = 128,
+	/* Debug lines leave the rest to lines that matter more. */
+	DEBUG_LINES = LINES / 4 * 3,
 	WAIT_MS = 500, /* how long the last lines are waited for */
 };
 
@@ -39,7 +41,11 @@ struct line {
 	char text[LINE_MAX_BYTES];
 };
 
-static atomic_bool use_syslog, show_debug;
+static atomic_bool use_syslog;
+/* The least important syslog priority that is logged. */
+static atomic_int threshold = LOG_NOTICE;
+/* Debug lines wait for room in the queue. */
+static atomic_bool keep_debug;
 
 static struct {
 	pthread_mutex_t lock; /* a leaf lock; never held while a line is out */
@@ -84,6 +90,11 @@ static bool has_room(void)
 	return queue.n < LINES;
 }
 
+static bool has_debug_room(void)
+{
+	return queue.n < DEBUG_LINES;
+}
+
 static bool has_ended(void)
 {
 	return queue.ended;
@@ -105,15 +116,16 @@ static bool wait_briefly(bool (*condition)(void))
 /* False if there is no thread to write it. */
 static bool enqueue(int priority, const char *text)
 {
+	bool (*room)(void) = priority == LOG_DEBUG ? has_debug_room : has_room;
 	struct line *line;
 	bool started;
 
 	pthread_mutex_lock(&queue.lock);
 	started = queue.started;
-	/* Of each request there are lines, all of which should be seen. */
-	if (started && priority == LOG_DEBUG && !queue.stuck)
-		queue.stuck = !wait_briefly(has_room);
-	if (started && has_room()) {
+	if (started && priority == LOG_DEBUG && !queue.stuck &&
+	    atomic_load(&keep_debug))
+		queue.stuck = !wait_briefly(room);
+	if (started && room()) {
 		line = &queue.lines[(queue.first + queue.n++) % LINES];
 		line->priority = priority;
 		(void)g_strlcpy(line->text, text, sizeof(line->text));
@@ -176,7 +188,7 @@ static void G_GNUC_PRINTF(2, 0)
 {
 	char text[LINE_MAX_BYTES];
 
-	if (priority == LOG_DEBUG && !atomic_load(&show_debug))
+	if (!log_shows(priority))
 		return;
 	(void)vsnprintf(text, sizeof(text), format, args);
 	text[strcspn(text, "\n")] = '\0';
@@ -241,7 +253,18 @@ void log_to_syslog(void)
 	atomic_store(&use_syslog, true);
 }
 
-void log_debug_too(void)
+void log_set_level(int priority)
 {
-	atomic_store(&show_debug, true);
+	atomic_store(&threshold, priority);
+}
+
+bool log_shows(int priority)
+{
+	return priority <=
+	       atomic_load_explicit(&threshold, memory_order_relaxed);
+}
+
+void log_keep_debug(void)
+{
+	atomic_store(&keep_debug, true);
 }

@@ -7,6 +7,7 @@
 #define BLKSPARSEFS_LOG_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 /* Also takes over the messages of libfuse. Before all others here. */
 void log_init(void);
@@ -22,8 +23,16 @@ void log_end(void);
 /* Lines so far go to stderr, if they can within half a second. */
 void log_to_syslog(void);
 
-/* Until then lines of LOG_DEBUG are dropped. */
-void log_debug_too(void);
+/* Log lines of this syslog priority and of more important ones; LOG_NOTICE at
+ * first. */
+void log_set_level(int priority);
+
+/* Whether lines of this priority are logged; one relaxed load. */
+bool log_shows(int priority);
+
+/* A debug line then waits for room in the queue, half a second at most, so that
+ * a developer sees all of them. */
+void log_keep_debug(void);
 
 /* One line, without a newline; priority is one of syslog(3). */
 void log_line(int priority, const char *format, ...) G_GNUC_PRINTF(2, 3);

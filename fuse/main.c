@@ -191,7 +191,9 @@ static bool unmount(struct mount *mount)
 		ok = mountpoint_unmount(&mount->mountpoint, dead, connection,
 					&error);
 	}
-	if (!ok)
+	if (ok)
+		log_line(LOG_INFO, "unmounted %s", mount->mountpoint.path);
+	else
 		log_line(LOG_ERR, "%s", error->message);
 	if (!mount->mountpoint.device ||
 	    mountpoint_is_dead(fuse_session_fd(mount->se)))

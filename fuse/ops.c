@@ -31,6 +31,7 @@
 #include "caller.h"
 #include "log.h"
 #include "mount.h"
+#include "request.h"
 #include "uring.h"
 #include "watch.h"
 
@@ -61,6 +62,16 @@ static struct mount *mount_of(fuse_req_t req)
 static struct file *file_of(fuse_req_t req, fuse_ino_t ino)
 {
 	return tree_find(&mount_of(req)->tree, ino);
+}
+
+/* Begins a request about an inode. */
+static struct request begin(fuse_req_t req, fuse_ino_t ino, const char *op,
+			    uint64_t off, uint64_t len)
+{
+	const struct file *file =
+		log_shows(LOG_DEBUG) ? file_of(req, ino) : NULL;
+
+	return request_begin(req, file ? file->name : ".", op, off, len);
 }
 
 /* --- Start --------------------------------------------------------------- */
@@ -97,6 +108,19 @@ static void set_async_direct(struct fuse_conn_info *conn, bool on)
 		refuse_cap(conn, FUSE_CAP_ASYNC_DIO);
 }
 
+static void log_mounted(const struct mount *mount)
+{
+	const struct tree *tree = &mount->tree;
+
+	for (size_t i = 0; i < tree->n_files; i++)
+		log_line(LOG_INFO,
+			 "%s: shown as '%s', %" G_GUINT64_FORMAT " bytes, %s",
+			 tree->files[i].path, tree->files[i].name,
+			 bsp_sparse_size(tree->files[i].sparse),
+			 tree->files[i].writable ? "writable" : "read-only");
+	log_line(LOG_INFO, "mounted at %s", mount->mountpoint.path);
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount *mount = userdata;
@@ -121,7 +145,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (!ready_report(&mount->ready)) {
 		log_line(LOG_ERR, "the caller is gone; unmounting");
 		fuse_session_exit(mount->se);
+		return;
 	}
+	log_mounted(mount);
 }
 
 /* --- Names and attributes ------------------------------------------------ */
@@ -130,10 +156,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	const struct tree *tree = &mount_of(req)->tree;
 	const struct file *file = tree_lookup(tree, name);
+	struct request request = request_begin(req, name, "lookup", 0, 0);
 	struct fuse_entry_param entry = { .entry_timeout = LONG_TIMEOUT };
 
 	if (tree_find(tree, parent)) {
-		fuse_reply_err(req, ENOTDIR);
+		reply_error(&request, -ENOTDIR);
 		return;
 	}
 	/* Inode 0: there is no such name, and that will not change. */
@@ -141,20 +168,20 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		entry.ino = file->ino;
 		(void)tree_stat(tree, file->ino, &entry.attr);
 	}
-	fuse_reply_entry(req, &entry);
+	reply_entry(&request, &entry);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	const struct tree *tree = &mount_of(req)->tree;
+	struct request request = begin(req, ino, "getattr", 0, 0);
 	struct stat st;
 
-	if (!tree_stat(tree, ino, &st))
-		fuse_reply_err(req, ENOENT);
+	if (!tree_stat(&mount_of(req)->tree, ino, &st))
+		reply_error(&request, -ENOENT);
 	else
-		fuse_reply_attr(req, &st,
-				S_ISDIR(st.st_mode) ? LONG_TIMEOUT : 0);
+		reply_attr(&request, &st,
+			   S_ISDIR(st.st_mode) ? LONG_TIMEOUT : 0);
 }
 
 /* Restoring programs look here for the room that they need. No names can be
@@ -162,6 +189,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	const struct tree *tree = &mount_of(req)->tree;
+	struct request request = begin(req, ino, "statfs", 0, 0);
 	struct statvfs st = {
 		.f_bsize = STATFS_UNIT,
 		.f_frsize = STATFS_UNIT,
@@ -174,7 +202,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	st.f_blocks = bytes / STATFS_UNIT;
 	st.f_bfree = free_bytes / STATFS_UNIT;
 	st.f_bavail = st.f_bfree;
-	fuse_reply_statfs(req, &st);
+	reply_statfs(&request, &st);
 }
 
 /*
@@ -183,10 +211,12 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
  */
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
+	struct request request = begin(req, ino, "listxattr", 0, size);
+
 	if (size == 0)
-		fuse_reply_xattr(req, 0);
+		reply_xattr_size(&request, 0);
 	else
-		fuse_reply_buf(req, NULL, 0);
+		reply_data(&request, NULL, 0);
 }
 
 /* Entry number i of the folder: itself, its parent, the files. */
@@ -212,12 +242,14 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	struct mount *mount = mount_of(req);
+	struct request request =
+		begin(req, ino, "readdir", (uint64_t)off, size);
 	size_t n_entries = mount->tree.n_files + 2;
 	char *buf = buffers_get(&mount->buffers, size);
 	size_t used = 0;
 
 	if (!buf) {
-		fuse_reply_err(req, ENOMEM);
+		reply_error(&request, -ENOMEM);
 		return;
 	}
 	for (size_t i = (size_t)off; i < n_entries; i++) {
@@ -230,7 +262,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 			break;
 		used += need;
 	}
-	fuse_reply_buf(req, buf, used);
+	reply_data(&request, buf, used);
 }
 
 /* --- Content ------------------------------------------------------------- */
@@ -279,35 +311,46 @@ static void close_handle(struct file *file, struct fuse_file_info *fi)
 	free(handle_of(fi));
 }
 
+/* Opens a file and chooses how the kernel caches it. Returns 0 or -errno. */
+static int open_handle(struct file *file, struct fuse_file_info *fi)
+{
+	int r = file ? check_open(file, fi->flags) : -EISDIR;
+	enum watch_cache cache;
+
+	if (!r)
+		r = handle_new(file, fi);
+	if (r)
+		return r;
+	cache = watch_opened(file->watch);
+	fi->keep_cache = cache == WATCH_KEEP;
+	fi->direct_io = cache == WATCH_BYPASS;
+	return 0;
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *mount = mount_of(req);
 	struct file *file = file_of(req, ino);
-	int r = file ? check_open(file, fi->flags) : -EISDIR;
-	enum watch_cache cache;
+	struct request request = begin(req, ino, "open", 0, 0);
+	int r;
 
 	/* What is open already keeps what it has. */
 	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
-	if (!r)
-		r = handle_new(file, fi);
-	if (r) {
-		fuse_reply_err(req, -r);
-		return;
-	}
-	cache = watch_opened(file->watch);
-	fi->keep_cache = cache == WATCH_KEEP;
-	fi->direct_io = cache == WATCH_BYPASS;
-	/* Whoever asked was killed: no release will follow. */
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	r = open_handle(file, fi);
+	if (r)
+		reply_error(&request, r);
+	else if (!reply_open(&request, fi))
 		close_handle(file, fi);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
+	struct request request = begin(req, ino, "release", 0, 0);
+
 	close_handle(file_of(req, ino), fi);
-	fuse_reply_err(req, 0);
+	reply_error(&request, 0);
 }
 
 /*
@@ -318,6 +361,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct request request = begin(req, ino, "read", (uint64_t)off, size);
 	char *buf = buffers_get(&mount_of(req)->buffers, size);
 	size_t cached = 0;
 	ssize_t n = -ENOMEM;
@@ -328,9 +372,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		n = bsp_sparse_read(file->sparse, (uint64_t)off + cached,
 				    buf + cached, size - cached);
 	if (n < 0)
-		fuse_reply_err(req, (int)-n);
+		reply_error(&request, (int)n);
 	else
-		fuse_reply_buf(req, buf, cached + (size_t)n);
+		reply_data(&request, buf, cached + (size_t)n);
 }
 
 /* A request that may take long. */
@@ -386,13 +430,16 @@ static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
+	struct request request = begin(
+		req, ino, whence == SEEK_DATA ? "lseek-data" : "lseek-hole",
+		(uint64_t)off, 0);
 	uint64_t found;
 	int r = seek(file_of(req, ino)->sparse, off, whence, req, &found);
 
 	if (r)
-		fuse_reply_err(req, -r);
+		reply_error(&request, r);
 	else
-		fuse_reply_lseek(req, (off_t)found);
+		reply_offset(&request, found);
 }
 
 /* --- Writing --- */
@@ -401,52 +448,68 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		     size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct request request = begin(req, ino, "write", (uint64_t)off, size);
 	ssize_t n = bsp_sparse_write(file->sparse, (uint64_t)off, buf, size);
 
 	if (n < 0) {
-		fuse_reply_err(req, (int)-n);
+		reply_error(&request, (int)n);
 		return;
 	}
 	file_touch(file);
-	fuse_reply_write(req, (size_t)n);
+	reply_written(&request, (size_t)n);
 	watch_wrote(file->watch);
+}
+
+/* Returns 0 or -errno. */
+static int set_attr(struct file *file, const struct stat *attr, int to_set)
+{
+	bool resize = to_set & FUSE_SET_ATTR_SIZE;
+	int r = 0;
+
+	if (!file)
+		return -EPERM;
+	/* Unless root remounted it, the kernel has refused already. */
+	if (!file->writable)
+		return -EROFS;
+	if (resize)
+		r = bsp_sparse_truncate(file->sparse, (uint64_t)attr->st_size);
+	if (r)
+		return r;
+	if (resize)
+		watch_resized(file->watch);
+	file_set_attr(file, attr, to_set);
+	return 0;
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 		       int to_set, struct fuse_file_info *fi)
 {
-	struct file *file = file_of(req, ino);
-	int r = 0;
+	uint64_t size =
+		to_set & FUSE_SET_ATTR_SIZE ? (uint64_t)attr->st_size : 0;
+	struct request request = begin(req, ino, "setattr", size, 0);
+	int r = set_attr(file_of(req, ino), attr, to_set);
+	struct stat st;
 
-	if (!file) {
-		fuse_reply_err(req, EPERM);
-		return;
-	}
-	/* Unless root remounted it, the kernel has refused already. */
-	if (!file->writable)
-		r = -EROFS;
-	else if (to_set & FUSE_SET_ATTR_SIZE)
-		r = bsp_sparse_truncate(file->sparse, (uint64_t)attr->st_size);
-	if (r) {
-		fuse_reply_err(req, -r);
-		return;
-	}
-	if (to_set & FUSE_SET_ATTR_SIZE)
-		watch_resized(file->watch);
-	file_set_attr(file, attr, to_set);
-	op_getattr(req, ino, fi);
+	if (r == 0 && !tree_stat(&mount_of(req)->tree, ino, &st))
+		r = -ENOENT;
+	if (r)
+		reply_error(&request, r);
+	else
+		reply_attr(&request, &st, 0);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 			 off_t len, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct request request =
+		begin(req, ino, "fallocate", (uint64_t)off, (uint64_t)len);
 	int r = bsp_sparse_fallocate(file->sparse, mode, (uint64_t)off,
 				     (uint64_t)len);
 
 	if (r == 0)
 		file_touch(file);
-	fuse_reply_err(req, -r);
+	reply_error(&request, r);
 }
 
 /*
@@ -467,6 +530,7 @@ static bool flush_is_over(void *data)
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct request request = begin(req, ino, "flush", 0, 0);
 	/* The caller may be closing its files because it was killed. */
 	struct call call = call_begin(req, true);
 	int r = 0;
@@ -476,7 +540,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	else if (handle_of(fi)->writable)
 		r = bsp_sparse_flush_markers(file->sparse, flush_is_over,
 					     &call);
-	fuse_reply_err(req, -r);
+	reply_error(&request, r);
 }
 
 /* What one of those who have the file open is told of, the others are as well:
@@ -498,55 +562,63 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		     struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
+	struct request request = begin(req, ino, "fsync", 0, 0);
 	int r = -ENOSYS;
 
 	if (file->writable)
 		r = flush_file(file, handle_of(fi), req);
-	fuse_reply_err(req, -r);
+	reply_error(&request, r);
 }
 
 /* --- Names are fixed --- */
 
+static void refuse_name(fuse_req_t req, const char *name, const char *op)
+{
+	struct request request = request_begin(req, name, op, 0, 0);
+
+	reply_error(&request, -EPERM);
+}
+
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 		     mode_t mode, dev_t rdev)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "mknod");
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 		     mode_t mode)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "mkdir");
 }
 
 static void op_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "remove");
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 		       const char *name)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "symlink");
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 		      fuse_ino_t new_parent, const char *new_name,
 		      unsigned int flags)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "rename");
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent,
 		    const char *new_name)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, new_name, "link");
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		      mode_t mode, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, EPERM);
+	refuse_name(req, name, "create");
 }
 
 /* --- What a device that hangs may keep --- */

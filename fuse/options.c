@@ -37,6 +37,7 @@ enum key {
 	KEY_URING,
 	KEY_ZERO,
 	KEY_TAIL,
+	KEY_LOG,
 	KEY_MAX_READ,
 	KEY_ALLOW_OTHER,
 	KEY_FSNAME,
@@ -68,6 +69,7 @@ static const struct fuse_opt table[] = {
 	WORD("uring=", KEY_URING),
 	WORD("zero=", KEY_ZERO),
 	WORD("tail=", KEY_TAIL),
+	WORD("log=", KEY_LOG),
 	WORD("allow_other", KEY_ALLOW_OTHER),
 
 	/* What libfuse and the kernel know. */
@@ -171,6 +173,9 @@ static const char help[] =
 	"  -o tail=WHAT           how to treat the device past the end of a file that\n"
 	"                         was made shorter, at unmounting: keep, zero or\n"
 	"                         discard (default: keep)\n"
+	"  -o log=LEVEL           the least important messages to log: error, warning,\n"
+	"                         info, or debug with a line for each request\n"
+	"                         (default: warning)\n"
 	"\n"
 	"SIZE is in bytes, or has a unit: K, M, G, T, P (powers of 1024). Mount options\n"
 	"of libfuse, such as allow_root, auto_unmount and fsname=, are passed on.\n"
@@ -245,19 +250,21 @@ static int parse_max_read(struct parser *parser, const char *word)
 	return pass_to_libfuse(parser, number);
 }
 
-/* Finds the value of word, "option=value", among names; -1 if it is none. */
-static int parse_choice(const char *word, const char *const names[], int n)
+/* Returns the index of the value of word, "option=value", in names, which ends
+ * with NULL; -1 if it is not among them. */
+static int parse_choice(const char *word, const char *const names[])
 {
 	const char *value = strchr(word, '=') + 1;
+	g_autoptr(GString) list = g_string_new(NULL);
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; names[i]; i++) {
 		if (strcmp(value, names[i]) == 0)
 			return i;
-	if (n == 2)
-		return usage_error("-o %s: it must be %s or %s", word, names[0],
-				   names[1]);
-	return usage_error("-o %s: it must be %s, %s or %s", word, names[0],
-			   names[1], names[2]);
+		if (i)
+			g_string_append(list, names[i + 1] ? ", " : " or ");
+		g_string_append(list, names[i]);
+	}
+	return usage_error("-o %s: it must be %s", word, list->str);
 }
 
 static int parse_zero(struct parser *parser, const char *word)
@@ -266,8 +273,9 @@ static int parse_zero(struct parser *parser, const char *word)
 		[BSP_ZERO_UNMAP] = "unmap",
 		[BSP_ZERO_KEEP] = "keep",
 		[BSP_ZERO_WRITE] = "write",
+		NULL,
 	};
-	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+	int choice = parse_choice(word, names);
 
 	if (choice >= 0)
 		parser->options->sparse.zero_mode = (enum bsp_zero_mode)choice;
@@ -276,8 +284,8 @@ static int parse_zero(struct parser *parser, const char *word)
 
 static int parse_scan(struct parser *parser, const char *word)
 {
-	static const char *const names[] = { "lazy", "background" };
-	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+	static const char *const names[] = { "lazy", "background", NULL };
+	int choice = parse_choice(word, names);
 
 	parser->options->background = choice == 1;
 	return choice < 0 ? -1 : 0;
@@ -285,8 +293,8 @@ static int parse_scan(struct parser *parser, const char *word)
 
 static int parse_uring(struct parser *parser, const char *word)
 {
-	static const char *const names[] = { "auto", "off" };
-	int choice = parse_choice(word, names, G_N_ELEMENTS(names));
+	static const char *const names[] = { "auto", "off", NULL };
+	int choice = parse_choice(word, names);
 
 	parser->options->without_uring = choice == 1;
 	return choice < 0 ? -1 : 0;
@@ -300,6 +308,21 @@ static int parse_tail(struct parser *parser, const char *word)
 			       &error))
 		return 0;
 	return usage_error("-o %s: %s", word, error->message);
+}
+
+/* At once, so that it holds for the messages about later options as well. */
+static int parse_log(const char *word)
+{
+	static const char *const names[] = { "error", "warning", "info",
+					     "debug", NULL };
+	/* A notice, such as a change of the device, is shown as a warning. */
+	static const int levels[] = { LOG_ERR, LOG_NOTICE, LOG_INFO,
+				      LOG_DEBUG };
+	int choice = parse_choice(word, names);
+
+	if (choice >= 0)
+		log_set_level(levels[choice]);
+	return choice < 0 ? -1 : 0;
 }
 
 static int refuse_unknown(struct parser *parser, const char *word)
@@ -337,7 +360,8 @@ static int handle_option(void *data, const char *word, int key,
 	case KEY_VERSION:
 		return print_and_end(parser, "blksparsefs " BSP_VERSION "\n");
 	case KEY_DEBUG:
-		log_debug_too();
+		log_set_level(LOG_DEBUG);
+		log_keep_debug();
 		options->foreground = true;
 		return pass_to_libfuse(parser, "debug");
 	case KEY_FOREGROUND:
@@ -367,6 +391,8 @@ static int handle_option(void *data, const char *word, int key,
 		return parse_zero(parser, word);
 	case KEY_TAIL:
 		return parse_tail(parser, word);
+	case KEY_LOG:
+		return parse_log(word);
 	case KEY_MAX_READ:
 		return parse_max_read(parser, word);
 	case KEY_ALLOW_OTHER:

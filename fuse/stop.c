@@ -117,6 +117,10 @@ static void *stop_main(void *data)
 
 	(void)sigwait(&stopper->signals, &sig);
 	atomic_store(&stopper->stopping, true);
+	/* stop_end() sends a signal as well. */
+	if (!atomic_load(&stopper->ended))
+		log_line(LOG_INFO, "signal %d: unmounting %s", sig,
+			 stopper->mountpoint->path);
 	limit = wait_for_watches(stopper) ? PATIENCE_MS : LAST_MS;
 	for (int ms = 0; stopper->patient || ms < limit; ms += STEP_MS) {
 		if (atomic_load(&stopper->ended))

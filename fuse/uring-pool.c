@@ -590,7 +590,7 @@ static void handle_cqe(struct uring_pool *pool, struct ring_ent *ent,
 {
 	if (result == 0) {
 		if (!pool->logged_first)
-			log_line(LOG_DEBUG, "requests come by io_uring");
+			log_line(LOG_INFO, "requests come by io_uring");
 		pool->logged_first = true;
 		dispatch_request(pool, ent);
 	} else if (is_transient(result)) {
