@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Messages that nothing reads, on stderr or in syslog, keep neither the watch over
-# a device nor the end of the mount; read later, they are all there.
+# Messages that nothing reads, on stderr or in syslog, delay neither the watch
+# over a device nor the end of the mount, and reach a later reader. -o log=LEVEL
+# selects the messages.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -118,5 +119,81 @@ for i in {1..200}; do
 done
 touch "$TEST_TMP/drain"
 wait_until 20 drained 'messages were lost here' || fail "that is not told"
+kill -TERM "$FS_PID"
+end_fs || fail "status $?"
+
+# mount_level LEVEL: writes its messages to $TEST_TMP/messages.
+mount_level() {
+	"$FS" -f ${1:+-o "log=$1"} "x=$TEST_TMP/image" "$MNT" \
+		2>"$TEST_TMP/messages" &
+	FS_PID=$!
+	wait_until 20 mounted "$MNT" || fail "it does not mount"
+}
+# messages LEVEL: sets $MESSAGES to those of a mount with that level that is
+# read, looks up a missing name, sees a change of its device and gets SIGTERM.
+messages() {
+	mount_level "$1"
+	[[ ! -e $MNT/missing ]] || fail "there is a file"
+	changes_are_seen "level-$1"
+	kill -TERM "$FS_PID"
+	end_fs || fail "status $?"
+	MESSAGES=$(<"$TEST_TMP/messages")
+}
+# has_line REGEX
+has_line() {
+	grep -qE "^blksparsefs: $1\$" <<<"$MESSAGES" ||
+		fail "no line '$1' in '$MESSAGES'"
+}
+change='.*/image: another program wrote to it; .*'
+
+say "log=error: neither a change nor the mount is logged"
+messages error
+assert_eq "$MESSAGES" "" "messages"
+run_status "$FS" -o log=error "$TEST_TMP/missing" "$MNT"
+assert_contains "$ERR" "$TEST_TMP/missing: No such file" "an error"
+
+say "log=warning, the default: a change is logged, the mount is not"
+for level in warning ''; do
+	messages "$level"
+	has_line "$change"
+	assert_lacks "$MESSAGES" mounted "messages"
+	assert_lacks "$MESSAGES" ' off=' "messages"
+done
+
+say "log=info: the device, the mount and its end are logged, requests are not"
+messages info
+has_line "$TEST_TMP/image: shown as 'x', 1048576 bytes, read-only"
+has_line "mounted at $MNT"
+has_line "$change"
+has_line "signal 15: unmounting $MNT"
+has_line "unmounted $MNT"
+assert_lacks "$MESSAGES" ' off=' "messages"
+
+say "log=debug: each request is a line"
+messages debug
+has_line "mounted at $MNT"
+has_line 'x: lookup off=0 len=0 result=0 us=[0-9]+'
+has_line 'x: read off=0 len=([0-9]+) result=\1 us=[0-9]+'
+has_line 'missing: lookup off=0 len=0 result=-2 us=[0-9]+ \(No such file or directory\)'
+
+say "another level is refused"
+run_status "$FS" -o log=loud "$TEST_TMP/image" "$MNT"
+assert_eq "$STATUS" 2 "status"
+assert_contains "$ERR" 'log=loud: it must be error, warning, info or debug' \
+	"message"
+
+say "debug lines that nothing reads leave room for a warning"
+full_log fifo "$TEST_TMP/flood"
+"$FS" -f -o log=debug "x=$TEST_TMP/image" "$MNT" 2>"$TEST_TMP/flood" &
+FS_PID=$!
+wait_until 20 mounted "$MNT" || fail "it does not mount"
+for i in {1..200}; do
+	[[ ! -e "$MNT/nothing$i" ]] || fail "there is a file"
+done
+changes_are_seen flood
+touch "$TEST_TMP/drain"
+wait_until 20 drained 'messages were lost here' || fail "none was lost"
+wait_until 20 drained 'image: another program wrote to it' ||
+	fail "the warning is lost"
 kill -TERM "$FS_PID"
 end_fs || fail "status $?"
