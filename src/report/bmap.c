@@ -16,12 +16,12 @@
 /* In hexadecimal digits, of SHA-256. */
 enum { CHECKSUM_LEN = 64 };
 
-static uint64_t blocks(const struct bsp_report_output *ex, uint64_t bytes)
+static uint64_t blocks(const struct bsp_report_output *out, uint64_t bytes)
 {
-	return bytes / ex->granule + (bytes % ex->granule != 0);
+	return bytes / out->granule + (bytes % out->granule != 0);
 }
 
-static int bmap_begin(struct bsp_report_output *ex)
+static int bmap_begin(struct bsp_report_output *out)
 {
 	const char *xml = "<?xml version=\"1.0\" ?>\n"
 			  "<!-- Made by blksparse: blocks that are in no range "
@@ -29,33 +29,34 @@ static int bmap_begin(struct bsp_report_output *ex)
 			  "<bmap version=\"2.0\">\n";
 	int r;
 
-	ex->checksum = g_checksum_new(G_CHECKSUM_SHA256);
-	r = bsp_report_puts(ex, xml);
+	out->checksum = g_checksum_new(G_CHECKSUM_SHA256);
+	r = bsp_report_puts(out, xml);
 	if (r < 0)
 		return r;
 	return bsp_report_printf(
-		ex,
+		out,
 		"    <ImageSize> %" G_GUINT64_FORMAT " </ImageSize>\n"
 		"    <BlockSize> %" G_GUINT32_FORMAT " </BlockSize>\n"
 		"    <BlocksCount> %" G_GUINT64_FORMAT " </BlocksCount>\n"
 		"    <ChecksumType> sha256 </ChecksumType>\n"
 		"    <BlockMap>\n",
-		ex->report->size, ex->granule, blocks(ex, ex->report->size));
+		out->report->size, out->granule,
+		blocks(out, out->report->size));
 }
 
-static int bmap_extent(struct bsp_report_output *ex,
+static int bmap_extent(struct bsp_report_output *out,
 		       const struct bsp_extent *extent)
 {
-	uint64_t first = extent->off / ex->granule;
-	uint64_t last = first + blocks(ex, extent->len) - 1;
+	uint64_t first = extent->off / out->granule;
+	uint64_t last = first + blocks(out, extent->len) - 1;
 
 	if (extent->type == BSP_EXTENT_HOLE)
 		return 0;
 	if (first == last)
 		return bsp_report_printf(
-			ex, "        <Range> %" G_GUINT64_FORMAT " </Range>\n",
+			out, "        <Range> %" G_GUINT64_FORMAT " </Range>\n",
 			first);
-	return bsp_report_printf(ex,
+	return bsp_report_printf(out,
 				 "        <Range> %" G_GUINT64_FORMAT
 				 "-%" G_GUINT64_FORMAT " </Range>\n",
 				 first, last);
@@ -63,7 +64,7 @@ static int bmap_extent(struct bsp_report_output *ex,
 
 /* The checksum is that of the map with zeros in its place: they go into it,
  * then what follows, and only then can the checksum be written. */
-static int bmap_end(struct bsp_report_output *ex)
+static int bmap_end(struct bsp_report_output *out)
 {
 	static const char before[] = "    <BmapFileChecksum> ";
 	static const char after[] = " </BmapFileChecksum>\n</bmap>\n";
@@ -71,26 +72,26 @@ static int bmap_end(struct bsp_report_output *ex)
 	char zeros[CHECKSUM_LEN];
 	int r;
 
-	r = bsp_report_printf(ex,
+	r = bsp_report_printf(out,
 			      "    </BlockMap>\n"
 			      "    <MappedBlocksCount> %" G_GUINT64_FORMAT
 			      " </MappedBlocksCount>\n",
-			      blocks(ex, ex->bytes[BSP_EXTENT_DATA]));
+			      blocks(out, out->bytes[BSP_EXTENT_DATA]));
 	if (r == 0)
-		r = bsp_report_puts(ex, before);
+		r = bsp_report_puts(out, before);
 	if (r < 0)
 		return r;
 	memset(zeros, '0', sizeof(zeros));
-	checksum = g_steal_pointer(&ex->checksum);
+	checksum = g_steal_pointer(&out->checksum);
 	g_checksum_update(checksum, (const guchar *)zeros, sizeof(zeros));
 	g_checksum_update(checksum, (const guchar *)after, sizeof(after) - 1);
-	r = bsp_report_puts(ex, g_checksum_get_string(checksum));
-	return r < 0 ? r : bsp_report_puts(ex, after);
+	r = bsp_report_puts(out, g_checksum_get_string(checksum));
+	return r < 0 ? r : bsp_report_puts(out, after);
 }
 
-static void bmap_done(struct bsp_report_output *ex)
+static void bmap_done(struct bsp_report_output *out)
 {
-	g_clear_pointer(&ex->checksum, g_checksum_free);
+	g_clear_pointer(&out->checksum, g_checksum_free);
 }
 
 /* Smaller blocks than a page are not what bmaptool makes either. */

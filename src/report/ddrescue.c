@@ -7,28 +7,28 @@
  */
 #include "report/report.h"
 
-static int ddrescue_begin(struct bsp_report_output *ex)
+static int ddrescue_begin(struct bsp_report_output *out)
 {
 	return bsp_report_puts(
-		ex, "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
-		    "# Data is finished (+), holes are non-tried (?): "
-		    "a domain mapfile\n"
-		    "# current_pos  current_status  current_pass\n"
-		    "0x00000000     ?               1\n"
-		    "#      pos        size  status\n");
+		out, "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
+		     "# Data is finished (+), holes are non-tried (?): "
+		     "a domain mapfile\n"
+		     "# current_pos  current_status  current_pass\n"
+		     "0x00000000     ?               1\n"
+		     "#      pos        size  status\n");
 }
 
-static int ddrescue_extent(struct bsp_report_output *ex,
+static int ddrescue_extent(struct bsp_report_output *out,
 			   const struct bsp_extent *extent)
 {
-	return bsp_report_printf(ex,
+	return bsp_report_printf(out,
 				 "0x%08" G_GINT64_MODIFIER "X  "
 				 "0x%08" G_GINT64_MODIFIER "X  %c\n",
 				 extent->off, extent->len,
 				 extent->type == BSP_EXTENT_HOLE ? '?' : '+');
 }
 
-static int ddrescue_end(struct bsp_report_output *ex)
+static int ddrescue_end(struct bsp_report_output *out)
 {
 	return 0;
 }

@@ -24,67 +24,67 @@ static char *quoted(const char *path)
 	return json_to_string(node, false);
 }
 
-static int json_begin(struct bsp_report_output *ex)
+static int json_begin(struct bsp_report_output *out)
 {
-	g_autofree char *path = quoted(ex->report->path);
+	g_autofree char *path = quoted(out->report->path);
 	int r;
 
-	r = bsp_report_printf(ex,
+	r = bsp_report_printf(out,
 			      "{\n"
 			      "  \"format\": \"blksparse-map\",\n"
 			      "  \"version\": %d,\n"
 			      "  \"path\": ",
 			      VERSION);
 	if (r == 0)
-		r = bsp_report_puts(ex, path);
+		r = bsp_report_puts(out, path);
 	if (r == 0)
-		r = bsp_report_printf(ex,
+		r = bsp_report_printf(out,
 				      ",\n"
 				      "  \"size\": %" G_GUINT64_FORMAT ",\n"
 				      "  \"granule\": %" G_GUINT32_FORMAT ",\n",
-				      ex->report->size, ex->granule);
-	if (r == 0 && !ex->report->summary)
-		r = bsp_report_puts(ex, "  \"extents\": [");
+				      out->report->size, out->granule);
+	if (r == 0 && !out->report->summary)
+		r = bsp_report_puts(out, "  \"extents\": [");
 	return r;
 }
 
-static int json_extent(struct bsp_report_output *ex,
+static int json_extent(struct bsp_report_output *out,
 		       const struct bsp_extent *extent)
 {
 	return bsp_report_printf(
-		ex,
+		out,
 		"%s\n    { \"start\": %" G_GUINT64_FORMAT
 		", \"length\": %" G_GUINT64_FORMAT ", \"type\": \"%s\" }",
-		bsp_report_at_first(ex) ? "" : ",", extent->off, extent->len,
+		bsp_report_at_first(out) ? "" : ",", extent->off, extent->len,
 		bsp_extent_type_name(extent->type));
 }
 
-static int put_total(struct bsp_report_output *ex, enum bsp_extent_type type,
+static int put_total(struct bsp_report_output *out, enum bsp_extent_type type,
 		     const char *end)
 {
-	return bsp_report_printf(ex,
+	return bsp_report_printf(out,
 				 "    \"%s\": { \"bytes\": %" G_GUINT64_FORMAT
 				 ", \"extents\": %" G_GUINT64_FORMAT " }%s\n",
-				 bsp_extent_type_name(type), ex->bytes[type],
-				 ex->extents[type], end);
+				 bsp_extent_type_name(type), out->bytes[type],
+				 out->extents[type], end);
 }
 
-static int json_end(struct bsp_report_output *ex)
+static int json_end(struct bsp_report_output *out)
 {
 	int r = 0;
 
-	if (!ex->report->summary)
-		r = bsp_report_puts(ex, bsp_report_at_first(ex) ? "],\n"
-								: "\n  ],\n");
+	if (!out->report->summary)
+		r = bsp_report_puts(out, bsp_report_at_first(out) ? "],\n"
+								  : "\n  ],\n");
 	if (r == 0)
-		r = bsp_report_puts(ex, "  \"totals\": {\n");
+		r = bsp_report_puts(out, "  \"totals\": {\n");
 	if (r == 0)
-		r = put_total(ex, BSP_EXTENT_DATA, ",");
+		r = put_total(out, BSP_EXTENT_DATA, ",");
 	if (r == 0)
-		r = put_total(ex, BSP_EXTENT_HOLE, ",");
+		r = put_total(out, BSP_EXTENT_HOLE, ",");
 	if (r == 0)
-		r = put_total(ex, BSP_EXTENT_UNKNOWN, "");
-	return r < 0 ? r : bsp_report_puts(ex, "  }\n}\n");
+		r = put_total(out, BSP_EXTENT_UNKNOWN, "");
+	return r < 0 ? r : bsp_report_puts(out, "  }\n}\n");
 }
 
 const struct bsp_report_format bsp_report_json = {

@@ -11,11 +11,11 @@
 
 enum { SECTOR = 512 };
 
-static int put_entry(struct bsp_report_output *ex, uint64_t off, uint64_t len,
+static int put_entry(struct bsp_report_output *out, uint64_t off, uint64_t len,
 		     bool zero, bool first)
 {
 	return bsp_report_printf(
-		ex,
+		out,
 		"%s{ \"start\": %" G_GUINT64_FORMAT
 		", \"length\": %" G_GUINT64_FORMAT
 		", \"depth\": 0, \"present\": true, \"zero\": %s"
@@ -24,12 +24,12 @@ static int put_entry(struct bsp_report_output *ex, uint64_t off, uint64_t len,
 		zero ? "false" : "true", off);
 }
 
-static int qemu_begin(struct bsp_report_output *ex)
+static int qemu_begin(struct bsp_report_output *out)
 {
-	return bsp_report_puts(ex, "[");
+	return bsp_report_puts(out, "[");
 }
 
-static int qemu_extent(struct bsp_report_output *ex,
+static int qemu_extent(struct bsp_report_output *out,
 		       const struct bsp_extent *extent)
 {
 	bool hole = extent->type == BSP_EXTENT_HOLE;
@@ -37,23 +37,23 @@ static int qemu_extent(struct bsp_report_output *ex,
 	uint64_t pad = 0;
 	int r;
 
-	if (end == ex->report->size && end % SECTOR)
+	if (end == out->report->size && end % SECTOR)
 		pad = SECTOR - end % SECTOR;
-	r = put_entry(ex, extent->off, extent->len + (hole ? pad : 0), hole,
-		      bsp_report_at_first(ex));
+	r = put_entry(out, extent->off, extent->len + (hole ? pad : 0), hole,
+		      bsp_report_at_first(out));
 	if (r == 0 && pad && !hole)
-		r = put_entry(ex, end, pad, true, false);
+		r = put_entry(out, end, pad, true, false);
 	return r;
 }
 
-static int qemu_end(struct bsp_report_output *ex)
+static int qemu_end(struct bsp_report_output *out)
 {
-	if (ex->report->size == 0)
+	if (out->report->size == 0)
 		return bsp_report_puts(
-			ex, "{ \"start\": 0, \"length\": 0, \"depth\": 0, "
-			    "\"present\": false, \"zero\": false, "
-			    "\"data\": false}]\n");
-	return bsp_report_puts(ex, "]\n");
+			out, "{ \"start\": 0, \"length\": 0, \"depth\": 0, "
+			     "\"present\": false, \"zero\": false, "
+			     "\"data\": false}]\n");
+	return bsp_report_puts(out, "]\n");
 }
 
 const struct bsp_report_format bsp_report_qemu = {

@@ -26,7 +26,7 @@
 #include "base/error.h"
 #include "base/range.h"
 
-static const struct bsp_report_format *const exporters[] = {
+static const struct bsp_report_format *const formats[] = {
 	[BSP_FORMAT_TABLE] = &bsp_report_table,
 	[BSP_FORMAT_JSON] = &bsp_report_json,
 	[BSP_FORMAT_QEMU] = &bsp_report_qemu,
@@ -37,8 +37,8 @@ static const struct bsp_report_format *const exporters[] = {
 bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 			  GError **error)
 {
-	for (size_t i = 0; i < G_N_ELEMENTS(exporters); i++) {
-		if (strcmp(name, exporters[i]->name) != 0)
+	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+		if (strcmp(name, formats[i]->name) != 0)
 			continue;
 		*ret_format = (enum bsp_format)i;
 		return true;
@@ -60,29 +60,29 @@ const char *bsp_extent_type_name(enum bsp_extent_type type)
 	return names[type];
 }
 
-bool bsp_report_at_first(const struct bsp_report_output *ex)
+bool bsp_report_at_first(const struct bsp_report_output *out)
 {
-	return ex->extents[BSP_EXTENT_DATA] == 0 &&
-	       ex->extents[BSP_EXTENT_HOLE] == 0 &&
-	       ex->extents[BSP_EXTENT_UNKNOWN] == 0;
+	return out->extents[BSP_EXTENT_DATA] == 0 &&
+	       out->extents[BSP_EXTENT_HOLE] == 0 &&
+	       out->extents[BSP_EXTENT_UNKNOWN] == 0;
 }
 
 /* --- Text --------------------------------------------------------------- */
 
-static int put(struct bsp_report_output *ex, const char *text, size_t len)
+static int put(struct bsp_report_output *out, const char *text, size_t len)
 {
-	if (ex->checksum)
-		g_checksum_update(ex->checksum, (const guchar *)text,
+	if (out->checksum)
+		g_checksum_update(out->checksum, (const guchar *)text,
 				  (gssize)len);
-	return ex->write(ex->data, text, len);
+	return out->write(out->data, text, len);
 }
 
-int bsp_report_puts(struct bsp_report_output *ex, const char *text)
+int bsp_report_puts(struct bsp_report_output *out, const char *text)
 {
-	return put(ex, text, strlen(text));
+	return put(out, text, strlen(text));
 }
 
-int bsp_report_printf(struct bsp_report_output *ex, const char *format, ...)
+int bsp_report_printf(struct bsp_report_output *out, const char *format, ...)
 {
 	char line[256];
 	va_list args;
@@ -93,35 +93,35 @@ int bsp_report_printf(struct bsp_report_output *ex, const char *format, ...)
 	va_end(args);
 	if (len < 0 || (size_t)len >= sizeof(line))
 		return -EOVERFLOW;
-	return put(ex, line, (size_t)len);
+	return put(out, line, (size_t)len);
 }
 
 /* --- Extents ------------------------------------------------------------ */
 
 struct walk {
-	struct bsp_report_output *ex;
-	const struct bsp_report_format *exporter;
+	struct bsp_report_output *out;
+	const struct bsp_report_format *writer;
 	unsigned shift;		   /* log2 of the granule */
 	struct bsp_extent pending; /* aligned, not given yet; len may be 0 */
 };
 
-static int give_pending(struct walk *walk)
+static int write_pending(struct walk *walk)
 {
 	const struct bsp_extent *extent = &walk->pending;
-	struct bsp_report_output *ex = walk->ex;
+	struct bsp_report_output *out = walk->out;
 	int r = 0;
 
 	if (extent->len == 0)
 		return 0;
-	if (!ex->report->summary)
-		r = walk->exporter->extent(ex, extent);
-	ex->bytes[extent->type] += extent->len;
-	ex->extents[extent->type]++;
+	if (!out->report->summary)
+		r = walk->writer->extent(out, extent);
+	out->bytes[extent->type] += extent->len;
+	out->extents[extent->type]++;
 	return r;
 }
 
 /* Adds [end of pending, end), of type. */
-static int give(struct walk *walk, uint64_t end, enum bsp_extent_type type)
+static int append(struct walk *walk, uint64_t end, enum bsp_extent_type type)
 {
 	struct bsp_extent *pending = &walk->pending;
 	uint64_t cursor = pending->off + pending->len;
@@ -130,7 +130,7 @@ static int give(struct walk *walk, uint64_t end, enum bsp_extent_type type)
 	if (end <= cursor)
 		return 0;
 	if (pending->type != type) {
-		r = give_pending(walk);
+		r = write_pending(walk);
 		if (r < 0)
 			return r;
 		pending->off = cursor;
@@ -140,31 +140,31 @@ static int give(struct walk *walk, uint64_t end, enum bsp_extent_type type)
 	return 0;
 }
 
-static int take(struct walk *walk, const struct bsp_extent *extent)
+static int append_rounded(struct walk *walk, const struct bsp_extent *extent)
 {
-	uint64_t size = walk->ex->report->size;
+	uint64_t size = walk->out->report->size;
 	uint64_t end = bsp_min(bsp_add_sat(extent->off, extent->len), size);
 	enum bsp_extent_type type = extent->type;
 
-	if (type == BSP_EXTENT_UNKNOWN && !walk->exporter->tells_unknown)
+	if (type == BSP_EXTENT_UNKNOWN && !walk->writer->tells_unknown)
 		type = BSP_EXTENT_DATA;
 	if (type != BSP_EXTENT_HOLE)
 		end = bsp_min(bsp_align_up(end, walk->shift), size);
 	else if (end < size)
 		end = bsp_align_down(end, walk->shift);
-	return give(walk, end, type);
+	return append(walk, end, type);
 }
 
-static int give_extents(struct bsp_report_output *ex,
-			const struct bsp_report_format *exporter)
+static int write_extents(struct bsp_report_output *out,
+			 const struct bsp_report_format *writer)
 {
-	const struct bsp_report *report = ex->report;
-	struct walk walk = { .ex = ex, .exporter = exporter };
+	const struct bsp_report *report = out->report;
+	struct walk walk = { .out = out, .writer = writer };
 	struct bsp_extent extent;
 	uint64_t off = 0;
 	int r;
 
-	while (ex->granule >> walk.shift > 1)
+	while (out->granule >> walk.shift > 1)
 		walk.shift++;
 	while (off < report->size) {
 		r = report->extent(report->source, off, &extent);
@@ -174,15 +174,15 @@ static int give_extents(struct bsp_report_output *ex,
 			return -ENODATA;
 		if (extent.off != off || extent.len == 0)
 			return -EPROTO;
-		r = take(&walk, &extent);
+		r = append_rounded(&walk, &extent);
 		if (r < 0)
 			return r;
 		off = bsp_add_sat(off, extent.len);
 	}
-	return give_pending(&walk);
+	return write_pending(&walk);
 }
 
-static bool granule_ok(uint32_t granule)
+static bool granule_is_valid(uint32_t granule)
 {
 	return granule > 0 && (granule & (granule - 1)) == 0;
 }
@@ -190,26 +190,25 @@ static bool granule_ok(uint32_t granule)
 int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
 		     bsp_write_fn write, void *data)
 {
-	const struct bsp_report_format *exporter = exporters[format];
-	struct bsp_report_output ex = {
+	const struct bsp_report_format *writer = formats[format];
+	struct bsp_report_output out = {
 		.report = report,
-		.granule =
-			report->granule ? report->granule : exporter->granule,
+		.granule = report->granule ? report->granule : writer->granule,
 		.write = write,
 		.data = data,
 	};
 	int r;
 
-	if (!granule_ok(ex.granule) ||
-	    (report->summary && !exporter->has_summary) ||
-	    (report->size == 0 && exporter->needs_content))
+	if (!granule_is_valid(out.granule) ||
+	    (report->summary && !writer->has_summary) ||
+	    (report->size == 0 && writer->needs_content))
 		return -EINVAL;
-	r = exporter->begin(&ex);
+	r = writer->begin(&out);
 	if (r == 0)
-		r = give_extents(&ex, exporter);
+		r = write_extents(&out, writer);
 	if (r == 0)
-		r = exporter->end(&ex);
-	if (exporter->done)
-		exporter->done(&ex);
+		r = writer->end(&out);
+	if (writer->done)
+		writer->done(&out);
 	return r;
 }

@@ -34,30 +34,30 @@ struct bsp_report_format {
 	bool has_summary;   /* can leave the extents out */
 	bool tells_unknown; /* otherwise unknown is data */
 	bool needs_content; /* cannot describe an empty file */
-	int (*begin)(struct bsp_report_output *ex);
+	int (*begin)(struct bsp_report_output *out);
 	/* The next extent, aligned; the totals count those before it. Two that
 	 * follow each other differ in type. Not called for a summary. */
-	int (*extent)(struct bsp_report_output *ex,
+	int (*extent)(struct bsp_report_output *out,
 		      const struct bsp_extent *extent);
-	int (*end)(struct bsp_report_output *ex);
+	int (*end)(struct bsp_report_output *out);
 	void (*done)(struct bsp_report_output
-			     *ex); /* also after a failure; or NULL */
+			     *out); /* also after a failure; or NULL */
 };
 
 extern const struct bsp_report_format bsp_report_table, bsp_report_json,
 	bsp_report_qemu, bsp_report_bmap, bsp_report_ddrescue;
 
 /* To the report; for bounded lines, up to 255 bytes. */
-int bsp_report_printf(struct bsp_report_output *ex, const char *format, ...)
+int bsp_report_printf(struct bsp_report_output *out, const char *format, ...)
 	G_GNUC_PRINTF(2, 3);
 
 /* Text of any length. */
-int bsp_report_puts(struct bsp_report_output *ex, const char *text);
+int bsp_report_puts(struct bsp_report_output *out, const char *text);
 
 /* "data", "hole", "unknown". */
 const char *bsp_extent_type_name(enum bsp_extent_type type);
 
 /* Is nothing written of the extents yet? */
-bool bsp_report_at_first(const struct bsp_report_output *ex);
+bool bsp_report_at_first(const struct bsp_report_output *out);
 
 #endif

@@ -10,12 +10,12 @@
 /* Room for "18446744073709551615" and "1023.9 KiB" alike. */
 enum { TEXT_LEN = 24 };
 
-static int column_width(const struct bsp_report_output *ex)
+static int column_width(const struct bsp_report_output *out)
 {
 	int width = (int)sizeof("LENGTH") - 1;
 	int digits = 1;
 
-	for (uint64_t rest = ex->report->size; rest >= 10; rest /= 10)
+	for (uint64_t rest = out->report->size; rest >= 10; rest /= 10)
 		digits++;
 	return MAX(width, digits);
 }
@@ -50,22 +50,22 @@ static unsigned share(uint64_t part, uint64_t whole)
 	return (unsigned)CLAMP(tenths, 1, 999);
 }
 
-static int table_begin(struct bsp_report_output *ex)
+static int table_begin(struct bsp_report_output *out)
 {
-	int width = column_width(ex);
+	int width = column_width(out);
 
-	if (ex->report->summary)
+	if (out->report->summary)
 		return 0;
-	return bsp_report_printf(ex, "%*s  %*s  %*s  TYPE\n", width, "START",
+	return bsp_report_printf(out, "%*s  %*s  %*s  TYPE\n", width, "START",
 				 width, "END", width, "LENGTH");
 }
 
-static int table_extent(struct bsp_report_output *ex,
+static int table_extent(struct bsp_report_output *out,
 			const struct bsp_extent *extent)
 {
-	int width = column_width(ex);
+	int width = column_width(out);
 
-	return bsp_report_printf(ex,
+	return bsp_report_printf(out,
 				 "%*" G_GUINT64_FORMAT "  %*" G_GUINT64_FORMAT
 				 "  %*" G_GUINT64_FORMAT "  %s\n",
 				 width, extent->off, width,
@@ -73,39 +73,39 @@ static int table_extent(struct bsp_report_output *ex,
 				 bsp_extent_type_name(extent->type));
 }
 
-static int put_total(struct bsp_report_output *ex, enum bsp_extent_type type)
+static int put_total(struct bsp_report_output *out, enum bsp_extent_type type)
 {
-	unsigned tenths = share(ex->bytes[type], ex->report->size);
-	uint64_t count = ex->extents[type];
+	unsigned tenths = share(out->bytes[type], out->report->size);
+	uint64_t count = out->extents[type];
 	char text[TEXT_LEN];
 
-	return bsp_report_printf(ex,
+	return bsp_report_printf(out,
 				 "%-7s  %*" G_GUINT64_FORMAT "  %10s  %3u.%u%%"
 				 "  %" G_GUINT64_FORMAT " extent%s\n",
-				 bsp_extent_type_name(type), column_width(ex),
-				 ex->bytes[type],
-				 readable(ex->bytes[type], text), tenths / 10,
+				 bsp_extent_type_name(type), column_width(out),
+				 out->bytes[type],
+				 readable(out->bytes[type], text), tenths / 10,
 				 tenths % 10, count, count == 1 ? "" : "s");
 }
 
-static int table_end(struct bsp_report_output *ex)
+static int table_end(struct bsp_report_output *out)
 {
 	char text[TEXT_LEN];
 	int r = 0;
 
-	if (!ex->report->summary)
-		r = bsp_report_puts(ex, "\n");
+	if (!out->report->summary)
+		r = bsp_report_puts(out, "\n");
 	if (r == 0)
-		r = put_total(ex, BSP_EXTENT_DATA);
+		r = put_total(out, BSP_EXTENT_DATA);
 	if (r == 0)
-		r = put_total(ex, BSP_EXTENT_HOLE);
-	if (r == 0 && ex->extents[BSP_EXTENT_UNKNOWN])
-		r = put_total(ex, BSP_EXTENT_UNKNOWN);
+		r = put_total(out, BSP_EXTENT_HOLE);
+	if (r == 0 && out->extents[BSP_EXTENT_UNKNOWN])
+		r = put_total(out, BSP_EXTENT_UNKNOWN);
 	if (r < 0)
 		return r;
-	return bsp_report_printf(ex, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
-				 "total", column_width(ex), ex->report->size,
-				 readable(ex->report->size, text));
+	return bsp_report_printf(out, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
+				 "total", column_width(out), out->report->size,
+				 readable(out->report->size, text));
 }
 
 const struct bsp_report_format bsp_report_table = {

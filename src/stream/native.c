@@ -19,24 +19,25 @@
 static const unsigned char magic[8] = { 0x89, 'B',  'S',  'P',
 					'\r', '\n', 0x1a, '\n' };
 
-uint64_t bsp_native_sum(const void *buf, size_t len)
+uint64_t bsp_native_checksum(const void *buf, size_t len)
 {
 	return XXH3_64bits(buf, len);
 }
 
 /* --- Decoding --- */
 
-static enum bsp_stream_event take_frame(struct bsp_decoder *dec);
+static enum bsp_stream_event parse_frame(struct bsp_decoder *dec);
 
-static enum bsp_stream_event ask_frame(struct bsp_decoder *dec)
+static enum bsp_stream_event want_frame(struct bsp_decoder *dec)
 {
 	dec->part_at = dec->at;
-	return bsp_decoder_ask(dec, dec->head, BSP_NATIVE_FRAME, take_frame);
+	return bsp_decoder_want(dec, dec->head, BSP_NATIVE_FRAME, parse_frame);
 }
 
-static bool sum_holds(const unsigned char *head, size_t len)
+static bool checksum_matches(const unsigned char *head, size_t len)
 {
-	return bsp_get_le64(head + len - 8) == bsp_native_sum(head, len - 8);
+	return bsp_get_le64(head + len - 8) ==
+	       bsp_native_checksum(head, len - 8);
 }
 
 static bool is_granule(uint32_t n)
@@ -66,19 +67,19 @@ static const char *check_header(const struct bsp_decoder *dec)
 	return NULL;
 }
 
-static enum bsp_stream_event take_header(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 {
 	const unsigned char *head = dec->head;
 	const char *why;
 
 	if (memcmp(head, magic, sizeof(magic)) != 0)
-		return bsp_decoder_break(dec, 0,
-					 "this is not a blksparse stream");
-	if (!sum_holds(head, BSP_NATIVE_HEADER))
-		return bsp_decoder_break(dec, 0,
-					 "the checksum of its header is wrong");
+		return bsp_decoder_fail(dec, 0,
+					"this is not a blksparse stream");
+	if (!checksum_matches(head, BSP_NATIVE_HEADER))
+		return bsp_decoder_fail(dec, 0,
+					"the checksum of its header is wrong");
 	if (bsp_get_le32(head + 8) != BSP_NATIVE_VERSION)
-		return bsp_decoder_break(
+		return bsp_decoder_fail(
 			dec, 8,
 			"its version is not known here, only version 1");
 	dec->size = bsp_get_le64(head + 16);
@@ -86,10 +87,10 @@ static enum bsp_stream_event take_header(struct bsp_decoder *dec)
 	dec->granule = bsp_get_le32(head + 32);
 	why = check_header(dec);
 	if (why)
-		return bsp_decoder_break(dec, 0, why);
+		return bsp_decoder_fail(dec, 0, why);
 	dec->sized = true;
 	dec->pos = dec->start;
-	ask_frame(dec);
+	want_frame(dec);
 	return BSP_STREAM_BEGIN;
 }
 
@@ -137,59 +138,59 @@ static const char *check_frame(const struct bsp_decoder *dec, uint64_t off,
 	}
 }
 
-static enum bsp_stream_event take_totals(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_totals(struct bsp_decoder *dec)
 {
 	if (bsp_get_le64(dec->buffer) != dec->data_bytes ||
 	    bsp_get_le64(dec->buffer + 8) != dec->hole_bytes ||
 	    bsp_get_le64(dec->buffer + 16) != dec->frames)
-		return bsp_decoder_break(
+		return bsp_decoder_fail(
 			dec, dec->piece_at,
 			"its totals are not those of what came");
-	return bsp_decoder_give_end(dec);
+	return bsp_decoder_emit_end(dec);
 }
 
 /* The payload is there: nothing of it is used before its checksum held. */
-static enum bsp_stream_event take_payload(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_payload(struct bsp_decoder *dec)
 {
 	size_t len = dec->want;
 
-	if (bsp_native_sum(dec->buffer, len) != dec->payload_sum)
-		return bsp_decoder_break(dec, dec->piece_at,
-					 "the checksum of a payload is wrong");
+	if (bsp_native_checksum(dec->buffer, len) != dec->payload_checksum)
+		return bsp_decoder_fail(dec, dec->piece_at,
+					"the checksum of a payload is wrong");
 	if (dec->type == BSP_NATIVE_END)
-		return take_totals(dec);
+		return parse_totals(dec);
 	dec->frames++;
-	ask_frame(dec);
+	want_frame(dec);
 	if (dec->type == BSP_NATIVE_DATA)
-		return bsp_decoder_give_data(dec, dec->buffer, len);
+		return bsp_decoder_emit_data(dec, dec->buffer, len);
 	if (dec->type == BSP_NATIVE_HOLE)
-		return bsp_decoder_give_hole(dec, dec->frame_len);
+		return bsp_decoder_emit_hole(dec, dec->frame_len);
 	return BSP_STREAM_WANT; /* it may be skipped */
 }
 
-static enum bsp_stream_event take_frame(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_frame(struct bsp_decoder *dec)
 {
 	const unsigned char *head = dec->head;
 	uint32_t payload = bsp_get_le32(head + 4);
 	const char *why;
 
-	if (!sum_holds(head, BSP_NATIVE_FRAME))
-		return bsp_decoder_break(
+	if (!checksum_matches(head, BSP_NATIVE_FRAME))
+		return bsp_decoder_fail(
 			dec, dec->part_at,
 			"the checksum of a frame's header is wrong");
 	dec->type = bsp_get_le32(head);
 	dec->frame_len = bsp_get_le64(head + 16);
-	dec->payload_sum = bsp_get_le64(head + 24);
+	dec->payload_checksum = bsp_get_le64(head + 24);
 	why = check_frame(dec, bsp_get_le64(head + 8), dec->frame_len, payload);
 	if (why)
-		return bsp_decoder_break(dec, dec->part_at, why);
-	return bsp_decoder_ask(dec, dec->buffer, payload, take_payload);
+		return bsp_decoder_fail(dec, dec->part_at, why);
+	return bsp_decoder_want(dec, dec->buffer, payload, parse_payload);
 }
 
 void bsp_native_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	bsp_decoder_init(dec, buffer);
-	bsp_decoder_ask(dec, dec->head, BSP_NATIVE_HEADER, take_header);
+	bsp_decoder_want(dec, dec->head, BSP_NATIVE_HEADER, parse_header);
 }
 
 /* --- Encoding --- */
@@ -204,7 +205,7 @@ static void native_begin(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
 	bsp_put_le64(head + 24, enc->start);
 	bsp_put_le32(head + 32, enc->granule);
 	bsp_put_le32(head + 36, BSP_NATIVE_SUM_XXH3);
-	bsp_put_le64(head + 56, bsp_native_sum(head, 56));
+	bsp_put_le64(head + 56, bsp_native_checksum(head, 56));
 	ret_piece->head_len = BSP_NATIVE_HEADER;
 }
 
@@ -217,8 +218,8 @@ static void put_frame(const struct bsp_encoder *enc, uint32_t type,
 	bsp_put_le32(head + 4, payload_len);
 	bsp_put_le64(head + 8, enc->pos);
 	bsp_put_le64(head + 16, len);
-	bsp_put_le64(head + 24, bsp_native_sum(payload, payload_len));
-	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+	bsp_put_le64(head + 24, bsp_native_checksum(payload, payload_len));
+	bsp_put_le64(head + 32, bsp_native_checksum(head, 32));
 }
 
 static void native_data(struct bsp_encoder *enc, const void *buf, size_t len,

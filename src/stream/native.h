@@ -30,6 +30,6 @@ enum {
 #define BSP_NATIVE_END UINT32_C(0x80000003)
 
 /* The checksum: XXH3, 64 bits, no seed. */
-uint64_t bsp_native_sum(const void *buf, size_t len);
+uint64_t bsp_native_checksum(const void *buf, size_t len);
 
 #endif

@@ -13,17 +13,17 @@ enum { HOLE_UNIT = 4096 };
 
 /* --- Decoding --- */
 
-static enum bsp_stream_event give_run(struct bsp_decoder *dec);
+static enum bsp_stream_event emit_run(struct bsp_decoder *dec);
 
-static enum bsp_stream_event ask_bytes(struct bsp_decoder *dec)
+static enum bsp_stream_event want_bytes(struct bsp_decoder *dec)
 {
 	dec->used = 0;
 	dec->may_end = true;
-	return bsp_decoder_ask(dec, dec->buffer, BSP_STREAM_BUFFER, give_run);
+	return bsp_decoder_want(dec, dec->buffer, BSP_STREAM_BUFFER, emit_run);
 }
 
 /* The buffer is full, or the stream at its end: the next run in it. */
-static enum bsp_stream_event give_run(struct bsp_decoder *dec)
+static enum bsp_stream_event emit_run(struct bsp_decoder *dec)
 {
 	const unsigned char *from = dec->buffer + dec->used;
 	size_t left = dec->have - dec->used, run;
@@ -31,29 +31,29 @@ static enum bsp_stream_event give_run(struct bsp_decoder *dec)
 
 	if (left == 0 && dec->eof) {
 		dec->size = dec->pos;
-		return bsp_decoder_give_end(dec);
+		return bsp_decoder_emit_end(dec);
 	}
 	if (left == 0)
-		return ask_bytes(dec);
+		return want_bytes(dec);
 	run = bsp_zero_run(from, left, HOLE_UNIT, &zero);
 	if (run > BSP_STREAM_SIZE_MAX - dec->pos)
-		return bsp_decoder_break(dec, dec->at,
-					 "it is longer than a file can be");
+		return bsp_decoder_fail(dec, dec->at,
+					"it is longer than a file can be");
 	dec->used += run;
-	return zero ? bsp_decoder_give_hole(dec, run)
-		    : bsp_decoder_give_data(dec, from, run);
+	return zero ? bsp_decoder_emit_hole(dec, run)
+		    : bsp_decoder_emit_data(dec, from, run);
 }
 
 static enum bsp_stream_event begin(struct bsp_decoder *dec)
 {
-	ask_bytes(dec);
+	want_bytes(dec);
 	return BSP_STREAM_BEGIN;
 }
 
 void bsp_raw_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	bsp_decoder_init(dec, buffer);
-	bsp_decoder_ask(dec, buffer, 0, begin);
+	bsp_decoder_want(dec, buffer, 0, begin);
 }
 
 /* --- Encoding --- */

@@ -33,62 +33,63 @@ enum {
 
 /* --- Decoding --- */
 
-static enum bsp_stream_event take_tag(struct bsp_decoder *dec);
+static enum bsp_stream_event parse_tag(struct bsp_decoder *dec);
 static enum bsp_stream_event end_stream(struct bsp_decoder *dec);
 
-static enum bsp_stream_event ask_tag(struct bsp_decoder *dec)
+static enum bsp_stream_event want_tag(struct bsp_decoder *dec)
 {
-	return bsp_decoder_ask(dec, dec->head, 1, take_tag);
+	return bsp_decoder_want(dec, dec->head, 1, parse_tag);
 }
 
-static enum bsp_stream_event broken(struct bsp_decoder *dec, const char *why)
+static enum bsp_stream_event fail_record(struct bsp_decoder *dec,
+					 const char *why)
 {
-	return bsp_decoder_break(dec, dec->part_at, why);
+	return bsp_decoder_fail(dec, dec->part_at, why);
 }
 
-static enum bsp_stream_event take_name(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_name(struct bsp_decoder *dec)
 {
-	return ask_tag(dec);
+	return want_tag(dec);
 }
 
-static enum bsp_stream_event take_name_len(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_name_len(struct bsp_decoder *dec)
 {
 	uint32_t len = bsp_get_le32(dec->head);
 
 	if (len > NAME_MAX_LEN)
-		return broken(
+		return fail_record(
 			dec,
 			"the name of a snapshot is longer than 4096 bytes");
-	return bsp_decoder_ask(dec, dec->buffer, len, take_name);
+	return bsp_decoder_want(dec, dec->buffer, len, parse_name);
 }
 
-static enum bsp_stream_event take_size(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_size(struct bsp_decoder *dec)
 {
 	dec->size = bsp_get_le64(dec->head);
 	if (dec->size > BSP_STREAM_SIZE_MAX)
-		return broken(dec, "its size is past what there can be");
+		return fail_record(dec, "its size is past what there can be");
 	dec->sized = true;
-	return ask_tag(dec);
+	return want_tag(dec);
 }
 
-static enum bsp_stream_event take_data(struct bsp_decoder *dec);
+static enum bsp_stream_event parse_data(struct bsp_decoder *dec);
 
-static enum bsp_stream_event ask_data(struct bsp_decoder *dec)
+static enum bsp_stream_event want_data(struct bsp_decoder *dec)
 {
 	uint64_t len = bsp_min(dec->record_end - dec->pos, BSP_STREAM_BUFFER);
 
 	if (len == 0)
-		return ask_tag(dec);
-	return bsp_decoder_ask(dec, dec->buffer, (size_t)len, take_data);
+		return want_tag(dec);
+	return bsp_decoder_want(dec, dec->buffer, (size_t)len, parse_data);
 }
 
-static enum bsp_stream_event take_data(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_data(struct bsp_decoder *dec)
 {
 	size_t len = dec->want;
 	enum bsp_stream_event event =
-		bsp_decoder_give_data(dec, dec->buffer, len);
+		bsp_decoder_emit_data(dec, dec->buffer, len);
 
-	ask_data(dec);
+	want_data(dec);
 	return event;
 }
 
@@ -106,40 +107,40 @@ static const char *check_extent(struct bsp_decoder *dec, uint64_t off,
 	return NULL;
 }
 
-static enum bsp_stream_event take_write(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_write(struct bsp_decoder *dec)
 {
 	uint64_t off = bsp_get_le64(dec->head);
 	const char *why = check_extent(dec, off, bsp_get_le64(dec->head + 8));
 	enum bsp_stream_event event = BSP_STREAM_WANT;
 
 	if (why)
-		return broken(dec, why);
+		return fail_record(dec, why);
 	if (off > dec->pos)
-		event = bsp_decoder_give_hole(dec, off - dec->pos);
-	ask_data(dec);
+		event = bsp_decoder_emit_hole(dec, off - dec->pos);
+	want_data(dec);
 	return event;
 }
 
-static enum bsp_stream_event take_zero(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_zero(struct bsp_decoder *dec)
 {
 	uint64_t off = bsp_get_le64(dec->head);
 	const char *why = check_extent(dec, off, bsp_get_le64(dec->head + 8));
 
 	if (why)
-		return broken(dec, why);
-	ask_tag(dec);
-	return bsp_decoder_give_hole(dec, dec->record_end - dec->pos);
+		return fail_record(dec, why);
+	want_tag(dec);
+	return bsp_decoder_emit_hole(dec, dec->record_end - dec->pos);
 }
 
 /* The first tag that is not metadata: the stream begins, and what the tag
  * stands for comes in the next step. */
-static enum bsp_stream_event take_record(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_record(struct bsp_decoder *dec)
 {
 	switch (dec->head[0]) {
 	case 'w':
-		return bsp_decoder_ask(dec, dec->head, EXTENT, take_write);
+		return bsp_decoder_want(dec, dec->head, EXTENT, parse_write);
 	case 'z':
-		return bsp_decoder_ask(dec, dec->head, EXTENT, take_zero);
+		return bsp_decoder_want(dec, dec->head, EXTENT, parse_zero);
 	default:
 		return end_stream(dec);
 	}
@@ -147,62 +148,63 @@ static enum bsp_stream_event take_record(struct bsp_decoder *dec)
 
 static enum bsp_stream_event end_stream(struct bsp_decoder *dec)
 {
-	bsp_decoder_ask(dec, dec->head, 0, end_stream);
+	bsp_decoder_want(dec, dec->head, 0, end_stream);
 	if (dec->pos < dec->size)
-		return bsp_decoder_give_hole(dec, dec->size - dec->pos);
-	return bsp_decoder_give_end(dec);
+		return bsp_decoder_emit_hole(dec, dec->size - dec->pos);
+	return bsp_decoder_emit_end(dec);
 }
 
-static enum bsp_stream_event take_metadata(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_metadata(struct bsp_decoder *dec)
 {
 	if (dec->begun)
-		return broken(dec, "metadata comes after data");
+		return fail_record(dec, "metadata comes after data");
 	switch (dec->head[0]) {
 	case 'f':
-		return broken(
+		return fail_record(
 			dec,
 			"it is the difference from a snapshot; export the whole image, without --from-snap");
 	case 't':
 		if (dec->seen_to)
-			return broken(dec, "it names a snapshot twice");
+			return fail_record(dec, "it names a snapshot twice");
 		dec->seen_to = true;
-		return bsp_decoder_ask(dec, dec->head, 4, take_name_len);
+		return bsp_decoder_want(dec, dec->head, 4, parse_name_len);
 	default:
 		if (dec->sized)
-			return broken(dec, "it has a size twice");
-		return bsp_decoder_ask(dec, dec->head, 8, take_size);
+			return fail_record(dec, "it has a size twice");
+		return bsp_decoder_want(dec, dec->head, 8, parse_size);
 	}
 }
 
-static enum bsp_stream_event take_tag(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_tag(struct bsp_decoder *dec)
 {
 	dec->part_at = dec->piece_at;
 	if (!dec->head[0] || !strchr("ftswze", dec->head[0]))
-		return broken(dec, "a record has a type that there is not");
+		return fail_record(dec,
+				   "a record has a type that there is not");
 	if (strchr("fts", dec->head[0]))
-		return take_metadata(dec);
+		return parse_metadata(dec);
 	if (!dec->sized)
-		return broken(dec, "data comes before the size");
+		return fail_record(dec, "data comes before the size");
 	if (dec->begun)
-		return take_record(dec);
+		return parse_record(dec);
 	dec->begun = true;
 	/* The tag is kept in head; no byte is wanted for it. */
 	dec->want = dec->have = 0;
-	dec->state = take_record;
+	dec->state = parse_record;
 	return BSP_STREAM_BEGIN;
 }
 
-static enum bsp_stream_event take_banner(struct bsp_decoder *dec)
+static enum bsp_stream_event parse_banner(struct bsp_decoder *dec)
 {
 	if (memcmp(dec->head, banner, BANNER) != 0)
-		return broken(dec, "this is not an rbd diff of version 1");
-	return ask_tag(dec);
+		return fail_record(dec, "this is not an rbd diff of version 1");
+	return want_tag(dec);
 }
 
 void bsp_rbd_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	bsp_decoder_init(dec, buffer);
-	bsp_decoder_ask(dec, dec->head, BANNER, take_banner);
+	bsp_decoder_want(dec, dec->head, BANNER, parse_banner);
 }
 
 /* --- Encoding --- */

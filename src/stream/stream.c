@@ -18,8 +18,8 @@ void bsp_decoder_init(struct bsp_decoder *dec, void *buffer)
 	dec->buffer = buffer;
 }
 
-enum bsp_stream_event bsp_decoder_ask(struct bsp_decoder *dec, void *into,
-				      size_t len, bsp_decoder_state state)
+enum bsp_stream_event bsp_decoder_want(struct bsp_decoder *dec, void *into,
+				       size_t len, bsp_decoder_state state)
 {
 	dec->into = into;
 	dec->want = len;
@@ -41,7 +41,7 @@ enum bsp_stream_event bsp_decoder_step(struct bsp_decoder *dec)
 		if (dec->have < dec->want && !dec->eof)
 			return BSP_STREAM_WANT;
 		if (dec->have < dec->want && !dec->may_end)
-			return bsp_decoder_break(
+			return bsp_decoder_fail(
 				dec, dec->at,
 				"it ends here, and is not complete");
 		event = dec->state(dec);
@@ -63,7 +63,7 @@ void bsp_decoder_fill(struct bsp_decoder *dec, size_t len)
 		dec->eof = true;
 }
 
-enum bsp_stream_event bsp_decoder_give_data(struct bsp_decoder *dec,
+enum bsp_stream_event bsp_decoder_emit_data(struct bsp_decoder *dec,
 					    const unsigned char *data,
 					    size_t len)
 {
@@ -75,7 +75,7 @@ enum bsp_stream_event bsp_decoder_give_data(struct bsp_decoder *dec,
 	return BSP_STREAM_DATA;
 }
 
-enum bsp_stream_event bsp_decoder_give_hole(struct bsp_decoder *dec,
+enum bsp_stream_event bsp_decoder_emit_hole(struct bsp_decoder *dec,
 					    uint64_t len)
 {
 	dec->off = dec->pos;
@@ -86,14 +86,14 @@ enum bsp_stream_event bsp_decoder_give_hole(struct bsp_decoder *dec,
 	return BSP_STREAM_HOLE;
 }
 
-enum bsp_stream_event bsp_decoder_give_end(struct bsp_decoder *dec)
+enum bsp_stream_event bsp_decoder_emit_end(struct bsp_decoder *dec)
 {
 	dec->ended = true;
 	return BSP_STREAM_END;
 }
 
-enum bsp_stream_event bsp_decoder_break(struct bsp_decoder *dec, uint64_t at,
-					const char *why)
+enum bsp_stream_event bsp_decoder_fail(struct bsp_decoder *dec, uint64_t at,
+				       const char *why)
 {
 	dec->broke_at = at;
 	dec->why = why;

@@ -85,7 +85,7 @@ struct bsp_decoder {
 	/* stream-native.c: the frame whose payload is being read. */
 	uint32_t type;
 	uint64_t frame_len;
-	uint64_t payload_sum;
+	uint64_t payload_checksum;
 	uint64_t frames;
 
 	/* stream-rbd.c: the record that is being taken apart. */
@@ -178,20 +178,20 @@ void bsp_encoder_end(struct bsp_encoder *enc, struct bsp_piece *ret_piece);
 void bsp_decoder_init(struct bsp_decoder *dec, void *buffer);
 
 /* Asks for len bytes into a place, and says who takes them. */
-enum bsp_stream_event bsp_decoder_ask(struct bsp_decoder *dec, void *into,
-				      size_t len, bsp_decoder_state state);
+enum bsp_stream_event bsp_decoder_want(struct bsp_decoder *dec, void *into,
+				       size_t len, bsp_decoder_state state);
 
 /* The next piece of data or hole, starting at pos. */
-enum bsp_stream_event bsp_decoder_give_data(struct bsp_decoder *dec,
+enum bsp_stream_event bsp_decoder_emit_data(struct bsp_decoder *dec,
 					    const unsigned char *data,
 					    size_t len);
-enum bsp_stream_event bsp_decoder_give_hole(struct bsp_decoder *dec,
+enum bsp_stream_event bsp_decoder_emit_hole(struct bsp_decoder *dec,
 					    uint64_t len);
 
-enum bsp_stream_event bsp_decoder_give_end(struct bsp_decoder *dec);
+enum bsp_stream_event bsp_decoder_emit_end(struct bsp_decoder *dec);
 
 /* The stream is wrong at an offset of it. */
-enum bsp_stream_event bsp_decoder_break(struct bsp_decoder *dec, uint64_t at,
-					const char *why);
+enum bsp_stream_event bsp_decoder_fail(struct bsp_decoder *dec, uint64_t at,
+				       const char *why);
 
 #endif

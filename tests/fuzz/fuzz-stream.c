@@ -45,9 +45,10 @@ static size_t seal_frame(unsigned char *head, size_t left)
 	size_t payload = bsp_get_le32(head + 4);
 
 	if (payload <= left - BSP_NATIVE_FRAME)
-		bsp_put_le64(head + 24,
-			     bsp_native_sum(head + BSP_NATIVE_FRAME, payload));
-	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+		bsp_put_le64(
+			head + 24,
+			bsp_native_checksum(head + BSP_NATIVE_FRAME, payload));
+	bsp_put_le64(head + 32, bsp_native_checksum(head, 32));
 	return BSP_NATIVE_FRAME + payload;
 }
 
@@ -57,7 +58,7 @@ static void seal(unsigned char *bytes, size_t len)
 
 	if (len < BSP_NATIVE_HEADER)
 		return;
-	bsp_put_le64(bytes + 56, bsp_native_sum(bytes, 56));
+	bsp_put_le64(bytes + 56, bsp_native_checksum(bytes, 56));
 	while (at < len && len - at >= BSP_NATIVE_FRAME)
 		at += seal_frame(bytes + at, len - at);
 }

@@ -278,7 +278,7 @@ static struct bytes header_with(size_t off, uint64_t value, size_t width)
 	out.len = BSP_NATIVE_HEADER;
 	for (size_t i = 0; i < width; i++)
 		out.at[off + i] = (unsigned char)(value >> (8 * i));
-	bsp_put_le64(out.at + 56, bsp_native_sum(out.at, 56));
+	bsp_put_le64(out.at + 56, bsp_native_checksum(out.at, 56));
 	return out;
 }
 
@@ -339,8 +339,8 @@ static void put_frame(struct bytes *out, uint32_t type, uint64_t off,
 	bsp_put_le32(head + 4, payload_len);
 	bsp_put_le64(head + 8, off);
 	bsp_put_le64(head + 16, len);
-	bsp_put_le64(head + 24, bsp_native_sum(payload, payload_len));
-	bsp_put_le64(head + 32, bsp_native_sum(head, 32));
+	bsp_put_le64(head + 24, bsp_native_checksum(payload, payload_len));
+	bsp_put_le64(head + 32, bsp_native_checksum(head, 32));
 	out->len += BSP_NATIVE_FRAME;
 	if (payload_len && out->len + payload_len <= sizeof(out->at)) {
 		memcpy(out->at + out->len, payload, payload_len);
@@ -405,7 +405,7 @@ static void frames_that_cannot_be_are_refused(void **state)
 		if (cases[i].payload == UINT32_MAX) {
 			bsp_put_le32(in.at + at + 4, UINT32_MAX);
 			bsp_put_le64(in.at + at + 32,
-				     bsp_native_sum(in.at + at, 32));
+				     bsp_native_checksum(in.at + at, 32));
 		}
 		assert_breaks(&in, at, cases[i].why);
 	}
