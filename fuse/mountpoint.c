@@ -24,82 +24,15 @@
 #include <unistd.h>
 
 #include "blksparse.h"
-
-#define OWN_MOUNTS "/proc/self/mountinfo"
-
-/* A mount, as mountinfo has it. */
-struct entry {
-	char *id;
-	char *parent; /* the id of what it is mounted on */
-	char *device; /* "major:minor" */
-	char *where;
-	char *type;
-	char *source;
-};
-
-static void entry_free(void *data)
-{
-	struct entry *entry = data;
-
-	g_free(entry->id);
-	g_free(entry->parent);
-	g_free(entry->device);
-	g_free(entry->where);
-	g_free(entry->type);
-	g_free(entry->source);
-	g_free(entry);
-}
-
-/* The fields: id, parent, device, root, mount point, options, any number more,
- * "-", type, source, and others. NULL if line is not so. */
-static struct entry *parse_line(const char *line)
-{
-	g_auto(GStrv) field = g_strsplit(line, " ", -1);
-	guint n = g_strv_length(field), dash = 6;
-	struct entry *entry;
-
-	while (dash < n && strcmp(field[dash], "-") != 0)
-		dash++;
-	if (dash + 2 >= n)
-		return NULL;
-	entry = g_new0(struct entry, 1);
-	entry->id = g_strdup(field[0]);
-	entry->parent = g_strdup(field[1]);
-	entry->device = g_strdup(field[2]);
-	entry->where = g_strcompress(field[4]); /* blanks are \040 */
-	entry->type = g_strdup(field[dash + 1]);
-	entry->source = g_strcompress(field[dash + 2]);
-	return entry;
-}
-
-/* All mounts in a mountinfo, each above what it was mounted on earlier; NULL if
- * that cannot be known. */
-static GPtrArray *read_mounts(const char *path)
-{
-	FILE *list = fopen(path, "re");
-	GPtrArray *mounts;
-	size_t size = 0;
-	char *line = NULL;
-
-	if (!list)
-		return NULL;
-	mounts = g_ptr_array_new_with_free_func(entry_free);
-	while (getline(&line, &size, list) > 0) {
-		struct entry *entry = parse_line(line);
-
-		if (entry)
-			g_ptr_array_add(mounts, entry);
-	}
-	free(line);
-	(void)fclose(list);
-	return mounts;
-}
+#include "blksparse-mountinfo.h"
 
 /* The mount that is on top at path: the last in the list. */
-static const struct entry *find_at(const GPtrArray *mounts, const char *path)
+static const struct bsp_mount *find_at(const GPtrArray *mounts,
+				       const char *path)
 {
 	for (guint i = mounts ? mounts->len : 0; i > 0; i--) {
-		const struct entry *entry = g_ptr_array_index(mounts, i - 1);
+		const struct bsp_mount *entry =
+			g_ptr_array_index(mounts, i - 1);
 
 		if (strcmp(entry->where, path) == 0)
 			return entry;
@@ -130,8 +63,8 @@ static char *resolve(const char *path)
 
 static bool refuse_mounted(const char *path, GError **error)
 {
-	g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
-	const struct entry *entry = find_at(mounts, path);
+	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+	const struct bsp_mount *entry = find_at(mounts, path);
 
 	if (!entry || !g_str_has_prefix(entry->type, "fuse") ||
 	    strcmp(entry->type, "fusectl") == 0)
@@ -187,8 +120,8 @@ static char *device_at(const char *path)
 
 void mountpoint_mounted(struct mountpoint *mp)
 {
-	g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
-	const struct entry *entry = find_at(mounts, mp->path);
+	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+	const struct bsp_mount *entry = find_at(mounts, mp->path);
 
 	mp->device = device_at(mp->path);
 	if (entry && mp->device && strcmp(entry->device, mp->device) == 0)
@@ -279,11 +212,11 @@ static bool detach(const char *where, const struct target *target)
 }
 
 /* The mount on top of entry; NULL if there is none. */
-static const struct entry *find_on(const GPtrArray *mounts,
-				   const struct entry *entry)
+static const struct bsp_mount *find_on(const GPtrArray *mounts,
+				       const struct bsp_mount *entry)
 {
 	for (guint i = 0; i < mounts->len; i++) {
-		const struct entry *other = g_ptr_array_index(mounts, i);
+		const struct bsp_mount *other = g_ptr_array_index(mounts, i);
 
 		if (other != entry && strcmp(other->parent, entry->id) == 0)
 			return other;
@@ -295,8 +228,8 @@ static const struct entry *find_on(const GPtrArray *mounts,
  * device number? root leads to the root of the process that sees it. One that
  * others are mounted on cannot be asked. */
 static bool is_ours_still(const struct mountpoint *mp,
-			  const struct entry *entry, const struct entry *on,
-			  const char *root)
+			  const struct bsp_mount *entry,
+			  const struct bsp_mount *on, const char *root)
 {
 	g_autofree char *path = g_strconcat(root, entry->where, NULL);
 	g_autofree char *other = below_new_root(entry->where);
@@ -310,14 +243,14 @@ static bool is_ours_still(const struct mountpoint *mp,
  * is *ret; what is mounted on that is *ret_on. For root see
  * is_ours_still(). */
 static guint find_ours(const GPtrArray *mounts, const struct target *target,
-		       const char *root, const struct entry **ret,
-		       const struct entry **ret_on)
+		       const char *root, const struct bsp_mount **ret,
+		       const struct bsp_mount **ret_on)
 {
 	guint n = 0;
 
 	for (guint i = 0; mounts && i < mounts->len; i++) {
-		const struct entry *entry = g_ptr_array_index(mounts, i);
-		const struct entry *on;
+		const struct bsp_mount *entry = g_ptr_array_index(mounts, i);
+		const struct bsp_mount *on;
 
 		if (strcmp(entry->device, target->mp->device) != 0)
 			continue;
@@ -353,12 +286,12 @@ static bool check_namespaces(const struct target *target, GError **error)
 			g_build_filename("/proc", pid, "mountinfo", NULL);
 		g_autofree char *root =
 			g_build_filename("/proc", pid, "root", NULL);
-		const struct entry *ours, *on;
+		const struct bsp_mount *ours, *on;
 		g_autoptr(GPtrArray) mounts = NULL;
 
 		if (!g_ascii_isdigit(pid[0]))
 			continue;
-		mounts = read_mounts(list);
+		mounts = bsp_mountinfo_read(list);
 		if (find_ours(mounts, target, root, &ours, &on) == 0)
 			continue;
 		g_set_error(
@@ -387,8 +320,9 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 		return still_mounted(error, mp->path,
 				     "its device number is not known");
 	for (guint left = G_MAXUINT;;) {
-		g_autoptr(GPtrArray) mounts = read_mounts(OWN_MOUNTS);
-		const struct entry *ours = NULL, *on = NULL;
+		g_autoptr(GPtrArray) mounts =
+			bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+		const struct bsp_mount *ours = NULL, *on = NULL;
 		guint n;
 
 		if (!mounts)

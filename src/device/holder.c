@@ -17,9 +17,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "blksparse-mountinfo.h"
 #include "device/ask.h"
 #include "device/loop.h"
-#include "device/mountinfo.h"
 #include "device/sysfs.h"
 
 /* The first of the paths (char *) that is a node of the device, or NULL. Each

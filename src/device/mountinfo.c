@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "device/mountinfo.h"
+#include "blksparse-mountinfo.h"
 
 #include <stdio.h>
 #include <stdlib.h>
