@@ -7,11 +7,13 @@
  */
 #include "base/range-lock.h"
 
+#include "blksparse-thread.h"
+
 void bsp_range_lock_init(struct bsp_range_lock *lock)
 {
 	*lock = (struct bsp_range_lock){ 0 };
 	pthread_mutex_init(&lock->mutex, NULL);
-	pthread_cond_init(&lock->released, NULL);
+	bsp_cond_init(&lock->released);
 }
 
 void bsp_range_lock_done(struct bsp_range_lock *lock)

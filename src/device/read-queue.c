@@ -192,7 +192,7 @@ struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
 	t->dev = dev;
 	t->n_max = depth < THREADS_MAX ? depth : THREADS_MAX;
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->work, NULL);
-	pthread_cond_init(&t->done, NULL);
+	bsp_cond_init(&t->work);
+	bsp_cond_init(&t->done);
 	return &t->queue;
 }

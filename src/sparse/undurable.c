@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/range.h"
+#include "blksparse-thread.h"
 
 /* --- Sets of granules --- */
 
@@ -74,7 +75,7 @@ bool bsp_undurable_init(struct bsp_undurable *u, uint64_t granules,
 {
 	*u = (struct bsp_undurable){ .shift = shift };
 	pthread_mutex_init(&u->lock, NULL);
-	pthread_cond_init(&u->released, NULL);
+	bsp_cond_init(&u->released);
 	u->unflushed.map = bsp_map_new(granules);
 	u->flushing.map = bsp_map_new(granules);
 	if (granules)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/range.h"
+#include "blksparse-thread.h"
 #include "sparse/scan.h"
 
 enum { SLOTS = 4 };
@@ -189,7 +190,7 @@ static bool start(struct bsp_chunk_reader *reader)
 			return false;
 		reader->slots[i].buffer = buffer;
 	}
-	return pthread_create(&reader->thread, NULL, run, reader) == 0;
+	return bsp_thread_start(&reader->thread, run, reader) == 0;
 }
 
 static void release(struct bsp_chunk_reader *reader)
@@ -212,7 +213,7 @@ struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 	reader->off = off;
 	reader->end = end;
 	pthread_mutex_init(&reader->lock, NULL);
-	pthread_cond_init(&reader->changed, NULL);
+	bsp_cond_init(&reader->changed);
 	if (!start(reader)) {
 		release(reader);
 		return NULL;

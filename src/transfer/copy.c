@@ -491,9 +491,9 @@ int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 		return -EFBIG;
 	pthread_mutex_init(&c.lock, NULL);
 	bsp_cond_init(&c.changed);
-	pthread_cond_init(&c.moved, NULL);
-	pthread_cond_init(&c.source.left, NULL);
-	pthread_cond_init(&c.target.left, NULL);
+	bsp_cond_init(&c.moved);
+	bsp_cond_init(&c.source.left);
+	bsp_cond_init(&c.target.left);
 	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
 			    progress, data);
 	pthread_cond_destroy(&c.target.left);
