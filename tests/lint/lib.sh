@@ -9,6 +9,10 @@
 
 LINT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export LINT
+if [[ -z ${TEST_TMP:-} ]]; then # run by a person
+	TEST_TMP=$(mktemp -d)
+	cleanup rm -rf "$TEST_TMP"
+fi
 cd "$SRC"
 
 # files [PATTERN...]: the files of the tree (as git ls-files takes them), one a
