@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The native format, specified in blksparse-stream(5).
+ * The native stream format, specified in blksparse-stream(5).
  *
- * A header, frames, an end. Each header has a checksum of itself, so that no
- * length or offset is believed before it is known to be what was sent; the
- * payload has one in the frame's header. Offsets are in every frame although
- * they follow from those before: a frame that got lost, or came twice, shows at
- * once, not only in the totals of the end.
+ * A stream is a header, frames of data or holes, and an end frame with totals.
+ * The header and each frame's header carry a checksum of themselves, so the
+ * decoder checks a length or an offset before it uses it. The checksum of a
+ * payload is in the header of its frame, and no byte of a payload is emitted
+ * before that checksum matched.
+ *
+ * Each frame has its offset, although the offset follows from the frames
+ * before: a frame that was lost or repeated is found at once, not only by the
+ * totals at the end.
+ *
+ * Streams are kept as backups: every version must read those of versions before
+ * it, and the page says how a format may grow.
  */
 #include "stream/stream.h"
 #include "stream/native.h"
@@ -46,7 +53,7 @@ static bool is_granule(uint32_t n)
 	       (n & (n - 1)) == 0;
 }
 
-/* What is wrong with the fields of the header; NULL if nothing. */
+/* Returns the fault in the fields of the header, or NULL. */
 static const char *check_header(const struct bsp_decoder *dec)
 {
 	const unsigned char *head = dec->head;
@@ -94,7 +101,7 @@ static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 	return BSP_STREAM_BEGIN;
 }
 
-/* What is wrong with where a frame of data or a hole lies. */
+/* Returns the fault in the range of a frame of data or of a hole, or NULL. */
 static const char *check_range(const struct bsp_decoder *dec, uint64_t off,
 			       uint64_t len)
 {
@@ -149,7 +156,6 @@ static enum bsp_stream_event parse_totals(struct bsp_decoder *dec)
 	return bsp_decoder_emit_end(dec);
 }
 
-/* The payload is there: nothing of it is used before its checksum held. */
 static enum bsp_stream_event parse_payload(struct bsp_decoder *dec)
 {
 	size_t len = dec->want;
@@ -165,7 +171,7 @@ static enum bsp_stream_event parse_payload(struct bsp_decoder *dec)
 		return bsp_decoder_emit_data(dec, dec->buffer, len);
 	if (dec->type == BSP_NATIVE_HOLE)
 		return bsp_decoder_emit_hole(dec, dec->frame_len);
-	return BSP_STREAM_WANT; /* it may be skipped */
+	return BSP_STREAM_WANT; /* an unknown frame that may be skipped */
 }
 
 static enum bsp_stream_event parse_frame(struct bsp_decoder *dec)
@@ -209,7 +215,7 @@ static void native_begin(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
 	ret_piece->head_len = BSP_NATIVE_HEADER;
 }
 
-/* A frame at pos, about so many bytes of the device. */
+/* Writes the header of a frame for [pos, pos + len) of the device. */
 static void put_frame(const struct bsp_encoder *enc, uint32_t type,
 		      uint64_t len, const void *payload, uint32_t payload_len,
 		      unsigned char *head)

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Plain bytes: zeros are written out, and found again when they are read. The
- * stream ends where its bytes do, so that one which was cut cannot be told from
- * a shorter one.
+ * The raw format: the plain bytes of the device, without any framing.
+ *
+ * The encoder writes holes as zeros. The decoder looks for zeros and emits them
+ * as holes, so that a raw stream into a device leaves it as sparse as a native
+ * one does. It fills its buffer and then emits the runs in it one by one.
+ *
+ * The stream ends at its last byte: a truncated one looks like a shorter one,
+ * and the size is known only at the end.
  */
 #include "stream/stream.h"
 
@@ -22,7 +27,7 @@ static enum bsp_stream_event want_bytes(struct bsp_decoder *dec)
 	return bsp_decoder_want(dec, dec->buffer, BSP_STREAM_BUFFER, emit_run);
 }
 
-/* The buffer is full, or the stream at its end: the next run in it. */
+/* Emits the next run of the buffer, which is full or holds the stream's end. */
 static enum bsp_stream_event emit_run(struct bsp_decoder *dec)
 {
 	const unsigned char *from = dec->buffer + dec->used;

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The format of Ceph's "rbd export-diff", version 1, as its documentation has
- * it (doc/dev/rbd-diff.rst): a line, metadata, data, the end. It has no
- * checksums; all that can be asked of a stream is that it makes sense.
+ * The format of Ceph's "rbd export-diff", version 1, as Ceph documents it
+ * (doc/dev/rbd-diff.rst): a banner line, metadata records, data records, an
+ * end record. There are no checksums; the decoder can only check that the
+ * records are consistent.
  *
- * Ceph leaves out what an image never had, so that what lies between the
- * records of a whole image is a hole. Of a difference from a snapshot ('f') it
- * would be what did not change, and a target that does not hold just that
- * snapshot would become neither the one nor the other: it is refused. Records
- * come in ascending order (librbd goes through an image from its start);
- * holes between them could not be told from data to come otherwise.
+ * Ceph writes no record for the parts of an image that were never written, so
+ * a gap between the records of a whole image is a hole. In a difference from a
+ * snapshot (record 'f') a gap is unchanged data instead. Such a stream would
+ * corrupt a target that does not hold that very snapshot, so it is refused.
  *
- * A record of data has no limit: its bytes are given in pieces.
+ * Records must ascend, as librbd writes them; otherwise the decoder could not
+ * tell a hole from data that comes later. A data record may be of any length
+ * and is emitted in pieces of the buffer's size.
  */
 #include "stream/stream.h"
 
@@ -26,8 +27,8 @@ enum {
 	BANNER = sizeof(banner) - 1,
 	NAME_MAX_LEN = 4096, /* Ceph's own limit */
 	EXTENT = 16,	     /* an offset, a length */
-	/* "rbd import-diff" gives a record's length to librbd, which refuses
-	 * to discard more than 31 bits can say. */
+	/* "rbd import-diff" passes a record's length to librbd, which refuses
+	 * to discard more than 31 bits can express. */
 	HOLE_MAX = 1 << 30,
 };
 
@@ -93,7 +94,7 @@ static enum bsp_stream_event parse_data(struct bsp_decoder *dec)
 	return event;
 }
 
-/* Where a record of data or zeros lies; sets record_end. */
+/* Returns the fault in the range of a record, or NULL; sets record_end. */
 static const char *check_extent(struct bsp_decoder *dec, uint64_t off,
 				uint64_t len)
 {
@@ -132,8 +133,7 @@ static enum bsp_stream_event parse_zero(struct bsp_decoder *dec)
 	return bsp_decoder_emit_hole(dec, dec->record_end - dec->pos);
 }
 
-/* The first tag that is not metadata: the stream begins, and what the tag
- * stands for comes in the next step. */
+/* Parses the record whose tag is in head. */
 static enum bsp_stream_event parse_record(struct bsp_decoder *dec)
 {
 	switch (dec->head[0]) {
@@ -188,7 +188,7 @@ static enum bsp_stream_event parse_tag(struct bsp_decoder *dec)
 	if (dec->begun)
 		return parse_record(dec);
 	dec->begun = true;
-	/* The tag is kept in head; no byte is wanted for it. */
+	/* The tag stays in head for the next step, which wants no byte. */
 	dec->want = dec->have = 0;
 	dec->state = parse_record;
 	return BSP_STREAM_BEGIN;
@@ -234,7 +234,7 @@ static void rbd_data(struct bsp_encoder *enc, const void *buf, size_t len,
 	put_record(enc, 'w', len, ret_piece);
 }
 
-/* Said, although a new image has no need of it: the image may be an old one. */
+/* A new image would not need this record, but the target may be an old one. */
 static void rbd_hole(struct bsp_encoder *enc, uint64_t len,
 		     struct bsp_piece *ret_piece)
 {

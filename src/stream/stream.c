@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the formats of streams have in common.
+ * The part of decoders and encoders that all stream formats share.
  *
  * A decoder always wants a number of bytes in one place: a header, a name, a
- * payload. When it has them all, its state (a function of its format) looks at
- * them and either gives an event, or asks for the next. So no format deals with
- * bytes that come in parts, or with streams that end too early; and a payload
- * is read to where it is used, without a copy.
+ * payload. When it has all of them, it calls its state, a function of the
+ * format. The state parses them and either emits an event or wants the next
+ * bytes. So a format never handles partial reads or a stream that ends too
+ * early, and the caller reads a payload straight into its final place.
+ *
+ * An encoder is the reverse: the caller passes data and holes in order, and
+ * gets the bytes to write around them. Offsets and totals are counted here.
  */
 #include "stream/stream.h"
 
