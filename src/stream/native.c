@@ -59,18 +59,18 @@ static const char *check_header(const struct bsp_decoder *dec)
 	const unsigned char *head = dec->head;
 
 	if (bsp_get_le32(head + 12) & BSP_NATIVE_CRITICAL_FLAGS)
-		return "it needs a newer version of blksparse (its flags are not known)";
+		return "it needs a newer version of blksparse (it has an unknown flag)";
 	if (bsp_get_le32(head + 36) != BSP_NATIVE_SUM_XXH3)
-		return "its kind of checksum is not known";
+		return "its kind of checksum is unknown";
 	if (bsp_get_le64(head + 40) || bsp_get_le64(head + 48))
-		return "its header has bytes that are not zero and should be";
+		return "reserved bytes of its header are not zero";
 	if (dec->size > BSP_STREAM_SIZE_MAX)
-		return "its size is past what there can be";
+		return "its size is larger than a file can be";
 	if (!is_granule(dec->granule))
-		return "its granule is not possible";
+		return "its granule is not a power of two from 4K to 1M";
 	if (dec->start > dec->size ||
 	    (dec->start % dec->granule && dec->start != dec->size))
-		return "its start is not possible";
+		return "its start is past its size, or not a multiple of the granule";
 	return NULL;
 }
 
@@ -88,7 +88,7 @@ static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 	if (bsp_get_le32(head + 8) != BSP_NATIVE_VERSION)
 		return bsp_decoder_fail(
 			dec, 8,
-			"its version is not known here, only version 1");
+			"its version is unknown; only version 1 is supported");
 	dec->size = bsp_get_le64(head + 16);
 	dec->start = bsp_get_le64(head + 24);
 	dec->granule = bsp_get_le32(head + 32);
@@ -106,15 +106,15 @@ static const char *check_range(const struct bsp_decoder *dec, uint64_t off,
 			       uint64_t len)
 {
 	if (off < dec->pos)
-		return "a frame is about what one before it was about";
+		return "a frame overlaps one before it";
 	if (off > dec->pos)
 		return "there is a gap before a frame";
 	if (len == 0)
-		return "a frame is about nothing";
+		return "a frame has no length";
 	if (len > dec->size - off)
 		return "a frame reaches past the size";
 	if ((off + len) % dec->granule && off + len != dec->size)
-		return "a frame does not end at a granule";
+		return "a frame does not end at a multiple of the granule";
 	return NULL;
 }
 
@@ -126,7 +126,7 @@ static const char *check_frame(const struct bsp_decoder *dec, uint64_t off,
 	switch (dec->type) {
 	case BSP_NATIVE_DATA:
 		if (payload != len)
-			return "a frame of data has not as much data as it says";
+			return "a frame of data has more or less data than its length";
 		return check_range(dec, off, len);
 	case BSP_NATIVE_HOLE:
 		if (payload)
@@ -136,11 +136,11 @@ static const char *check_frame(const struct bsp_decoder *dec, uint64_t off,
 		if (off != dec->pos || off != dec->size || len)
 			return "the end frame comes before the end";
 		if (payload != BSP_NATIVE_TOTALS)
-			return "the end frame has not the size of one";
+			return "the payload of the end frame has the wrong size";
 		return NULL;
 	default:
 		if (dec->type & BSP_NATIVE_CRITICAL)
-			return "it needs a newer version of blksparse (a frame's type is not known)";
+			return "it needs a newer version of blksparse (a frame has an unknown type)";
 		return NULL;
 	}
 }
@@ -150,9 +150,8 @@ static enum bsp_stream_event parse_totals(struct bsp_decoder *dec)
 	if (bsp_get_le64(dec->buffer) != dec->data_bytes ||
 	    bsp_get_le64(dec->buffer + 8) != dec->hole_bytes ||
 	    bsp_get_le64(dec->buffer + 16) != dec->frames)
-		return bsp_decoder_fail(
-			dec, dec->piece_at,
-			"its totals are not those of what came");
+		return bsp_decoder_fail(dec, dec->piece_at,
+					"its totals do not match its frames");
 	return bsp_decoder_emit_end(dec);
 }
 

@@ -68,7 +68,8 @@ static enum bsp_stream_event parse_size(struct bsp_decoder *dec)
 {
 	dec->size = bsp_get_le64(dec->head);
 	if (dec->size > BSP_STREAM_SIZE_MAX)
-		return fail_record(dec, "its size is past what there can be");
+		return fail_record(dec,
+				   "its size is larger than a file can be");
 	dec->sized = true;
 	return want_tag(dec);
 }
@@ -99,9 +100,9 @@ static const char *check_extent(struct bsp_decoder *dec, uint64_t off,
 				uint64_t len)
 {
 	if (off < dec->pos)
-		return "a record is about what lies before the one before it";
+		return "a record starts inside or before the one before it";
 	if (len == 0)
-		return "a record is about nothing";
+		return "a record has no length";
 	if (off > dec->size || len > dec->size - off)
 		return "a record reaches past the size";
 	dec->record_end = off + len;
@@ -165,12 +166,12 @@ static enum bsp_stream_event parse_metadata(struct bsp_decoder *dec)
 			"it is the difference from a snapshot; export the whole image, without --from-snap");
 	case 't':
 		if (dec->seen_to)
-			return fail_record(dec, "it names a snapshot twice");
+			return fail_record(dec, "it names two snapshots");
 		dec->seen_to = true;
 		return bsp_decoder_want(dec, dec->head, 4, parse_name_len);
 	default:
 		if (dec->sized)
-			return fail_record(dec, "it has a size twice");
+			return fail_record(dec, "it has two sizes");
 		return bsp_decoder_want(dec, dec->head, 8, parse_size);
 	}
 }
@@ -179,8 +180,7 @@ static enum bsp_stream_event parse_tag(struct bsp_decoder *dec)
 {
 	dec->part_at = dec->piece_at;
 	if (!dec->head[0] || !strchr("ftswze", dec->head[0]))
-		return fail_record(dec,
-				   "a record has a type that there is not");
+		return fail_record(dec, "a record has an unknown type");
 	if (strchr("fts", dec->head[0]))
 		return parse_metadata(dec);
 	if (!dec->sized)
