@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A block map for bmaptool, version 2.0 of its format, without checksums of
+ * A block map for bmaptool: version 2.0 of its XML format, without checksums of
  * the data.
  *
- * Two elements of it, the count of mapped blocks and the checksum of the map
- * itself (as it is with zeros in the checksum's place), are known only when
- * all is written. bmaptool looks elements up by name, so they come last, after
- * the ranges: the map is written in one go, and says one thing even if the
- * source changes meanwhile.
+ * Two elements are known only when all ranges are written: the number of mapped
+ * blocks, and the checksum of the map itself, computed with zeros in the place
+ * of the checksum. bmaptool finds elements by name, so both come last. So the
+ * source is walked only once, and the map is consistent even if the source
+ * changes meanwhile.
  */
 #include "report/report.h"
 
 #include <string.h>
 
-/* In hexadecimal digits, of SHA-256. */
+/* Hexadecimal digits of a SHA-256. */
 enum { CHECKSUM_LEN = 64 };
 
 static uint64_t blocks(const struct bsp_report_output *out, uint64_t bytes)
@@ -62,8 +62,8 @@ static int bmap_extent(struct bsp_report_output *out,
 				 first, last);
 }
 
-/* The checksum is that of the map with zeros in its place: they go into it,
- * then what follows, and only then can the checksum be written. */
+/* The checksum covers the map with zeros in its own place. Add the zeros and
+ * the text that follows to it, then write it. */
 static int bmap_end(struct bsp_report_output *out)
 {
 	static const char before[] = "    <BmapFileChecksum> ";
@@ -94,7 +94,7 @@ static void bmap_done(struct bsp_report_output *out)
 	g_clear_pointer(&out->checksum, g_checksum_free);
 }
 
-/* Smaller blocks than a page are not what bmaptool makes either. */
+/* bmaptool makes no blocks smaller than a page either. */
 const struct bsp_report_format bsp_report_bmap = {
 	.name = "bmap",
 	.granule = BSP_GRANULE_MIN,

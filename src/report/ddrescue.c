@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A mapfile of GNU ddrescue. It is meant as a domain (--domain-mapfile), where
- * only finished blocks ('+') are copied: so data is finished, and holes are
- * not tried ('?'), which leaves ddrescuelog free to say that nothing failed.
- * The status line is the one that ddrescuelog --create-mapfile writes.
+ * A mapfile of GNU ddrescue, to be used as a domain (--domain-mapfile).
+ *
+ * ddrescue copies only the finished blocks ('+') of a domain, so data is
+ * finished. Holes are non-tried ('?'), not failed, so that ddrescuelog reports
+ * no errors. The status line is the one that ddrescuelog --create-mapfile
+ * writes.
  */
 #include "report/report.h"
 

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The extents of a regular file, as lseek() tells them.
+ * The extents of a regular file, by lseek(SEEK_DATA) and lseek(SEEK_HOLE).
  *
- * SEEK_DATA and SEEK_HOLE promise little: a file system may call a hole data,
- * may have no holes at all (EINVAL), and may cut one run of data in pieces:
- * SEEK_HOLE answers an offset from which SEEK_DATA answers that same offset.
- * blksparsefs does that when looking further would take too long. Such pieces
- * are put together here, until a second has passed: then what there is so far
- * is given, so that the caller comes to look at the clock, or at Ctrl-C, while
- * a file system reads a whole disk to find its first hole.
+ * The two seeks guarantee little. A file system may call a hole data, may have
+ * no holes at all (EINVAL), and may split one run of data: SEEK_HOLE answers an
+ * offset for which SEEK_DATA answers the same offset. blksparsefs does this
+ * when the search would take too long. This file merges such pieces, for one
+ * second at most. Then it returns the extent found so far, so that the caller
+ * can show progress and react to Ctrl-C while the file system reads a whole
+ * disk to find its first hole.
  *
- * A file may change while it is walked. Answers are then of different times,
- * and where two of them contradict each other the bytes are called data, which
- * is right whatever they are.
+ * The file may change during the walk. Where two answers contradict each other,
+ * the bytes are called data, which is always correct.
  */
 #include "blksparse.h"
 
@@ -22,7 +21,7 @@
 
 enum { MERGE_US = G_USEC_PER_SEC };
 
-/* lseek(), but 0 or -errno. */
+/* lseek() that returns 0 or -errno. */
 static int seek(int fd, uint64_t off, int whence, uint64_t *ret_off)
 {
 	off_t answer;
@@ -36,7 +35,8 @@ static int seek(int fd, uint64_t off, int whence, uint64_t *ret_off)
 	return 0;
 }
 
-/* All from off on, when SEEK_DATA said -ENXIO or cannot tell. */
+/* Gives all from off on as one extent, after SEEK_DATA failed or gave no
+ * progress. */
 static int rest(int fd, uint64_t off, struct bsp_extent *ret_extent)
 {
 	struct stat st;
@@ -48,16 +48,15 @@ static int rest(int fd, uint64_t off, struct bsp_extent *ret_extent)
 		return 0;
 	ret_extent->off = off;
 	ret_extent->len = (uint64_t)st.st_size - off;
-	/* Asked once more, for before the size was known the file may have
-	 * grown, by data. */
+	/* Seek again: data may have been appended before the size was read. */
 	ret_extent->type = seek(fd, off, SEEK_DATA, &data) == -ENXIO
 				   ? BSP_EXTENT_HOLE
 				   : BSP_EXTENT_DATA;
 	return 1;
 }
 
-/* Where the data that starts at off ends, boundaries left out; off itself if
- * the file changed, or its system does not answer sensibly. */
+/* Finds the end of the data that starts at off, and merges adjacent data. Sets
+ * off itself if the file changed or the answers make no sense. */
 static int end_of_data(int fd, uint64_t off, uint64_t *ret_end)
 {
 	int64_t deadline = g_get_monotonic_time() + MERGE_US;
@@ -67,7 +66,7 @@ static int end_of_data(int fd, uint64_t off, uint64_t *ret_end)
 	do {
 		r = seek(fd, end, SEEK_HOLE, &next);
 		if (r == -ENXIO)
-			break; /* the end, or truncated since */
+			break; /* the end, or the file was truncated */
 		if (r < 0)
 			return r;
 		if (next <= end)

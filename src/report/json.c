@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The project's own format for programs, which blksparse-map(1) documents.
- * Whoever changes what a reader could rely on counts VERSION up; a new key is
- * no such change. Keys come in a fixed order, the totals last.
+ * The project's own JSON format for programs, documented in blksparse-map(1).
  *
- * The text is put together here, one extent a line, because a tree of ten
- * million extents would fill memory; only the path, which may hold anything,
- * is left to json-glib. JSON is UTF-8 and paths need not be: what is not UTF-8
- * in one is replaced by U+FFFD.
+ * Increase VERSION with each change that can break a reader; a new key is no
+ * such change. Keys have a fixed order, and the totals come last.
+ *
+ * The text is written here, one extent a line, because a json-glib tree of ten
+ * million extents would take gigabytes. json-glib only quotes the path, which
+ * may hold any bytes; bytes that are no UTF-8 become U+FFFD, since JSON is
+ * UTF-8.
  */
 #include "report/report.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * As qemu-img map --output=json, byte by byte, says it of a raw image (7.2;
- * later ones add a key, "compressed").
+ * The output of qemu-img map --output=json for a raw image, byte for byte, as
+ * QEMU 7.2 writes it; later versions add a key, "compressed".
  *
- * QEMU counts in sectors of 512 bytes: a file whose size is no multiple of
- * them gets a hole up to the next one, merged with one that is there already.
- * An empty file is one extent of no length.
+ * QEMU counts in sectors of 512 bytes. If the size is not a multiple of a
+ * sector, QEMU adds a hole up to the next one, merged with a hole before it.
+ * For an empty file it writes one extent of length 0.
  */
 #include "report/report.h"
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From a source of extents to a report.
+ * Writing a report: from a source of extents to the calls of a format.
  *
- * A source gives extents that start where the one before ended, of any length;
- * a format wants them at multiples of the granule (bmaptool drops the tail of
- * others), as few as possible, and covering [0, size) exactly. In between each
- * extent is made to start where the last one handed on ended, the cursor, and
- * its end is rounded: up if it is data, down if it is a hole, so that data
- * grows at both ends and no byte of it is ever called a hole:
+ * A source gives adjacent extents of any length. A format needs extents at
+ * multiples of the granule (bmaptool drops the tail of others), as few as
+ * possible, that cover [0, size) exactly. So each extent is made to start at
+ * the end of the previous one that was passed on, and its end is rounded: up
+ * for data, down for a hole. Data grows at both ends, and no byte of it is
+ * ever called a hole:
  *
  *	granules	|       |       |       |       |
  *	source		 hole       data     hole
  *	given		 hole   data    data    hole
  *
- * What is left of an extent then may be nothing. Neighbours of one type become
- * one, so a format gets an extent when the next one is of another type.
+ * An extent may vanish by this. Adjacent extents of one type are merged, so an
+ * extent is pending until one of another type follows.
  */
 #include "report/report.h"
 
@@ -102,7 +102,7 @@ struct walk {
 	struct bsp_report_output *out;
 	const struct bsp_report_format *writer;
 	unsigned shift;		   /* log2 of the granule */
-	struct bsp_extent pending; /* aligned, not given yet; len may be 0 */
+	struct bsp_extent pending; /* aligned, not written yet; len may be 0 */
 };
 
 static int write_pending(struct walk *walk)
@@ -120,7 +120,7 @@ static int write_pending(struct walk *walk)
 	return r;
 }
 
-/* Adds [end of pending, end), of type. */
+/* Adds [end of the pending extent, end), of type. */
 static int append(struct walk *walk, uint64_t end, enum bsp_extent_type type)
 {
 	struct bsp_extent *pending = &walk->pending;

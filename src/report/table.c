@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * For people: bytes in columns as wide as the size needs, and totals in units
- * that can be read.
+ * The table for people: one extent a line, and the totals at the end.
+ *
+ * Columns hold bytes and are as wide as the size needs. The totals are given in
+ * binary units and as shares, too. No program should parse this: it is free to
+ * change, unlike the JSON format.
  */
 #include "report/report.h"
 
@@ -20,7 +23,7 @@ static int column_width(const struct bsp_report_output *out)
 	return MAX(width, digits);
 }
 
-/* 1536 is "1.5 KiB". Tenths are cut, not rounded: 1023.99 KiB is no MiB. */
+/* 1536 is "1.5 KiB". Tenths are truncated: 1023.99 KiB is "1023.9 KiB". */
 static const char *readable(uint64_t bytes, char text[TEXT_LEN])
 {
 	static const char units[] = "KMGTPE";
@@ -39,7 +42,7 @@ static const char *readable(uint64_t bytes, char text[TEXT_LEN])
 	return text;
 }
 
-/* In tenths of a percent; 0 and 1000 only where that is exact. */
+/* The share in tenths of a percent; 0 and 1000 only where they are exact. */
 static unsigned share(uint64_t part, uint64_t whole)
 {
 	double tenths;
