@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Real sparse files, and a stand-in for lseek() for what file systems answer
- * that one cannot order: pieces, errors, answers that change.
+ * bsp_file_extent() on real sparse files, and on a replacement for lseek() that
+ * gives the answers that a test cannot get from a real file system on demand:
+ * data in several pieces, errors, answers that change.
  */
 #include "unit.h"
 
@@ -14,22 +15,24 @@
 
 #include "blksparse.h"
 
-/* --- The stand-in --------------------------------------------------------- */
+/* --- The fake lseek()
+ * --------------------------------------------------------- */
 
 struct piece {
 	uint64_t end;
 	bool data;
 };
 
-/* A file system's answers: data pieces that follow each other without a hole
- * are what boundaries are. Terminated by an end of 0. */
+/* The answers of the fake file system. Data pieces without a hole between them
+ * give a boundary: SEEK_HOLE answers an offset that SEEK_DATA calls data. The
+ * list ends with an end of 0. */
 static struct {
 	const struct piece *pieces; /* NULL: the real lseek() */
 	int data_errno;		    /* of SEEK_DATA */
 	int hole_errno;		    /* of SEEK_HOLE */
-	bool stuck;		    /* SEEK_HOLE answers where it was asked */
-	unsigned slow_ms;	    /* SEEK_HOLE takes that long */
-	unsigned grow;		    /* after so many calls, all is data */
+	bool stuck;		    /* SEEK_HOLE answers the offset it gets */
+	unsigned slow_ms;	    /* the time that SEEK_HOLE takes */
+	unsigned grow;		    /* after this many calls, all is data */
 	unsigned calls;
 } fake;
 
@@ -88,7 +91,7 @@ off_t lseek(int fd, off_t off, int whence)
 /* --- Files -----------------------------------------------------------------
  */
 
-/* An empty file that is gone when it is closed. */
+/* A file of one hole; the kernel deletes it when it is closed. */
 static int file_new(off_t size)
 {
 	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -167,7 +170,7 @@ static void a_file_of_one_hole_is_one_extent(void **state)
 	close(fd);
 }
 
-static void boundaries_are_left_out(void **state)
+static void adjacent_data_is_merged(void **state)
 {
 	static const struct piece pieces[] = { { 100, true }, { 200, true },
 					       { 300, true }, { 400, false },
@@ -186,7 +189,7 @@ static void boundaries_are_left_out(void **state)
 	close(fd);
 }
 
-static void a_slow_file_is_given_in_pieces(void **state)
+static void merging_ends_after_a_second(void **state)
 {
 	static const struct piece pieces[] = {
 		{ 100, true }, { 200, true }, { 300, true }, { 0 }
@@ -200,7 +203,7 @@ static void a_slow_file_is_given_in_pieces(void **state)
 	close(fd);
 }
 
-static void without_holes_all_is_data(void **state)
+static void a_file_system_without_holes_gives_one_extent_of_data(void **state)
 {
 	static const struct piece pieces[] = { { 5000, false }, { 0 } };
 	static const int errors[] = { EINVAL, EOPNOTSUPP };
@@ -216,9 +219,9 @@ static void without_holes_all_is_data(void **state)
 	close(fd);
 }
 
-/* Data that another process punches between the two questions, or a file
- * system that would make a simple loop go on for ever. */
-static void a_hole_where_data_was_is_data(void **state)
+/* Another process may punch the data between the two seeks, and a file system
+ * may answer so that a naive loop would never end. */
+static void contradicting_answers_are_data(void **state)
 {
 	static const struct piece pieces[] = { { 100, true }, { 0 } };
 	int fd = file_new(300);
@@ -231,7 +234,7 @@ static void a_hole_where_data_was_is_data(void **state)
 	close(fd);
 }
 
-static void data_that_a_file_grew_by_is_no_hole(void **state)
+static void appended_data_is_never_reported_as_a_hole(void **state)
 {
 	static const struct piece pieces[] = { { 100, false }, { 0 } };
 	int fd = file_new(300);
@@ -242,7 +245,7 @@ static void data_that_a_file_grew_by_is_no_hole(void **state)
 	close(fd);
 }
 
-static void a_file_cut_between_the_questions_ends(void **state)
+static void a_file_truncated_between_two_seeks_ends(void **state)
 {
 	static const struct piece pieces[] = { { 100, true }, { 0 } };
 	int fd = file_new(0);
@@ -277,12 +280,12 @@ int main(void)
 		T(a_real_file_is_walked_from_end_to_end),
 		T(an_empty_file_has_no_extents),
 		T(a_file_of_one_hole_is_one_extent),
-		T(boundaries_are_left_out),
-		T(a_slow_file_is_given_in_pieces),
-		T(without_holes_all_is_data),
-		T(a_hole_where_data_was_is_data),
-		T(data_that_a_file_grew_by_is_no_hole),
-		T(a_file_cut_between_the_questions_ends),
+		T(adjacent_data_is_merged),
+		T(merging_ends_after_a_second),
+		T(a_file_system_without_holes_gives_one_extent_of_data),
+		T(contradicting_answers_are_data),
+		T(appended_data_is_never_reported_as_a_hole),
+		T(a_file_truncated_between_two_seeks_ends),
 		T(errors_are_passed_on),
 	};
 

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The reports: the rounding and merging that they share, the text of each
+ * format, and the errors of a source, of a write and of the arguments.
+ *
+ * A source here is a list of runs. assert_extents() reads the extents back from
+ * a table, because its lines are the easiest to parse.
+ */
 #include "unit.h"
 
 #include <errno.h>
@@ -83,7 +90,8 @@ static void assert_text(const struct bsp_report *report, enum bsp_format format,
 	assert_string_equal(text, expected);
 }
 
-/* The part of a table that has its extents, as "START LENGTH TYPE,...". */
+/* Compares the extents of a table, each as "START+LENGTHt", t being the first
+ * letter of its type. */
 static void assert_extents(const struct run *runs, uint64_t size,
 			   uint32_t granule, const char *expected)
 {
@@ -118,10 +126,10 @@ static const struct run mixed[] = {
 };
 enum { MIXED_SIZE = 8192 + 4096 + 12288 + 1000 };
 
-/* --- What is done to extents ------------------------------------------------
+/* --- Rounding and merging ------------------------------------------------
  */
 
-static void neighbours_of_one_type_are_merged(void **state)
+static void adjacent_extents_of_one_type_are_merged(void **state)
 {
 	static const struct run runs[] = { { 10, DATA },   { 20, DATA },
 					   { 30, HOLE },   { 1, HOLE },
@@ -153,7 +161,6 @@ static void data_is_rounded_outwards(void **state)
 	assert_extents(cut_holes, 15000, 4096, "0+15000h ");
 }
 
-/* Each kind of end that a file can have. */
 static void the_end_need_not_be_aligned(void **state)
 {
 	static const struct run data[] = { { 4096, HOLE }, { 1, DATA }, { 0 } };
@@ -165,7 +172,7 @@ static void the_end_need_not_be_aligned(void **state)
 	assert_extents(late, 4097, 4096, "0+4096d 4096+1h ");
 }
 
-static void what_lies_past_the_size_is_left_out(void **state)
+static void extents_are_cut_at_the_size(void **state)
 {
 	static const struct run runs[] = { { 4096, HOLE },
 					   { UINT64_MAX - 4096, DATA },
@@ -176,9 +183,9 @@ static void what_lies_past_the_size_is_left_out(void **state)
 	assert_extents(runs, UINT64_MAX, 1 << 20, "0+18446744073709551615d ");
 }
 
-/* Random extents: every report of them partitions the file, aligned, merged,
- * and calls no byte of data a hole. */
-static void random_extents_keep_the_rules(void **state)
+/* Valid: the extents partition the file, are aligned and merged, and no byte of
+ * data is called a hole. */
+static void reports_of_random_extents_are_valid(void **state)
 {
 	enum { RUNS = 40, G = 8 };
 	struct run runs[RUNS + 1] = { 0 };
@@ -253,7 +260,7 @@ static void table_has_columns_and_totals(void **state)
 		    "total     25576    24.9 KiB\n");
 }
 
-static void table_calls_little_more_than_nothing(void **state)
+static void table_rounds_a_small_share_up(void **state)
 {
 	static const struct run runs[] = { { 4096, DATA },
 					   { (UINT64_C(8) << 60) - 8192, HOLE },
@@ -272,7 +279,7 @@ static void table_calls_little_more_than_nothing(void **state)
 		    "total    9223372036854775808     8.0 EiB\n");
 }
 
-static void json_has_its_keys_in_order(void **state)
+static void json_keys_have_a_fixed_order(void **state)
 {
 	struct bsp_report report = report_of(mixed, MIXED_SIZE, 4096);
 
@@ -298,7 +305,7 @@ static void json_has_its_keys_in_order(void **state)
 		"}\n");
 }
 
-static void json_parses_whatever_the_path(void **state)
+static void json_is_valid_for_any_path(void **state)
 {
 	static const struct {
 		const char *path;
@@ -349,7 +356,7 @@ static void json_takes_paths_of_any_length(void **state)
 	assert_true(strlen(text) > 200000);
 }
 
-static void qemu_counts_in_sectors(void **state)
+static void qemu_rounds_the_size_up_to_a_sector(void **state)
 {
 	static const struct run hole_end[] = { { 512, DATA },
 					       { 100, HOLE },
@@ -382,7 +389,7 @@ static void qemu_counts_in_sectors(void **state)
 		    "\"offset\": 512}]\n");
 }
 
-static void ddrescue_finishes_data(void **state)
+static void ddrescue_marks_data_as_finished(void **state)
 {
 	static const struct run runs[] = { { 8192, HOLE },
 					   { UINT64_C(5) << 40, UNKNOWN },
@@ -402,7 +409,7 @@ static void ddrescue_finishes_data(void **state)
 		    "0x00002000  0x50000001000  +\n");
 }
 
-static void bmap_counts_blocks_and_checks_itself(void **state)
+static void bmap_has_block_counts_and_its_checksum(void **state)
 {
 	struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
 	g_autofree char *text = NULL, *checksum = NULL;
@@ -427,7 +434,7 @@ static void bmap_counts_blocks_and_checks_itself(void **state)
 	assert_string_equal(checksum, again);
 }
 
-static void bmap_blocks_are_the_granule(void **state)
+static void bmap_block_size_is_the_granule(void **state)
 {
 	struct bsp_report report = report_of(mixed, MIXED_SIZE, 8192);
 	g_autofree char *text = NULL;
@@ -442,10 +449,10 @@ static void bmap_blocks_are_the_granule(void **state)
 				     "    </BlockMap>"));
 }
 
-/* --- What cannot be ---------------------------------------------------------
+/* --- Errors ---------------------------------------------------------
  */
 
-static void summaries_are_for_some_formats(void **state)
+static void only_table_and_json_have_a_summary(void **state)
 {
 	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
 		struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
@@ -459,7 +466,7 @@ static void summaries_are_for_some_formats(void **state)
 	}
 }
 
-static void nothing_can_be_reported_of_nothing_but_in_a_bmap(void **state)
+static void only_bmap_refuses_an_empty_file(void **state)
 {
 	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
 		struct bsp_report report = report_of(mixed, 0, 0);
@@ -470,7 +477,7 @@ static void nothing_can_be_reported_of_nothing_but_in_a_bmap(void **state)
 	}
 }
 
-static void granules_are_powers_of_two(void **state)
+static void an_invalid_granule_is_refused(void **state)
 {
 	struct bsp_report report = report_of(mixed, MIXED_SIZE, 5000);
 	g_autofree char *text = NULL;
@@ -493,7 +500,7 @@ static int shifted_extent(void *source, uint64_t off,
 	return r;
 }
 
-static void bad_sources_end_the_report(void **state)
+static void a_bad_source_ends_the_report(void **state)
 {
 	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
 		enum bsp_format format = (enum bsp_format)f;
@@ -509,8 +516,8 @@ static void bad_sources_end_the_report(void **state)
 	}
 }
 
-/* The disk is full after each possible number of bytes. */
-static void failing_writes_end_the_report(void **state)
+/* The disk becomes full after each possible number of bytes. */
+static void a_failing_write_ends_the_report(void **state)
 {
 	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
 		enum bsp_format format = (enum bsp_format)f;
@@ -531,7 +538,7 @@ static void failing_writes_end_the_report(void **state)
 	}
 }
 
-static void formats_have_names(void **state)
+static void each_format_is_found_by_its_name(void **state)
 {
 	static const struct {
 		const char *name;
@@ -556,7 +563,7 @@ static void formats_have_names(void **state)
 			assert_false(bsp_format_from_name(others[j], &format,
 							  &error));
 			assert_int_equal(format, cases[i].format);
-			/* It offers what there is. */
+			/* The message lists the formats. */
 			assert_non_null(strstr(error->message, cases[i].name));
 			g_clear_error(&error);
 		}
@@ -581,7 +588,7 @@ static int count_write(void *data, const void *buf, size_t len)
 	return 0;
 }
 
-/* Bytes of memory that this process has for itself. */
+/* The private memory of this process, bytes. */
 static uint64_t memory_used(void)
 {
 	unsigned long total, resident, shared;
@@ -593,7 +600,7 @@ static uint64_t memory_used(void)
 	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void many_extents_take_no_memory(void **state)
+static void memory_does_not_grow_with_the_extents(void **state)
 {
 	enum { EXTENTS = 1000000 };
 
@@ -615,28 +622,27 @@ static void many_extents_take_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(neighbours_of_one_type_are_merged),
+		cmocka_unit_test(adjacent_extents_of_one_type_are_merged),
 		cmocka_unit_test(data_is_rounded_outwards),
 		cmocka_unit_test(the_end_need_not_be_aligned),
-		cmocka_unit_test(what_lies_past_the_size_is_left_out),
-		cmocka_unit_test(random_extents_keep_the_rules),
+		cmocka_unit_test(extents_are_cut_at_the_size),
+		cmocka_unit_test(reports_of_random_extents_are_valid),
 		cmocka_unit_test(table_has_columns_and_totals),
-		cmocka_unit_test(table_calls_little_more_than_nothing),
-		cmocka_unit_test(json_has_its_keys_in_order),
-		cmocka_unit_test(json_parses_whatever_the_path),
+		cmocka_unit_test(table_rounds_a_small_share_up),
+		cmocka_unit_test(json_keys_have_a_fixed_order),
+		cmocka_unit_test(json_is_valid_for_any_path),
 		cmocka_unit_test(json_takes_paths_of_any_length),
-		cmocka_unit_test(qemu_counts_in_sectors),
-		cmocka_unit_test(ddrescue_finishes_data),
-		cmocka_unit_test(bmap_counts_blocks_and_checks_itself),
-		cmocka_unit_test(bmap_blocks_are_the_granule),
-		cmocka_unit_test(summaries_are_for_some_formats),
-		cmocka_unit_test(
-			nothing_can_be_reported_of_nothing_but_in_a_bmap),
-		cmocka_unit_test(granules_are_powers_of_two),
-		cmocka_unit_test(bad_sources_end_the_report),
-		cmocka_unit_test(failing_writes_end_the_report),
-		cmocka_unit_test(formats_have_names),
-		cmocka_unit_test(many_extents_take_no_memory),
+		cmocka_unit_test(qemu_rounds_the_size_up_to_a_sector),
+		cmocka_unit_test(ddrescue_marks_data_as_finished),
+		cmocka_unit_test(bmap_has_block_counts_and_its_checksum),
+		cmocka_unit_test(bmap_block_size_is_the_granule),
+		cmocka_unit_test(only_table_and_json_have_a_summary),
+		cmocka_unit_test(only_bmap_refuses_an_empty_file),
+		cmocka_unit_test(an_invalid_granule_is_refused),
+		cmocka_unit_test(a_bad_source_ends_the_report),
+		cmocka_unit_test(a_failing_write_ends_the_report),
+		cmocka_unit_test(each_format_is_found_by_its_name),
+		cmocka_unit_test(memory_does_not_grow_with_the_extents),
 	};
 
 	return cmocka_run_group_tests_name("export", tests, NULL, NULL);

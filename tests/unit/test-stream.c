@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The decoders and encoders of all stream formats: example streams, every
+ * truncation and every flipped bit of them, and streams with one wrong field.
+ *
+ * apply() checks for each event that it follows the previous one and stays
+ * inside the size, and writes it to a target in memory.
+ */
 #include "unit.h"
 
 #include <stdbool.h>
@@ -10,14 +17,14 @@
 #include "stream/native.h"
 #include "stream/stream.h"
 
-/* --- Streams that are kept here --- */
+/* --- Example streams --- */
 
 struct bytes {
 	unsigned char at[1 << 14];
 	size_t len;
 };
 
-/* 8192 zeros and "hello", as blksparse-stream(5) has it. */
+/* 8192 zeros and "hello", the example of blksparse-stream(5). */
 static const char native_vector[] =
 	/* clang-format off */
 	"\x89\x42\x53\x50\x0d\x0a\x1a\x0a\x01\x00\x00\x00\x00\x00\x00\x00"
@@ -71,7 +78,7 @@ static unsigned char target[ROOM];
 static unsigned char buffer[BSP_STREAM_BUFFER];
 static struct bsp_decoder dec;
 
-/* What an event says must follow what came before, and lie inside. */
+/* Checks that the event follows the previous one and lies inside the size. */
 static void apply(uint64_t *pos)
 {
 	assert_int_equal(dec.off, *pos);
@@ -87,7 +94,7 @@ static void apply(uint64_t *pos)
 		memset(target + dec.off, 0, dec.len);
 }
 
-/* Gives the decoder the bytes, at most step at once, until it is done. */
+/* Feeds the decoder, at most step bytes at once, until it ends or fails. */
 static enum bsp_stream_event decode(const struct bytes *in, size_t step)
 {
 	enum bsp_stream_event event;
@@ -149,7 +156,7 @@ static void assert_content(void)
 	assert_int_equal(target[SIZE], 0xaa);
 }
 
-/* What of the target was written is what the stream had there. */
+/* Checks that each byte of the target is untouched or the stream's. */
 static void assert_only_good(void)
 {
 	for (size_t i = 0; i < 8192; i++)
@@ -177,7 +184,7 @@ static void assert_rbd_breaks(const struct bytes *in, uint64_t at,
 
 /* --- The native format --- */
 
-static void native_vector_is_what_it_stands_for(void **state)
+static void the_native_example_decodes_to_its_content(void **state)
 {
 	const struct bytes in = VECTOR(native_vector);
 
@@ -189,7 +196,7 @@ static void native_vector_is_what_it_stands_for(void **state)
 	assert_int_equal(dec.granule, 4096);
 }
 
-/* Appends what the encoder says, and the data. */
+/* Appends the piece of an encoder and its data. */
 static void put(struct bytes *out, const struct bsp_piece *piece,
 		const void *data, size_t len)
 {
@@ -222,7 +229,7 @@ static struct bytes encode(const struct bsp_encoder_ops *ops)
 	return out;
 }
 
-static void encoders_write_the_vectors(void **state)
+static void encoders_write_the_example_streams(void **state)
 {
 	struct bytes out = encode(&bsp_native_encoder);
 
@@ -236,7 +243,7 @@ static void encoders_write_the_vectors(void **state)
 	assert_memory_equal(out.at + 8192, "hello", 5);
 }
 
-static void every_truncation_is_noticed(void **state)
+static void a_native_stream_cut_anywhere_is_refused(void **state)
 {
 	struct bytes in = VECTOR(native_vector);
 
@@ -247,7 +254,7 @@ static void every_truncation_is_noticed(void **state)
 	}
 }
 
-static void every_flipped_bit_is_noticed(void **state)
+static void a_native_stream_with_any_flipped_bit_is_refused(void **state)
 {
 	struct bytes in = VECTOR(native_vector);
 
@@ -260,7 +267,7 @@ static void every_flipped_bit_is_noticed(void **state)
 	assert_int_equal(decode_native(&in), BSP_STREAM_END);
 }
 
-static void bytes_behind_the_end_are_not_asked_for(void **state)
+static void the_decoder_wants_no_byte_past_the_end(void **state)
 {
 	struct bytes in = VECTOR(native_vector);
 	size_t end = in.len;
@@ -270,7 +277,7 @@ static void bytes_behind_the_end_are_not_asked_for(void **state)
 	assert_int_equal(dec.at, end);
 }
 
-/* A header; the bytes at off are replaced by an 8-byte number first. */
+/* A header with value at off, and the right checksum. */
 static struct bytes header_with(size_t off, uint64_t value, size_t width)
 {
 	struct bytes out = VECTOR(native_vector);
@@ -282,7 +289,7 @@ static struct bytes header_with(size_t off, uint64_t value, size_t width)
 	return out;
 }
 
-static void headers_that_cannot_be_are_refused(void **state)
+static void invalid_headers_are_refused(void **state)
 {
 	static const struct {
 		size_t off;
@@ -318,7 +325,7 @@ static void headers_that_cannot_be_are_refused(void **state)
 	}
 }
 
-static void flags_that_need_not_be_known_are_not_looked_at(void **state)
+static void unknown_optional_flags_are_ignored(void **state)
 {
 	struct bytes in = header_with(12, 0xffff, 4);
 	const struct bytes whole = VECTOR(native_vector);
@@ -359,7 +366,7 @@ static void put_end(struct bytes *out, uint64_t off, uint64_t data,
 	put_frame(out, BSP_NATIVE_END, off, 0, totals, sizeof(totals));
 }
 
-static void frames_that_cannot_be_are_refused(void **state)
+static void invalid_frames_are_refused(void **state)
 {
 	static unsigned char zeros[(1 << 20) + 4096];
 	static const struct {
@@ -411,7 +418,7 @@ static void frames_that_cannot_be_are_refused(void **state)
 	}
 }
 
-static void the_end_must_be_the_end_of_what_came(void **state)
+static void wrong_totals_are_refused(void **state)
 {
 	static const uint64_t wrong[][3] = { { 6, 8192, 2 },
 					     { 5, 8191, 2 },
@@ -427,7 +434,7 @@ static void the_end_must_be_the_end_of_what_came(void **state)
 	}
 }
 
-static void frames_that_need_not_be_known_are_skipped(void **state)
+static void unknown_optional_frames_are_skipped(void **state)
 {
 	struct bytes in = header_with(0, 0x89, 1);
 
@@ -438,12 +445,12 @@ static void frames_that_need_not_be_known_are_skipped(void **state)
 	put_end(&in, SIZE, 5, 8192, 4);
 	assert_int_equal(decode_native(&in), BSP_STREAM_END);
 	assert_content();
-	/* But they must be whole. */
+	/* But their checksums must match. */
 	in.at[BSP_NATIVE_HEADER + BSP_NATIVE_FRAME] ^= 1;
 	assert_breaks(&in, BSP_NATIVE_HEADER + BSP_NATIVE_FRAME, "payload");
 }
 
-static void a_stream_may_start_inside(void **state)
+static void a_native_stream_may_start_at_an_offset(void **state)
 {
 	struct bytes in = header_with(24, 8192, 8);
 
@@ -453,7 +460,7 @@ static void a_stream_may_start_inside(void **state)
 	assert_int_equal(dec.start, 8192);
 	assert_int_equal(target[8191], 0xaa);
 
-	/* Also at the end, where nothing is left to come. */
+	/* Also at its end; then no data follows. */
 	in = header_with(24, SIZE, 8);
 	put_end(&in, SIZE, 0, 0, 0);
 	assert_int_equal(decode_native(&in), BSP_STREAM_END);
@@ -461,7 +468,7 @@ static void a_stream_may_start_inside(void **state)
 
 /* --- rbd-diff --- */
 
-static void rbd_vectors_are_what_they_stand_for(void **state)
+static void the_rbd_examples_decode_to_their_content(void **state)
 {
 	const struct bytes ceph = VECTOR(rbd_vector);
 	const struct bytes own = VECTOR(rbd_own_vector);
@@ -476,7 +483,7 @@ static void rbd_vectors_are_what_they_stand_for(void **state)
 	}
 }
 
-static void rbd_truncations_are_noticed(void **state)
+static void an_rbd_stream_cut_anywhere_is_refused(void **state)
 {
 	struct bytes in = VECTOR(rbd_vector);
 
@@ -487,8 +494,9 @@ static void rbd_truncations_are_noticed(void **state)
 	}
 }
 
-/* There are no checksums: all that can be asked is that it stays inside. */
-static void rbd_flipped_bits_write_nothing_outside(void **state)
+/* Without checksums a flipped bit may go unnoticed, but it must not make the
+ * decoder leave the size; apply() checks that. */
+static void rbd_data_stays_inside_the_size_after_any_flipped_bit(void **state)
 {
 	struct bytes in = VECTOR(rbd_vector);
 
@@ -499,7 +507,7 @@ static void rbd_flipped_bits_write_nothing_outside(void **state)
 	}
 }
 
-static void rbd_streams_that_cannot_be_are_refused(void **state)
+static void invalid_rbd_streams_are_refused(void **state)
 {
 #define BANNER "rbd diff v1\n"
 #define S8K "s\0\x20\0\0\0\0\0\0"
@@ -546,8 +554,7 @@ static void rbd_streams_that_cannot_be_are_refused(void **state)
 	}
 }
 
-/* More than fits the buffer comes in pieces. */
-static void rbd_data_has_no_limit(void **state)
+static void an_rbd_record_may_exceed_the_buffer(void **state)
 {
 	static const char head[] = BANNER "s\0\0\x30\0\0\0\0\0"
 					  "w\0\0\0\0\0\0\0\0\0\0\x30\0\0\0\0\0";
@@ -577,7 +584,7 @@ static void rbd_data_has_no_limit(void **state)
 
 /* --- raw --- */
 
-static void zeros_are_found_in_raw_bytes(void **state)
+static void the_raw_decoder_finds_zeros(void **state)
 {
 	struct bytes in = { .len = SIZE };
 
@@ -628,24 +635,25 @@ static void an_unknown_format_is_refused_with_the_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(native_vector_is_what_it_stands_for),
-		cmocka_unit_test(encoders_write_the_vectors),
-		cmocka_unit_test(every_truncation_is_noticed),
-		cmocka_unit_test(every_flipped_bit_is_noticed),
-		cmocka_unit_test(bytes_behind_the_end_are_not_asked_for),
-		cmocka_unit_test(headers_that_cannot_be_are_refused),
+		cmocka_unit_test(the_native_example_decodes_to_its_content),
+		cmocka_unit_test(encoders_write_the_example_streams),
+		cmocka_unit_test(a_native_stream_cut_anywhere_is_refused),
 		cmocka_unit_test(
-			flags_that_need_not_be_known_are_not_looked_at),
-		cmocka_unit_test(frames_that_cannot_be_are_refused),
-		cmocka_unit_test(the_end_must_be_the_end_of_what_came),
-		cmocka_unit_test(frames_that_need_not_be_known_are_skipped),
-		cmocka_unit_test(a_stream_may_start_inside),
-		cmocka_unit_test(rbd_vectors_are_what_they_stand_for),
-		cmocka_unit_test(rbd_truncations_are_noticed),
-		cmocka_unit_test(rbd_flipped_bits_write_nothing_outside),
-		cmocka_unit_test(rbd_streams_that_cannot_be_are_refused),
-		cmocka_unit_test(rbd_data_has_no_limit),
-		cmocka_unit_test(zeros_are_found_in_raw_bytes),
+			a_native_stream_with_any_flipped_bit_is_refused),
+		cmocka_unit_test(the_decoder_wants_no_byte_past_the_end),
+		cmocka_unit_test(invalid_headers_are_refused),
+		cmocka_unit_test(unknown_optional_flags_are_ignored),
+		cmocka_unit_test(invalid_frames_are_refused),
+		cmocka_unit_test(wrong_totals_are_refused),
+		cmocka_unit_test(unknown_optional_frames_are_skipped),
+		cmocka_unit_test(a_native_stream_may_start_at_an_offset),
+		cmocka_unit_test(the_rbd_examples_decode_to_their_content),
+		cmocka_unit_test(an_rbd_stream_cut_anywhere_is_refused),
+		cmocka_unit_test(
+			rbd_data_stays_inside_the_size_after_any_flipped_bit),
+		cmocka_unit_test(invalid_rbd_streams_are_refused),
+		cmocka_unit_test(an_rbd_record_may_exceed_the_buffer),
+		cmocka_unit_test(the_raw_decoder_finds_zeros),
 		cmocka_unit_test(each_format_is_found_by_its_name),
 		cmocka_unit_test(an_unknown_format_is_refused_with_the_list),
 	};
