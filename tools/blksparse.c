@@ -18,10 +18,10 @@ static const struct {
 	{ "copy", command_copy,
 	  "Copy a device, an image or a sparse file to another" },
 	{ "map", command_map,
-	  "Report which parts of a device or a file are data or zeros" },
-	{ "recv", command_recv, "Write a stream to a device or a file" },
+	  "Report which parts of a device or a file are data and holes" },
+	{ "recv", command_recv, "Receive a stream into a device or a file" },
 	{ "send", command_send,
-	  "Write a device or a file as a stream without its zeros" },
+	  "Send a device or a file as a stream, without its zeros" },
 };
 
 static gboolean opt_version;
@@ -67,7 +67,8 @@ int main(int argc, char **argv)
 	g_set_prgname("blksparse");
 	g_option_context_set_strict_posix(context, true);
 	g_option_context_set_summary(
-		context, "Works with block devices as with sparse files.");
+		context,
+		"Copies, streams and maps block devices without their zeros.");
 	g_option_context_set_description(context, description);
 	g_option_context_add_main_entries(context, entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))

@@ -35,7 +35,7 @@ static gboolean parse_tail(const gchar *option, const gchar *value,
 
 static const GOptionEntry entries[] = {
 	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
-	  "Make N reads and N writes at once, 1 to 64 (default: 8)", "N" },
+	  "Read and write N pieces at once, 1 to 64 (default: 8)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
 	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
@@ -43,11 +43,11 @@ static const GOptionEntry entries[] = {
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "Show neither progress nor a summary", NULL },
 	{ "tail", 0, 0, G_OPTION_ARG_CALLBACK, parse_tail,
-	  "DST past the size of SRC: keep (default), zero, discard", "WHAT" },
+	  "DST past the size of SRC: keep (default), zero or discard", "WHAT" },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
-	  "DST holds only zeros: do not zero it", NULL },
+	  "DST reads as zeros already: do not zero it", NULL },
 	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
-	  "Read both again after the copy, and compare", NULL },
+	  "Read SRC and DST again after the copy, and compare", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "SRC DST" },
 	{ 0 },
@@ -253,9 +253,9 @@ int command_copy(int argc, char **argv)
 	g_set_prgname("blksparse copy");
 	g_option_context_set_summary(
 		context,
-		"Copies SRC, a block device, an image or a sparse file, to DST, "
-		"which is made\nsparse: a file gets holes, a device is zeroed "
-		"where SRC is zero.");
+		"Copies SRC to DST without its zeros; each is a block device or "
+		"a regular file.\nWhere SRC is zero, a file gets holes, and a "
+		"device is zeroed.");
 	g_option_context_add_main_entries(context, entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;

@@ -37,9 +37,9 @@ static gboolean parse_format(const gchar *option, const gchar *value,
 
 static const GOptionEntry entries[] = {
 	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
-	  "table (default), json, qemu, bmap, ddrescue", "FORMAT" },
+	  "Report as table (default), json, qemu, bmap or ddrescue", "FORMAT" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
-	  "Tell data and holes apart in units of SIZE", "SIZE" },
+	  "Unit of data and holes: a power of two, 4K to 1M", "SIZE" },
 	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
 	  "Report only the totals (with table, json)", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,

@@ -17,9 +17,9 @@ static char **opt_paths;
 
 static const GOptionEntry entries[] = {
 	{ "resume", 0, 0, G_OPTION_ARG_NONE, &opt_resume,
-	  "Resume a stream that broke (see send --from)", NULL },
+	  "Write the rest of a stream that broke (see send --from)", NULL },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
-	  "DST holds only zeros: do not zero the holes", NULL },
+	  "DST reads as zeros already: do not zero the holes", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "DST" },
 	{ 0 },
@@ -86,7 +86,7 @@ int command_recv(int argc, char **argv)
 		context,
 		"Reads a stream of 'blksparse send' from standard input, and "
 		"writes its content\nto DST, a block device or a regular file. "
-		"A missing file is made.");
+		"A missing file is created.");
 	g_option_context_add_main_entries(context, entries, NULL);
 	g_option_context_add_main_entries(context, transfer_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))

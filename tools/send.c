@@ -24,9 +24,9 @@ static gboolean parse_from(const gchar *option, const gchar *value,
 
 static const GOptionEntry entries[] = {
 	{ "from", 0, 0, G_OPTION_ARG_CALLBACK, parse_from,
-	  "Start at OFFSET (with native)", "OFFSET" },
+	  "Leave out the part before OFFSET, to resume a stream", "OFFSET" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
-	  "Tell data and holes apart in units of SIZE", "SIZE" },
+	  "Unit of data and holes: a power of two, 4K to 1M", "SIZE" },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "SRC" },
 	{ 0 },

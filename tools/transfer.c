@@ -32,7 +32,7 @@ static gboolean parse_format(const gchar *option, const gchar *value,
 
 const GOptionEntry transfer_entries[] = {
 	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
-	  "native (default), rbd-diff, raw", "FORMAT" },
+	  "Format of the stream: native (default), rbd-diff, raw", "FORMAT" },
 	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
 	  "Show progress even if stderr is not a terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
