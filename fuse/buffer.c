@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The buffer is a thread-specific value: pthread_getspecific(3) finds it
+ * without a lock, and the end of the thread frees it. A lent buffer (the
+ * payload of an io_uring worker) is preferred, because data in it needs no
+ * copy. A request that is larger than the lent buffer gets memory of its own.
+ */
 #include "buffer.h"
 
 #include <errno.h>
@@ -10,7 +16,7 @@ struct buffer {
 	size_t size;
 	void *mem;
 	size_t lent_size;
-	void *lent; /* somebody else's, used as far as it will do */
+	void *lent; /* lent by the caller of buffers_lend() */
 };
 
 static void buffer_free(void *data)

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a killed thread looks, by proc(5) and the kernel's source:
+ * How a killed thread shows in /proc, by proc(5) and the kernel's source:
  *
- * - Until it takes the signal, SIGKILL is pending for it: complete_signal() in
- *   kernel/signal.c gives it to each thread for any signal that will end the
- *   process, but for those that dump core, which are pending as themselves.
- * - It then exits, and closes its files in there. A signal that was sent to
- *   the whole process stays pending for the process, as get_signal() takes
- *   only the thread's own SIGKILL away. The thread that dumps core keeps a flag
- *   of that (PF_DUMPCORE). After any other death, as by cgroup.kill, only the
- *   exit code tells. It can be read only by those that may trace the process
- *   (PTRACE_MODE_READ_FSCREDS), and is 0 for others: the flush is done in full
- *   then, as if the process had ended by itself. That is why this program does
- *   well without CAP_SYS_PTRACE.
- * - A thread that another one ended by exit_group(2) has SIGKILL pending while
- *   it lives. While it exits, it looks killed (PF_SIGNALED) although its
+ * - Until it takes the signal, SIGKILL is pending for it. complete_signal() in
+ *   kernel/signal.c gives SIGKILL to each thread for any signal that will end
+ *   the process. A signal that dumps core is the exception; it is pending as
+ *   itself.
+ * - Then it exits and closes its files. A signal that was sent to the whole
+ *   process stays pending for the process, as get_signal() removes only the
+ *   thread's own SIGKILL. The thread that dumps core keeps the flag
+ *   PF_DUMPCORE. After any other death, such as by cgroup.kill, only the exit
+ *   code tells. A process that may trace the caller can read the exit code
+ *   (PTRACE_MODE_READ_FSCREDS); others read 0. A flush is then done in full, as
+ *   if the process had ended by itself. That is why this program does well
+ *   without CAP_SYS_PTRACE.
+ * - A thread that another thread ended by exit_group(2) has SIGKILL pending
+ *   while it lives. While it exits it looks killed (PF_SIGNALED), although its
  *   process ends by itself.
  */
 #include "caller.h"
@@ -28,7 +29,7 @@
 
 enum {
 	LOOK_MS = 100,
-	/* Of the kernel's include/linux/sched.h: */
+	/* From the kernel's include/linux/sched.h: */
 	FLAG_EXITING = 0x4,    /* PF_EXITING */
 	FLAG_DUMPED = 0x200,   /* PF_DUMPCORE */
 	FLAG_SIGNALED = 0x400, /* PF_SIGNALED */
@@ -36,25 +37,25 @@ enum {
 	FIELD_STATE = 3,
 	FIELD_FLAGS = 9,
 	FIELD_EXIT_CODE = 52,
-	EXIT_SIGNAL = 0x7f, /* the part of an exit code; see wait(2) */
+	EXIT_SIGNAL = 0x7f, /* the signal in an exit code; see wait(2) */
 };
 
-/* A set of signals, as /proc has it. */
+/* A signal's bit in the sets of /proc. */
 #define BIT(sig) (UINT64_C(1) << (-1 + (sig)))
 
-/* Signals whose default is to end the process with a core dump. */
+/* Signals that end a process with a core dump by default. */
 static const uint64_t core_signals =
 	BIT(SIGQUIT) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGFPE) |
 	BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGSYS) | BIT(SIGXCPU) | BIT(SIGXFSZ);
 
-/* Of a thread, out of its status. */
+/* Fields of /proc/TID/status. */
 struct proc_status {
-	uint64_t pending, shared; /* for the thread, for its process */
+	uint64_t pending, shared; /* of the thread, of its process */
 	uint64_t blocked, ignored, caught;
 	unsigned long tracer;
 };
 
-/* Out of its stat. */
+/* Fields of /proc/TID/stat. */
 struct proc_stat {
 	unsigned long flags;
 	unsigned long exit_code;
@@ -119,8 +120,8 @@ static bool read_proc_status(pid_t tid, struct proc_status *ret)
 	return true;
 }
 
-/* The fields come after the program's name, which is in parentheses and may
- * have any bytes. */
+/* The fields follow the program's name, which is in parentheses and may contain
+ * any bytes. */
 static bool read_proc_stat(pid_t tid, struct proc_stat *ret)
 {
 	FILE *file = open_proc_file(tid, "stat");
@@ -148,11 +149,9 @@ static bool read_proc_stat(pid_t tid, struct proc_stat *ret)
 	return true;
 }
 
-/*
- * The kernel counts the caller as the mount's pid namespace does, which is this
- * program's own; /proc may be that of an outer one, where the number is another
- * thread's. There this program has a second number.
- */
+/* The kernel numbers the caller as in the mount's pid namespace, which is this
+ * program's. If /proc shows an outer namespace, that number belongs to another
+ * thread there, and this program has two numbers. */
 static bool proc_is_ours(void)
 {
 	FILE *file = open_proc_file(getpid(), "status");
@@ -173,8 +172,8 @@ static bool proc_is_ours(void)
 	return ours;
 }
 
-/* Those of a set that end the process. A debugger may keep one from it, but not
- * SIGKILL. */
+/* The signals of a set that end the process. A debugger may intercept each of
+ * them but SIGKILL. */
 static uint64_t fatal(const struct proc_status *status, uint64_t set)
 {
 	uint64_t deadly =

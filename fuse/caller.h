@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What /proc tells of the thread that waits for the answer to a request.
+ * Looks in /proc for signals of the thread that waits for a reply.
  *
- * The kernel says that a caller got a signal (FUSE_INTERRUPT), but not which,
- * and only once in a request; by io_uring it may not say it at all. For a
- * mere completion of the caller's io_uring it says the same. So a flush, which
- * only death may cut short, looks here, and a seek looks here as well.
+ * The kernel reports that a caller got a signal (FUSE_INTERRUPT), but not which
+ * one, and only once a request. By io_uring it may not report it at all. It
+ * reports the same when the caller's own io_uring has a completion. So a flush,
+ * which only the death of its caller may end early, looks here; and so does a
+ * seek.
  *
- * Looks are made at most every 100 ms, the first one after that time, so that
- * short requests cost nothing; a close that has zeros to carry out looks before
- * it begins.
+ * A look happens at most every 100 ms and first after that time, so that short
+ * requests cost nothing. A close that has zeros to flush looks before it
+ * begins.
  */
 #ifndef BLKSPARSEFS_CALLER_H
 #define BLKSPARSEFS_CALLER_H
@@ -20,24 +21,25 @@
 
 /* Used by the thread that handles the request. */
 struct caller {
-	pid_t tid;	  /* as this program sees it; 0: it does not */
-	uint64_t look_ns; /* when to look next; CLOCK_MONOTONIC */
+	pid_t tid;	  /* in this program's pid namespace; 0: not known */
+	uint64_t look_ns; /* time of the next look; CLOCK_MONOTONIC */
 };
 
-/* tid: of fuse_req_ctx(). It stays the caller's, which waits for the answer.
- * at_once: the first look comes at the first question. */
+/* tid comes from fuse_req_ctx() and stays valid, since the caller waits for the
+ * reply. at_once: the first question looks, too. */
 void caller_init(struct caller *caller, pid_t tid, bool at_once);
 
 /*
- * Has a signal killed the caller, so that no one will see the answer? False if
- * /proc does not tell: the caller lives in another pid namespace, or /proc is
- * missing, of another namespace, or mounted with hidepid. False for a process
- * that ends by itself: closing its files is part of its work.
+ * Whether a signal has killed the caller, so that it will not see the reply.
+ * False if /proc does not tell: the caller lives in another pid namespace, or
+ * /proc is missing, shows another namespace, or hides processes (hidepid).
+ * False for a process that ends by itself: closing its files is part of its
+ * work.
  */
 bool caller_is_killed(struct caller *caller);
 
-/* Does a signal wait for the caller that its thread will take? False if /proc
- * does not tell. */
+/* Whether a signal is pending that the caller's thread will take. False if
+ * /proc does not tell. */
 bool caller_has_signal(struct caller *caller);
 
 #endif

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A thread that ends its own job runs the waiting ones before it leaves, so a
+ * waiting job never needs another thread. The jobs wait in a list, first in,
+ * first out.
+ */
 #include "gate.h"
 
 #include <stdbool.h>
@@ -16,7 +21,10 @@ void gate_done(struct gate *gate)
 	pthread_mutex_destroy(&gate->lock);
 }
 
-/* With what it came with behind it, since that is the thread's. */
+/*
+ * The data of a write is copied behind the job, since the original belongs to
+ * the thread.
+ */
 static struct job *copy_job(const struct job *job)
 {
 	size_t size = job->buf ? job->size : 0;
@@ -31,7 +39,8 @@ static struct job *copy_job(const struct job *job)
 	return copy;
 }
 
-/* Gets in; false if job waits instead. */
+/* True if job may run now; otherwise a copy of it waits in the queue. If memory
+ * for the copy is short, job runs beyond the limit. */
 static bool admit(struct gate *gate, const struct job *job)
 {
 	struct job *copy = NULL;
@@ -51,7 +60,7 @@ static bool admit(struct gate *gate, const struct job *job)
 	return !copy;
 }
 
-/* Takes the next one from the queue; gets out if there is none. */
+/* Takes the next waiting job; without one, this thread leaves the gate. */
 static struct job *next_job(struct gate *gate)
 {
 	struct job *job;

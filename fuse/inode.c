@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Attributes come from three places: size, blocks and times from the device
+ * (through the watch on a read-only mount, so that a stat never waits long),
+ * owner and mode from the device node at mounting, and everything that chmod,
+ * chown, utimes or a write changed from struct file. The last kind lasts as
+ * long as the mount.
+ *
+ * Files are few and never added or removed, so that a list without a lock is
+ * enough to find one.
+ */
 #include "inode.h"
 
 #include <string.h>
@@ -10,7 +20,9 @@
 #include "watch.h"
 
 enum {
-	/* Tools read in units of st_blksize, and punch in them. */
+	/*
+	 * Tools read and punch in units of st_blksize.
+	 */
 	BLKSIZE_MAX = 65536,
 	RW_BITS = 0666,
 };
@@ -39,9 +51,9 @@ static bool open_file(struct file *file, const struct source *source,
 	file->name = source->name;
 	file->path = source->path;
 	file->writable = writable;
-	/* Also of a file that cannot be written, as on any file system that is
-	 * mounted read-only: the kernel answers EROFS whatever the mode, and a
-	 * copy by cp can be written by its owner. */
+	/* Write permission stays on a read-only mount, as on other file
+	 * systems: the kernel answers EROFS whatever the mode is, and the owner
+	 * can write to a copy that cp made. */
 	file->attr.st_mode = S_IFREG | (info.mode & RW_BITS);
 	file->attr.st_uid = info.uid;
 	file->attr.st_gid = info.gid;
@@ -161,7 +173,8 @@ static void stat_file(struct file *file, struct stat *ret)
 	ret->st_blksize = granule < BLKSIZE_MAX ? granule : BLKSIZE_MAX;
 }
 
-/* Before the first time is set, all are the device's. lock held. */
+/* Until a time is set, all times are the device's. Copy them before the first
+ * change. lock held. */
 static void keep_own_times(struct file *file)
 {
 	struct bsp_stat st;

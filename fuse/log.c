@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where messages go is one of the two things here that are global: libfuse
- * calls its log function without any data of ours. (The other is a signal
- * handler that does nothing, in stop.c.)
+ * The log is global, because libfuse calls its log function without user data.
+ * (The only other global is a signal handler that does nothing, in stop.c.)
  *
- * A syslog that does not read (syslog(3) waits for it), or a pipe that is full,
- * must not keep a request, a watch or the end of the mount. So one thread
- * writes the lines, and the others put them into a queue; a line that finds
- * that full is lost, and counted. Before log_start() each thread writes its
- * own.
+ * syslog(3) waits for a daemon that does not read, and a write waits for a pipe
+ * that is full. Neither may delay a request, a watch or the end of the mount.
+ * So one thread writes the lines, and all other threads put them into a queue.
+ * A line is lost, and counted, if the queue is full. Before log_start() each
+ * thread writes its own lines.
  */
 #include "log.h"
 
@@ -31,9 +30,9 @@
 enum {
 	LINE_MAX_BYTES = 1024,
 	LINES = 128,
-	/* Debug lines leave the rest to lines that matter more. */
+	/* The rest of the queue is for more important lines. */
 	DEBUG_LINES = LINES / 4 * 3,
-	WAIT_MS = 500, /* how long the last lines are waited for */
+	WAIT_MS = 500, /* longest wait for the queue */
 };
 
 struct line {
@@ -44,22 +43,22 @@ struct line {
 static atomic_bool use_syslog;
 /* The least important syslog priority that is logged. */
 static atomic_int threshold = LOG_NOTICE;
-/* Debug lines wait for room in the queue. */
+/* A debug line waits for room in the queue. */
 static atomic_bool keep_debug;
 
 static struct {
-	pthread_mutex_t lock; /* a leaf lock; never held while a line is out */
+	pthread_mutex_t lock;	/* a leaf lock; not held while writing a line */
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	pthread_t thread;	/* fixed after log_start() */
 
 	/* Protected by lock. */
-	bool started; /* and lines go through the queue */
+	bool started; /* the log thread takes lines from the queue */
 	bool ending;
 	bool ended;
-	bool writing; /* the thread has a line that is not out yet */
-	bool stuck;   /* it was waited for in vain, and wrote none since */
+	bool writing; /* the log thread is writing a line */
+	bool stuck; /* a wait for room failed, and no line was written since */
 	unsigned long n_lost;
-	size_t first, n; /* of the lines that wait, round the end */
+	size_t first, n; /* the waiting lines; wraps around */
 	struct line lines[LINES];
 } queue = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -73,7 +72,7 @@ static void write_line(int priority, const char *text)
 		return;
 	}
 	n = snprintf(out, sizeof(out), PROGRAM ": %s\n", text);
-	/* Without stdio, whose lock the end of the program might want. */
+	/* No stdio: the end of the program may need its lock. */
 	if (n > 0)
 		(void)!write(STDERR_FILENO, out, (size_t)n);
 }
@@ -100,7 +99,8 @@ static bool has_ended(void)
 	return queue.ended;
 }
 
-/* Waits for it, but not for long; lock held. */
+/* Waits for the condition, at most WAIT_MS. Returns whether it holds. lock
+ * held. */
 static bool wait_briefly(bool (*condition)(void))
 {
 	struct timespec end = bsp_cond_limit(WAIT_MS);
@@ -113,7 +113,7 @@ static bool wait_briefly(bool (*condition)(void))
 	return true;
 }
 
-/* False if there is no thread to write it. */
+/* False if no thread would write the line. */
 static bool enqueue(int priority, const char *text)
 {
 	bool (*room)(void) = priority == LOG_DEBUG ? has_debug_room : has_room;
@@ -137,8 +137,8 @@ static bool enqueue(int priority, const char *text)
 	return started;
 }
 
-/* Waits for the next line to write; false: to end. Lines that were lost were
- * so behind those that wait. */
+/* Waits for the next line to write; false at the end. Lost lines would have
+ * come after those in the queue, so the queue goes first. */
 static bool dequeue(struct line *ret)
 {
 	bool there;
@@ -205,7 +205,7 @@ void log_line(int priority, const char *format, ...)
 	va_end(args);
 }
 
-/* The levels of libfuse are the priorities of syslog. */
+/* libfuse's levels have the numbers of syslog's priorities. */
 static void G_GNUC_PRINTF(2, 0)
 	log_fuse(enum fuse_log_level level, const char *format, va_list args)
 {

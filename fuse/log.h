@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Lines for people: to stderr with the program's name before each, or, from
- * log_to_syslog() on, to syslog. Any thread.
+ * Messages to the user: to stderr, with the program's name before each line, or
+ * to syslog(3) after log_to_syslog(). Any thread may log. No caller waits for a
+ * reader of the messages: see log.c.
  */
 #ifndef BLKSPARSEFS_LOG_H
 #define BLKSPARSEFS_LOG_H
@@ -9,32 +10,33 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Also takes over the messages of libfuse. Before all others here. */
+/* Call it first. Also takes over the messages of libfuse. */
 void log_init(void);
 
-/* From here on no line is waited for: a thread writes them, as soon as they are
- * read. Not before a fork. */
+/* Starts the thread that writes the lines; no caller of log_line() waits from
+ * now on. Call it after a fork. */
 void log_start(void);
 
-/* Waits for the lines that are not out yet, half a second at most. What is
- * logged later may be lost. */
+/* Waits for the remaining lines, half a second at most. Later lines may be
+ * lost. */
 void log_end(void);
 
-/* Lines so far go to stderr, if they can within half a second. */
+/* Sends later lines to syslog. Earlier ones still go to stderr, if that takes
+ * them within half a second. */
 void log_to_syslog(void);
 
 /* Log lines of this syslog priority and of more important ones; LOG_NOTICE at
  * first. */
 void log_set_level(int priority);
 
-/* Whether lines of this priority are logged; one relaxed load. */
+/* Whether lines of this priority are logged; costs one relaxed load. */
 bool log_shows(int priority);
 
-/* A debug line then waits for room in the queue, half a second at most, so that
- * a developer sees all of them. */
+/* Has a debug line wait for room in the queue, half a second at most, so that a
+ * developer sees all lines. */
 void log_keep_debug(void);
 
-/* One line, without a newline; priority is one of syslog(3). */
+/* Logs one line, without a newline at its end. priority is one of syslog(3). */
 void log_line(int priority, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 #endif

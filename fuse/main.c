@@ -5,8 +5,10 @@
  *	start -> parse -> fork -> open devices -> drop powers -> mount ->
  *	serve -> unmount -> close
  *
- * What is opened before mounting cannot leave a mount behind when it fails;
- * after it, each way out goes through the labels of serve().
+ * Everything that can fail for a reason of the user's (a device, a mount point)
+ * comes before mounting, where a failure cannot leave a mount behind. After
+ * mounting each way out goes through the label of serve(), which ends the
+ * watches, flushes the files and unmounts, in this order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,16 +30,18 @@
 #include "watch.h"
 
 enum {
-	/* What a device that hangs keeps: the requests that its gate lets in,
-	 * and one that holds the file's lock in the kernel, such as a seek. */
+	/* The threads that a device that hangs can block: one for each request
+	 * inside the gate, and one for a request that holds the file's lock in
+	 * the kernel, such as a seek. */
 	THREADS_A_FILE = GATE_REQUESTS + 1,
-	THREADS_FOR_ALL = 255, /* for what never hangs, as names */
-	/* Those that are kept when there is nothing to do. */
+	THREADS_FOR_ALL =
+		255, /* for requests that use no device, such as lookups */
+	/* Idle threads that libfuse keeps. */
 	MAX_IDLE_THREADS = 8,
-	RETRY_MS = 100, /* until memory is tried again */
+	RETRY_MS = 100, /* before the next try to get memory */
 };
 
-/* Logs error; the status to exit with. */
+/* Logs error and returns the exit status. */
 static int log_failure(const GError *error)
 {
 	log_line(LOG_ERR, "%s", error->message);
@@ -56,7 +60,8 @@ static bool is_same_file(const char *a, const char *b)
 	       sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-/* A mount point that is a file is for one device, and not the image itself. */
+/* A mount point that is a regular file is for one device. It must not be the
+ * image itself. */
 static int check_single(const struct mount *mount)
 {
 	const GPtrArray *sources = mount->options.sources;
@@ -81,7 +86,7 @@ static int check_single(const struct mount *mount)
 	return 0;
 }
 
-/* Everything up to mounting. */
+/* Does everything that comes before mounting. Returns an exit status. */
 static int prepare(struct mount *mount)
 {
 	g_autoptr(GError) error = NULL;
@@ -102,11 +107,10 @@ static int prepare(struct mount *mount)
 
 /* --- The session --------------------------------------------------------- */
 
-/*
- * libfuse ends its loop when there is no memory for the buffer of one more
- * thread. Nothing is lost then, but until requests are answered, readers of the
- * mount wait, and the watches for their pages: so the loop is begun anew.
- */
+/* libfuse ends its loop if memory for another thread's buffer is short. No
+ * request is lost then. But until requests are served again, readers of the
+ * mount wait, and so do the watches that wait for their pages. So the loop
+ * starts again. */
 static int run_loop(struct mount *mount)
 {
 	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
@@ -160,8 +164,9 @@ static void log_mount_failure(const struct mount *mount)
 			: ": there is no fusermount3, which users who are not root need; install the package fuse3");
 }
 
-/* Ends the connection, as closing it would; libfuse closes it later. What it
- * has instead is a pipe that is ended, too. */
+/* Ends the connection to the kernel, as a close would, but keeps the
+ * descriptor's number for libfuse, which closes it later: a broken pipe takes
+ * its place. */
 static void end_connection(struct fuse_session *se)
 {
 	int fds[2];
@@ -174,10 +179,10 @@ static void end_connection(struct fuse_session *se)
 }
 
 /*
- * libfuse would unmount whatever is at the path where ours was. It leaves that
- * alone once the connection is ended, and so must it be before our mount goes:
- * pages that have yet to be written would wait for us. False if something is
- * left of our mount, which is logged.
+ * libfuse's own unmount would unmount any file system at the mount's former
+ * path. It does nothing once the connection has ended. The connection must end
+ * before the unmount in any case: otherwise dirty pages would wait for this
+ * program to write them. False if a part of the mount is left, which is logged.
  */
 static bool unmount(struct mount *mount)
 {
@@ -226,8 +231,8 @@ static int serve(struct mount *mount)
 	r = run_loop(mount);
 	stop_loop_ended(&mount->stopper);
 	uring_stop(mount->uring);
-	/* A request that was just being read when the mount went makes an
-	 * error of it (ECONNABORTED). */
+	/* If the mount goes while libfuse reads a request, the read fails with
+	 * ECONNABORTED. */
 	if (r == 0 || mountpoint_is_dead(fuse_session_fd(mount->se)))
 		status = EXIT_SUCCESS;
 	else
@@ -235,7 +240,8 @@ static int serve(struct mount *mount)
 			 g_strerror(abs(r)));
 end:
 	end_watches(mount);
-	/* While the mount is there, the devices may not be as they should. */
+	/* Flush before the unmount: until then the devices may lack the last
+	 * zeros. */
 	if (!tree_finish(&mount->tree, mount->options.tail))
 		status = EXIT_FAILURE;
 	if (!unmount(mount))

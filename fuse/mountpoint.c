@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The kernel would mount over anything, and the user would find two mounts
- * where they thought to have repeated a command. What is mounted where is
- * read from /proc/self/mountinfo (proc(5)); where that cannot be had nothing
- * is refused.
+ * Before mounting: the kernel would mount over any directory, so a user who
+ * repeats a command would get two mounts. A mount point that is a FUSE mount
+ * already is refused. /proc/self/mountinfo (proc(5)) lists the mounts; without
+ * it no mount point is refused.
  *
- * A mount may be moved, and so may the folders above it; there may be copies
- * (mount --bind), and others may mount something on it. So at the end ours is
- * found by its device number, which no other mount has while ours is there.
- * Once the kernel has ended the connection, ours may be gone, and the kernel
- * gives the number to the next mount; ours is then one that does not answer.
+ * After mounting: our mount may be moved, and so may the directories above it.
+ * There may be copies of it (mount --bind), and other mounts on top of it. So
+ * the unmount finds our mount by its device number, which no other mount has
+ * while ours exists. After the kernel has ended the connection, our mount may
+ * be gone, and the kernel may give the number to the next mount; ours is then
+ * one that does not answer.
  */
 #include "mountpoint.h"
 
@@ -26,7 +27,7 @@
 #include "blksparse.h"
 #include "blksparse-mountinfo.h"
 
-/* The mount that is on top at path: the last in the list. */
+/* The topmost mount at path: the last one in the list. */
 static const struct bsp_mount *find_at(const GPtrArray *mounts,
 				       const char *path)
 {
@@ -40,8 +41,8 @@ static const struct bsp_mount *find_at(const GPtrArray *mounts,
 	return NULL;
 }
 
-/* An absolute path without links; of the last part only if it answers, for it
- * may be a mount whose program has died. */
+/* Returns an absolute path without symbolic links. If the last part is a mount
+ * whose program has died, it is not resolved itself. */
 static char *resolve(const char *path)
 {
 	char *real = realpath(path, NULL);
@@ -105,8 +106,8 @@ bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error)
 	return true;
 }
 
-/* The device number of the mount at path; NULL if that cannot be known.
- * The kernel is not to ask the mount, which may not answer (statx(2)). */
+/* The device number of the mount at path; NULL if not known. The flags keep the
+ * kernel from asking the mount, which may not answer (statx(2)). */
 static char *device_at(const char *path)
 {
 	struct statx st;
@@ -128,7 +129,7 @@ void mountpoint_mounted(struct mountpoint *mp)
 		mp->source = g_strdup(entry->source);
 }
 
-/* Documentation/ABI/testing/sysfs-class-bdi */
+/* See Documentation/ABI/testing/sysfs-class-bdi in the kernel's source. */
 void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 {
 	g_autofree char *path = NULL;
@@ -150,7 +151,7 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 
 /* --- The end ------------------------------------------------------------- */
 
-/* What is to be unmounted. */
+/* The mount to be unmounted. */
 struct target {
 	const struct mountpoint *mp;
 	bool dead; /* the kernel has ended the connection */
@@ -163,8 +164,8 @@ static bool is_at(const char *path, const char *device)
 	return there && strcmp(there, device) == 0;
 }
 
-/* Does nothing answer for what is mounted there? The kernel is not to use what
- * it remembers (statx(2)). */
+/* Whether the program that serves the mount at path is gone. The flags keep the
+ * kernel from answering from its cache (statx(2)). */
 static bool is_dead(const char *path)
 {
 	struct statx st;
@@ -174,7 +175,8 @@ static bool is_dead(const char *path)
 	       errno == ENOTCONN;
 }
 
-/* Not while another is on top of it: the last one would go. */
+/* Detaches our mount at path. Fails if another mount is on top of ours: the
+ * kernel would detach that one. */
 static bool detach_at(const char *path, const struct target *target)
 {
 	const char *argv[] = {
@@ -185,8 +187,9 @@ static bool detach_at(const char *path, const struct target *target)
 	if (!is_at(path, target->mp->device) ||
 	    (target->dead && !is_dead(path)))
 		return false;
-	/* Force is what ends the requests; a user who is not root does
-	 * without. */
+	/*
+	 * MNT_FORCE ends the requests. A user who is not root cannot give it.
+	 */
 	if (umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ||
 	    umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		return true;
@@ -197,8 +200,8 @@ static bool detach_at(const char *path, const struct target *target)
 	       g_spawn_check_wait_status(status, NULL);
 }
 
-/* Where another root was mounted over ours, as by switch_root(8), mountinfo has
- * the paths below that one, and ".." is what leads there. */
+/* After another root was mounted over ours, as by switch_root(8), mountinfo has
+ * paths below the new root. ".." leads there. */
 static char *below_new_root(const char *where)
 {
 	return g_strconcat("/..", where, NULL);
@@ -224,9 +227,10 @@ static const struct bsp_mount *find_on(const GPtrArray *mounts,
 	return NULL;
 }
 
-/* Once the connection has ended: is entry ours, or another's that got the
- * device number? root leads to the root of the process that sees it. One that
- * others are mounted on cannot be asked. */
+/* After the end of the connection: whether entry is our mount, or another one
+ * with the same device number. root leads to the root directory of the process
+ * that sees entry. A mount with another on top cannot be asked; it counts as
+ * ours. */
 static bool is_ours_still(const struct mountpoint *mp,
 			  const struct bsp_mount *entry,
 			  const struct bsp_mount *on, const char *root)
@@ -239,8 +243,8 @@ static bool is_ours_still(const struct mountpoint *mp,
 	       (on || is_dead(path) || is_dead(other));
 }
 
-/* How many of the mounts are ours. One that can go next, or else any of them,
- * is *ret; what is mounted on that is *ret_on. For root see
+/* Returns the number of our mounts. *ret is one that can be detached next, or
+ * else any of them; *ret_on is the mount on top of *ret, or NULL. For root see
  * is_ours_still(). */
 static guint find_ours(const GPtrArray *mounts, const struct target *target,
 		       const char *root, const struct bsp_mount **ret,
@@ -275,7 +279,8 @@ static bool still_mounted(GError **error, const char *where, const char *why)
 	return false;
 }
 
-/* Copies that others have in a mount namespace of their own stay there. */
+/* Copies in the mount namespaces of other processes cannot be unmounted from
+ * here. */
 static bool check_namespaces(const struct target *target, GError **error)
 {
 	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
@@ -340,7 +345,7 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 			return still_mounted(error, ours->where,
 					     "it cannot be unmounted");
 		left = n;
-		/* It may have been the last one. */
+		/* The mount just detached may have been the last one. */
 		target.dead = dead || mountpoint_is_dead(connection);
 	}
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The place of a mount: may we mount there, and where is our mount by now?
+ * The mount point: whether the program may mount there, and where its mount is
+ * later. A mount can move, be copied and be mounted upon while it is served,
+ * and the unmount must find it, with all copies, and no other mount.
  */
 #ifndef BLKSPARSEFS_MOUNTPOINT_H
 #define BLKSPARSEFS_MOUNTPOINT_H
@@ -9,41 +11,39 @@
 #include <stdbool.h>
 
 struct mountpoint {
-	char *path;   /* absolute, without links */
+	char *path;   /* absolute, without symbolic links */
 	bool is_file; /* a regular file, not a directory */
-	/* The device number of our mount, as text; NULL if there is none, or
-	 * it cannot be known. */
+	/* The device number of our mount, as text; NULL before mounting, or if
+	 * it is not known. */
 	char *device;
-	char *source; /* as mountinfo names it; NULL if that is not known */
+	char *source; /* as in mountinfo; NULL if not known */
 };
 
-/* Finds out about path, where nothing that libfuse serves may be mounted. On
- * failure *ret is untouched. */
+/* Checks path and fills *ret. Fails if a FUSE file system is mounted there
+ * already. On failure *ret is untouched. */
 bool mountpoint_check(const char *path, struct mountpoint *ret, GError **error);
 
-/* To be called when our mount is there. */
+/* Notes the device number of our mount. Call it after mounting. */
 void mountpoint_mounted(struct mountpoint *mp);
 
-/*
- * Has the kernel read kib KiB ahead of who reads a file of our mount in order,
- * if it reads less; nothing if we may not (only root may), or cannot. Not
- * before the kernel had its answer to init: it takes back what was set before.
- */
+/* Makes the kernel read kib KiB ahead of a sequential reader of our files, if
+ * it reads less. Does nothing without permission (only root has it). Call it
+ * after the reply to FUSE_INIT, at which the kernel sets its own value. */
 void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib);
 
 /*
- * Takes our mount away, with all its copies and wherever they are by now,
- * though it may be in use, and ends all requests to it. Mounts of others stay,
- * and so does one of ours that they are mounted on. dead: see
- * mountpoint_is_dead(), asked before anything here ended the connection; which
- * may have been ended since. False, and an error, if something is left of ours.
+ * Unmounts our mount with all its copies, wherever they are by now and even if
+ * they are in use, and ends all requests to it. Leaves other mounts, and a
+ * mount of ours that carries another one. dead is the result of
+ * mountpoint_is_dead() before this program ended the connection. On false error
+ * tells which part of our mount is left.
  */
 bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 			GError **error);
 
-/* Has the kernel ended the connection to /dev/fuse, as it does when a mount is
- * gone and no file of it is open any more, or when it is aborted? The device
- * number may be another mount's then. */
+/* Whether the kernel has ended the connection to /dev/fuse. It does so when the
+ * mount is gone and no file of it is open any more, and when the connection is
+ * aborted. Another mount may have our device number then. */
 bool mountpoint_is_dead(int connection);
 
 void mountpoint_done(struct mountpoint *mp);

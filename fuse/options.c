@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is behind -o comes from people, from fstab through mount(8) and
- * mount.fuse3(8), and goes on to libfuse, fusermount3 and the kernel, none of
- * which says which word it does not like. So all words that may come are
- * listed here, with what becomes of them, and others are refused by name.
+ * The words after -o come from users, and from fstab through mount(8) and
+ * mount.fuse3(8). They go on to libfuse, fusermount3 and the kernel, none of
+ * which names the word that it refuses. So the table lists every word that may
+ * come and how it is treated; any other word is an error that names it.
+ *
+ * A new option is a line in the table, a case in handle_option(), a line in the
+ * help text, and a paragraph in blksparsefs(8).
  */
 #include "options.h"
 
@@ -19,7 +22,7 @@
 
 enum {
 	NAME_BYTES_MAX = 255,
-	SOURCE_BYTES_MAX = 960, /* of a list of devices */
+	SOURCE_BYTES_MAX = 960, /* for a list of devices */
 };
 
 enum key {
@@ -42,11 +45,12 @@ enum key {
 	KEY_ALLOW_OTHER,
 	KEY_FSNAME,
 	KEY_SUBTYPE,
-	KEY_PASS,   /* for libfuse */
-	KEY_IGNORE, /* means nothing here */
+	KEY_PASS,   /* pass it to libfuse */
+	KEY_IGNORE, /* has no meaning here */
 };
 
-/* As FUSE_OPT_KEY, of which clang warns; versions of clang-format differ. */
+/* Like FUSE_OPT_KEY, which clang warns about. Versions of clang-format lay it
+ * out differently. */
 /* clang-format off */
 #define WORD(template, key) { template, UINT_MAX, key }
 /* clang-format on */
@@ -72,7 +76,7 @@ static const struct fuse_opt table[] = {
 	WORD("log=", KEY_LOG),
 	WORD("allow_other", KEY_ALLOW_OTHER),
 
-	/* What libfuse and the kernel know. */
+	/* Options of libfuse and the kernel. */
 	WORD("fsname=", KEY_FSNAME),
 	WORD("subtype=", KEY_SUBTYPE),
 	WORD("max_read=", KEY_MAX_READ),
@@ -95,7 +99,7 @@ static const struct fuse_opt table[] = {
 	WORD("atime", KEY_PASS),
 	WORD("noatime", KEY_PASS),
 
-	/* For mount(8) and systemd; x-* and X-* too. */
+	/* Options of mount(8) and systemd; x-* and X-* are ignored, too. */
 	WORD("defaults", KEY_IGNORE),
 	WORD("auto", KEY_IGNORE),
 	WORD("noauto", KEY_IGNORE),
@@ -114,8 +118,8 @@ static const struct fuse_opt table[] = {
 	WORD("uhelper=", KEY_IGNORE),
 	WORD("helper=", KEY_IGNORE),
 
-	/* Of no effect on files that are read-only, without links, and whose
-	 * times are the device's; libfuse 3.14 does not know them. */
+	/* Without effect, because the files have no links and the times of the
+	 * device; libfuse 3.14 does not know these options. */
 	WORD("diratime", KEY_IGNORE),
 	WORD("nodiratime", KEY_IGNORE),
 	WORD("relatime", KEY_IGNORE),
@@ -188,11 +192,11 @@ static const char help[] =
 	"of libfuse, such as allow_root, auto_unmount and fsname=, are passed on.\n"
 	"See blksparsefs(8).\n";
 
-/* What is collected on the way. */
+/* State of the parser while it reads the command line. */
 struct parser {
 	struct options *options;
-	GPtrArray *operands; /* const char * */
-	char *fuse_opts;     /* for libfuse, escaped; malloc'd */
+	GPtrArray *operands; /* char * */
+	char *fuse_opts;     /* options for libfuse, escaped; from malloc() */
 	bool allow_other, fsname, subtype;
 	enum { GO_ON, ENDED } state;
 };
@@ -218,7 +222,7 @@ static int pass_to_libfuse(struct parser *parser, const char *word)
 	return fuse_opt_add_opt_escaped(&parser->fuse_opts, word);
 }
 
-/* Reads the SIZE of word, "option=SIZE". */
+/* Parses the SIZE of word, "option=SIZE". */
 static int parse_size(const char *word, uint64_t *ret_size)
 {
 	g_autoptr(GError) error = NULL;
@@ -242,7 +246,7 @@ static int parse_sparse_size(struct parser *parser, const char *word,
 	return parse_size(word, ret_size);
 }
 
-/* libfuse wants the number a second time, at init. */
+/* libfuse needs the number a second time, in FUSE_INIT. */
 static int parse_max_read(struct parser *parser, const char *word)
 {
 	g_autofree char *number = NULL;
@@ -317,12 +321,14 @@ static int parse_tail(struct parser *parser, const char *word)
 	return usage_error("-o %s: %s", word, error->message);
 }
 
-/* At once, so that it holds for the messages about later options as well. */
+/* Takes effect at once, also for messages about later options. */
 static int parse_log(const char *word)
 {
 	static const char *const names[] = { "error", "warning", "info",
 					     "debug", NULL };
-	/* A notice, such as a change of the device, is shown as a warning. */
+	/*
+	 * Notices, such as a change of the device, are shown from warning on.
+	 */
 	static const int levels[] = { LOG_ERR, LOG_NOTICE, LOG_INFO,
 				      LOG_DEBUG };
 	int choice = parse_choice(word, names);
@@ -349,7 +355,8 @@ static int print_and_end(struct parser *parser, const char *text)
 	return 0;
 }
 
-/* A fuse_opt_proc_t; nothing is left to libfuse's own list of arguments. */
+/* A fuse_opt_proc_t. It keeps each word, so that nothing is left in libfuse's
+ * own argument list. */
 static int handle_option(void *data, const char *word, int key,
 			 struct fuse_args *out)
 {
@@ -444,11 +451,9 @@ static int check_name(const char *name, const char *operand)
 	return 0;
 }
 
-/*
- * Splits [NAME=]DEVICE. A path may have a '=' in it; if it has a '/' before
- * that, it is one, but for a device of that name that is not there while there
- * is one behind the '='.
- */
+/* Splits [NAME=]DEVICE. A path may contain a '='. A word with a '/' before the
+ * '=' is a path, unless no such file exists and one exists with the name after
+ * the '='. */
 static int split_operand(const char *operand, struct source *source)
 {
 	const char *equals = strchr(operand, '=');
@@ -509,11 +514,11 @@ static int parse_operands(struct parser *parser)
 /* --- For libfuse --------------------------------------------------------- */
 
 /*
- * The devices as one word, the mount's source: findmnt(8) shows it, and mount
- * -a takes the line of fstab with that source for mounted. The kernel refuses
- * one that is longer than a path (mount(2)), and getmntent(3) reads lines of 4
- * KiB, in which a byte may take four. So of a long list there is the beginning,
- * and how many more there are.
+ * All devices as one word, the source of the mount. findmnt(8) shows it, and
+ * mount -a uses it to see which lines of fstab are mounted. The kernel refuses
+ * a source that is longer than a path (mount(2)), and getmntent(3) reads lines
+ * of 4 KiB, in which a byte may take four. So a long list is cut, and ends with
+ * the number of further devices.
  */
 static char *source_names(const GPtrArray *sources)
 {

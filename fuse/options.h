@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The command line.
+ * The command line of blksparsefs, parsed into struct options. The parser
+ * prints help, version and errors itself, so that main() only has to exit.
  */
 #ifndef BLKSPARSEFS_OPTIONS_H
 #define BLKSPARSEFS_OPTIONS_H
@@ -15,7 +16,7 @@ enum {
 	EXIT_USAGE = 2,
 };
 
-/* A device, and the file it is to be. */
+/* A device and the name of its file. */
 struct source {
 	char *name;
 	const char *path;
@@ -23,25 +24,22 @@ struct source {
 
 struct options {
 	GPtrArray *sources;  /* struct source; at least one */
-	GPtrArray *operands; /* char *, which the strings below point into */
+	GPtrArray *operands; /* char *; the strings below point into them */
 	const char *mountpoint;
 	struct bsp_sparse_options sparse;
-	char *sizes; /* the options that made sparse, as they were given; or
-			NULL */
-	unsigned max_read; /* bytes; 0: the kernel's */
+	char *sizes; /* the options behind sparse, for messages; or NULL */
+	unsigned max_read; /* bytes; 0: the kernel's default */
 	bool foreground;
 	bool writable;
-	bool background;    /* scan all while a file is open */
-	bool without_uring; /* also where the kernel offers it */
+	bool background;    /* scan the whole device while a file is open */
+	bool without_uring; /* even if the kernel offers io_uring */
 	enum bsp_tail tail;
-	struct fuse_args fuse; /* for libfuse */
+	struct fuse_args fuse; /* the arguments of libfuse */
 };
 
-/*
- * Reads the command line. If that settles the matter (help, version, a
- * mistake, which it names on stderr) false, and *ret_status is what to exit
- * with. Either way options_done() follows.
- */
+/* Parses the command line. On false the program must exit with *ret_status:
+ * after help or version, or after an error, which was printed. Call
+ * options_done() in either case. */
 bool options_parse(int argc, char **argv, struct options *ret, int *ret_status);
 
 void options_done(struct options *options);

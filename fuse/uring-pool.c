@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A request needs a place, which belongs to the queue of a processor. At first
- * all places are registered with the kernel by one thread, the keeper
- * (FUSE_IO_URING_CMD_REGISTER). A request that comes to it goes to a worker, a
- * thread that is started for it and has the place from then on: it handles,
- * answers, and waits for the next one (FUSE_IO_URING_CMD_COMMIT_AND_FETCH). A
- * handler may sleep for as long as its device likes. The kernel takes the place
- * that became free last, so that few workers do all the work, and the keeper is
- * asked only if all of the queue's are at work. (Places that were registered as
- * they are needed would not do: the kernel does not look then for requests that
- * wait already.)
+ * Each ring entry carries one request at a time and belongs to the queue of one
+ * CPU. At first the dispatcher thread registers all entries with the kernel
+ * (FUSE_IO_URING_CMD_REGISTER). When a request arrives in one of them, the
+ * dispatcher starts a worker for it. The worker owns the entry from then on: it
+ * handles the request, sends the reply and waits for the next request
+ * (FUSE_IO_URING_CMD_COMMIT_AND_FETCH). So a handler may sleep as long as its
+ * device takes. The kernel uses the entry that became free last, so that few
+ * workers do most of the work; a request reaches the dispatcher only while all
+ * workers of its queue are busy. Registering entries later, when they are
+ * needed, would not do: the kernel does not look for waiting requests then.
  *
- * The keeper itself handles nothing that may wait for a device, for then no
- * request would get a worker any more. Where no thread, or no descriptor for
- * its ring, can be had, the request fails with ENOMEM.
+ * The dispatcher never handles a request that may wait for a device: no other
+ * request would get a worker meanwhile. A request fails with ENOMEM if no
+ * thread, or no descriptor for its ring, can be had.
  *
- * A thread stays on its processor: who asks goes to sleep there when it begins,
- * and is woken there. It may run anywhere after long reads, for the reader may
- * be one for whom the kernel reads ahead, and who does not sleep; and where
- * nobody has read for long: who is answered from the map alone, on a machine
- * that does nothing else, would be moved away by the kernel at each answer.
+ * A worker runs on the CPU of its queue, where the kernel wakes it and the
+ * caller sleeps. It is unpinned after a large read, as kernel read-ahead may be
+ * serving a reader that never sleeps. It is also unpinned after many requests
+ * without a read: on an idle machine the kernel would move a caller that is
+ * answered from the map alone to another CPU at each reply.
  */
 #include "uring-pool.h"
 
@@ -60,8 +60,8 @@ struct ent_in_out {
 };
 
 struct req_header {
-	char in_out[128]; /* struct fuse_in_header, or fuse_out_header */
-	char op_in[128];  /* what the operation has before its payload */
+	char in_out[128]; /* a struct fuse_in_header or fuse_out_header */
+	char op_in[128];  /* the operation's own header, before the payload */
 	struct ent_in_out ent;
 };
 
@@ -75,84 +75,83 @@ struct cmd_req {
 /* --- Objects ------------------------------------------------------------- */
 
 enum {
-	/*
-	 * Of each queue, and how many there may be of all, each of which may
-	 * need a descriptor and some memory of the kernel.
-	 */
+	/* Entries of each queue, and of all queues together. An entry may need
+	 * a descriptor and some kernel memory. */
 	QUEUE_DEPTH_MIN = 96,
 	QUEUE_DEPTH_MAX = 576,
 	ENTS_MAX = 32768,
-	DISPATCHER_SQES = 64, /* at once */
-	/* The kernel's read-ahead may be behind longer ones. */
+	DISPATCHER_SQES = 64,
+	/* The kernel reads ahead with longer requests. */
 	SHORT_READ_MAX = 16 << 10,
-	UNPIN_REQUESTS = 256, /* requests */
+	UNPIN_REQUESTS = 256, /* without a read */
 	LARGE_REQUEST = 64 << 10,
-	IDLE_SECONDS = 1, /* until a thread gives its memory back */
+	IDLE_SECONDS = 1, /* until a worker returns its payload memory */
 	RETRY_MS = 5,
-	START_TRIES = 5,  /* to start a thread, with a moment in between */
-	OTHER_FILES = 64, /* descriptors for all but rings */
-	LOG_SECONDS = 60, /* between two lines about the same thing */
+	START_TRIES = 5,  /* to start a worker, with a pause in between */
+	OTHER_FILES = 64, /* descriptors for everything but rings */
+	LOG_SECONDS = 60, /* between two lines about the same problem */
 };
 
-/* For one request at a time, of one queue. Fixed once there is a thread but for
- * what the memory holds and the number of the request, which are the kernel's
- * or belong to the thread that serves it. */
+/* Carries one request at a time. All fields but commit_id are fixed before the
+ * dispatcher starts. The memory that they point to and commit_id belong to the
+ * kernel, or to the thread that serves the entry. */
 struct ring_ent {
-	unsigned qid; /* the queue, which has the number of its processor */
-	uint64_t commit_id; /* of its last request; 0: there was none */
-	/* A page for the header; one at whose end the request is put together,
-	 * in front of its payload; the payload. */
+	unsigned qid;	    /* the queue; equals the number of its CPU */
+	uint64_t commit_id; /* of the last request; 0: none yet */
+	/* Three parts: a page for the header, a page at whose end the request
+	 * is assembled in front of its payload, and the payload. */
 	struct req_header *header;
 	char *payload;
 	struct iovec iov[2];
 };
 
-/* A thread with a place of its own. */
+/* A thread that serves one entry. */
 struct worker {
-	/* Fixed once it has begun. */
+	/* Fixed before the thread handles a request. */
 	struct uring_pool *pool;
 	struct ring_ent *ent;
 	pthread_t thread;
 	struct worker *next;
 
-	/* The thread's own. */
+	/* Used only by the thread. */
 	struct io_uring ring;
-	uint64_t unique;     /* of the request; 0: it is answered */
-	bool pinned;	     /* to the place's processor */
-	bool used_payload;   /* of its memory, since it gave that back */
-	unsigned since_read; /* requests */
-	int error;	     /* why it could not begin, as -errno */
+	uint64_t unique;     /* of the request; 0: replied */
+	bool pinned;	     /* to the CPU of the entry's queue */
+	bool used_payload;   /* since release_payload() */
+	unsigned since_read; /* number of requests since the last read */
+	int error;	     /* -errno of a start that failed */
 };
 
 enum phase {
-	PREPARING, /* the thread that begins makes its ring */
+	PREPARING, /* the new thread makes its ring */
 	READY,
-	FAILED,	 /* it could not; and it ends */
-	SERVING, /* the kernel was told */
+	FAILED,	 /* no ring; the thread ends */
+	SERVING, /* the kernel knows that io_uring is used */
 };
 
 struct uring_pool {
 	/* Fixed after uring_pool_new(). */
 	struct fuse_session *se;
 	struct buffers *buffers;
-	int stop_fd; /* readable: threads are to end */
+	int stop_fd; /* readable when threads must end */
 	size_t page;
-	cpu_set_t allowed; /* of the program */
+	cpu_set_t allowed; /* the CPUs that the program may use */
 
-	/* Of the thread that is asked first; fixed before there are others. */
+	/* Set by the thread that answers FUSE_INIT; fixed before other threads
+	 * start. */
 	size_t payload_size;
 	size_t n_ents;
 	size_t queue_depth;
 	struct ring_ent *ents;
-	char *memory; /* of them all; NULL: there is none */
+	char *memory; /* of all entries; NULL: none */
 	size_t memory_size;
 	bool has_dispatcher;
 
-	/* The keeper's own. */
-	struct worker dispatcher; /* which has no place of its own */
-	bool worker_failed;	  /* it could not start the last worker */
-	bool logged_first;	  /* that requests come */
-	time_t next_log;	  /* about requests that it refuses */
+	/* Used only by the dispatcher. */
+	struct worker dispatcher; /* without an entry of its own */
+	bool worker_failed;	  /* the last start of a worker failed */
+	bool logged_first;	  /* that requests come by io_uring */
+	time_t next_log;	  /* earliest next line about failed requests */
 
 	pthread_mutex_t lock; /* a leaf lock */
 	pthread_cond_t changed;
@@ -160,19 +159,20 @@ struct uring_pool {
 	enum phase dispatcher_phase;
 	enum phase worker_phase; /* of the worker that was started last */
 
-	/* By the kernel, which was logged: each place would say the same. */
+	/* Log an error of the kernel once: each entry would report the same. */
 	atomic_flag kernel_error_logged;
 
-	/* The keeper's, and after it of who joins them. */
+	/* Used by the dispatcher; after its end by uring_pool_stop(). */
 	struct worker *workers;
 };
 
-/* Of the thread that calls libfuse's functions, if it is one. */
+/* The worker that runs on this thread; NULL on other threads. */
 static _Thread_local struct worker *this_worker;
 
 /* --- Rings --------------------------------------------------------------- */
 
-/* What a completion is of: of the end, or of a place. */
+/* The user_data of the poll of stop_fd. For other completions it is an index in
+ * ents. */
 #define STOP_EVENT UINT64_MAX
 
 static void pause_before_retry(void)
@@ -182,9 +182,10 @@ static void pause_before_retry(void)
 	(void)nanosleep(&pause, NULL);
 }
 
-/* The room for a command. In a large submission (IORING_SETUP_SQE128) it goes
- * on past the end of the structure, so the compiler must not know where it
- * points. */
+/*
+ * Where the command goes in a submission. With IORING_SETUP_SQE128 it extends
+ * beyond the end of the structure, so hide from the compiler where it points.
+ */
 static void *sqe_cmd(struct io_uring_sqe *sqe)
 {
 	void *cmd = sqe->cmd;
@@ -193,7 +194,7 @@ static void *sqe_cmd(struct io_uring_sqe *sqe)
 	return cmd;
 }
 
-/* Prepares to send the answer in a place, or to register one that had no
+/* Prepares to send the reply in an entry, or to register an entry that had no
  * request yet. */
 static void prepare_ent_sqe(struct uring_pool *pool, struct io_uring *ring,
 			    struct ring_ent *ent)
@@ -216,7 +217,7 @@ static void prepare_ent_sqe(struct uring_pool *pool, struct io_uring *ring,
 	memcpy(sqe_cmd(sqe), &req, sizeof(req));
 }
 
-/* Makes a ring for this thread, and asks to be told of the end. */
+/* Makes a ring for this thread that also completes when stop_fd is readable. */
 static int init_ring(struct uring_pool *pool, struct io_uring *ring,
 		     unsigned submissions, size_t completions)
 {
@@ -237,8 +238,8 @@ static int init_ring(struct uring_pool *pool, struct io_uring *ring,
 	return 0;
 }
 
-/* Sends what is prepared, and waits for the next completion, for so many
- * seconds (0: for ever). False if there is none. */
+/* Submits prepared commands and waits for the next completion, at most the
+ * given number of seconds (0: without limit). False if there is none. */
 static bool wait_cqe(struct io_uring *ring, unsigned seconds,
 		     struct io_uring_cqe *ret_cqe)
 {
@@ -268,7 +269,7 @@ static void set_phase(struct uring_pool *pool, enum phase *phase, enum phase to)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-/* Waits for it to be something else. */
+/* Waits until *phase is no longer from; returns the new phase. */
 static enum phase wait_phase_change(struct uring_pool *pool,
 				    const enum phase *phase, enum phase from)
 {
@@ -284,8 +285,8 @@ static enum phase wait_phase_change(struct uring_pool *pool,
 
 /* --- A worker ------------------------------------------------------------ */
 
-/* Has the thread run on its place's processor only, or on any again. Where it
- * must not be there, it runs where it may. */
+/* Pins the thread to the CPU of its queue, or unpins it. Without permission to
+ * use that CPU it may run on any allowed one. */
 static void set_thread_cpu(struct worker *worker, bool pinned)
 {
 	const cpu_set_t *allowed = &worker->pool->allowed;
@@ -303,14 +304,15 @@ static void set_thread_cpu(struct worker *worker, bool pinned)
 	(void)sched_setaffinity(0, sizeof(own), pinned ? &own : allowed);
 }
 
-/* The number of a request is its commit_id (fuse_uring_args_to_ring()). */
+/* The commit_id identifies the request (fuse_uring_args_to_ring() in the
+ * kernel). */
 static void save_commit_id(struct ring_ent *ent)
 {
 	ent->commit_id = ent->header->ent.commit_id;
 }
 
-/* Puts the request together as it would come from /dev/fuse, right before its
- * payload. Sets *ret_request; false if it cannot be one. */
+/* Assembles the request as /dev/fuse would deliver it, right before its
+ * payload. False if the header is invalid. */
 static bool assemble_request(const struct uring_pool *pool,
 			     const struct ring_ent *ent,
 			     struct fuse_buf *ret_request)
@@ -332,7 +334,7 @@ static bool assemble_request(const struct uring_pool *pool,
 	return true;
 }
 
-/* Leaves an answer for the kernel. */
+/* Writes a reply for the kernel into the entry. */
 static void fill_reply(struct ring_ent *ent, int error, size_t payload_size)
 {
 	struct fuse_out_header out = {
@@ -345,10 +347,10 @@ static void fill_reply(struct ring_ent *ent, int error, size_t payload_size)
 	ent->header->ent.payload_size = (uint32_t)payload_size;
 }
 
-/* What is known of a request that was handled. */
+/* Facts about a handled request. */
 struct request_info {
 	bool is_read;
-	size_t size; /* bytes that it came with, or asked for */
+	size_t size; /* bytes of the request, or bytes to read */
 };
 
 static struct request_info describe_request(const struct fuse_in_header *in)
@@ -363,7 +365,7 @@ static struct request_info describe_request(const struct fuse_in_header *in)
 	};
 }
 
-/* Stays on the processor, or not, and notes what memory that took. */
+/* Chooses the CPUs for the next request; see the top. */
 static void update_affinity(struct worker *worker,
 			    const struct request_info *last)
 {
@@ -374,7 +376,7 @@ static void update_affinity(struct worker *worker,
 	worker->used_payload |= last->size >= LARGE_REQUEST;
 }
 
-/* Handles the request that is there, and prepares to send the answer. */
+/* Handles the request in the entry and prepares to send the reply. */
 static struct request_info handle_request(struct worker *worker)
 {
 	struct uring_pool *pool = worker->pool;
@@ -383,7 +385,8 @@ static struct request_info handle_request(struct worker *worker)
 	struct request_info info = { .size = 0 };
 	bool valid = assemble_request(pool, ent, &request);
 
-	/* A request without an answer is an error, and no success. */
+	/* If the handler does not reply, the caller gets an error and not a
+	 * success. */
 	fill_reply(ent, -EIO, 0);
 	if (valid) {
 		info = describe_request(request.mem);
@@ -395,11 +398,9 @@ static struct request_info handle_request(struct worker *worker)
 	return info;
 }
 
-/*
- * Nothing has come for a while. Nor does it now: the kernel puts a request
- * there only while this thread waits for it, as the ring was made so
- * (IORING_SETUP_DEFER_TASKRUN).
- */
+/* The worker is idle. The kernel cannot write a request into the payload at
+ * this moment: with IORING_SETUP_DEFER_TASKRUN it does so only while this
+ * thread waits for completions. */
 static void release_payload(struct worker *worker)
 {
 	(void)madvise(worker->ent->payload, worker->pool->payload_size,
@@ -407,21 +408,21 @@ static void release_payload(struct worker *worker)
 	worker->used_payload = false;
 }
 
-/* The connection ends, for one reason or another. */
+/* The connection has ended. */
 static bool is_disconnect(int result)
 {
 	return result == -ENOTCONN || result == -ECONNABORTED ||
 	       result == -ECANCELED;
 }
 
-/* The kernel lacks memory and has done nothing: io_uring keeps a copy of each
- * command (io_uring/uring_cmd.c), FUSE a record of each place. */
+/* The kernel was short of memory and did nothing: io_uring copies each command
+ * (io_uring/uring_cmd.c), FUSE allocates a record for each entry. */
 static bool is_transient(int result)
 {
 	return result == -ENOMEM || result == -EAGAIN;
 }
 
-/* The answer is still in its place, and goes out again; without that the caller
+/* Sends the reply again, which is still in the entry; otherwise the caller
  * would wait for ever. */
 static void retry_command(struct uring_pool *pool, struct io_uring *ring,
 			  struct ring_ent *ent)
@@ -430,7 +431,7 @@ static void retry_command(struct uring_pool *pool, struct io_uring *ring,
 	prepare_ent_sqe(pool, ring, ent);
 }
 
-/* Sends the answer, and waits for the next request or the end. */
+/* Sends the reply and waits for the next request or the end. */
 static struct io_uring_cqe fetch_request(struct worker *worker)
 {
 	struct io_uring_cqe cqe;
@@ -438,7 +439,7 @@ static struct io_uring_cqe fetch_request(struct worker *worker)
 	for (;;) {
 		if (!wait_cqe(&worker->ring,
 			      worker->used_payload ? IDLE_SECONDS : 0, &cqe)) {
-			/* The answer is away? */
+			/* Wait until the kernel has taken the reply. */
 			if (worker->used_payload &&
 			    io_uring_sq_ready(&worker->ring) == 0)
 				release_payload(worker);
@@ -451,7 +452,7 @@ static struct io_uring_cqe fetch_request(struct worker *worker)
 	}
 }
 
-/* There is a request in its place already. */
+/* Serves requests until the end, beginning with the one in the entry. */
 static void serve_requests(struct worker *worker)
 {
 	struct io_uring_cqe cqe = { .res = 0 };
@@ -492,8 +493,7 @@ static void *worker_main(void *data)
 	return NULL;
 }
 
-/* Starts a thread that takes over a place and the request in it. Returns 0, or
- * -errno: it cannot be had. */
+/* Starts a worker for the entry and the request in it. Returns 0 or -errno. */
 static int start_worker(struct uring_pool *pool, struct ring_ent *ent)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
@@ -527,7 +527,9 @@ static void register_ents(struct uring_pool *pool)
 		prepare_ent_sqe(pool, &pool->dispatcher.ring, &pool->ents[i]);
 }
 
-/* Closing a file waits for nothing, and happens once, whatever the answer. */
+/*
+ * A release waits for no device. The kernel sends it once, whatever the reply.
+ */
 static bool is_release(const struct ring_ent *ent)
 {
 	struct fuse_in_header in;
@@ -550,7 +552,7 @@ static void log_failed_request(struct uring_pool *pool, int error)
 		g_strerror(-error));
 }
 
-/* A worker cannot be had for the request. */
+/* Replies without a worker. The dispatcher handles a release itself. */
 static void fail_request(struct uring_pool *pool, struct ring_ent *ent,
 			 int error)
 {
@@ -567,11 +569,10 @@ static void fail_request(struct uring_pool *pool, struct ring_ent *ent,
 	prepare_ent_sqe(pool, &self->ring, ent);
 }
 
-/* A request has come into a place that is kept: all workers of its queue have
- * something to do. */
+/* Starts a worker for the request; all workers of its queue are busy. */
 static void dispatch_request(struct uring_pool *pool, struct ring_ent *ent)
 {
-	/* Others wait meanwhile. */
+	/* Other requests wait meanwhile. */
 	int tries = pool->worker_failed ? 1 : START_TRIES;
 	int r = start_worker(pool, ent);
 
@@ -584,7 +585,7 @@ static void dispatch_request(struct uring_pool *pool, struct ring_ent *ent)
 		fail_request(pool, ent, r);
 }
 
-/* The outcome of a place that is kept. */
+/* Handles a completion of an entry that has no worker. */
 static void handle_cqe(struct uring_pool *pool, struct ring_ent *ent,
 		       int result)
 {
@@ -624,14 +625,14 @@ static void *dispatcher_main(void *data)
 	return NULL;
 }
 
-/* The kernel has a queue for each processor that there may ever be. */
+/* The kernel makes a queue for each possible CPU. */
 static size_t count_possible_cpus(void)
 {
 	FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
 	unsigned first = 0, last = 0;
 	size_t n = 0;
 
-	/* "0-7": ranges and single ones, with commas between them. */
+	/* For example "0-7,16": ranges and single numbers. */
 	while (file && fscanf(file, "%u", &first) == 1) {
 		last = first;
 		(void)fscanf(file, "-%u", &last);
@@ -643,14 +644,12 @@ static size_t count_possible_cpus(void)
 	return n;
 }
 
-/*
- * A device that hangs may hold a thread for each of its requests, and each
- * thread has a ring. Without descriptors for them the other files would not be
- * served any more; through /dev/fuse a thread needs none.
- */
+/* A device that hangs may hold one thread for each of its requests, and each
+ * thread needs a descriptor for its ring. Without enough descriptors other
+ * files would be cut off. A thread that reads /dev/fuse needs none. */
 static bool has_descriptors(const struct uring_pool *pool, size_t n_ents)
 {
-	/* stop_fd was the lowest that was free. */
+	/* stop_fd was the lowest free descriptor. */
 	rlim_t needed = (rlim_t)pool->stop_fd + n_ents + OTHER_FILES;
 	struct rlimit limit;
 
@@ -663,7 +662,7 @@ static bool has_descriptors(const struct uring_pool *pool, size_t n_ents)
 	return false;
 }
 
-/* Memory is taken as it is used. */
+/* The kernel provides the memory when it is first used. */
 static bool create_ents(struct uring_pool *pool)
 {
 	size_t n_queues = count_possible_cpus();
@@ -686,7 +685,7 @@ static bool create_ents(struct uring_pool *pool)
 		pool->memory = NULL;
 		return false;
 	}
-	/* A large page would be of several. */
+	/* A huge page would be shared by several entries. */
 	(void)madvise(pool->memory, pool->memory_size, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < n; i++) {
 		struct ring_ent *ent = &pool->ents[i];
@@ -738,8 +737,8 @@ bool uring_pool_has_request(uint64_t unique)
 	return this_worker && unique == this_worker->unique;
 }
 
-/* The answer to what came by io_uring. What was put into this thread's buffer
- * is where it has to be already. */
+/* The reply to a request that came by io_uring. Data in the buffer of this
+ * thread is in its place already. */
 ssize_t uring_pool_reply(const struct iovec *iov, int count)
 {
 	struct worker *worker = this_worker;
@@ -795,7 +794,7 @@ void uring_pool_stop(struct uring_pool *pool)
 	(void)!write(pool->stop_fd, &one, sizeof(one));
 	if (pool->has_dispatcher)
 		(void)pthread_join(pool->dispatcher.thread, NULL);
-	/* Now there will not be others. */
+	/* The dispatcher has ended, so no worker is added any more. */
 	for (struct worker *w = pool->workers; w; w = w->next)
 		(void)pthread_join(w->thread, NULL);
 }

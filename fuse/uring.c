@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libfuse 3.14 knows nothing of it. It is told to read and write through the
- * functions here: these see the first request and its answer, in which the
- * kernel offers io_uring and is told that it will be used, and they catch the
- * answers to requests that came that way. libfuse takes requests apart, keeps
- * track of interrupts, and puts answers together as ever.
+ * libfuse 3.14 does not know FUSE over io_uring. It reads and writes through
+ * the functions here (fuse_session_custom_io()). They watch the first request,
+ * FUSE_INIT, in which the kernel offers io_uring, and its reply, which accepts
+ * the offer. They also catch the replies to requests that came by io_uring and
+ * pass them to the pool. libfuse still parses requests, tracks interrupts and
+ * builds replies.
  *
- * The interface: linux/fuse.h of 7.42 or later, which Debian 12 has not, and
- * Documentation/filesystems/fuse-io-uring.rst; fs/fuse/dev_uring.c.
+ * The interface: linux/fuse.h of protocol 7.42 or later, which is newer than
+ * Debian 12's, Documentation/filesystems/fuse-io-uring.rst and
+ * fs/fuse/dev_uring.c in the kernel's source.
  */
 #include "uring.h"
 
@@ -20,14 +22,14 @@
 #include "mount.h"
 #include "uring-pool.h"
 
-/* The upper half of FUSE_OVER_IO_URING, in flags2 of the first request. */
+/* The upper half of FUSE_OVER_IO_URING, in flags2 of FUSE_INIT. */
 #define INIT_2_OVER_IO_URING (UINT32_C(1) << (41 - 32))
 
 enum {
 	PAYLOAD_MIN = 8192, /* FUSE_MIN_READ_BUFFER */
 	/* Requests that no caller waits for (read-ahead, asynchronous direct
-	 * I/O) get fewer, so that those of a device that hangs leave some to
-	 * the other files. */
+	 * I/O) get fewer entries, so that those of a device that hangs leave
+	 * some for the other files. */
 	ENTS_FOR_CALLERS = 32, /* of each queue */
 };
 
@@ -36,7 +38,7 @@ struct uring {
 	struct uring_pool *pool;
 	size_t page;
 
-	/* Of the thread that is asked first. */
+	/* Used only by the thread that answers FUSE_INIT. */
 	uint64_t init_unique;
 	bool offered;
 };
@@ -67,7 +69,7 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
-/* The answer to the first request. */
+/* Starts the pool and accepts io_uring in the reply to FUSE_INIT. */
 static ssize_t reply_init(struct uring *uring, int fd, struct iovec *iov,
 			  int count)
 {
@@ -102,7 +104,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 	struct uring *uring = uring_of(userdata);
 	const struct fuse_out_header *out = iov[0].iov_base;
 
-	/* A notification has no number. */
+	/* A notification has unique 0. */
 	if (out->unique == 0)
 		return writev(fd, iov, count);
 	if (uring_pool_has_request(out->unique))
