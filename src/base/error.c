@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Setting a GError in one statement. The message is formatted once, by the
+ * caller's words: it names the object, the system call and a remedy.
+ */
 #include "base/error.h"
 
 G_DEFINE_QUARK(bsp - error - quark, bsp_error)

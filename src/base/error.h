@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Errors that a person reads. Both return false, so that failing is one
- * statement, and do nothing else if error is NULL.
+ * Errors for a person to read, set while a device is opened or options are
+ * parsed. I/O does not use them: it returns -errno.
+ *
+ * Both functions return false, so that a caller fails in one statement. Both
+ * allow a NULL error, and then do nothing else. Any thread.
  */
 #ifndef BSP_BASE_ERROR_H
 #define BSP_BASE_ERROR_H
@@ -11,7 +14,7 @@
 bool bsp_error_set(GError **error, enum bsp_error code, const char *format, ...)
 	G_GNUC_PRINTF(3, 4);
 
-/* BSP_ERROR_FAILED; the message ends with ": " and strerror(errnum). */
+/* Sets BSP_ERROR_FAILED. Appends ": " and strerror(errnum) to the message. */
 bool bsp_error_set_errno(GError **error, int errnum, const char *format, ...)
 	G_GNUC_PRINTF(3, 4);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Little-endian numbers in bytes that are aligned to nothing.
+ * Little-endian numbers at any address, as streams and POSIX ACLs have them.
+ * memcpy() does not depend on alignment, and compilers turn it into one load or
+ * store. Pure; any thread.
  */
 #ifndef BSP_BASE_LE_H
 #define BSP_BASE_LE_H

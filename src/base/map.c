@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The map: a directory of leaves, two levels, two bits a granule.
+ * The map's memory: a directory of leaves, two levels, two bits a granule.
  *
  *	directory  one entry of 8 bytes for 16384 granules (64 MiB at 4 KiB):
  *		   a state, if all of them are in it, or a pointer to a leaf
- *	leaf	   512 words of 32 granules each, lowest bits first, and how
- *		   many granules are in each state
+ *	leaf	   512 words of 32 granules each, lowest bits first, and the
+ *		   number of granules in each state
  *
- * A leaf is made when its granules begin to differ and goes when they all
- * agree again. So 16 TiB at 4 KiB cost 2 MiB of directory while whole leaves
- * are uniform, and 2 bits a granule plus 0.5 % at the very worst: 8 bytes of
- * directory, 8 of counters and 16 of malloc() for each leaf of 4096.
+ * An entry gets a leaf when its granules begin to differ, and loses it when
+ * they all agree again. So 16 TiB at 4 KiB cost 2 MiB of directory while whole
+ * leaves are uniform, and 2 bits a granule plus 1 % at the very worst: 8 bytes
+ * of directory, 16 of counters and a link, and 16 of malloc() for each leaf of
+ * 4096 bytes.
  *
- * Granules past the map's end in the last leaf are kept unknown and are not
+ * In the last leaf, granules past the map's end stay unknown and are not
  * counted: a leaf's counters add up to its capacity.
  *
- * Lookups take no lock. What a lookup may still be looking at (a leaf that
- * became uniform, a directory that was outgrown) is put aside and freed once
- * no lookup runs: lookups count themselves in and out, and since they do so
- * before they load an entry, one that comes after the count was seen at zero
- * cannot find what was unlinked before. All of that is sequentially
+ * Lookups take no lock. A leaf that became uniform, or a directory that was
+ * replaced by a longer one, is unlinked and then retired: it is freed once no
+ * lookup runs. A lookup raises the count of lookups before it loads an entry,
+ * and lowers it at its end. So a lookup that starts after the count was seen to
+ * be zero cannot find an unlinked leaf. All of these accesses are sequentially
  * consistent; on x86 the loads cost nothing.
  *
- * Memory that is put aside is linked through itself. So a map gives it back,
- * and shrinks, without asking for any.
+ * Retired memory is linked through itself. So the map can free memory, and
+ * shrink, without an allocation.
  */
 #include "base/map.h"
 
@@ -53,10 +54,10 @@ enum {
 	LEAF_WORDS = LEAF_GRANULES / WORD_GRANULES,
 };
 
-/* The low bit of each of a word's granules. */
+/* The low bit of each granule in a word. */
 #define LOW_BITS UINT64_C(0x5555555555555555)
 
-/* At the head of all that may be put aside. */
+/* The first member of each structure that can be retired. */
 struct retired {
 	struct retired *next; /* protected by the map's lock */
 };
@@ -68,8 +69,8 @@ struct leaf {
 };
 
 /*
- * An entry below BSP_STATES is the state of all its granules; any other is
- * the address of a leaf.
+ * An entry below BSP_STATES is the state of all its granules. Any other value
+ * is the address of a leaf.
  */
 struct directory {
 	struct retired retired;
@@ -78,16 +79,16 @@ struct directory {
 };
 
 struct bsp_map {
-	_Atomic(struct directory *) directory; /* changed under the lock */
-	atomic_uint lookups;		       /* how many run now */
-	_Atomic uint64_t generation;	       /* changed under the lock */
+	_Atomic(struct directory *) directory; /* changed under lock */
+	atomic_uint lookups;		       /* that run now */
+	_Atomic uint64_t generation;	       /* changed under lock */
 
-	pthread_mutex_t lock; /* a leaf lock: nothing is taken under it */
-	/* protected by lock: */
+	pthread_mutex_t lock; /* no other lock is taken under it */
+	/* Protected by lock: */
 	uint64_t granules;
 	uint64_t totals[BSP_STATES];
 	size_t leaves;
-	struct retired *retired; /* unlinked, but perhaps still looked at */
+	struct retired *retired; /* unlinked; a lookup may still use it */
 	size_t retired_len;
 };
 
@@ -101,13 +102,13 @@ static struct leaf *to_leaf(uintptr_t entry)
 	return (struct leaf *)entry;
 }
 
-/* A word whose granules are all in one state. */
+/* Returns a word with all granules in one state. */
 static uint64_t uniform_word(enum bsp_state state)
 {
 	return LOW_BITS * state;
 }
 
-/* The low bits of those granules of word whose state is in the set. */
+/* Returns the low bits of the granules of a word whose state is in the set. */
 static uint64_t match(uint64_t word, unsigned set)
 {
 	uint64_t low = word, high = word >> 1, found = 0;
@@ -123,7 +124,8 @@ static uint64_t match(uint64_t word, unsigned set)
 	return found & LOW_BITS;
 }
 
-/* The low bits of granules [from, to) of a word, 0 <= from < to <= 32. */
+/* Returns the low bits of granules [from, to) of a word, 0 <= from < to <= 32.
+ */
 static uint64_t range_bits(unsigned from, unsigned to)
 {
 	uint64_t above = to == WORD_GRANULES ? 0 : ~UINT64_C(0) << 2 * to;
@@ -131,9 +133,9 @@ static uint64_t range_bits(unsigned from, unsigned to)
 	return LOW_BITS & ~above & (~UINT64_C(0) << 2 * from);
 }
 
-/* --- Putting aside and freeing --- */
+/* --- Retiring memory --- */
 
-/* Frees what was put aside, if no lookup can still see it. Lock held. */
+/* Frees retired memory, unless a lookup runs. Lock held. */
 static void free_retired(struct bsp_map *map)
 {
 	struct retired *retired = map->retired;
@@ -150,7 +152,7 @@ static void free_retired(struct bsp_map *map)
 	map->retired_len = 0;
 }
 
-/* After unlinking it. Lock held. */
+/* Call it after the memory was unlinked. Lock held. */
 static void retire(struct bsp_map *map, struct retired *retired)
 {
 	retired->next = map->retired;
@@ -167,7 +169,8 @@ static uint64_t leaf_capacity(const struct bsp_map *map, uint64_t index)
 			       map->granules);
 }
 
-/* Replaces a uniform entry by a leaf that says the same; NULL: no memory. */
+/* Gives a uniform entry a leaf of the same state. Returns NULL if there is no
+ * memory. Lock held. */
 static struct leaf *split(struct bsp_map *map, uint64_t index)
 {
 	struct directory *dir = atomic_load(&map->directory);
@@ -189,7 +192,8 @@ static struct leaf *split(struct bsp_map *map, uint64_t index)
 	return leaf;
 }
 
-/* If all of a leaf's granules agree, a state takes its place. */
+/* Replaces a leaf by a state, if all its granules are in that state. Lock held.
+ */
 static void join(struct bsp_map *map, uint64_t index)
 {
 	struct directory *dir = atomic_load(&map->directory);
@@ -220,7 +224,8 @@ static void count_change(struct bsp_map *map, struct leaf *leaf,
 	}
 }
 
-/* Granules [from, to) of a leaf that are in the set go to a state. */
+/* Sets the state of granules [from, to) of a leaf whose state is in the set.
+ * Lock held. */
 static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
 			unsigned from, unsigned to, enum bsp_state state)
 {
@@ -244,8 +249,7 @@ static void leaf_change(struct bsp_map *map, struct leaf *leaf, unsigned set,
 	}
 }
 
-/* All of an entry goes to a state: no leaf is needed any more, if it has one.
- * Lock held. */
+/* Sets the state of all granules of an entry; retires its leaf. Lock held. */
 static void entry_unify(struct bsp_map *map, uint64_t index,
 			enum bsp_state state)
 {
@@ -265,7 +269,7 @@ static void entry_unify(struct bsp_map *map, uint64_t index,
 	map->totals[state] += capacity;
 }
 
-/* Are all granules of a leaf in the set, or in the state already? */
+/* Whether all granules of a leaf are in the set, or in the state already. */
 static bool leaf_all_in(const struct leaf *leaf, unsigned set,
 			enum bsp_state state)
 {
@@ -275,7 +279,8 @@ static bool leaf_all_in(const struct leaf *leaf, unsigned set,
 	return true;
 }
 
-/* The same for granules [from, to) of one entry. Lock held. */
+/* Sets the state of granules [from, to) of an entry whose state is in the set.
+ * Lock held. */
 static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 			unsigned from, unsigned to, enum bsp_state state)
 {
@@ -300,12 +305,13 @@ static int entry_change(struct bsp_map *map, uint64_t index, unsigned set,
 }
 
 /*
- * There was no memory to split an entry of which a part changes. A whole entry
- * may be called unknown without harm, one that is unknown data, and one of
- * holes markers: they read the same, and the next flush zeroes the device once
- * more. Holes that were to become data in part become markers as well, and the
- * change fails. Called data, they would no longer be holes to a flush that
- * fails and loses their zeros.
+ * Changes a whole entry, of which only a part should change, because there was
+ * no memory for a leaf. Three such changes are safe: any entry to unknown, an
+ * unknown entry to data, and holes to markers. Readers get the same bytes, and
+ * the next flush makes the device zero there once more. Holes of which a part
+ * should become data become markers as well, and the change fails. If all of
+ * them became data, a flush that fails and loses their zeros would no longer
+ * know that they were holes.
  */
 static int entry_change_whole(struct bsp_map *map, uint64_t index,
 			      enum bsp_state state)
@@ -324,9 +330,9 @@ static int entry_change_whole(struct bsp_map *map, uint64_t index,
 }
 
 /*
- * Granules [from, to) that are in the set go to a state. Where memory is short
- * it may change more than that, if widen is set. -ENOMEM leaves those from the
- * entry on that could not be split. Lock held.
+ * Sets the state of granules [from, to) whose state is in the set. With widen,
+ * changes more granules when memory is short. On -ENOMEM the granules from the
+ * entry on that could not get a leaf are as they were. Lock held.
  */
 static int change_range(struct bsp_map *map, unsigned set, uint64_t from,
 			uint64_t to, enum bsp_state state, bool widen)
@@ -368,7 +374,7 @@ static struct directory *directory_new(uint64_t len)
 
 	if (len > (SIZE_MAX - sizeof(*dir)) / sizeof(dir->entry[0]))
 		return NULL;
-	/* calloc() takes large pieces fresh from the kernel: an entry costs
+	/* calloc() maps large pieces fresh from the kernel: an entry takes
 	 * memory when it is first written, not now. */
 	dir = calloc(1, sizeof(*dir) + len * sizeof(dir->entry[0]));
 	if (dir)
@@ -493,7 +499,7 @@ enum bsp_state bsp_map_get(struct bsp_map *map, uint64_t granule)
 	return state;
 }
 
-/* --- What happened --- */
+/* --- Events --- */
 
 uint64_t bsp_map_generation(struct bsp_map *map)
 {
@@ -564,8 +570,8 @@ static int directory_grow(struct bsp_map *map, uint64_t len)
 }
 
 /*
- * The last entry's capacity is about to grow, and its new granules are
- * unknown: if it is uniform in another state it needs a leaf. Lock held.
+ * Gives the last entry a leaf if it is uniform and not unknown, before the map
+ * grows: the granules that the entry gains are unknown. Lock held.
  */
 static int split_last_entry(struct bsp_map *map)
 {
@@ -579,7 +585,8 @@ static int split_last_entry(struct bsp_map *map)
 	return split(map, index) ? 0 : -ENOMEM;
 }
 
-/* Tells the last entry's leaf that its capacity changed. Lock held. */
+/* Counts granules that an entry gained or lost, all of them unknown, in its
+ * leaf, after map->granules was changed. Lock held. */
 static void update_capacity(struct bsp_map *map, uint64_t index,
 			    uint64_t before)
 {
@@ -608,8 +615,8 @@ static int grow(struct bsp_map *map, uint64_t granules)
 	return 0;
 }
 
-/* Granules from the given one on, which lies in the last entry but not at its
- * start, are gone. A uniform entry is only shorter. Lock held. */
+/* Cuts the map off inside its last entry. Only a leaf has to be changed: the
+ * granules that it loses must be unknown. Lock held. */
 static void shorten_entry(struct bsp_map *map, uint64_t granules)
 {
 	struct directory *dir = atomic_load(&map->directory);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Sizes as people write them: "4096", "64K", "1MiB". strtoull() is no help
- * here: it takes signs, blanks and octal numbers, and some of "64KB".
+ * Sizes as people write them: "4096", "64K", "1MiB". A unit is a letter, with
+ * or without "i", "B" or "iB" after it, in capitals or not; it always stands
+ * for a power of 1024. strtoull() is no help here: it takes signs, blanks and
+ * octal numbers, and stops at the K of "64KB" without an error.
  */
 #include "blksparse.h"
 
@@ -12,10 +14,11 @@
 /* Each unit is 1024 times the one before it; the first is 1024. */
 static const char units[] = "KMGTP";
 
-/* What may follow the letter of a unit. */
+/* The text that may follow the letter of a unit. */
 static const char *const suffixes[] = { "", "i", "iB", "B" };
 
-/* The digits at the start of *text, which is left after them. */
+/* Parses the digits at the start of *text, and moves *text past them. Returns
+ * false if the number does not fit. */
 static bool parse_digits(const char **text, uint64_t *ret_value)
 {
 	uint64_t value = 0;
@@ -31,7 +34,8 @@ static bool parse_digits(const char **text, uint64_t *ret_value)
 	return true;
 }
 
-/* By how many bits unit, all of the text after the digits, multiplies. */
+/* Parses unit, all of the text after the digits. *ret_shift is the number of
+ * bits by which it multiplies. */
 static bool parse_unit(const char *unit, unsigned *ret_shift)
 {
 	const char *letter;

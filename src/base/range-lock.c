@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A list in order of arrival. A request waits while an older entry, held or
- * itself waiting, overlaps it and one of the two is exclusive. The list is as
- * long as there are requests under way, a few dozen at most, so it is searched
- * from the front.
+ * A list of requests in order of arrival. A request waits while an older one,
+ * held or waiting, overlaps it and one of the two is exclusive. Waiting
+ * requests count as well as held ones: otherwise readers that keep coming would
+ * keep a writer out.
+ *
+ * The list is as long as there are requests under way, a few dozen at most. So
+ * each request searches it from the front, and each unlock wakes all waiters.
  */
 #include "base/range-lock.h"
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Arithmetic on byte ranges [off, off + len) that cannot overflow: the one
- * place for it. Granule sizes are powers of two and given as their log2,
+ * Arithmetic on byte ranges [off, off + len) that cannot overflow. All such
+ * arithmetic belongs here: an offset or a length may come from a caller, from a
+ * stream or from a device, and be anything up to UINT64_MAX.
+ *
+ * The size of a granule is a power of two. Functions take its binary logarithm,
  * called shift.
  */
 #ifndef BSP_BASE_RANGE_H
@@ -19,7 +22,8 @@ static inline uint64_t bsp_max(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* How much of [off, off + len) lies below size: 0 when off is at or past it. */
+/* Returns how many bytes of [off, off + len) lie below size: 0 if off is at or
+ * past size. */
 static inline uint64_t bsp_range_clamp(uint64_t off, uint64_t len,
 				       uint64_t size)
 {
@@ -28,7 +32,7 @@ static inline uint64_t bsp_range_clamp(uint64_t off, uint64_t len,
 	return bsp_min(len, size - off);
 }
 
-/* a + b, or UINT64_MAX where that does not fit. */
+/* Returns a + b, or UINT64_MAX if the sum does not fit. */
 static inline uint64_t bsp_add_sat(uint64_t a, uint64_t b)
 {
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -39,13 +43,13 @@ static inline uint64_t bsp_align_down(uint64_t off, unsigned shift)
 	return off >> shift << shift;
 }
 
-/* How many granules size bytes take, the last one perhaps short. */
+/* Returns how many granules size bytes take. The last one may be short. */
 static inline uint64_t bsp_granules(uint64_t size, unsigned shift)
 {
 	return (size >> shift) + ((size & ((UINT64_C(1) << shift) - 1)) != 0);
 }
 
-/* off rounded up to a granule; UINT64_MAX where that does not fit. */
+/* Returns off rounded up to a granule, or UINT64_MAX if that does not fit. */
 static inline uint64_t bsp_align_up(uint64_t off, unsigned shift)
 {
 	uint64_t granules = bsp_granules(off, shift);
@@ -53,7 +57,7 @@ static inline uint64_t bsp_align_up(uint64_t off, unsigned shift)
 	return granules > UINT64_MAX >> shift ? UINT64_MAX : granules << shift;
 }
 
-/* The first byte of a granule, cut at size. */
+/* Returns the offset of a granule, but at most size. */
 static inline uint64_t bsp_granule_start(uint64_t granule, unsigned shift,
 					 uint64_t size)
 {

@@ -1,4 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Starting threads, and waiting with a time limit.
+ *
+ * A new thread inherits the signal mask of the thread that creates it. So all
+ * signals are blocked around pthread_create(): if the new thread blocked them
+ * itself, a signal could reach it before that.
+ *
+ * Time limits use CLOCK_MONOTONIC. With CLOCK_REALTIME, the default of a
+ * condition, a wait would stall for as long as the clock is set back.
+ */
 #include "blksparse-thread.h"
 
 #include <signal.h>
