@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What the lints share. A lint reads the tree and says what is wrong as
-# "file:line: what, and how to mend it"; it changes nothing. It runs in $SRC.
+# Functions that the lints share. A lint reads the tree and says what is wrong as
+# "file:line: fault, and how to mend it"; it changes nothing. It runs in $SRC.
 
 # shellcheck source=../lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"

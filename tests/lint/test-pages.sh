@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The manual pages: scdoc(1) renders each, mandoc(1) finds nothing to warn of,
-# meson installs each, and a page of ours that one refers to is there. That the
-# options are those of --help, cli/test-help-man.sh tests.
+# meson installs each, and each page of ours that one refers to is there.
+# cli/test-help-man.sh compares their options with those of --help.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 requires scdoc mandoc
