@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reads reports of blksparse map as programs would.
+"""Parses the reports of blksparse map.
 
-  extents.py list FORMAT SIZE < REPORT   lines "OFFSET LENGTH data|hole"
-  extents.py only-data FILE < LINES      is FILE of 0x55 where these say data,
-                                         and of zeros elsewhere?
+  extents.py list FORMAT SIZE < REPORT   prints lines "OFFSET LENGTH data|hole"
+  extents.py only-data FILE < LINES      checks that FILE is 0x55 in the data of
+                                         these lines, and zero elsewhere
 """
 import json
 import sys
@@ -65,9 +65,9 @@ def list_extents(kind, size):
     at = 0
     before = None
     for start, length, what in FORMATS[kind](sys.stdin.read()):
-        assert start == at, f"an extent at {start}, not at {at}"
+        assert start == at, f"an extent starts at {start}, not at {at}"
         at += length
-        if kind == "qemu":  # ends at a sector
+        if kind == "qemu":  # rounded up to a sector
             length = min(length, size - start)
         if not length:
             continue

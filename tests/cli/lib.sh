@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# For tests of blksparse map: what a report says, and whether the tools that it
-# is for do with it what it is for.
+# Functions for the tests of blksparse map: they read a report's extents, and
+# check the copies that other tools make with a report.
 
 # shellcheck source=../lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
@@ -13,20 +13,22 @@ map() {
 	"$TOOL" map "$@"
 }
 
-# map_extents FORMAT PATH SIZE [OPTION...]: lines "OFFSET LENGTH data|hole".
+# map_extents FORMAT PATH SIZE [OPTION...]: prints lines "OFFSET LENGTH
+# data|hole".
 map_extents() {
 	map --format="$1" "${@:4}" "$2" |
 		python3 "$CLI/extents.py" list "$1" "$3"
 }
 
-# qemu_map PATH: the map that qemu-img prints, as before QEMU 8.2, which added
-# whether an extent is compressed.
+# qemu_map PATH: the map of qemu-img, without the key "compressed" that QEMU 8.2
+# added.
 qemu_map() {
 	qemu-img map -f raw --output=json "$1" |
 		sed 's/, "compressed": false//g'
 }
 
-# filled SIZE: a file $FILLED that shows what is copied of it: 0x55 all over.
+# filled SIZE: makes a file $FILLED of 0x55, in whose copies the copied parts
+# can be told from holes.
 filled() {
 	FILLED=$TEST_TMP/filled
 	head -c "$1" /dev/zero | tr '\0' '\125' >"$FILLED"
@@ -34,11 +36,11 @@ filled() {
 
 only_data() {
 	python3 "$CLI/extents.py" only-data "$1" ||
-		fail "what was copied is not what the map says"
+		fail "the copied parts differ from the data in the map"
 }
 
-# assert_bmap PATH SIZE [OPTION...]: bmaptool makes a copy of PATH with its map
-# that has the same bytes, and copies what the map calls data and no more.
+# assert_bmap PATH SIZE [OPTION...]: bmaptool with the map of PATH makes a copy
+# with the same bytes, and copies exactly the data of the map.
 assert_bmap() {
 	local bmap=$TEST_TMP/bmap copy=$TEST_TMP/copy
 	map --format=bmap "${@:3}" "$1" >"$bmap"
@@ -67,7 +69,7 @@ assert_ddrescue() {
 rescue() {
 	rm -f "$4" "$4.map"
 	: >"$4"
-	# It has nothing to do, and says so, where there is no data.
+	# Without any data ddrescue would fail: it has nothing to do.
 	if grep -q '+$' "$1"; then
 		ddrescue -q --domain-mapfile="$1" "$2" "$4" "$4.map"
 		ddrescuelog -q --done-status --domain-mapfile="$1" "$4.map"

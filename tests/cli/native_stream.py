@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A reader of native streams, written after blksparse-stream(5) alone.
+"""A decoder of native streams, written from blksparse-stream(5) alone.
 
-  native_stream.py FILE < STREAM    exits 0 if STREAM is right, and FILE is what
-                                    it says
+  native_stream.py FILE < STREAM    exits 0 if STREAM is valid and describes the
+                                    content of FILE
 """
 import ctypes
 import struct

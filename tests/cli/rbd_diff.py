@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The format of Ceph's rbd export-diff, version 1, as its documentation has it.
+"""The format of Ceph's rbd export-diff, version 1, as Ceph documents it.
 
-  rbd_diff.py export IMAGE [SNAPSHOT]   as rbd export-diff: only what is there,
-                                        in objects of 4 MiB, to standard output
-  rbd_diff.py changes OLD NEW           the difference between two, to standard
-                                        output
-  rbd_diff.py import IMAGE              as rbd import-diff: from standard input
-                                        onto what IMAGE holds
+  rbd_diff.py export IMAGE [SNAPSHOT]   acts as rbd export-diff: writes the data
+                                        of IMAGE, in objects of 4 MiB, to
+                                        standard output
+  rbd_diff.py changes OLD NEW           writes the difference of two images to
+                                        standard output
+  rbd_diff.py import IMAGE              acts as rbd import-diff: applies
+                                        standard input to IMAGE
 """
 import os
 import struct
@@ -15,11 +16,11 @@ import sys
 
 OBJECT = 4 << 20
 BLOCK = 4096
-DISCARD_MAX = (1 << 31) - 1  # librbd refuses more
+DISCARD_MAX = (1 << 31) - 1  # the limit of librbd
 
 
 def runs(piece):
-    """[start, end) of runs of blocks that are not zero."""
+    """Yields [start, end) of each run of nonzero blocks."""
     start = None
     for at in range(0, len(piece), BLOCK):
         if any(piece[at:at + BLOCK]):
@@ -92,7 +93,7 @@ def import_to(path):
                 for _ in range(length >> 20):
                     image.write(bytes(1 << 20))
                 image.write(bytes(length % (1 << 20)))
-        assert source.read() == b"", "there is more behind the end"
+        assert source.read() == b"", "there are bytes past the end"
 
 
 if sys.argv[1] == "export":

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The bench itself: figures as JSON, a peer and a build of ours whose copies are
-# wrong, and that nothing stays behind, also of one that was interrupted.
+# The bench itself: it writes its figures as JSON, finds wrong copies of a peer
+# and of the build under test, and leaves nothing behind, even if interrupted.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 
@@ -9,7 +9,7 @@ requires_fuse
 requires_loop
 requires python3 jq
 
-# bench OPTION...: with its things in a directory that is empty before and after
+# bench OPTION...: runs it with a temporary directory that must be empty after
 bench() {
 	"$SRC/tests/bench/run" --quick --dir "$TEST_TMP/place" --json \
 		"$TEST_TMP/figures" "$@"
@@ -44,7 +44,7 @@ assert_eq "$(figure 'select(.name | startswith("cp ")) | .right')" true "cp"
 assert_contains "$(<"$TEST_TMP/table")" "WRONG BYTES" "table"
 assert_nothing_left
 
-say "ours is wrong"
+say "a wrong copy of the build under test"
 mkdir -p "$TEST_TMP/build/tools"
 ln -s "$BUILD/fuse" "$BUILD/tests" "$TEST_TMP/build/"
 cat >"$TEST_TMP/build/tools/blksparse" <<'END'
@@ -65,7 +65,7 @@ pid=$!
 working() {
 	grep -q "2/1000" "$TEST_TMP/err"
 }
-wait_until 60 working || fail "it does nothing"
+wait_until 60 working || fail "the bench does not begin to work"
 kill -INT "$pid"
 status=0
 wait "$pid" || status=$?

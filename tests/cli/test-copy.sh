@@ -1,15 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# blksparse copy between devices and files of all shapes: right bytes, holes
-# where the source is zero, each block read once, and nothing destroyed that
-# should not be.
+# blksparse copy between devices and files of all shapes: the bytes are right,
+# zeros become holes, each block is read once, and refused targets stay intact.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 requires_loop
 requires python3 jq
 
-# old_device SIZE: a loop device $OLD full of 0xAA.
+# old_device SIZE: makes a loop device $OLD, filled with 0xAA.
 old_device() {
 	head -c "$1" /dev/zero | tr '\0' '\252' >"$TEST_TMP/old.$1"
 	loop_new "$TEST_TMP/old.$1"
@@ -20,8 +19,8 @@ copy_tool() {
 	"$TOOL" copy "$@"
 }
 
-# check_copy: the copy of KIND SIZE [LOSETUP-OPTION...] to a file, to a
-# larger device, and from the file to one that fits.
+# check_copy KIND SIZE [LOSETUP-OPTION...]: copies such a device to a file and to
+# a larger device, and the file to a device of the same size.
 check_copy() {
 	local source size data
 	say "$*"
@@ -31,7 +30,7 @@ check_copy() {
 	count_reads "$source" "$TOOL" copy --json "$source" "$TEST_TMP/copy" \
 		>"$TEST_TMP/json"
 	assert_same_bytes "$source" "$TEST_TMP/copy"
-	# Opening tries one block.
+	# The opening reads one block, as a trial.
 	assert_le "$READ" $((size + 4096)) "bytes read"
 	grep -Eq ',"seconds":[0-9]+\.[0-9]{3}}$' "$TEST_TMP/json" ||
 		fail "the seconds of $(<"$TEST_TMP/json")"
@@ -42,7 +41,7 @@ check_copy() {
 
 	old_device $((size + 1048576))
 	"$TOOL" copy --verify --quiet "$source" "$OLD"
-	cmp -n "$size" "$source" "$OLD" || fail "the device is not its source"
+	cmp -n "$size" "$source" "$OLD" || fail "the device differs from its source"
 	tail -c 1048576 "$OLD" | cmp - <(head -c 1048576 /dev/zero |
 		tr '\0' '\252') || fail "the tail was not kept"
 	loop_free "$OLD"
@@ -61,7 +60,7 @@ check_copy mixed 512
 check_copy mixed 8M --sector-size 4096
 check_copy tenth 64M
 
-say "a file that was there before"
+say "an existing file as the target"
 make_device mixed 4M device
 source=$LOOP
 old_device 8388608
@@ -75,7 +74,7 @@ loop_new "$TEST_TMP/blank"
 "$TOOL" copy --quiet --target-is-zero "$source" "$LOOP"
 assert_same_bytes "$source" "$LOOP"
 
-say "what a larger device has behind"
+say "the tail of a larger device"
 python3 "$LIB/devices.py" make mixed 3000001 "$TEST_TMP/odd"
 for tail in keep zero discard; do
 	for from in device odd; do
@@ -83,10 +82,10 @@ for tail in keep zero discard; do
 		old_device 8388608
 		"$TOOL" copy --quiet --tail="$tail" "$TEST_TMP/$from" "$OLD"
 		cmp -n "$size" "$TEST_TMP/$from" "$OLD" || fail "$tail: bytes"
-		# Where a discard gives zeros, as with these, that can be seen.
+		# Loop devices give zeros after a discard, so it shows.
 		byte='\252'
 		[[ $tail == keep ]] || byte='\0'
-		# It discards whole blocks.
+		# Only whole blocks are discarded.
 		[[ $tail != discard ]] || size=$(((size + 511) / 512 * 512))
 		tail -c +$((size + 1)) "$OLD" | cmp - <(head -c \
 			$((8388608 - size)) /dev/zero | tr '\0' "$byte") ||
@@ -95,7 +94,7 @@ for tail in keep zero discard; do
 	done
 done
 
-say "what is refused, untouched"
+say "refused targets stay untouched"
 sum=$(sha256sum <"$TEST_TMP/old.8388608")
 old_device 2097152
 small=$LOOP
@@ -113,7 +112,7 @@ unlink "$TEST_TMP/device"
 run_status copy_tool "$TEST_TMP/device.link" "$source"
 assert_eq "$STATUS" 2 "status of an image of another name to its loop device"
 ln "$TEST_TMP/device.link" "$TEST_TMP/device"
-# Loop devices over one image, of which two show the same bytes.
+# Loop devices over one image; two of them show the same bytes.
 truncate -s 8M "$TEST_TMP/shared"
 loop_new "$TEST_TMP/shared" --sizelimit 4M
 first=$LOOP
@@ -136,10 +135,10 @@ done
 printf first | dd of="$TEST_TMP/shared" conv=notrunc status=none
 "$TOOL" copy --quiet "$first" "$second"
 cmp -n 4194304 "$TEST_TMP/shared" "$TEST_TMP/shared" 0 4194304 ||
-	fail "a half of an image, copied to the other"
+	fail "refused to copy one half of an image to the other"
 run_status copy_tool "$source" /dev/no-such-device
 assert_eq "$STATUS" 1 "status of a device that is not there"
-[[ ! -e /dev/no-such-device ]] || fail "it made a file among the devices"
+[[ ! -e /dev/no-such-device ]] || fail "copy made a file in /dev"
 run_status copy_tool "$TEST_TMP/none" "$small"
 assert_eq "$STATUS" 1 "status of a source that is not there"
 assert_contains "$ERR" "$TEST_TMP/none: No such file" "message"
@@ -158,7 +157,7 @@ run_status copy_tool "$source" "$LOOP"
 assert_eq "$STATUS" 1 "status of a target that is mounted"
 assert_contains "$ERR" "is mounted on $TEST_TMP/used" "message"
 
-say "a source that is mounted here as a file"
+say "a source that is a file of a mount"
 mount_fs "$source"
 "$TOOL" copy --quiet "$MNT/${source##*/}" "$TEST_TMP/through"
 assert_same_bytes "$source" "$TEST_TMP/through"

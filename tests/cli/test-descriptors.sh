@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A caller may have closed any of the standard descriptors. No device or image gets
-# their numbers, so messages and reports never land in one; a stream that has
-# nowhere to go, or nowhere to come from, is an error.
+# The caller may have closed any of the standard descriptors. No device or image
+# gets their numbers, so no message or report is written into one. A stream
+# without standard input or output is an error.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -22,8 +22,8 @@ target=$LOOP
 "$TOOL" send --quiet "$source" >"$TEST_TMP/stream"
 "$TOOL" map "$source" >"$TEST_TMP/map"
 
-# closed SET COMMAND...: runs it without the descriptors in SET, some of 0, 1 and
-# 2. The others are $IN (/dev/null), $TEST_TMP/out and $TEST_TMP/err; sets $STATUS.
+# closed SET COMMAND...: runs it with the descriptors in SET (of 0, 1, 2) closed.
+# The others are $IN (/dev/null), $TEST_TMP/out and $TEST_TMP/err. Sets $STATUS.
 closed() {
 	local set=$1 redirections
 	# shellcheck disable=SC2016 # for eval
@@ -39,7 +39,7 @@ closed() {
 	assert_same_bytes "$source" "$truth"
 }
 
-# fails_if NUMBER SET: the status is 1 if NUMBER is in SET, and otherwise 0.
+# fails_if NUMBER SET: checks that $STATUS is 1 if NUMBER is in SET, else 0.
 fails_if() {
 	if [[ $2 == *$1* ]]; then
 		assert_eq "$STATUS" 1 "status without $2"
@@ -103,7 +103,7 @@ for set in '' 0 1 2 01 02 12 012; do
 done
 
 say "a file's limit"
-# SIGXFSZ would end it, and its message with it.
+# SIGXFSZ would end the program before its message.
 small() {
 	ulimit -f 1024
 	exec "$TOOL" copy "$source" "$TEST_TMP/small"

@@ -1,23 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Each option that --help shows is on the manual page, and the other way round;
-# help is 80 columns wide at most; completion knows the options.
+# --help, the manual page and the completion list the same options, and --help
+# is at most 80 columns wide.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 
-# help_options < HELP: "-x", "--xyz" and "-o xyz", one a line. An option ends
-# where two spaces do, or at its argument.
+# help_options < HELP: prints "-x", "--xyz" and "-o xyz", one a line. An option
+# ends at two spaces or at its argument.
 help_options() {
 	sed -n 's/^ \{1,8\}\(-.*\)$/\1/p' | sed 's/  .*//' | names_only
 }
 
-# page_options < PAGE: the same from what a list defines. In a section on mount
-# options these may stand without "-o".
+# page_options < PAGE: prints the options that the lists of a page define. In a
+# section on mount options "-o" may be missing.
 page_options() {
 	awk '/^# / { mount = /MOUNT OPTIONS/ }
 		/^\*/ { defined = $0; next }
 		/^\t/ && defined != "" {
-			# Markup and values, not the underscores in names.
+			# Remove markup and values, but no underscore in a name.
 			gsub(/_[A-Z]+_/, "", defined)
 			gsub(/[*\\]/, "", defined)
 			if (mount && defined !~ /^-/)
@@ -28,7 +28,7 @@ page_options() {
 		{ defined = "" }' | names_only
 }
 
-# names_only: "-h, --help=WHAT" is two names, without what they take.
+# names_only: splits "-h, --help=WHAT" into two names without arguments.
 names_only() {
 	sed 's/, -/\n-/g' | sed -E 's/^(-o [a-z_]+).*/\1/; t
 		s/^(-[^][ =]+).*/\1/' | sort -u
@@ -52,7 +52,7 @@ compare() {
 	sed 's/^/  /' "$TEST_TMP/in-help"
 }
 
-# completes FILE PREFIX: all options of the last compare() are in there.
+# completes FILE PREFIX: checks that FILE has all options of the last compare().
 completes() {
 	local option
 	while read -r option; do
@@ -62,7 +62,7 @@ completes() {
 	done <"$TEST_TMP/in-help"
 }
 
-# The comparison itself: what is missing on either side must show.
+# The comparison itself must find an option that is missing on either side.
 say "self-test"
 printf '  -h, --help   x\n  --a=B  y\n  -o c=D  z\n     --no  option\n' |
 	help_options | paste -sd' ' >"$TEST_TMP/out"

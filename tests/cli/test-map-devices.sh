@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Loop devices whose content is known: the map is the truth, and the tools that
-# take it copy the right bytes.
+# Loop devices with known content: the map is right in each format, and the tools
+# that read a map copy the right bytes.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 requires_loop
 requires python3 bmaptool ddrescue ddrescuelog
 
-# The image has no holes, so that whatever is found was found by reading.
+# The image has no holes, so that only reading can find the zeros.
 # check_device KIND SIZE [LOSETUP-OPTION...]
 check_device() {
 	local size format formats granule image
@@ -20,7 +20,7 @@ check_device() {
 	for granule in 4K 64K 1M; do
 		python3 "$LIB/devices.py" list --granule "$granule" "$image" \
 			>"$TEST_TMP/expected"
-		# One granule for all formats: what they write of it is the same.
+		# All formats write the same extents; one granule is enough.
 		formats=(json)
 		[[ $granule != 4K ]] || formats+=(table qemu bmap ddrescue)
 		for format in "${formats[@]}"; do
@@ -39,7 +39,7 @@ assert report["totals"]["unknown"]["bytes"] == 0, report' "$LOOP"
 	loop_free "$LOOP"
 }
 
-# check_copies KIND SIZE [LOSETUP-OPTION...]: what the tools make of the map.
+# check_copies KIND SIZE [LOSETUP-OPTION...]: checks the copies of the tools.
 check_copies() {
 	say "copies of $*"
 	make_device "$1" "$2" device "${@:3}"
@@ -70,7 +70,7 @@ ln -s "$LOOP" "$TEST_TMP/link"
 assert_eq "$(map_extents json "$TEST_TMP/link" 1048576)" \
 	"$(map_extents json "$LOOP" 1048576)" "extents by a link"
 
-say "a device that somebody writes to meanwhile"
+say "a device that is written to meanwhile"
 truncate -s 8G "$TEST_TMP/large"
 loop_new "$TEST_TMP/large"
 before=$(device_reads "$LOOP")
@@ -79,9 +79,9 @@ pid=$!
 scanning() {
 	(($(device_reads "$LOOP") > before + 100))
 }
-wait_until 30 scanning || fail "it does not read"
+wait_until 30 scanning || fail "map does not begin to read"
 kill -STOP "$pid"
-! gone_or_zombie "$pid" || fail "it was too fast"
+! gone_or_zombie "$pid" || fail "map ended before the write"
 dd if=/dev/urandom of="$LOOP" bs=4096 count=1 conv=notrunc,fsync status=none
 kill -CONT "$pid"
 wait "$pid"

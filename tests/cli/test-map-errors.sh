@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# What goes wrong is said in one line, with the right status.
+# Each error of blksparse map is one line with the right exit status.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -9,15 +9,16 @@ cd "$TEST_TMP"
 truncate -s 1M file
 printf x | dd of=file bs=1 seek=500000 conv=notrunc status=none
 
-# fails STATUS PART COMMAND...: fails so; one line on stderr, that has PART and
-# begins with the program's name; nothing on stdout.
+# fails STATUS PART COMMAND...: checks that it fails with STATUS, prints one line
+# to stderr that begins with the program's name and contains PART, and prints
+# nothing to stdout.
 fails() {
 	run_status "${@:3}"
 	assert_eq "$STATUS" "$1" "status of ${*:3}"
 	assert_contains "$ERR" "$2" "message of ${*:3}"
 	assert_eq "$(wc -l <"$TEST_TMP/.err")" 1 "lines of ${*:3}"
 	[[ $ERR == "blksparse: "* || $ERR == "blksparse map: "* ]] ||
-		fail "whose message is that? $ERR"
+		fail "the message lacks the program's name: $ERR"
 	assert_eq "$OUT" "" "stdout of ${*:3}"
 }
 
@@ -76,19 +77,19 @@ done
 run_status bash -c "${inner[2]}" "$TOOL"
 assert_eq "$STATUS" 1 "status without standard output"
 assert_contains "$ERR" "standard output: Bad file descriptor" "its message"
-# The reader is gone before the report begins.
+# The reader closes the pipe before the report begins.
 run_status bash -c "${inner[3]}" "$TOOL"
 assert_eq "$(<status)" 1 "status without a reader"
 assert_contains "$ERR" "standard output: Broken pipe" "message without a reader"
 
-say "stderr is of no use"
+say "stderr is closed or full"
 status=0
 "$TOOL" map nowhere 2>&- >out || status=$?
 assert_eq "$status" 1 "status without stderr"
 
 say "a file that shrinks"
-# One big enough that the report is longer than what is buffered: the pipe
-# holds the program up until the file was cut.
+# The report must be longer than all buffers: the full pipe stops the program
+# until the file is truncated.
 python3 - <<'EOF'
 import os
 with open("shrinks", "wb") as file:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Sparse files: each format says what lseek() says, and its tool takes it.
+# Sparse files: each format has the extents of lseek(), and its tool accepts it.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -20,8 +20,8 @@ check_file() {
 	done
 	map --format=qemu "$file" >got
 	qemu_map "$file" >expected
-	diff -u expected got || fail "qemu of $file is not qemu-img's"
-	# The tools sync what they copy, which takes its time.
+	diff -u expected got || fail "the qemu format of $file differs from qemu-img"
+	# The tools sync their copies, which is slow.
 	case $kind:$size in
 	data:512 | zero:1049088 | edges:1049088 | mixed:4194305)
 		assert_bmap "$file" "$size"
@@ -54,7 +54,7 @@ if ((EUID == 0)) && losetup -f >/dev/null 2>&1; then
 	sync mnt/file
 	check_file mnt/file
 	map --format=json mnt/file >report
-	# Extents that begin inside a page show that none was rounded.
+	# Extents that begin inside a page prove that none was rounded.
 	python3 - report <<-'EOF'
 		import json, sys
 		report = json.load(open(sys.argv[1]))
@@ -75,7 +75,7 @@ assert_contains "$ERR" "empty" "bmap of an empty file"
 say "--summary"
 map --summary mixed-4194305 >summary
 map mixed-4194305 | sed '1,/^$/d' | diff -u - summary ||
-	fail "the summary is not the table's totals"
+	fail "the summary differs from the totals of the table"
 map --summary --format=json mixed-4194305 >summary
 map --format=json mixed-4194305 >full
 python3 - full summary <<'EOF'
@@ -91,7 +91,7 @@ for kind in ("data", "hole", "unknown"):
                                        "extents": len(lengths)}, kind
 EOF
 
-say "paths that are hard to say"
+say "paths with special characters"
 mkdir odd
 for name in $'new\nline' $'not utf-8 \xff\xfe' '--summary' 'quo"te\d' '-->'; do
 	cp --sparse=always mixed-1049088 "odd/$name"

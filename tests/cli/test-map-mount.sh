@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A device's file in a mount: the same map as the device's own, whatever the
-# mount has learned so far, and Ctrl-C while the mount is scanning for it.
+# A file of a mount: its map equals the map of the device, however much the mount
+# has learned. Ctrl-C ends map while the mount scans for it.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -17,7 +17,7 @@ truncate -s 4T "$TEST_TMP/large"
 loop_new "$TEST_TMP/large"
 large=$LOOP
 
-# A short look-ahead makes many boundaries, none of which may be seen.
+# A short look-ahead makes many boundaries; the map must show none of them.
 mount_fs -o lookahead=64K "mixed=$mixed" "data=$data" "large=$large"
 for state in unknown known; do
 	say "$state"
@@ -26,7 +26,7 @@ for state in unknown known; do
 		map_extents "$format" "$MNT/mixed" $((16 << 20)) \
 			>"$TEST_TMP/got"
 		diff -u "$TEST_TMP/expected" "$TEST_TMP/got" ||
-			fail "$format of a mount's file"
+			fail "$format of a file of a mount"
 	done
 	assert_eq "$(map_extents json "$MNT/data" $(((64 << 20) + 512)))" \
 		"0 $(((64 << 20) + 512)) data" "a file without holes"
@@ -44,9 +44,9 @@ pid=$!
 scanning() {
 	(($(device_reads "$large") > before + 100))
 }
-wait_until 30 scanning || fail "it does not scan"
+wait_until 30 scanning || fail "the mount does not begin to scan"
 kill -INT "$pid"
-wait_until 20 gone_or_zombie "$pid" || fail "it goes on after Ctrl-C"
+wait_until 20 gone_or_zombie "$pid" || fail "map does not end after Ctrl-C"
 status=0
 wait "$pid" || status=$?
 assert_eq "$status" 1 "status after Ctrl-C"

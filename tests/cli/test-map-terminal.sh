@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# On a terminal: progress while it scans, and Ctrl-C. Elsewhere: neither line
-# nor anything else on stderr.
+# On a terminal, map shows progress while it scans, and Ctrl-C ends it. Without
+# a terminal it prints nothing to stderr.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 requires_loop
 requires python3
 
-# Too much to scan in the time of a test.
+# Larger than can be scanned during a test.
 truncate -s 4T "$TEST_TMP/large"
 loop_new "$TEST_TMP/large"
 large=$LOOP
@@ -20,7 +20,7 @@ python3 - "$TOOL" "$large" <<'EOF'
 import os, pty, re, subprocess, sys, termios
 tool, device = sys.argv[1:]
 master, slave = pty.openpty()
-# Ctrl-C drops what was written and not read yet: not here.
+# By default Ctrl-C discards unread output; turn that off.
 modes = termios.tcgetattr(slave)
 modes[3] |= termios.NOFLSH
 termios.tcsetattr(slave, termios.TCSANOW, modes)
@@ -30,7 +30,7 @@ child = subprocess.Popen([tool, "map", device], stdin=slave,
                          __import__("fcntl").ioctl(0, 0x540E, 0))
 os.close(slave)
 seen = b""
-# Drawn twice at least: it is not a line for the beginning only.
+# The progress line must be drawn at least twice.
 while len(re.findall(rb"\d+% of 4096\.0 GiB, \d+ MiB/s", seen)) < 2:
     seen += os.read(master, 1000)
 os.write(master, b"\x03")
@@ -39,7 +39,7 @@ try:
     while more := os.read(master, 1000):
         seen += more
 except OSError:
-    pass  # the terminal's other end is closed
+    pass  # the other end of the terminal is closed
 status = child.wait()
 print(seen)
 assert status == 1, status
@@ -47,7 +47,7 @@ assert out == b"", out
 assert b"\r\x1b[Kblksparse map: %b: interrupted\r\n" % device.encode() in seen
 EOF
 
-say "a report on a terminal has no progress left in it"
+say "no progress line stays in a report on a terminal"
 python3 - "$TOOL" "$small" <<'EOF'
 import os, pty, sys
 output = b""
@@ -78,14 +78,14 @@ for signal in INT TERM HUP; do
 		2>"$TEST_TMP/err" &
 	pid=$!
 	catches() {
-		# SIGHUP, SIGINT and SIGTERM, by their bits. The shell catches
-		# them too, until it becomes the program.
+		# The bits of SIGHUP, SIGINT and SIGTERM. The shell catches
+		# them too, until it executes the program.
 		local caught
 		[[ /proc/$pid/exe -ef $TOOL ]] || return
 		caught=$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status")
 		(((16#$caught & 0x4003) == 0x4003))
 	}
-	wait_until 10 catches || fail "it does not catch its signals"
+	wait_until 10 catches || fail "map does not catch its signals"
 	kill -"$signal" "$pid"
 	status=0
 	wait "$pid" || status=$?

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# What copy, send and recv say while they are at it, on a terminal and elsewhere,
-# and what they leave behind after Ctrl-C.
+# The progress of copy, send and recv, on a terminal and elsewhere, and their
+# messages and targets after Ctrl-C.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -9,14 +9,14 @@ requires_loop
 requires python3 jq
 
 cd "$TEST_TMP"
-# Too much to read in the time of a test, and none of it data.
+# Larger than can be read during a test, and without data.
 truncate -s 4T huge
 loop_new "$TEST_TMP/huge"
 huge=$LOOP
 make_device mixed 8M device
 "$TOOL" send --quiet "$LOOP" >stream
 
-# What is held back makes a transfer last until it has shown how far it is.
+# A slow reader or writer makes a transfer last until it has shown progress.
 cat >watch.py <<'PY'
 """watch.py tty|pipe LINES SLOW COMMAND...: runs COMMAND with its stderr on a
 terminal or a pipe until it has drawn LINES lines of progress, or, if that is 0,
@@ -27,7 +27,7 @@ import fcntl, os, pty, re, signal, subprocess, sys, termios, threading, time
 where, lines, slow, *command = sys.argv[1:]
 ours, theirs = pty.openpty() if where == "tty" else os.pipe()
 if where == "tty":
-    # Ctrl-C drops what was written and not read yet: not here.
+    # By default Ctrl-C discards unread output; turn that off.
     modes = termios.tcgetattr(theirs)
     modes[3] |= termios.NOFLSH
     termios.tcsetattr(theirs, termios.TCSANOW, modes)
@@ -76,13 +76,13 @@ try:
             pressed = True
             press()
 except OSError:
-    pass  # the terminal's other end is closed
+    pass  # the other end of the terminal is closed
 sys.stdout.buffer.write(seen)
 assert pressed, "it ended by itself"
 sys.exit(child.wait())
 PY
 
-# watch tty|pipe LINES SLOW COMMAND...: sets $STATUS and $SEEN.
+# watch tty|pipe LINES SLOW COMMAND...: runs watch.py; sets $STATUS and $SEEN.
 watch() {
 	STATUS=0
 	timeout 60 python3 watch.py "$@" >seen || STATUS=$?
@@ -91,11 +91,12 @@ watch() {
 	echo "$SEEN" | tail -n 4
 }
 
-# ended_by_interrupt MESSAGE: and the line of progress was taken away before.
+# ended_by_interrupt MESSAGE: checks that the progress line was erased before
+# this message.
 ended_by_interrupt() {
 	assert_eq "$STATUS" 1 "status"
 	[[ ${SEEN##*$'\e[K'} == *"$1"* ]] || fail_at "no '$1' in the end"
-	# Time left is known, for the size is.
+	# The size is known, so the time left is shown.
 	assert_contains "$SEEN" " left" "progress"
 }
 
@@ -119,7 +120,7 @@ for where in tty pipe; do
 	cmp -n "$good" device received || fail "not good up to $good"
 done
 
-say "quiet, or no terminal: nothing, however long it takes"
+say "--quiet, or no terminal: no progress, however long it takes"
 for words in "tty --quiet" "pipe"; do
 	read -r where option <<<"$words"
 	for command in "copy $huge target" "send $huge" "recv target"; do
@@ -129,7 +130,7 @@ for words in "tty --quiet" "pipe"; do
 		watch "$where" 0 "$slow" "$TOOL" $command $option
 		assert_eq "$STATUS" 1 "status"
 		assert_lacks "$SEEN" "MiB/s" "what is shown"
-		# What Ctrl-C itself leaves on a terminal is not ours.
+		# The terminal itself echoes Ctrl-C.
 		assert_eq "$(grep -c "^blksparse" <<<"${SEEN/^C/}")" 1 "lines"
 		assert_contains "$SEEN" "blksparse ${command%% *}: interrupted" "text"
 	done

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Streams through ssh, to a server of the test's own: whole ones, and ones that
-# break on the way and are gone on with.
+# Streams through ssh, to a server that the test starts: complete ones, and
+# broken ones that are resumed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ cd "$TEST_TMP"
 # --- The server ------------------------------------------------------------
 
 start_server() {
-	# It wants this directory, and not another one.
+	# sshd insists on this directory.
 	if [[ ! -d /run/sshd ]]; then
 		mkdir -m 755 /run/sshd
 		cleanup rmdir /run/sshd
@@ -31,7 +31,7 @@ with socket.socket() as s:
 		AuthenticationMethods publickey
 		PermitRootLogin prohibit-password
 		PidFile none
-		# The directory is below one that all may write to.
+		# The directory is below one that is writable for all.
 		StrictModes no
 		UsePAM no
 	END
@@ -74,14 +74,14 @@ fi
 
 # --- Streams ---------------------------------------------------------------
 
-# old_device SIZE: a loop device $OLD full of 0xAA.
+# old_device SIZE: makes a loop device $OLD, filled with 0xAA.
 old_device() {
 	head -c "$1" /dev/zero | tr '\0' '\252' >old
 	loop_new "$TEST_TMP/old"
 	OLD=$LOOP
 }
 
-# offset_in FILE: the one that recv's message there gives.
+# offset_in FILE: prints the offset in recv's message there.
 offset_in() {
 	sed -n 's/.* good and durable up to \([0-9]*\).*/\1/p' "$1"
 }
@@ -89,7 +89,7 @@ offset_in() {
 make_device tenth 64M device
 source=$LOOP
 
-say "whole"
+say "a complete stream"
 old_device 64M
 "$TOOL" send "$source" 2>sent | to_host "$TOOL" recv "$OLD" 2>received
 cat sent received
@@ -97,13 +97,13 @@ assert_same_bytes device "$OLD"
 assert_contains "$(<received)" "blksparse recv: $OLD: 64.0 MiB, " "summary"
 loop_free "$OLD"
 
-say "and from there"
+say "a stream from the server"
 to_host "$TOOL" send --quiet "$source" | "$TOOL" recv --quiet copy
 assert_same_bytes device copy
 assert_le "$(allocated copy)" \
 	$(($(python3 "$LIB/devices.py" data device) + 65536)) "allocated"
 
-say "cut short, and gone on with as the message says"
+say "a truncated stream, resumed as the message says"
 old_device 64M
 run_status bash -c "set -o pipefail
 	'$TOOL' send --quiet '$source' | head -c 3000000 |
@@ -118,7 +118,7 @@ bash -c "set -o pipefail
 assert_same_bytes device "$OLD"
 loop_free "$OLD"
 
-say "a connection that breaks: what the other end wrote is kept there"
+say "a broken connection: the target keeps the part that it received"
 old_device 64M
 mkfifo slow
 { to_host "$TOOL recv $OLD 2>$TEST_TMP/there" <slow || true; } &
@@ -126,20 +126,21 @@ client=$!
 "$TOOL" send --quiet "$source" >stream
 exec 5>slow
 head -c 3000000 stream >&5
-# So far that something is good.
+# Waits until part of the target is good.
 bytes_written() {
 	! cmp -s -n 1048576 old <(head -c 1048576 /dev/zero | tr '\0' '\252')
 }
-wait_until 10 bytes_written || fail "nothing arrives"
+wait_until 10 bytes_written || fail "no data arrives"
 session=$(pgrep -P "$SERVER" -f 'sshd.*: root') || fail "no session"
 # shellcheck disable=SC2046,SC2086 # processes
 kill -KILL $(pgrep -P $session sshd || true) $session
 exec 5>&-
 wait "$client"
-there_it_says() {
+recv_reported_offset() {
 	[[ -n $(offset_in there) ]]
 }
-wait_until 10 there_it_says || fail "it does not say how far it is good"
+wait_until 10 recv_reported_offset ||
+	fail "recv does not say how far the target is good"
 cat there
 good=$(offset_in there)
 cmp -n "$good" device "$OLD" || fail "not good up to $good"

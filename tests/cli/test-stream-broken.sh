@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Streams that break, and what they are gone on with; targets that cannot be.
+# Broken streams, their resumption, and targets that recv refuses.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -14,19 +14,19 @@ source=$LOOP
 "$TOOL" send --quiet "$source" >stream
 length=$(stat -c %s stream)
 
-# old_device SIZE: a loop device $OLD full of 0xAA.
+# old_device SIZE: makes a loop device $OLD, filled with 0xAA.
 old_device() {
 	head -c "$1" /dev/zero | tr '\0' '\252' >old
 	loop_new "$TEST_TMP/old"
 	OLD=$LOOP
 }
 
-# good_up_to: the offset that the message in $ERR says.
+# good_up_to: prints the offset in the message $ERR.
 good_up_to() {
 	sed -n 's/.* good and durable up to \([0-9]*\).*/\1/p' <<<"$ERR"
 }
 
-# feed COMMAND...: as run_status, with standard input.
+# feed COMMAND...: run_status with standard input.
 feed() {
 	STATUS=0
 	"$@" >out 2>err || STATUS=$?
@@ -34,14 +34,14 @@ feed() {
 	echo "+ $* => $STATUS ${ERR:+[$ERR]}"
 }
 
-# goes_on TARGET: with what the message said to do.
-goes_on() {
+# resume_as_told TARGET: runs the command of the message, and compares.
+resume_as_told() {
 	local command=${ERR##*go on with: }
 	assert_contains "$command" "SRC | blksparse recv --resume $1" "command"
 	command=${command//blksparse /$TOOL }
 	bash -c "set -o pipefail; ${command/SRC/$source}" 2>&1 ||
-		fail "cannot go on: $command"
-	cmp -n "$(stat -c %s device)" device "$1" || fail "$1 is not right"
+		fail "cannot resume: $command"
+	cmp -n "$(stat -c %s device)" device "$1" || fail "$1 has wrong bytes"
 }
 
 say "cut at many places"
@@ -54,10 +54,10 @@ for cut in 0 1 63 64 65 103 104 105 5000 100000 $((length / 2)) \
 	good=$(good_up_to)
 	if [[ -n $good ]]; then
 		cmp -n "$good" device "$OLD" || fail "not good up to $good"
-		goes_on "$OLD"
+		resume_as_told "$OLD"
 	else
 		cmp old <(head -c 8M /dev/zero | tr '\0' '\252') ||
-			fail "it was written to, and does not say so"
+			fail "the target was written to, but the message does not say so"
 	fi
 	loop_free "$OLD"
 done
@@ -69,12 +69,12 @@ good=$(good_up_to)
 feed "$TOOL" recv --resume file \
 	< <("$TOOL" send --quiet --from="$good" "$source" | head -c 500000)
 assert_eq "$STATUS" 1 "status"
-(($(good_up_to) > good)) || fail "no further than $good"
-goes_on file
+(($(good_up_to) > good)) || fail "the second attempt got no further than $good"
+resume_as_told file
 assert_le "$(allocated file)" "$(($(python3 "$LIB/devices.py" data device) + 65536))" \
 	"allocated"
 
-say "bytes that change"
+say "changed bytes"
 python3 - "$TOOL" stream device <<'PY'
 import random, re, subprocess, sys
 tool, stream, device = sys.argv[1:]
@@ -97,7 +97,7 @@ for _ in range(60):
             assert target.read(good) == device[:good], at
 PY
 
-say "bytes behind the end"
+say "bytes past the end"
 feed "$TOOL" recv file < <(cat stream stream)
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "broke at byte $length: more bytes follow" "message"
@@ -111,13 +111,13 @@ feed "$TOOL" recv --format=rbd-diff file \
 	< <(printf 'rbd diff v1\nf\3\0\0\0olds\0\0\0\0\0\0\0\0e')
 assert_contains "$ERR" "difference from a snapshot" "text"
 
-say "a start that was not asked for"
+say "a stream that starts at an offset, without --resume"
 old_device 8M
 "$TOOL" send --quiet --from=1M "$source" >rest
 feed "$TOOL" recv "$OLD" <rest
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "goes on from byte 1048576" "message"
-cmp old <(head -c 8M /dev/zero | tr '\0' '\252') || fail "it was written to"
+cmp old <(head -c 8M /dev/zero | tr '\0' '\252') || fail "the target was written to"
 feed "$TOOL" recv --resume missing <rest
 assert_eq "$STATUS" 1 "status"
 truncate -s 9M other
@@ -125,18 +125,18 @@ feed "$TOOL" recv --resume other <rest
 assert_contains "$ERR" "other is not what the stream goes on with" "message"
 loop_free "$OLD"
 
-say "too small"
+say "targets that are too small"
 old_device 7M
 feed "$TOOL" recv "$OLD" <stream
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "is too small: it has 7340032 bytes, and 8388608" "text"
-cmp old <(head -c 7M /dev/zero | tr '\0' '\252') || fail "it was written to"
+cmp old <(head -c 7M /dev/zero | tr '\0' '\252') || fail "the target was written to"
 feed "$TOOL" recv --format=raw "$OLD" <device
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "is too small" "text"
 loop_free "$OLD"
 
-say "targets that are in use, or are none"
+say "targets that are in use or cannot be targets"
 feed "$TOOL" recv device <stream
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "$source" "an image that a loop device has"
@@ -160,13 +160,13 @@ feed sh -c "'$TOOL' send '$source' >/dev/full"
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "write the stream: No space left on device" "message"
 
-say "a reader that goes away"
+say "a reader that closes the pipe"
 STATUS=0
 { "$TOOL" send "$source" 2>err || echo "$?" >status; } | head -c 10 >/dev/null
 assert_eq "$(<status)" 1 "status of send"
 assert_contains "$(<err)" "Broken pipe" "message"
 
-say "what cannot be asked for"
+say "options that do not go together"
 for words in "send" "send a b" "send --format=tar $source" "recv" \
 	"send --from=1M --format=raw $source" "send --from=1T $source" \
 	"recv --resume --target-is-zero file" "recv --resume --format=raw file" \
@@ -177,13 +177,13 @@ for words in "send" "send a b" "send --format=tar $source" "recv" \
 done
 
 say "Ctrl-C"
-rm file # what has come shows in one that is new
+rm file # a new file shows how much has arrived
 mkfifo pipe
 "$TOOL" recv --json file <pipe >json 2>err &
 pid=$!
 exec 5>pipe
 head -c 300000 stream >&5
-# It has what came once it has written up to where that ends.
+# All data has arrived once the file is that long.
 wait_until 10 sh -c "[ \$(stat -c %b file) -gt 8 ]"
 kill -TERM "$pid"
 STATUS=0
@@ -195,7 +195,7 @@ assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "interrupted; the target is good and durable" "message"
 assert_eq "$(jq .complete json)" false "complete"
 assert_eq "$(jq .done json)" "$(good_up_to)" "done"
-goes_on file
+resume_as_told file
 
 say "terminals"
 python3 - "$TOOL" "$source" stream <<'PY'
@@ -214,7 +214,7 @@ def run(command, **other):
         while more := os.read(master, 1000):
             seen += more
     except OSError:
-        pass  # the other end is closed
+        pass  # the other end of the terminal is closed
     return child.wait(), seen
 
 
@@ -223,7 +223,7 @@ assert status == 2 and b"is a terminal" in seen, (status, seen)
 status, seen = run(["recv", "file"], stdin="tty", stderr="tty")
 assert status == 2 and b"is a terminal" in seen, (status, seen)
 
-# A slow stream shows how far it is, and nothing of that stays.
+# A slow stream shows progress, which is erased at the end.
 slow = subprocess.Popen(["sh", "-c", "head -c 100000 $0; sleep 1; "
                          "tail -c +100001 $0", stream],
                         stdout=subprocess.PIPE)

@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Streams between devices and files of all shapes, in all formats: the right
-# bytes, holes where the source is zero, each block read once, and little memory.
+# Streams between devices and files of all shapes, in all formats: the bytes are
+# right, zeros become holes, each block is read once, and memory stays small.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 requires_loop
 requires python3 jq
 
-# old_device SIZE [LOSETUP-OPTION...]: a loop device $OLD full of 0xAA.
+# old_device SIZE [LOSETUP-OPTION...]: makes a loop device $OLD, filled with
+# 0xAA.
 old_device() {
 	head -c "$1" /dev/zero | tr '\0' '\252' >"$TEST_TMP/old"
 	loop_new "$TEST_TMP/old" "${@:2}"
@@ -23,15 +24,15 @@ recv() {
 	"$TOOL" recv --quiet "$@"
 }
 
-# assert_tail FILE BYTES: it ends in so many bytes 0xAA.
+# assert_tail FILE BYTES: checks that its last BYTES bytes are 0xAA.
 assert_tail() {
 	tail -c "$2" "$1" | cmp - <(head -c "$2" /dev/zero | tr '\0' '\252') ||
 		fail_at "the end of $1 was not kept"
 }
 
-# check_stream KIND SIZE [LOSETUP-OPTION...]: from a device to a larger one
-# with old bytes, to a file, from that back to a device that fits; raw and
-# rbd-diff both ways.
+# check_stream KIND SIZE [LOSETUP-OPTION...]: sends such a device to a larger one
+# with old bytes and to a file, and the file to a device of the same size; raw
+# and rbd-diff in both directions.
 check_stream() {
 	local source size data granule copy=$TEST_TMP/copy
 	say "$*"
@@ -40,12 +41,12 @@ check_stream() {
 	size=$(blockdev --getsize64 "$source")
 
 	count_reads "$source" send "$source" >"$TEST_TMP/stream"
-	# Opening tries one block.
+	# The opening reads one block, as a trial.
 	assert_ge "$READ" "$size" "bytes read"
 	assert_le "$READ" $((size + 4096)) "bytes read"
 
 	python3 "$CLI/native_stream.py" "$source" <"$TEST_TMP/stream" ||
-		fail "the stream is not what its specification says"
+		fail "the stream does not follow its specification"
 
 	recv "$copy" <"$TEST_TMP/stream"
 	assert_same_bytes "$source" "$copy"
@@ -54,7 +55,7 @@ check_stream() {
 
 	old_device $((size + 1048576))
 	recv "$OLD" <"$TEST_TMP/stream"
-	cmp -n "$size" "$source" "$OLD" || fail "the device is not its source"
+	cmp -n "$size" "$source" "$OLD" || fail "the device differs from its source"
 	assert_tail "$OLD" 1048576
 	loop_free "$OLD"
 
@@ -150,7 +151,7 @@ loop_new "$TEST_TMP/zero"
 send "$source" | recv --target-is-zero "$LOOP"
 assert_same_bytes "$source" "$LOOP"
 loop_free "$LOOP"
-# It does as it is told: old bytes stay where the source has holes.
+# The option is trusted: old bytes stay in the holes of the source.
 old_device 8M
 send "$source" | recv --target-is-zero "$OLD"
 python3 - "$source" "$OLD" <<'PY'
@@ -166,7 +167,7 @@ loop_free "$OLD"
 loop_free "$source"
 
 say "memory"
-# The same for 64 MiB as for 8 TiB, but for the libraries.
+# The same limit for 64 MiB and for 8 TiB.
 python3 "$LIB/devices.py" make alternating 64M "$TEST_TMP/file"
 truncate -s 8T "$TEST_TMP/large"
 for file in file large; do

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Any bytes, given to a decoder: it ends, with a result or with an error that
- * says where; what it gives is in order, inside, and complete. Built once for
- * each format, with FORMAT_native, FORMAT_rbd_diff or FORMAT_raw defined.
+ * Feeds any bytes to a decoder and checks its guarantees (stream.h): it ends,
+ * or fails at an offset inside the input, and its events are in order, inside
+ * the size and complete. Built once for each format, with FORMAT_native,
+ * FORMAT_rbd_diff or FORMAT_raw defined.
  *
- * The first byte of the input says how to give the rest: bit 0, with the
- * checksums of a native stream put right, for no fuzzer finds those; the other
- * bits, how many bytes at once (0: as many as are wanted).
+ * The first byte of the input is not part of the stream. Bit 0 corrects the
+ * checksums of a native stream, because a fuzzer does not find valid ones. The
+ * other bits are the number of bytes to feed at once (0: all wanted bytes).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static void must(bool holds)
 		abort();
 }
 
-/* --- The three --- */
+/* --- The formats --- */
 
 static void begin(void)
 {
@@ -39,7 +40,7 @@ static void begin(void)
 #endif
 }
 
-/* Puts the checksums of one frame right. Returns how long it is. */
+/* Corrects the checksums of one frame. Returns its length. */
 static size_t seal_frame(unsigned char *head, size_t left)
 {
 	size_t payload = bsp_get_le32(head + 4);
@@ -63,7 +64,7 @@ static void seal(unsigned char *bytes, size_t len)
 		at += seal_frame(bytes + at, len - at);
 }
 
-/* --- What must hold of any --- */
+/* --- The guarantees --- */
 
 static uint64_t pos;
 static bool begun;
@@ -120,7 +121,7 @@ static void feed(const unsigned char *bytes, size_t len, size_t step)
 	do {
 		event = bsp_decoder_step(&dec);
 		check_event(event);
-		/* Each step takes bytes, or gives one of few things. */
+		/* Each step takes bytes or emits one event. */
 		must(++steps < 4 * len + 64);
 		if (event == BSP_STREAM_WANT) {
 			size_t want, n;
@@ -144,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len == 0)
 		return 0;
-	/* A copy of just that size, so that reading past it shows. */
+	/* A copy of exactly that size: the sanitizer finds reads past it. */
 	bytes = malloc(len);
 	must(bytes);
 	memcpy(bytes, data + 1, len - 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * In the place of libFuzzer where there is none: each file given, once, and
- * then each of them cut short and with each of its bytes changed.
+ * A replacement for libFuzzer where there is none. It runs the fuzz target on
+ * each file given, then on each file truncated at every length, and with every
+ * byte changed.
  */
 #include <stdint.h>
 #include <stdio.h>

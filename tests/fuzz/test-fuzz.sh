@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The decoders of streams with bytes that nobody would send: for FUZZ_SECONDS
-# (default 20) each with libFuzzer, where clang has it; otherwise the inputs that
-# are kept in corpus/, and what is like them.
+# Fuzzes the stream decoders. First it replays the inputs in corpus/ and variants
+# of them. Where clang has libFuzzer, that then runs for FUZZ_SECONDS (default
+# 20) on each format.
 #
-# To keep what a longer run finds:
+# To keep new inputs of a longer run:
 #   FUZZ_SECONDS=600 FUZZ_KEEP=1 tests/fuzz/test-fuzz.sh
 set -euo pipefail
 # shellcheck source=../lib/common.sh
@@ -19,7 +19,7 @@ flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -I"$SRC/src" -I"$SRC/include"
 	-fno-sanitize-recover=all)
 export ASAN_OPTIONS=detect_leaks=0
 
-# has_fuzzer: is there a clang with libFuzzer?
+# has_fuzzer: true if clang has libFuzzer.
 has_fuzzer() {
 	echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n);
 		int LLVMFuzzerTestOneInput(const char *d, unsigned long n)
@@ -34,7 +34,7 @@ fuzz_it() {
 		-DFORMAT_"${format/-/_}" -o "$TEST_TMP/$format" \
 		"${sources[@]}" -lxxhash
 	mkdir -p "$new"
-	# One input takes no memory but its own, and no time worth a second.
+	# One input takes little memory and far less than a second.
 	"$TEST_TMP/$format" -max_total_time="$seconds" -max_len=4096 \
 		-timeout=10 -rss_limit_mb=512 -malloc_limit_mb=64 \
 		-print_final_stats=1 -verbosity=0 \
@@ -61,7 +61,7 @@ replay_it() {
 }
 
 for format in native rbd-diff raw; do
-	say "$format, what is kept"
+	say "$format, the inputs in corpus/"
 	replay_it "$format"
 done
 if has_fuzzer; then

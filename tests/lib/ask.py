@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Asks a file where its data and holes are.
+"""Prints the data and the holes of a file, by lseek(2).
 
-  ask.py data OFFSET FILE   what SEEK_DATA says, or ENXIO
-  ask.py hole OFFSET FILE   what SEEK_HOLE says, or ENXIO
-  ask.py extents FILE       lines "OFFSET LENGTH data|hole", touching ones merged
+  ask.py data OFFSET FILE   the answer of SEEK_DATA, or ENXIO
+  ask.py hole OFFSET FILE   the answer of SEEK_HOLE, or ENXIO
+  ask.py extents FILE       lines "OFFSET LENGTH data|hole", merged
 """
 import errno
 import os

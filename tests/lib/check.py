@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Checks a mounted file against the device it shows, and the device's truth.
+"""Checks the file of a mount against its device and the device's truth file.
 
   check.py [--granule SIZE] [--seed N] [--boundaries N] STEP[,STEP...]
            FILE DEVICE IMAGE [FILE DEVICE IMAGE]...
 
-DEVICE is what FILE shows, IMAGE the file that devices.py made and DEVICE stands
-on (they may be the same). Steps, done in the order given, for all the files:
+FILE shows DEVICE, and DEVICE is backed by IMAGE, which devices.py made (DEVICE
+and IMAGE may be the same). The steps run in the order given, for all files:
 
-  fresh   stat, while nothing was read yet
+  fresh   stat before anything was read
   walk    SEEK_DATA and SEEK_HOLE from 0 to the end give the truth
-  known   the same, with no read of the device, and stat is exact
-  seeks   SEEK_DATA and SEEK_HOLE from anywhere
-  reads   pieces from anywhere are the device's bytes
-  bytes   all bytes are the device's
+  known   the same, without any read of the device, and stat is exact
+  seeks   SEEK_DATA and SEEK_HOLE from random offsets give the truth
+  reads   pieces at random offsets equal the device
+  bytes   all bytes equal the device
 
-A granule of zeros may be called data where SEEK_DATA took so long that it had
-to answer before it came to data; with --boundaries, also so many that others
-may have been told about.
+A granule of zeros may be called data if SEEK_DATA ran out of time and had to
+answer before it found data. --boundaries N allows N more such granules, which
+other programs may have got as answers.
 """
 import argparse
 import errno
@@ -31,7 +31,7 @@ from bisect import bisect_right
 import devices
 
 MIB = devices.MIB
-# Seconds after which SEEK_DATA may give a boundary, or a bit less.
+# A bit less than the seconds after which SEEK_DATA may give a boundary.
 BUDGET = 0.9
 
 
@@ -58,10 +58,10 @@ class Checked:
         self.device = os.open(device, os.O_RDONLY)
         self.fd = os.open(path, os.O_RDONLY)
 
-    # The truth about an offset.
+    # The truth.
 
     def extent_before(self, at):
-        """The last extent of data that starts at or before at, or none."""
+        """Returns the last extent of data that starts at or before at, or None."""
         i = bisect_right(self.starts, at) - 1
         return self.data[i] if i >= 0 else (0, 0)
 
@@ -77,7 +77,7 @@ class Checked:
     def next_hole(self, at):
         return self.extent_before(at)[1] if self.in_data(at) else at
 
-    # What the file says.
+    # The answers of the file.
 
     def seek(self, at, whence):
         try:
@@ -88,9 +88,9 @@ class Checked:
             return None
 
     def is_boundary(self, at, got, right, seconds):
-        """May got have been said, though right is the next data?"""
+        """Is got a permitted boundary, where the next data is at right?"""
         if got is None or not at < got < (self.size if right is None else right):
-            # Or at lies in the granule itself.
+            # Or at is inside the granule itself.
             return got == at and at // self.granule * self.granule in self.boundaries
         if got % self.granule:
             return False
@@ -122,7 +122,7 @@ class Checked:
         return got
 
     def walk(self):
-        """The extents of data, put together where they touch."""
+        """Returns the extents of data, adjacent ones merged."""
         found = []
         at = 0
         while True:
@@ -143,7 +143,7 @@ class Checked:
             return int(source.read().split()[0])
 
     def forget_pages(self):
-        """So that whoever reads the device has to ask it."""
+        """Drops the cached pages, so that reads reach the device."""
         os.posix_fadvise(self.device, 0, 0, os.POSIX_FADV_DONTNEED)
 
     # The steps.
@@ -167,7 +167,7 @@ class Checked:
         expect(found == self.with_boundaries(), f"the extents are {found}")
 
     def with_boundaries(self):
-        """The extents of data, with what is called so in holes."""
+        """Returns the extents of data, boundaries inside holes included."""
         return devices.merge(
             self.data + [(at, at + self.granule) for at in self.boundaries],
             self.size)

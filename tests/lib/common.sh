@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What the shell tests share; each of them starts with
+# The functions that the shell tests share. Each test starts with
 #
 #	set -euo pipefail
 #	. "$(dirname "$0")/../lib/common.sh"
@@ -13,9 +13,10 @@
 #	$TEST_TMP	a private directory on a disk, removed at the end
 #	$MNT		where mount_fs() mounts
 #
-# A test exits 0 when it passed and 77 when it could not run, its last line of
-# output then being the reason; anything else is a failure. Whatever a test
-# sets up it undoes through cleanup(), on every way out.
+# A test exits 0 if it passed, and 77 if it could not run; then its last line of
+# output is the reason. Any other status is a failure. A test registers with
+# cleanup() how to undo each thing that it sets up, so that all of it is undone
+# however the test ends.
 
 set -euo pipefail
 
@@ -33,7 +34,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 cleanups=()
 
-# cleanup COMMAND [ARG...]: runs it at the end, the latest first.
+# cleanup COMMAND [ARG...]: has it run at the end, in reverse order.
 cleanup() {
 	cleanups+=("$(printf '%q ' "$@")")
 }
@@ -74,7 +75,7 @@ say() {
 	echo "--- $*"
 }
 
-# --- What a test needs -----------------------------------------------------
+# --- Requirements -----------------------------------------------------
 
 # requires COMMAND...: skips when one of them is not installed.
 requires() {
@@ -138,7 +139,7 @@ assert_same_bytes() {
 	cmp "$1" "$2" || fail_at "$1 and $2 differ"
 }
 
-# As fail(), but names the line that called the assertion.
+# As fail(), but names the line of the assertion's caller.
 fail_at() {
 	echo "FAILED: $* (${BASH_SOURCE[2]##*/}:${BASH_LINENO[1]})" >&2
 	exit 1
@@ -154,7 +155,8 @@ run_status() {
 	echo "+ $* => $STATUS ${ERR:+[$ERR]}"
 }
 
-# wait_until SECONDS COMMAND [ARG...]: until it succeeds; false after SECONDS.
+# wait_until SECONDS COMMAND [ARG...]: repeats the command until it succeeds;
+# false after SECONDS.
 wait_until() {
 	local end=$((SECONDS + $1))
 	shift
@@ -168,8 +170,8 @@ is_settled() {
 	(($(date +%s) - $(stat -c %Z "$1") > 5))
 }
 
-# wait_settled FILE...: until these images were last changed so long ago that a
-# mount keeps what it learns of them.
+# wait_settled FILE...: waits until the last changes of these images are so long
+# ago that a mount can tell a later change by its time.
 wait_settled() {
 	local file
 	for file; do
@@ -183,13 +185,13 @@ gone() {
 
 # --- Files and devices -----------------------------------------------------
 
-# allocated FILE: its allocated bytes.
+# allocated FILE: prints its allocated bytes.
 allocated() {
 	stat -c '%b * %B' "$1" | { read -r sum && echo "$((sum))"; }
 }
 
-# loop_new IMAGE [LOSETUP-OPTION...]: a loop device, in $LOOP; detached at the
-# end.
+# loop_new IMAGE [LOSETUP-OPTION...]: sets $LOOP to a new loop device, which is
+# detached at the end.
 loop_new() {
 	local image=$1
 	shift
@@ -200,27 +202,28 @@ loop_new() {
 	fi
 }
 
-# loop_image DEVICE: the file that it is over; nothing if it is detached.
+# loop_image DEVICE: prints its backing file; nothing if it is detached.
 loop_image() {
 	losetup -n -O BACK-FILE "$1" 2>/dev/null || true
 }
 
-# loop_left DEVICE IMAGE: it is over IMAGE no more; it may be another's by now.
+# loop_left DEVICE IMAGE: true if IMAGE is no longer its backing file; another
+# process may have reused it.
 loop_left() {
 	local image
 	image=$(loop_image "$1")
 	[[ $image != "$2" && $image != "$2 (deleted)" ]]
 }
 
-# loop_free DEVICE: detaches it, if it still is attached, and waits for that.
+# loop_free DEVICE: detaches it if it is attached, and waits for that.
 loop_free() {
 	local image
 	image=$(loop_image "$1")
 	[[ -z $image ]] || loop_free_of "$1" "${image% (deleted)}"
 }
 
-# loop_free_of DEVICE IMAGE: the same, but if it is another's by now, who got
-# its name after it was detached, it is left alone.
+# loop_free_of DEVICE IMAGE: the same, unless the device now belongs to another
+# image, because another process reused its number.
 loop_free_of() {
 	! loop_left "$1" "$2" || return 0
 	losetup -d "$1" || loop_left "$1" "$2" || return 1
@@ -230,19 +233,20 @@ loop_free_of() {
 	}
 }
 
-# device_reads DEVICE: how many reads its disk has served.
+# device_reads DEVICE: prints the number of reads that its disk has served.
 device_reads() {
 	awk '{ print $1 }' "/sys/block/${1##*/}/stat"
 }
 
-# pages_reread: how many the kernel has read again, for it had given them up.
+# pages_reread: prints the number of pages that the kernel read again after it
+# had reclaimed them.
 pages_reread() {
 	awk '/^workingset_refault(_file)? / { print $2 }' /proc/vmstat
 }
 
-# count_reads DEVICE COMMAND...: runs COMMAND. How many bytes were read of the
-# device's disk meanwhile is in $READ; and in $REREAD, how many of them at most
-# because the kernel had given up what it had cached, as it may at any time.
+# count_reads DEVICE COMMAND...: runs COMMAND, and sets $READ to the number of
+# bytes read from the device's disk meanwhile. $REREAD is the number of those, at
+# most, that were read again because the kernel had reclaimed its cache.
 # shellcheck disable=SC2034 # READ and REREAD are for the caller
 count_reads() {
 	local sectors=/sys/block/${1##*/}/stat read pages
@@ -254,13 +258,13 @@ count_reads() {
 	REREAD=$((($(pages_reread) - pages) * $(getconf PAGESIZE)))
 }
 
-# ask data|hole OFFSET FILE, ask extents FILE: what lseek says of it.
+# ask data|hole OFFSET FILE, ask extents FILE: prints the answers of lseek.
 ask() {
 	python3 "$LIB/ask.py" "$@"
 }
 
-# partition add DISK NUMBER START LENGTH, partition del DISK NUMBER: tells the
-# kernel of a partition, in bytes, without a table of them: BLKPG in linux/blkpg.h.
+# partition add DISK NUMBER START LENGTH, partition del DISK NUMBER: adds or
+# removes a partition in the kernel alone, by BLKPG (linux/blkpg.h); in bytes.
 partition() {
 	python3 -c 'import ctypes, fcntl, os, struct, sys
 op, disk, number, start, length = sys.argv[1:] + ["0", "0"][:6 - len(sys.argv)]
@@ -270,8 +274,8 @@ fcntl.ioctl(os.open(disk, os.O_RDONLY), 0x1269, struct.pack("@iiiP",
     {"add": 1, "del": 2}[op], 0, len(part), ctypes.addressof(part)))' "$@"
 }
 
-# make_device KIND SIZE NAME [LOSETUP-OPTION...]: $TEST_TMP/NAME, with a truth,
-# and a loop device over it, in $LOOP.
+# make_device KIND SIZE NAME [LOSETUP-OPTION...]: makes an image $TEST_TMP/NAME,
+# its truth file, and a loop device over it, $LOOP.
 make_device() {
 	python3 "$LIB/devices.py" make "$1" "$2" "$TEST_TMP/$3"
 	loop_new "$TEST_TMP/$3" "${@:4}"
@@ -282,14 +286,14 @@ check() {
 	python3 "$LIB/check.py" "$@"
 }
 
-# forget_pages DEVICE: drops what the kernel cached of it.
+# forget_pages DEVICE: drops the kernel's cache of it.
 forget_pages() {
 	blockdev --flushbufs "$1"
 }
 
 # --- Mounts ----------------------------------------------------------------
 
-# Asks no file system, for that may hang.
+# Asks no file system, which might hang.
 mounted() {
 	awk -v where="$1" '$5 == where { n++ } END { exit !n }' \
 		/proc/self/mountinfo
@@ -299,14 +303,14 @@ not_mounted() {
 	! mounted "$1"
 }
 
-# As somebody who is not root and has no rights.
+# Runs a command as a user without any rights.
 as_nobody() {
 	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
 		env HOME="$TEST_TMP" USER=nobody "$@"
 }
 
-# copy_program: makes copies of both programs that all users may run, in $FS and
-# $TOOL; the build tree may lie in a folder that others cannot enter.
+# copy_program: copies both programs to a place where all users can run them,
+# and sets $FS and $TOOL; the build tree may be inside a private folder.
 copy_program() {
 	local library
 	mkdir -p "$TEST_TMP/copy/fuse" "$TEST_TMP/copy/tools" "$TEST_TMP/copy/src"
@@ -320,18 +324,17 @@ copy_program() {
 	TOOL=$TEST_TMP/copy/tools/blksparse
 }
 
-# Ends a mount however badly it is.
+# Ends a mount, whatever state it is in.
 force_umount() {
 	while mounted "$1"; do
-		# With force, for that ends the requests of a stuck one.
+		# -f also ends the requests of a stuck mount.
 		umount -cfl "$1" 2>/dev/null || fusermount3 -uz "$1" || return 1
 	done
 }
 
-# mount_fs [-o OPTIONS] [NAME=]DEVICE...: mounts them at $MNT, blksparsefs
-# staying in the foreground of a background job with pid $FS_PID and its
-# messages in $FS_LOG; returns when the mount answers.
-# FS_WRAP=(COMMAND...) runs it through COMMAND.
+# mount_fs [-o OPTIONS] [NAME=]DEVICE...: mounts them at $MNT and returns when the
+# mount answers. blksparsefs runs with -f as a background job, with pid $FS_PID
+# and its messages in $FS_LOG. FS_WRAP=(COMMAND...) runs it through COMMAND.
 FS_WRAP=()
 FS_PID=
 mount_fs() {
@@ -349,12 +352,12 @@ mount_fs() {
 }
 
 fs_up_or_gone() {
-	# As whoever mounted it, for nobody else may look.
+	# Only the user that mounted it may look.
 	gone "$FS_PID" ||
 		{ mounted "$MNT" && "${FS_WRAP[@]}" stat -L "$MNT" >/dev/null; }
 }
 
-# umount_fs: unmounts $MNT; blksparsefs must end by that, with status 0.
+# umount_fs: unmounts $MNT; blksparsefs must then end with status 0.
 umount_fs() {
 	local status=0
 	[[ -n $FS_PID ]] || fail "umount_fs: nothing is mounted"
@@ -377,12 +380,12 @@ end_fs() {
 
 gone_or_zombie() {
 	local stat
-	# Not $(<), at whose failure bash ends the script.
+	# Not $(<): bash ends the script if that fails.
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
 	[[ ${stat##*) } == Z* ]]
 }
 
-# For the end of a test that did not get as far as umount_fs.
+# Cleans up after a test that did not reach umount_fs.
 drop_fs() {
 	force_umount "$2" || return 1
 	[[ $FS_PID == "$1" ]] || return 0

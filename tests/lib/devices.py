@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes images of devices whose content is known, and tells what is in them.
+"""Makes images with known content, and lists that content.
 
   devices.py make [--sparse] [--seed N] KIND SIZE FILE
   devices.py make-all DIRECTORY
   devices.py list [--granule SIZE] FILE     extents as lines "OFFSET LENGTH TYPE"
   devices.py data [--granule SIZE] FILE     bytes in granules that hold data
 
-Beside FILE comes FILE.truth with the ranges that hold data. Each byte of these
-is nonzero, and no other is, so that the truth holds for every granule. All of
-FILE is written, zeros too, but with --sparse: a loop device over it then has
-no holes that anyone could ask the file system for.
+FILE.truth beside FILE has the ranges of data. Each byte in them is nonzero and
+no other byte is, so the truth holds for every granule. Zeros are written, too,
+so that a loop device over FILE has no holes that the file system knows; with
+--sparse they are not.
 
 Kinds:
-  zero         nothing
-  data         everything
+  zero         no data
+  data         all data
   first, last  one 4 KiB granule at that end
   alternating  every second 4 KiB granule
   edges        single bytes, at the first or the last place of granules
-  mixed        extents of 1 byte to 1 MiB all over
-  tenth        10 % of it: some big extents, many small ones
+  mixed        extents of 1 byte to 1 MiB everywhere
+  tenth        10 % data: some big extents, many small ones
 """
 import argparse
 import json
@@ -38,7 +38,7 @@ def parse_size(text):
 
 
 def merge(ranges, size):
-    """Sorted, cut at size, and with what touches or overlaps put together."""
+    """Returns them sorted, cut at size, adjacent and overlapping ones merged."""
     merged = []
     for start, end in sorted((max(0, s), min(e, size)) for s, e in ranges):
         if start >= end:
@@ -51,7 +51,7 @@ def merge(ranges, size):
 
 
 def edges(size):
-    """Bytes beside the borders of granules, small ones and big ones."""
+    """Single bytes beside the borders of small and big granules."""
     single = [0, 3 * BLOCK - 1, 5 * BLOCK, 9 * BLOCK - 1, 9 * BLOCK,
               MIB - 1, 3 * MIB, 5 * MIB - 1, 5 * MIB + 1, size - 1]
     return [(at, at + 1) for at in single if at < size]
@@ -126,7 +126,7 @@ def make(path, kind, size, seed=1, sparse=False):
 
 
 def truth(path, granule):
-    """The size, and the extents of granules that hold data: [start, end]."""
+    """Returns the size, and [start, end] of each run of granules with data."""
     with open(path + ".truth", encoding="ascii") as source:
         known = json.load(source)
     size = known["size"]
@@ -136,7 +136,7 @@ def truth(path, granule):
 
 
 def make_all(directory):
-    """One of each; names the file of each, and its sector size."""
+    """Makes one of each kind; prints its file and its sector size."""
     odd = MIB + 512
     kinds = ("zero", "data", "first", "last", "alternating", "edges", "mixed")
     made = [(kind, 8 * MIB, 512) for kind in kinds]

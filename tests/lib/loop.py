@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Changes what a loop device in use shows; losetup(8) does neither.
+"""Changes the content of a loop device in use, as losetup(8) cannot.
 
-  loop.py file DEVICE FILE      another file, of the same size (LOOP_CHANGE_FD)
-  loop.py offset DEVICE OFFSET  another place in its file (LOOP_SET_STATUS64)
+  loop.py file DEVICE FILE      shows another file of the same size
+                                (LOOP_CHANGE_FD)
+  loop.py offset DEVICE OFFSET  shows another part of its file
+                                (LOOP_SET_STATUS64)
 """
 import fcntl
 import os
@@ -12,7 +14,7 @@ import sys
 
 SET_STATUS64, GET_STATUS64, CHANGE_FD = 0x4C04, 0x4C05, 0x4C06
 INFO_SIZE = 232
-OFFSET_AT = 24  # of lo_offset in struct loop_info64
+OFFSET_AT = 24  # the place of lo_offset in struct loop_info64
 
 
 def main(what, device, value):
