@@ -36,7 +36,7 @@ accepted a.c '/* A user who reads it. What is it? */ int who; f("What");' # word
 accepted a.c '/* Says what is wrong, and that it is. */'
 accepted a.c $'/*\n * It reads.\n * That is all, and so on.\n */'
 accepted a.c $'/* words: quoted: who */'
-accepted a.sh 'as_user nobody cat "$file" # as user nobody'
+accepted a.sh 'as_user nobody cat file # as user nobody'
 accepted a.scd $'## What it cannot see\n\nIt is what it is.'
 accepted a.md 'Users, who may not mount it.'
 
