@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where seeks are the thread knows from those who wait for it, and from where
- * the others ended. It scans a window from there on. The window grows with the
- * way that the seeks have come, as a single seek is no reason to read much, up
- * to the one that was asked for. When the thread is through with it, it sleeps,
- * and gives its memory back if it sleeps for long; or, if that was asked for,
- * goes on with the rest of the device, without handing out what it reads, since
- * nobody is near.
+ * The thread that scans ahead of seeks. It reads a window of granules with
+ * several reads in flight, so that the device works while the program that
+ * seeks is busy with what it was told. scan-window.h decides which granules
+ * these are; this file has the thread, its lock and its conditions.
  *
- * Who reads what seeks find, and finds it known, would wait for the device at
- * each run of data. It is followed: known data is read ahead of it, too, and
- * handed out. How much is bounded by a credit, which it gets anew whenever it
- * is seen to read; who only seeks costs nothing. A seek for a hole waits for
- * what is in flight before it, so that its caller does not read it as well.
+ * The scan thread learns seek positions from waiting callers and from where
+ * finished seeks ended. When it has scanned the window it sleeps. If it sleeps
+ * for long it gives its memory back, or, if the mount asks for that, scans the
+ * rest of the device. Data of the rest is not delivered: no reader is near.
+ *
+ * A seek for a hole waits until the data before the hole is delivered, so that
+ * its caller does not read the same data a second time.
+ *
+ * The lock is never held during I/O, a delivery or a callback.
  */
 #include "sparse/scan-ahead.h"
 
@@ -20,222 +21,76 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "base/range.h"
 #include "blksparse-thread.h"
 #include "sparse/scan.h"
+#include "sparse/scan-window.h"
 
 enum {
-	WINDOW_MIN = 2 << 20,
-	POLL_MS = 10,	 /* between two looks whether who waits gives up */
-	STUCK_MS = 1000, /* that what was read may take to be handed out */
+	POLL_MS = 10,	 /* how often a waiting caller asks whether to stop */
+	STUCK_MS = 1000, /* the longest that a seek waits for one delivery */
 	IDLE_MS = 1000,	 /* until memory is given back, or the rest scanned */
-	/* What who reads is trusted with, at first; twice as much each time. */
-	CREDIT_MIN = 512 << 10,
-	CREDIT_MAX = 12 << 20,
 };
 
-/* A granule that no device has: nobody has asked for anything yet. */
-#define NO_GRANULE (UINT64_MAX >> 13)
-
-/* What somebody waits for: that no granule of [granule, end) is unknown before
- * the first that is in the set. */
-struct wait_request {
-	unsigned set;
-	uint64_t granule, end;
-};
-
-/* For how long one who waits has seen the same being handed out. */
+/* For how long a waiting caller has seen the same delivery in progress. */
 struct stuck {
 	unsigned delivery_steps, ms;
 };
 
 struct bsp_scan_ahead {
-	/* Fixed after bsp_scan_ahead_start(). */
+	/* Fixed after bsp_scan_ahead_start(): */
 	struct bsp_sparse *sp;
-	uint64_t window_max; /* bytes */
 	bsp_scanned_fn scanned;
 	void *scanned_data;
 	pthread_t thread;
 	bool started;
 
-	atomic_bool alive;
-	atomic_bool stop; /* set under lock */
+	atomic_bool alive; /* the thread has not ended */
+	atomic_bool stop;  /* set under lock */
 
-	/* The thread's own. */
+	/* Used by the thread alone: */
 	struct bsp_scan *scan; /* NULL while it sleeps for long */
 
-	/* How often it began, and ended, to hand something out. */
+	/* Counts the start and the end of each delivery; odd while one is in
+	 * progress. */
 	atomic_uint delivery_steps;
 
-	pthread_mutex_t lock;	      /* a leaf lock but for the map's */
-	pthread_cond_t work, learned; /* CLOCK_MONOTONIC */
-	/* Protected by lock: */
-	uint64_t start;	 /* the granule where the run of seeks began, */
-	uint64_t demand; /* and where it is */
-	uint64_t found;	 /* where the last one for data ended */
-	bool following;	 /* who reads there; the credit may be used up */
-	uint64_t credit; /* known data that may still be asked for, bytes */
-	uint64_t next_credit; /* the next one */
-	/* The scan's, as of when the lock was taken last. */
-	uint64_t cursor, delivered_from, learned_to;
-	unsigned waiting, waiting_delivered;
-	struct wait_request *request; /* of the one who waits, if it is one */
-	uint64_t wanted_delivered;    /* a granule up to which it is waited for
-				       * that all    is handed out */
-	bool background;
-	bool rest_due; /* there may be a rest to scan in the background */
-	bool failing;  /* the device cannot be read where it was tried last */
-	int error;     /* for who waits */
+	pthread_mutex_t lock; /* a leaf lock but for the map's */
+	/* Both by CLOCK_MONOTONIC: the thread waits for work; callers wait for
+	 * what was learned, or delivered. */
+	pthread_cond_t work, learned;
+	struct bsp_scan_window window; /* protected by lock */
 };
 
-static uint64_t granules_of(struct bsp_sparse *sp)
-{
-	return bsp_granules(atomic_load(&sp->size), sp->shift);
-}
-
-/* --- What to scan. lock held --- */
-
-static void stop_following(struct bsp_scan_ahead *scan_ahead)
-{
-	scan_ahead->following = false;
-	scan_ahead->credit = 0;
-	scan_ahead->next_credit = CREDIT_MIN;
-}
-
-static void demand(struct bsp_scan_ahead *scan_ahead, uint64_t granule)
-{
-	uint64_t far = scan_ahead->window_max >> scan_ahead->sp->shift;
-
-	if (granule < scan_ahead->start || granule > scan_ahead->demand + far) {
-		scan_ahead->start = granule;
-		stop_following(scan_ahead);
-	}
-	/* It seeks on, and does not read. */
-	if (!scan_ahead->credit && granule > scan_ahead->cursor)
-		stop_following(scan_ahead);
-	scan_ahead->demand = granule;
-}
-
-static uint64_t window_end(struct bsp_scan_ahead *scan_ahead)
-{
-	unsigned shift = scan_ahead->sp->shift;
-	uint64_t distance = (scan_ahead->demand - scan_ahead->start) << shift;
-	uint64_t window = bsp_min(bsp_max(2 * distance, WINDOW_MIN),
-				  scan_ahead->window_max);
-
-	/* Only what somebody waits for, where each read may take long to fail,
-	 * or what is found is forgotten at the next look. */
-	if (scan_ahead->failing || !atomic_load(&scan_ahead->sp->counted))
-		window = !scan_ahead->waiting  ? 0
-			 : scan_ahead->failing ? 1
-					       : WINDOW_MIN;
-	return bsp_min(scan_ahead->demand + bsp_granules(window, shift),
-		       granules_of(scan_ahead->sp));
-}
-
-/* Is what was asked for of no use for a window that ends there? */
-static bool must_restart(const struct bsp_scan_ahead *scan_ahead, uint64_t end)
-{
-	return scan_ahead->cursor < scan_ahead->demand ||
-	       scan_ahead->cursor > end ||
-	       (scan_ahead->following &&
-		scan_ahead->delivered_from > scan_ahead->demand);
-}
-
-/* Does somebody wait for what was read and not learned, since something was
- * forgotten meanwhile? That it is in flight the scan knows. */
-static bool must_go_back(const struct bsp_scan_ahead *scan_ahead)
-{
-	return scan_ahead->waiting &&
-	       bsp_map_get(scan_ahead->sp->map, scan_ahead->demand) ==
-		       BSP_UNKNOWN;
-}
-
-/* Is there something unknown in the window, or to be handed out? */
 static bool has_work(struct bsp_scan_ahead *scan_ahead)
 {
-	struct bsp_map *map = scan_ahead->sp->map;
-	uint64_t end = window_end(scan_ahead);
-	uint64_t from = scan_ahead->cursor;
+	struct bsp_scan_view view = bsp_scan_view(scan_ahead->sp);
 
-	if (scan_ahead->demand >= end)
-		return false;
-	if (must_restart(scan_ahead, end) || must_go_back(scan_ahead))
-		from = scan_ahead->demand;
-	from = bsp_scan_next(scan_ahead->sp, scan_ahead->following, from, end);
-	return from < end &&
-	       (scan_ahead->credit || bsp_map_get(map, from) == BSP_UNKNOWN);
-}
-
-/* Moves the wish on over what is settled; true if it is fulfilled. */
-static bool is_met(struct bsp_scan_ahead *scan_ahead,
-		   struct wait_request *request)
-{
-	struct bsp_map *map = scan_ahead->sp->map;
-	uint64_t end = bsp_min(request->end, granules_of(scan_ahead->sp));
-
-	if (request->granule < end)
-		request->granule =
-			bsp_map_next(map, request->set | BSP_IN_UNKNOWN,
-				     request->granule, end);
-	return request->granule >= end ||
-	       bsp_map_get(map, request->granule) != BSP_UNKNOWN;
-}
-
-/* Is what somebody waits for handed out, or will it not be? */
-static bool is_delivered(struct bsp_scan_ahead *scan_ahead)
-{
-	bool restarts = must_restart(scan_ahead, window_end(scan_ahead));
-
-	if (!restarts && scan_ahead->wanted_delivered <= scan_ahead->learned_to)
-		return true;
-	return (restarts ||
-		scan_ahead->wanted_delivered > scan_ahead->cursor) &&
-	       !has_work(scan_ahead);
-}
-
-/* Follows who waits alone without waking it; wakes it, or all, otherwise. */
-static void serve_waiting(struct bsp_scan_ahead *scan_ahead)
-{
-	if (scan_ahead->request && !scan_ahead->error &&
-	    !is_met(scan_ahead, scan_ahead->request))
-		demand(scan_ahead, scan_ahead->request->granule);
-	else if (scan_ahead->waiting)
-		pthread_cond_broadcast(&scan_ahead->learned);
-	if (scan_ahead->waiting_delivered && is_delivered(scan_ahead))
-		pthread_cond_broadcast(&scan_ahead->learned);
+	return bsp_scan_window_has_work(&scan_ahead->window, &view);
 }
 
 /* --- The thread --- */
 
-/* Up to where is to be asked for, from the scan's cursor on. lock held. */
+/* lock held. */
+static void wake_waiting(struct bsp_scan_ahead *scan_ahead)
+{
+	struct bsp_scan_view view = bsp_scan_view(scan_ahead->sp);
+
+	if (bsp_scan_window_serve(&scan_ahead->window, &view))
+		pthread_cond_broadcast(&scan_ahead->learned);
+}
+
+/* Sets the scan's position; returns the granule before which it is to read.
+ * lock held. */
 static uint64_t plan(struct bsp_scan_ahead *scan_ahead, bool rest)
 {
 	struct bsp_scan *scan = scan_ahead->scan;
-	uint64_t end =
-		rest ? granules_of(scan_ahead->sp) : window_end(scan_ahead);
+	struct bsp_scan_window *window = &scan_ahead->window;
+	struct bsp_scan_view view = bsp_scan_view(scan_ahead->sp);
 
-	if (rest && scan->cursor > end)
-		scan->cursor = 0;
-	if (!rest && (must_restart(scan_ahead, end) ||
-		      (must_go_back(scan_ahead) &&
-		       !bsp_scan_covers(scan, scan_ahead->demand))))
-		scan->cursor = scan->delivered_from = scan_ahead->demand;
-	scan->known = !rest && scan_ahead->following;
-	scan->known_left = scan->known ? scan_ahead->credit : 0;
-	return end;
-}
-
-/* Takes over how far the scan is, which had so much credit. lock held. */
-static void take_position(struct bsp_scan_ahead *scan_ahead, uint64_t credit)
-{
-	struct bsp_scan *scan = scan_ahead->scan;
-	uint64_t used = credit - scan->known_left;
-
-	scan_ahead->credit -= bsp_min(used, scan_ahead->credit);
-	scan_ahead->cursor = scan->cursor;
-	scan_ahead->delivered_from = scan->delivered_from;
-	scan_ahead->learned_to = bsp_scan_learned_to(scan);
+	if (rest)
+		return bsp_scan_window_plan_rest(&view, &scan->pos);
+	return bsp_scan_window_plan(window, &view, &scan->pos,
+				    bsp_scan_covers(scan, window->demand));
 }
 
 /* A bsp_scanned_fn. */
@@ -258,15 +113,15 @@ static bool need_memory(struct bsp_scan_ahead *scan_ahead)
 	return scan_ahead->scan;
 }
 
-/* Waits until there is work in the window; false if for long there was none,
- * and there is something to be done then. lock held. */
+/* Waits until the window has work. False if it had none for long, and the
+ * thread has something to do then. lock held. */
 static bool wait_for_work(struct bsp_scan_ahead *scan_ahead)
 {
 	struct timespec until = bsp_cond_limit(IDLE_MS);
 	int timeout = 0;
 
 	while (!scan_ahead->stop && !timeout && !has_work(scan_ahead)) {
-		if (scan_ahead->scan || scan_ahead->rest_due)
+		if (scan_ahead->scan || scan_ahead->window.rest_due)
 			timeout = pthread_cond_timedwait(
 				&scan_ahead->work, &scan_ahead->lock, &until);
 		else
@@ -275,10 +130,11 @@ static bool wait_for_work(struct bsp_scan_ahead *scan_ahead)
 	return !timeout;
 }
 
-/* Scans the window to its end, or the rest of the device until there is work in
- * the window. lock held at both ends. */
+/* Scans the window to its end, or the rest of the device until the window has
+ * work. lock held at both ends. */
 static int scan_until(struct bsp_scan_ahead *scan_ahead, bool rest)
 {
+	struct bsp_scan_window *window = &scan_ahead->window;
 	int r = 1;
 
 	pthread_mutex_unlock(&scan_ahead->lock);
@@ -289,12 +145,12 @@ static int scan_until(struct bsp_scan_ahead *scan_ahead, bool rest)
 			rest || !scan_ahead->scanned ? NULL : deliver;
 	pthread_mutex_lock(&scan_ahead->lock);
 	if (r > 0) {
-		scan_ahead->scan->cursor = rest ? 0 : scan_ahead->cursor;
-		scan_ahead->scan->delivered_from = scan_ahead->delivered_from;
+		bsp_scan_window_resume(window, &scan_ahead->scan->pos);
+		if (rest)
+			scan_ahead->scan->pos.cursor = 0;
 	}
 	while (r > 0 && !scan_ahead->stop && !(rest && has_work(scan_ahead))) {
 		uint64_t end = plan(scan_ahead, rest);
-		uint64_t credit = scan_ahead->scan->known_left;
 
 		pthread_mutex_unlock(&scan_ahead->lock);
 		r = bsp_scan_ask(scan_ahead->scan, end);
@@ -302,16 +158,18 @@ static int scan_until(struct bsp_scan_ahead *scan_ahead, bool rest)
 			r = bsp_scan_complete(scan_ahead->scan);
 		pthread_mutex_lock(&scan_ahead->lock);
 		if (!rest)
-			take_position(scan_ahead, credit);
-		scan_ahead->failing = scan_ahead->scan->failing;
-		if (rest && scan_ahead->failing)
+			bsp_scan_window_report(
+				window, &scan_ahead->scan->pos,
+				bsp_scan_learned_to(scan_ahead->scan));
+		window->failing = scan_ahead->scan->failing;
+		if (rest && window->failing)
 			r = 0;
-		serve_waiting(scan_ahead);
+		wake_waiting(scan_ahead);
 	}
 	return r < 0 ? r : 0;
 }
 
-/* Waits for what is in flight. */
+/* Waits for the reads in flight. lock held at both ends. */
 static void release_memory(struct bsp_scan_ahead *scan_ahead)
 {
 	pthread_mutex_unlock(&scan_ahead->lock);
@@ -323,29 +181,29 @@ static void release_memory(struct bsp_scan_ahead *scan_ahead)
 static void *scan_ahead_main(void *data)
 {
 	struct bsp_scan_ahead *scan_ahead = data;
+	struct bsp_scan_window *window = &scan_ahead->window;
 
 	pthread_mutex_lock(&scan_ahead->lock);
 	while (!scan_ahead->stop) {
 		if (wait_for_work(scan_ahead)) {
-			scan_ahead->error = scan_until(scan_ahead, false);
-			scan_ahead->rest_due = scan_ahead->background;
-		} else if (scan_ahead->rest_due) {
-			scan_ahead->rest_due = false;
-			scan_ahead->error = scan_until(scan_ahead, true);
+			window->error = scan_until(scan_ahead, false);
+			bsp_scan_window_finished(window);
+		} else if (bsp_scan_window_take_rest(window)) {
+			window->error = scan_until(scan_ahead, true);
 		} else {
 			release_memory(scan_ahead);
 		}
-		if (scan_ahead->error) {
+		if (window->error) {
 			struct timespec until = bsp_cond_limit(IDLE_MS);
 
-			serve_waiting(scan_ahead);
+			wake_waiting(scan_ahead);
 			release_memory(scan_ahead);
 			(void)pthread_cond_timedwait(&scan_ahead->work,
 						     &scan_ahead->lock, &until);
 		}
 	}
 	release_memory(scan_ahead);
-	serve_waiting(scan_ahead);
+	wake_waiting(scan_ahead);
 	pthread_mutex_unlock(&scan_ahead->lock);
 	atomic_store(&scan_ahead->alive, false);
 	return NULL;
@@ -354,8 +212,9 @@ static void *scan_ahead_main(void *data)
 /* --- From other threads --- */
 
 /*
- * Has the thread been handing out the same for long? Whoever takes it may wait
- * for what only the thread that waits here could do, if there are no more.
+ * Has the thread been in one delivery for long? The function that takes the
+ * data may wait for something that only the waiting thread could do, if the
+ * program has no other.
  */
 static bool is_stuck(struct bsp_scan_ahead *scan_ahead, struct stuck *stuck)
 {
@@ -369,27 +228,35 @@ static bool is_stuck(struct bsp_scan_ahead *scan_ahead, struct stuck *stuck)
 	return stuck->ms >= STUCK_MS;
 }
 
+/* lock held. */
+static bool is_met(struct bsp_scan_ahead *scan_ahead,
+		   struct bsp_wait_request *request)
+{
+	struct bsp_scan_view view = bsp_scan_view(scan_ahead->sp);
+
+	return bsp_scan_window_is_met(&view, request);
+}
+
 int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 			uint64_t granule, uint64_t end, bsp_interrupted_fn over,
 			void *data)
 {
-	struct wait_request request = { set, granule, end };
+	struct bsp_scan_window *window = &scan_ahead->window;
+	struct bsp_wait_request request = { set, granule, end };
 	struct stuck stuck = { 0 };
 	int r = 0;
 
 	pthread_mutex_lock(&scan_ahead->lock);
-	scan_ahead->waiting++;
-	scan_ahead->request = scan_ahead->waiting == 1 ? &request : NULL;
-	scan_ahead->error = 0;
+	bsp_scan_window_add_request(window, &request);
 	while (!is_met(scan_ahead, &request) && !scan_ahead->stop && !r) {
 		struct timespec until = bsp_cond_limit(POLL_MS);
 		bool gives_up;
 
-		demand(scan_ahead, request.granule);
+		bsp_scan_window_demand(window, request.granule);
 		pthread_cond_signal(&scan_ahead->work);
 		(void)pthread_cond_timedwait(&scan_ahead->learned,
 					     &scan_ahead->lock, &until);
-		r = scan_ahead->error;
+		r = window->error;
 		if (r || is_met(scan_ahead, &request))
 			continue;
 		pthread_mutex_unlock(&scan_ahead->lock);
@@ -397,8 +264,7 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 		pthread_mutex_lock(&scan_ahead->lock);
 		r = gives_up ? -EINTR : 0;
 	}
-	scan_ahead->request = NULL;
-	scan_ahead->waiting--;
+	bsp_scan_window_remove_request(window);
 	pthread_mutex_unlock(&scan_ahead->lock);
 	return r;
 }
@@ -406,16 +272,9 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 void bsp_scan_ahead_hint(struct bsp_scan_ahead *scan_ahead, uint64_t off,
 			 bool data)
 {
-	uint64_t granule = off >> scan_ahead->sp->shift;
-
 	pthread_mutex_lock(&scan_ahead->lock);
-	/* It goes back, and may not read this time. */
-	if (data && granule <= scan_ahead->found &&
-	    granule < scan_ahead->demand)
-		stop_following(scan_ahead);
-	demand(scan_ahead, granule);
-	if (data)
-		scan_ahead->found = granule;
+	bsp_scan_window_seek_ended(&scan_ahead->window,
+				   off >> scan_ahead->sp->shift, data);
 	if (has_work(scan_ahead))
 		pthread_cond_signal(&scan_ahead->work);
 	pthread_mutex_unlock(&scan_ahead->lock);
@@ -423,19 +282,13 @@ void bsp_scan_ahead_hint(struct bsp_scan_ahead *scan_ahead, uint64_t off,
 
 void bsp_scan_ahead_report_read(struct bsp_scan_ahead *scan_ahead, uint64_t off)
 {
-	uint64_t granule = off >> scan_ahead->sp->shift;
-
 	if (!scan_ahead->scanned)
 		return;
 	pthread_mutex_lock(&scan_ahead->lock);
-	if (granule >= scan_ahead->found && granule <= scan_ahead->demand) {
-		scan_ahead->following = true;
-		scan_ahead->credit = scan_ahead->next_credit;
-		scan_ahead->next_credit =
-			bsp_min(2 * scan_ahead->next_credit, CREDIT_MAX);
-		if (has_work(scan_ahead))
-			pthread_cond_signal(&scan_ahead->work);
-	}
+	if (bsp_scan_window_read(&scan_ahead->window,
+				 off >> scan_ahead->sp->shift) &&
+	    has_work(scan_ahead))
+		pthread_cond_signal(&scan_ahead->work);
 	pthread_mutex_unlock(&scan_ahead->lock);
 }
 
@@ -443,20 +296,19 @@ void bsp_scan_ahead_wait_delivered(struct bsp_scan_ahead *scan_ahead,
 				   uint64_t from, uint64_t to,
 				   bsp_interrupted_fn over, void *data)
 {
-	uint64_t most = BSP_SCAN_KNOWN_MAX >> scan_ahead->sp->shift;
+	struct bsp_scan_window *window = &scan_ahead->window;
 	bool gives_up = false;
 
 	pthread_mutex_lock(&scan_ahead->lock);
-	if (!scan_ahead->following || to - from > most) {
+	if (!bsp_scan_window_add_delivery(window, from, to)) {
 		pthread_mutex_unlock(&scan_ahead->lock);
 		return;
 	}
-	scan_ahead->waiting_delivered++;
 	while (!scan_ahead->stop && !gives_up) {
+		struct bsp_scan_view view = bsp_scan_view(scan_ahead->sp);
 		struct timespec until = bsp_cond_limit(POLL_MS);
 
-		scan_ahead->wanted_delivered = to;
-		if (is_delivered(scan_ahead))
+		if (bsp_scan_window_is_delivered(window, &view, to))
 			break;
 		pthread_cond_signal(&scan_ahead->work);
 		(void)pthread_cond_timedwait(&scan_ahead->learned,
@@ -465,7 +317,7 @@ void bsp_scan_ahead_wait_delivered(struct bsp_scan_ahead *scan_ahead,
 		gives_up = over(data);
 		pthread_mutex_lock(&scan_ahead->lock);
 	}
-	scan_ahead->waiting_delivered--;
+	bsp_scan_window_remove_delivery(window);
 	pthread_mutex_unlock(&scan_ahead->lock);
 }
 
@@ -473,8 +325,7 @@ void bsp_scan_ahead_set_background(struct bsp_scan_ahead *scan_ahead,
 				   bool background)
 {
 	pthread_mutex_lock(&scan_ahead->lock);
-	scan_ahead->background = background;
-	scan_ahead->rest_due = background;
+	bsp_scan_window_set_background(&scan_ahead->window, background);
 	pthread_cond_signal(&scan_ahead->work);
 	pthread_mutex_unlock(&scan_ahead->lock);
 }
@@ -509,11 +360,9 @@ bsp_scan_ahead_new(struct bsp_sparse *sp,
 	if (!scan_ahead)
 		return NULL;
 	scan_ahead->sp = sp;
-	scan_ahead->window_max = options->window
-					 ? options->window
-					 : BSP_SCAN_AHEAD_WINDOW_DEFAULT;
-	scan_ahead->start = scan_ahead->demand = scan_ahead->found = NO_GRANULE;
-	scan_ahead->next_credit = CREDIT_MIN;
+	bsp_scan_window_init(&scan_ahead->window, sp->shift,
+			     options->window ? options->window
+					     : BSP_SCAN_AHEAD_WINDOW_DEFAULT);
 	scan_ahead->scanned = options->scanned;
 	scan_ahead->scanned_data = options->scanned_data;
 	pthread_mutex_init(&scan_ahead->lock, NULL);

@@ -171,43 +171,20 @@ static struct bsp_scan_slot *free_slot(struct bsp_scan *scan)
 	return NULL;
 }
 
-uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
-		       uint64_t end)
-{
-	uint64_t most = BSP_SCAN_KNOWN_MAX >> sp->shift;
-	uint64_t granules = bsp_granules(atomic_load(&sp->size), sp->shift);
-	unsigned set = BSP_IN_UNKNOWN | (known ? BSP_IN_DATA : 0);
-
-	while (granule < end) {
-		uint64_t run_end;
-
-		granule = bsp_map_next(sp->map, set, granule, end);
-		if (granule >= end || bsp_map_get(sp->map, granule) != BSP_DATA)
-			break;
-		run_end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
-				       granule,
-				       bsp_min(granule + most + 1, granules));
-		if (run_end <= granule + most)
-			break;
-		granule = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_DATA,
-				       run_end, end);
-	}
-	return bsp_min(granule, end);
-}
-
 /* Moves the cursor to the next granule that is wanted; false if there is none
  * before last, or none for now. */
 static bool find_wanted(struct bsp_scan *scan, uint64_t last)
 {
 	struct bsp_sparse *sp = scan->sp;
-	uint64_t from = scan->cursor;
-	uint64_t next = bsp_scan_next(sp, scan->known, from, last);
+	uint64_t from = scan->pos.cursor;
+	struct bsp_scan_view view = bsp_scan_view(sp);
+	uint64_t next = bsp_scan_next(&view, scan->pos.known, from, last);
 
-	if (!scan->known && from < next &&
+	if (!scan->pos.known && from < next &&
 	    bsp_map_next(sp->map, BSP_IN_DATA, from, next) < next)
-		scan->delivered_from = next;
-	scan->cursor = bsp_max(from, next);
-	return next < last && (!scan->known || scan->known_left ||
+		scan->pos.delivered_from = next;
+	scan->pos.cursor = bsp_max(from, next);
+	return next < last && (!scan->pos.known || scan->pos.known_left ||
 			       bsp_map_get(sp->map, next) != BSP_DATA);
 }
 
@@ -227,8 +204,9 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 
 		if (!find_wanted(scan, last))
 			return 0;
-		from = scan->cursor;
-		state = scan->known ? bsp_map_get(sp->map, from) : BSP_UNKNOWN;
+		from = scan->pos.cursor;
+		state = scan->pos.known ? bsp_map_get(sp->map, from)
+					: BSP_UNKNOWN;
 		if (state == BSP_UNKNOWN)
 			r = learn_known_zeros(sp, generation, from, size,
 					      &done);
@@ -249,10 +227,10 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 				 slot->read.off);
 		slot->busy = true;
 		if (slot->known)
-			scan->known_left -=
-				bsp_min(scan->known_left, slot->read.len);
+			scan->pos.known_left -=
+				bsp_min(scan->pos.known_left, slot->read.len);
 		bsp_read_submit(scan->queue, &slot->read);
-		scan->cursor = to;
+		scan->pos.cursor = to;
 	}
 	return 0;
 }
@@ -320,7 +298,7 @@ int bsp_scan_complete(struct bsp_scan *scan)
 
 uint64_t bsp_scan_learned_to(const struct bsp_scan *scan)
 {
-	uint64_t first = scan->cursor;
+	uint64_t first = scan->pos.cursor;
 
 	for (unsigned i = 0; i < BSP_SCAN_DEPTH; i++) {
 		const struct bsp_scan_slot *slot = &scan->slots[i];
@@ -376,7 +354,7 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 			break;
 		}
 		if (!bsp_scan_covers(scan, granule))
-			scan->cursor = granule;
+			scan->pos.cursor = granule;
 		/* One at a time, where they fail. */
 		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
 		if (r == 0)

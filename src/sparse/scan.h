@@ -6,7 +6,9 @@
 #ifndef BSP_SPARSE_SCAN_H
 #define BSP_SPARSE_SCAN_H
 
+#include "base/range.h"
 #include "device/read-queue.h"
+#include "sparse/scan-window.h"
 #include "sparse/sparse.h"
 
 enum {
@@ -17,9 +19,6 @@ enum {
 	 * that is more), and so many of them. */
 	BSP_SCAN_READ = 256 << 10,
 	BSP_SCAN_DEPTH = 16,
-	/* Longer runs of what is known to be data are not read to be handed
-	 * out: there who reads has the kernel read ahead. */
-	BSP_SCAN_KNOWN_MAX = 2 << 20,
 };
 
 /*
@@ -49,16 +48,8 @@ struct bsp_scan {
 		bool busy;
 		bool known; /* to be data; it is only to be handed out */
 	} slots[BSP_SCAN_DEPTH];
-	uint64_t cursor; /* the granule before which all was asked for */
-	bool failing;	 /* the last read that came back failed */
-
-	/* Whether what is known to be data is to be read and handed out, too,
-	 * and how many bytes of that for now. */
-	bool known;
-	uint64_t known_left;
-	/* From this granule up to the cursor no known data was passed over,
-	 * but for runs that are too long. */
-	uint64_t delivered_from;
+	struct bsp_scan_position pos;
+	bool failing; /* the last read that came back failed */
 };
 
 /* NULL if there is no memory. */
@@ -68,14 +59,20 @@ struct bsp_scan *bsp_scan_begin(struct bsp_sparse *sp, bsp_scanned_fn scanned,
 /* Waits for what is in flight. NULL is fine. */
 void bsp_scan_end(struct bsp_scan *scan);
 
-/* The next granule of [granule, end) that is unknown, or, if known is set, in a
- * run of known data that is to be handed out; end if there is none. */
-uint64_t bsp_scan_next(struct bsp_sparse *sp, bool known, uint64_t granule,
-		       uint64_t end);
+/* The object as bsp_scan_next() and the policy of scanning ahead see it. */
+static inline struct bsp_scan_view bsp_scan_view(struct bsp_sparse *sp)
+{
+	return (struct bsp_scan_view){
+		.map = sp->map,
+		.shift = sp->shift,
+		.granules = bsp_granules(atomic_load(&sp->size), sp->shift),
+		.kept = atomic_load(&sp->counted),
+	};
+}
 
 /*
- * Asks for such granules from the cursor on and before end, as many as may be
- * in flight. Returns 0, or -ENOMEM.
+ * Asks for the granules that bsp_scan_next() finds from the cursor on and
+ * before end, as many as may be in flight. Returns 0, or -ENOMEM.
  */
 int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
 
