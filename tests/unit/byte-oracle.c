@@ -38,8 +38,8 @@ void oracle_free(struct oracle *o)
 	g_free(o);
 }
 
-void oracle_came(struct oracle *o, uint64_t off, uint64_t end,
-		 const unsigned char *bytes)
+void oracle_loaded(struct oracle *o, uint64_t off, uint64_t end,
+		   const unsigned char *bytes)
 {
 	for (uint64_t at = off; at < end; at++) {
 		o->may[at] = o->below[at] = only(bytes[at]);
@@ -62,8 +62,8 @@ void oracle_wrote(struct oracle *o, uint64_t off, uint64_t end,
 	}
 }
 
-void oracle_failed(struct oracle *o, uint64_t off, uint64_t end,
-		   const unsigned char *buf)
+void oracle_write_failed(struct oracle *o, uint64_t off, uint64_t end,
+			 const unsigned char *buf)
 {
 	for (uint64_t at = off; at < end; at++) {
 		o->may[at] |= only(buf ? buf[at - off] : 0);
@@ -73,8 +73,8 @@ void oracle_failed(struct oracle *o, uint64_t off, uint64_t end,
 	}
 }
 
-void oracle_left(struct oracle *o, uint64_t off, uint64_t end,
-		 const unsigned char *buf)
+void oracle_write_failed_past_end(struct oracle *o, uint64_t off, uint64_t end,
+				  const unsigned char *buf)
 {
 	for (uint64_t at = off; at < end; at++)
 		o->stale[at] |= only(buf[at - off]);
@@ -89,7 +89,7 @@ void oracle_zeroed(struct oracle *o, uint64_t off, uint64_t end)
 	}
 }
 
-void oracle_hid(struct oracle *o, uint64_t off, uint64_t end)
+void oracle_hidden(struct oracle *o, uint64_t off, uint64_t end)
 {
 	oracle_zeroed(o, off, end);
 	for (uint64_t at = off; at < end; at++)

@@ -39,8 +39,8 @@ struct oracle *oracle_new(uint64_t capacity, unsigned char junk);
 void oracle_free(struct oracle *o);
 
 /* [off, end) is read from the device anew, which holds bytes, from 0 on. */
-void oracle_came(struct oracle *o, uint64_t off, uint64_t end,
-		 const unsigned char *bytes);
+void oracle_loaded(struct oracle *o, uint64_t off, uint64_t end,
+		   const unsigned char *bytes);
 
 /* The bytes of [off, end) were written: buf[0] is that of off. A NULL buf is
  * zeros. */
@@ -48,12 +48,12 @@ void oracle_wrote(struct oracle *o, uint64_t off, uint64_t end,
 		  const unsigned char *buf);
 
 /* A write of them failed: each of them is there, or not. */
-void oracle_failed(struct oracle *o, uint64_t off, uint64_t end,
-		   const unsigned char *buf);
+void oracle_write_failed(struct oracle *o, uint64_t off, uint64_t end,
+			 const unsigned char *buf);
 
 /* A write of them failed past the end of the file: no reader sees them. */
-void oracle_left(struct oracle *o, uint64_t off, uint64_t end,
-		 const unsigned char *buf);
+void oracle_write_failed_past_end(struct oracle *o, uint64_t off, uint64_t end,
+				  const unsigned char *buf);
 
 /* [off, end) is zero for good. Below it the disk may hold junk, a value that an
  * unmapping leaves. */
@@ -61,7 +61,7 @@ void oracle_zeroed(struct oracle *o, uint64_t off, uint64_t end);
 
 /* The device has [off, end) now, but the file ends before: no reader sees
  * these bytes. */
-void oracle_hid(struct oracle *o, uint64_t off, uint64_t end);
+void oracle_hidden(struct oracle *o, uint64_t off, uint64_t end);
 
 /* The file ends there now: bytes that were cut off, or are new, are zero for
  * good. */

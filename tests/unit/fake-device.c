@@ -497,7 +497,7 @@ void fake_change_table(struct fake *fake)
 	pthread_mutex_unlock(&fake->lock);
 }
 
-void fake_settle(struct fake *fake, bool settled)
+void fake_set_settled(struct fake *fake, bool settled)
 {
 	pthread_mutex_lock(&fake->lock);
 	fake->unsettled = !settled;

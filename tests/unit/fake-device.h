@@ -66,7 +66,7 @@ void fake_change_file(struct fake *fake);
 void fake_change_table(struct fake *fake);
 
 /* Whether samples of its content are settled; at first they are. */
-void fake_settle(struct fake *fake, bool settled);
+void fake_set_settled(struct fake *fake, bool settled);
 
 /* From now on the device has byte in [off, off + len), which reads find when
  * the pages of its node are dropped. */

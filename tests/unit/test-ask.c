@@ -64,7 +64,7 @@ static bool runs(pid_t pid)
 	return state != 'Z' && state != 'X';
 }
 
-static struct bsp_answer tell_process(const void *data, size_t i)
+static struct bsp_answer answer_with_pid(const void *data, size_t i)
 {
 	const struct questions *questions = data;
 
@@ -82,7 +82,7 @@ static void one_child_gives_all_answers(void **state)
 	struct questions questions = { .shared = share(), .hanging = N };
 	struct bsp_answer answers[N];
 
-	bsp_ask_in_child(tell_process, &questions, N, answers);
+	bsp_ask_in_child(answer_with_pid, &questions, N, answers);
 	for (size_t i = 0; i < N; i++) {
 		assert_int_equal(answers[i].r, 0);
 		assert_int_equal(answers[i].ino, i);
@@ -93,12 +93,12 @@ static void one_child_gives_all_answers(void **state)
 	assert_no_child();
 }
 
-static void another_child_goes_on_behind_one_that_hangs(void **state)
+static void a_second_child_asks_the_rest_after_one_that_hangs(void **state)
 {
 	struct questions questions = { .shared = share(), .hanging = 7 };
 	struct bsp_answer answers[N];
 
-	bsp_ask_in_child(tell_process, &questions, N, answers);
+	bsp_ask_in_child(answer_with_pid, &questions, N, answers);
 	for (size_t i = 0; i < N; i++) {
 		assert_int_equal(answers[i].r, i == 7 ? -ETIMEDOUT : 0);
 		if (i != 7)
@@ -111,7 +111,7 @@ static void another_child_goes_on_behind_one_that_hangs(void **state)
 		usleep(1000);
 }
 
-static struct bsp_answer tell_open(const void *data, size_t i)
+static struct bsp_answer answer_if_open(const void *data, size_t i)
 {
 	const struct questions *questions = data;
 
@@ -126,13 +126,13 @@ static void the_child_holds_no_descriptor(void **state)
 	struct bsp_answer answer = { 0 };
 
 	assert_true(questions.fd >= 0);
-	bsp_ask_in_child(tell_open, &questions, 1, &answer);
+	bsp_ask_in_child(answer_if_open, &questions, 1, &answer);
 	assert_int_equal(answer.r, -EBADF);
 	assert_true(fcntl(questions.fd, F_GETFD) >= 0);
 	close(questions.fd);
 }
 
-static struct bsp_answer end_elsewhere(const void *data, size_t i)
+static struct bsp_answer exit_unless_in_parent(const void *data, size_t i)
 {
 	const struct questions *questions = data;
 
@@ -141,12 +141,12 @@ static struct bsp_answer end_elsewhere(const void *data, size_t i)
 	return (struct bsp_answer){ .ino = i };
 }
 
-static void asks_here_where_there_can_be_no_child(void **state)
+static void without_a_child_this_process_asks(void **state)
 {
 	struct questions questions = { .here = getpid() };
 	struct bsp_answer answers[N];
 
-	bsp_ask_in_child(end_elsewhere, &questions, N, answers);
+	bsp_ask_in_child(exit_unless_in_parent, &questions, N, answers);
 	for (size_t i = 0; i < N; i++)
 		assert_int_equal(answers[i].ino, i);
 	assert_no_child();
@@ -170,14 +170,14 @@ static void signals_do_not_prolong_the_wait(void **state)
 
 	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
 	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-	bsp_ask_in_child(tell_process, &questions, 2, answers);
+	bsp_ask_in_child(answer_with_pid, &questions, 2, answers);
 	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
 	assert_true(signals > 0);
 	assert_int_equal(answers[0].r, -ETIMEDOUT);
 	assert_int_equal(answers[1].r, 0);
 }
 
-static void tells_which_file_a_path_leads_to(void **state)
+static void bsp_ask_path_returns_the_file_of_a_path(void **state)
 {
 	const char *paths[] = { "/dev/null", "/nowhere/at/all" };
 	struct bsp_answer answers[2];
@@ -196,11 +196,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_child_gives_all_answers),
-		cmocka_unit_test(another_child_goes_on_behind_one_that_hangs),
+		cmocka_unit_test(
+			a_second_child_asks_the_rest_after_one_that_hangs),
 		cmocka_unit_test(the_child_holds_no_descriptor),
-		cmocka_unit_test(asks_here_where_there_can_be_no_child),
+		cmocka_unit_test(without_a_child_this_process_asks),
 		cmocka_unit_test(signals_do_not_prolong_the_wait),
-		cmocka_unit_test(tells_which_file_a_path_leads_to),
+		cmocka_unit_test(bsp_ask_path_returns_the_file_of_a_path),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static void refused(const char *path, const char *why)
 		fail_msg("'%s' does not say '%s'", error->message, why);
 }
 
-static void what_is_no_device_is_refused_with_its_name(void **state)
+static void files_that_cannot_be_devices_are_refused_by_name(void **state)
 {
 	struct image *image = *state;
 
@@ -72,7 +72,7 @@ static void what_is_no_device_is_refused_with_its_name(void **state)
 	refused(image->path, "is empty");
 }
 
-static void an_image_has_the_files_properties(void **state)
+static void an_image_has_the_size_mode_and_bytes_of_its_file(void **state)
 {
 	struct image *image = *state;
 	struct bsp_device_info info;
@@ -115,7 +115,7 @@ static void holes_of_an_image_are_known_zeros(void **state)
 
 /* However soon it is after the sample: the clock of the file is coarse, and a
  * write may be under way when its time has moved. */
-static void a_young_image_is_not_settled_and_an_old_one_is(void **state)
+static void a_recent_change_time_is_not_settled_and_an_old_one_is(void **state)
 {
 	struct image *image = *state;
 	struct bsp_content a, b;
@@ -160,7 +160,7 @@ static void *swap_links(void *data)
 
 /* Were the path followed again after it was looked at, this would open the pipe
  * and wait for its other end. */
-static void a_path_that_leads_elsewhere_meanwhile_is_followed_once(void **state)
+static void a_path_that_changes_meanwhile_is_followed_once(void **state)
 {
 	const struct image *image = *state;
 	g_autofree char *link = g_strconcat(image->path, ".link", NULL);
@@ -196,7 +196,7 @@ static void a_path_that_leads_elsewhere_meanwhile_is_followed_once(void **state)
 	assert_int_equal(unlink(fifo), 0);
 }
 
-static void what_is_open_is_opened_again_wherever_its_path_leads(void **state)
+static void reopening_follows_the_descriptor_not_the_path(void **state)
 {
 	const struct image *image = *state;
 	g_autofree char *moved = g_strconcat(image->path, ".moved", NULL);
@@ -214,7 +214,7 @@ static void what_is_open_is_opened_again_wherever_its_path_leads(void **state)
 	assert_int_equal(unlink(moved), 0);
 }
 
-static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
+static void a_new_image_is_one_hole(void **state)
 {
 	struct image *image = *state;
 	struct bsp_device_info info;
@@ -249,7 +249,7 @@ static void an_image_is_made_of_one_hole_or_not_at_all(void **state)
 		bsp_device_create_image("/nonexistent/x", 4096, NULL, NULL));
 }
 
-static void an_image_is_not_emptied_for_a_copy_of_itself(void **state)
+static void an_image_is_not_emptied_to_be_its_own_target(void **state)
 {
 	struct image *image = *state;
 	g_autofree char *other = g_strconcat(image->path, ".link", NULL);
@@ -270,7 +270,7 @@ static void an_image_is_not_emptied_for_a_copy_of_itself(void **state)
 	assert_int_equal(unlink(other), 0);
 }
 
-static void a_writable_image_is_for_one(void **state)
+static void a_writable_image_is_locked(void **state)
 {
 	struct image *image = *state;
 	g_autoptr(GError) error = NULL;
@@ -287,7 +287,7 @@ static void a_writable_image_is_for_one(void **state)
 	bsp_device_close(dev);
 }
 
-static void an_acl_lets_in_only_those_that_it_names(void **state)
+static void a_mode_allows_no_more_than_the_acl(void **state)
 {
 	enum { USER = 2, OWNING_GROUP = 4, GROUP = 8, MASK = 16, OTHER = 32 };
 	static const struct {
@@ -348,7 +348,7 @@ static void an_acl_lets_in_only_those_that_it_names(void **state)
 
 /* --- The kernel's pages --- */
 
-static void pages_are_seen_where_they_are(struct image *image)
+static void check_cached_pages(struct image *image)
 {
 	assert_int_equal(ftruncate(image->fd, 1 << 20), 0);
 	assert_false(bsp_pages_cached(image->fd, 0, 1 << 20));
@@ -365,13 +365,13 @@ static void pages_are_seen_where_they_are(struct image *image)
 	assert_false(bsp_pages_cached(image->fd, 0, 1 << 20));
 }
 
-static void pages_are_seen(void **state)
+static void cached_pages_are_found(void **state)
 {
-	pages_are_seen_where_they_are(*state);
+	check_cached_pages(*state);
 }
 
 /* As Linux before 6.5: from here on this program has no cachestat(2). */
-static void pages_are_seen_on_older_kernels(void **state)
+static void cached_pages_are_found_on_older_kernels(void **state)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
@@ -385,43 +385,43 @@ static void pages_are_seen_on_older_kernels(void **state)
 	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter),
 			 0);
-	pages_are_seen_where_they_are(*state);
+	check_cached_pages(*state);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			what_is_no_device_is_refused_with_its_name, image_setup,
-			image_teardown),
+			files_that_cannot_be_devices_are_refused_by_name,
+			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
-			an_image_has_the_files_properties, image_setup,
-			image_teardown),
+			an_image_has_the_size_mode_and_bytes_of_its_file,
+			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
 			holes_of_an_image_are_known_zeros, image_setup,
 			image_teardown),
 		cmocka_unit_test_setup_teardown(
-			a_young_image_is_not_settled_and_an_old_one_is,
+			a_recent_change_time_is_not_settled_and_an_old_one_is,
 			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
-			a_path_that_leads_elsewhere_meanwhile_is_followed_once,
+			a_path_that_changes_meanwhile_is_followed_once,
 			image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
-			what_is_open_is_opened_again_wherever_its_path_leads,
+			reopening_follows_the_descriptor_not_the_path,
 			image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(a_new_image_is_one_hole,
+						image_setup, image_teardown),
 		cmocka_unit_test_setup_teardown(
-			an_image_is_made_of_one_hole_or_not_at_all, image_setup,
+			an_image_is_not_emptied_to_be_its_own_target,
+			image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(a_writable_image_is_locked,
+						image_setup, image_teardown),
+		cmocka_unit_test(a_mode_allows_no_more_than_the_acl),
+		cmocka_unit_test_setup_teardown(cached_pages_are_found,
+						image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			cached_pages_are_found_on_older_kernels, image_setup,
 			image_teardown),
-		cmocka_unit_test_setup_teardown(
-			an_image_is_not_emptied_for_a_copy_of_itself,
-			image_setup, image_teardown),
-		cmocka_unit_test_setup_teardown(a_writable_image_is_for_one,
-						image_setup, image_teardown),
-		cmocka_unit_test(an_acl_lets_in_only_those_that_it_names),
-		cmocka_unit_test_setup_teardown(pages_are_seen, image_setup,
-						image_teardown),
-		cmocka_unit_test_setup_teardown(pages_are_seen_on_older_kernels,
-						image_setup, image_teardown),
 	};
 
 	return cmocka_run_group_tests_name("device", tests, NULL, NULL);

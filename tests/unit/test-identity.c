@@ -9,7 +9,7 @@
 
 /* --- The medium --- */
 
-static void media_differ_in_what_both_samples_have(void **state)
+static void media_differ_only_in_fields_that_both_samples_have(void **state)
 {
 	const struct bsp_medium disk = { .sequence = 7 };
 	const struct bsp_medium loop = { 7, 1, 2, 4096, 0 };
@@ -39,7 +39,7 @@ static void media_differ_in_what_both_samples_have(void **state)
 				 rows[i].change);
 }
 
-static void a_sample_that_lacks_a_field_does_not_lose_it(void **state)
+static void an_update_keeps_fields_that_the_sample_lacks(void **state)
 {
 	struct bsp_medium medium = { 7, 1, 2, 4096, 9 };
 	const struct bsp_medium cheap = { 7, 1, 2, 8192, 0 };
@@ -52,7 +52,7 @@ static void a_sample_that_lacks_a_field_does_not_lose_it(void **state)
 	assert_int_equal(medium.table, 9);
 }
 
-static void a_hash_tells_texts_apart_and_is_never_zero(void **state)
+static void hashes_of_two_texts_differ_and_are_never_zero(void **state)
 {
 	uint64_t whole = bsp_hash(0, "linear 7:0 0", 12);
 
@@ -64,7 +64,7 @@ static void a_hash_tells_texts_apart_and_is_never_zero(void **state)
 
 /* --- The content --- */
 
-static void what_is_not_counted_is_never_equal(void **state)
+static void contents_that_are_not_counted_are_never_equal(void **state)
 {
 	struct bsp_content a = { .counted = true }, b = a, c = { 0 }, d = c;
 
@@ -96,7 +96,7 @@ static void a_change_time_settles_when_it_is_old(void **state)
 	assert_true(settles(&young, 1004, 1009, 19));
 }
 
-static void a_clock_that_is_set_does_not_settle_it(void **state)
+static void setting_the_clock_does_not_settle_a_change_time(void **state)
 {
 	struct bsp_settling forth = { 0 }, back = { 0 };
 
@@ -111,7 +111,8 @@ static void a_clock_that_is_set_does_not_settle_it(void **state)
 	assert_true(settles(&back, 5400, 5406, 16));
 }
 
-static void a_time_in_the_future_settles_by_being_seen(void **state)
+static void
+a_change_time_in_the_future_settles_after_being_seen_long_enough(void **state)
 {
 	struct bsp_settling settling = { 0 };
 
@@ -124,13 +125,16 @@ static void a_time_in_the_future_settles_by_being_seen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(media_differ_in_what_both_samples_have),
-		cmocka_unit_test(a_sample_that_lacks_a_field_does_not_lose_it),
-		cmocka_unit_test(a_hash_tells_texts_apart_and_is_never_zero),
-		cmocka_unit_test(what_is_not_counted_is_never_equal),
+		cmocka_unit_test(
+			media_differ_only_in_fields_that_both_samples_have),
+		cmocka_unit_test(an_update_keeps_fields_that_the_sample_lacks),
+		cmocka_unit_test(hashes_of_two_texts_differ_and_are_never_zero),
+		cmocka_unit_test(contents_that_are_not_counted_are_never_equal),
 		cmocka_unit_test(a_change_time_settles_when_it_is_old),
-		cmocka_unit_test(a_clock_that_is_set_does_not_settle_it),
-		cmocka_unit_test(a_time_in_the_future_settles_by_being_seen),
+		cmocka_unit_test(
+			setting_the_clock_does_not_settle_a_change_time),
+		cmocka_unit_test(
+			a_change_time_in_the_future_settles_after_being_seen_long_enough),
 	};
 
 	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);

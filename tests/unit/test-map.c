@@ -32,7 +32,7 @@ static void a_new_map_is_unknown(void **state)
 	bsp_map_free(map);
 }
 
-static void learning_settles_only_what_is_unknown(void **state)
+static void learning_changes_unknown_granules_only(void **state)
 {
 	struct bsp_map *map = bsp_map_new(100);
 
@@ -48,7 +48,7 @@ static void learning_settles_only_what_is_unknown(void **state)
 	bsp_map_free(map);
 }
 
-static void each_event_does_what_the_contract_says(void **state)
+static void each_event_changes_states_as_the_table_says(void **state)
 {
 	/* From unknown, data, hole, marker. */
 	static const struct {
@@ -93,7 +93,7 @@ static void forgetting_keeps_markers(void **state)
 	bsp_map_free(map);
 }
 
-static void what_was_read_before_forgetting_is_not_learned(void **state)
+static void a_read_that_began_before_a_forget_is_not_learned(void **state)
 {
 	struct bsp_map *map = bsp_map_new(100);
 	uint64_t before = bsp_map_generation(map);
@@ -131,7 +131,7 @@ static void uniform_leaves_take_no_memory(void **state)
 	bsp_map_free(map);
 }
 
-static void the_worst_case_is_two_bits_and_a_percent(void **state)
+static void the_worst_case_takes_two_bits_and_a_percent(void **state)
 {
 	const uint64_t granules = 64 * LEAF;
 	struct bsp_map *map = bsp_map_new(granules);
@@ -143,7 +143,7 @@ static void the_worst_case_is_two_bits_and_a_percent(void **state)
 	bsp_map_free(map);
 }
 
-static void growing_keeps_what_is_known_and_adds_unknown(void **state)
+static void growing_keeps_states_and_adds_unknown_granules(void **state)
 {
 	struct bsp_map *map = bsp_map_new(100);
 	uint64_t totals[BSP_STATES];
@@ -163,7 +163,7 @@ static void growing_keeps_what_is_known_and_adds_unknown(void **state)
 	bsp_map_free(map);
 }
 
-static void shrinking_forgets_what_is_cut_off(void **state)
+static void shrinking_drops_granules_past_the_end(void **state)
 {
 	struct bsp_map *map = bsp_map_new(3 * LEAF);
 	uint64_t totals[BSP_STATES];
@@ -399,7 +399,7 @@ static void model_check(struct model *m)
 	assert_int_equal(last, m->state[m->granules - 1]);
 }
 
-static void it_says_what_a_plain_array_says(void **state)
+static void random_events_leave_the_states_of_a_plain_array(void **state)
 {
 	for (unsigned seed = 1; seed <= 10; seed++) {
 		struct model *m = calloc(1, sizeof(*m));
@@ -423,21 +423,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_map_is_unknown),
-		cmocka_unit_test(learning_settles_only_what_is_unknown),
-		cmocka_unit_test(each_event_does_what_the_contract_says),
+		cmocka_unit_test(learning_changes_unknown_granules_only),
+		cmocka_unit_test(each_event_changes_states_as_the_table_says),
 		cmocka_unit_test(forgetting_keeps_markers),
 		cmocka_unit_test(
-			what_was_read_before_forgetting_is_not_learned),
+			a_read_that_began_before_a_forget_is_not_learned),
 		cmocka_unit_test(uniform_leaves_take_no_memory),
-		cmocka_unit_test(the_worst_case_is_two_bits_and_a_percent),
-		cmocka_unit_test(growing_keeps_what_is_known_and_adds_unknown),
-		cmocka_unit_test(shrinking_forgets_what_is_cut_off),
+		cmocka_unit_test(the_worst_case_takes_two_bits_and_a_percent),
+		cmocka_unit_test(
+			growing_keeps_states_and_adds_unknown_granules),
+		cmocka_unit_test(shrinking_drops_granules_past_the_end),
 		cmocka_unit_test(shrinking_needs_no_memory),
 		cmocka_unit_test(growing_without_memory_changes_nothing),
 		cmocka_unit_test(holes_without_memory_become_markers),
 		cmocka_unit_test(markers_stay_without_memory),
 		cmocka_unit_test(one_granule_is_forgotten_or_none),
-		cmocka_unit_test(it_says_what_a_plain_array_says),
+		cmocka_unit_test(
+			random_events_leave_the_states_of_a_plain_array),
 	};
 
 	return cmocka_run_group_tests_name("map", tests, NULL, NULL);

@@ -5,7 +5,7 @@
 
 #include "blksparse.h"
 
-static void sizes_are_read_with_and_without_units(void **state)
+static void sizes_are_parsed_with_and_without_units(void **state)
 {
 	static const struct {
 		const char *text;
@@ -42,7 +42,7 @@ static void sizes_are_read_with_and_without_units(void **state)
 	}
 }
 
-static void what_is_no_size_is_named_and_changes_nothing(void **state)
+static void text_that_is_no_size_is_named_in_the_error(void **state)
 {
 	static const struct {
 		const char *text;
@@ -87,8 +87,8 @@ static void what_is_no_size_is_named_and_changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_are_read_with_and_without_units),
-		cmocka_unit_test(what_is_no_size_is_named_and_changes_nothing),
+		cmocka_unit_test(sizes_are_parsed_with_and_without_units),
+		cmocka_unit_test(text_that_is_no_size_is_named_in_the_error),
 	};
 
 	return cmocka_run_group_tests_name("size", tests, NULL, NULL);

@@ -3,7 +3,7 @@
 
 #include "base/range.h"
 
-static void clamp_cuts_at_the_size_and_never_overflows(void **state)
+static void clamp_ends_at_the_size_and_never_overflows(void **state)
 {
 	static const struct {
 		uint64_t off, len, size, want;
@@ -26,7 +26,7 @@ static void clamp_cuts_at_the_size_and_never_overflows(void **state)
 			rows[i].want);
 }
 
-static void granules_count_a_short_one(void **state)
+static void granules_include_a_short_last_one(void **state)
 {
 	assert_int_equal(bsp_granules(0, 12), 0);
 	assert_int_equal(bsp_granules(1, 12), 1);
@@ -47,7 +47,7 @@ static void aligning_saturates(void **state)
 	assert_int_equal(bsp_add_sat(1, 2), 3);
 }
 
-static void a_granules_start_is_cut_at_the_size(void **state)
+static void the_start_of_a_granule_is_at_most_the_size(void **state)
 {
 	assert_int_equal(bsp_granule_start(0, 12, 5000), 0);
 	assert_int_equal(bsp_granule_start(1, 12, 5000), 4096);
@@ -59,10 +59,10 @@ static void a_granules_start_is_cut_at_the_size(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(clamp_cuts_at_the_size_and_never_overflows),
-		cmocka_unit_test(granules_count_a_short_one),
+		cmocka_unit_test(clamp_ends_at_the_size_and_never_overflows),
+		cmocka_unit_test(granules_include_a_short_last_one),
 		cmocka_unit_test(aligning_saturates),
-		cmocka_unit_test(a_granules_start_is_cut_at_the_size),
+		cmocka_unit_test(the_start_of_a_granule_is_at_most_the_size),
 	};
 
 	return cmocka_run_group_tests_name("range", tests, NULL, NULL);

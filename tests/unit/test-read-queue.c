@@ -15,7 +15,7 @@
 enum { UNIT = 8192, DEPTH = 8, UNITS = 64 };
 
 /* A file whose units hold their number, as a device. */
-static struct bsp_device *numbered(int *ret_fd)
+static struct bsp_device *open_numbered(int *ret_fd)
 {
 	char path[] = "/tmp/test-read-queue-XXXXXX";
 	unsigned char unit[UNIT];
@@ -70,10 +70,10 @@ static void read_all(struct bsp_read_queue *queue)
 		free(reads[i].buf);
 }
 
-static void threads_bring_each_read_back_once(void **state)
+static void threads_return_each_read_once(void **state)
 {
 	int fd;
-	struct bsp_device *dev = numbered(&fd);
+	struct bsp_device *dev = open_numbered(&fd);
 	struct bsp_read_queue *queue = bsp_read_queue_threads_new(dev, DEPTH);
 
 	assert_non_null(queue);
@@ -83,10 +83,10 @@ static void threads_bring_each_read_back_once(void **state)
 	close(fd);
 }
 
-static void io_uring_brings_each_read_back_once(void **state)
+static void io_uring_returns_each_read_once(void **state)
 {
 	int fd;
-	struct bsp_device *dev = numbered(&fd);
+	struct bsp_device *dev = open_numbered(&fd);
 	struct bsp_read_queue *queue = bsp_read_queue_uring_new(fd, DEPTH);
 
 	/* It was not built, or is not allowed here. */
@@ -99,10 +99,10 @@ static void io_uring_brings_each_read_back_once(void **state)
 		skip();
 }
 
-static void errors_come_back_with_their_read(void **state)
+static void each_error_is_returned_with_its_read(void **state)
 {
 	int fd, wrong = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct bsp_device *dev = numbered(&fd);
+	struct bsp_device *dev = open_numbered(&fd);
 	struct bsp_read_queue *queue = bsp_read_queue_uring_new(wrong, DEPTH);
 	char buf[16];
 	struct bsp_read read = { .buf = buf, .len = sizeof(buf) };
@@ -138,7 +138,7 @@ static ssize_t read_r(struct bsp_device *dev, uint64_t off, void *buf,
 	return (ssize_t)len;
 }
 
-static void the_device_reads_what_its_descriptor_refuses(void **state)
+static void the_device_repeats_reads_that_its_descriptor_refuses(void **state)
 {
 	static const struct bsp_device_ops ops = { .read = read_r,
 						   .read_fd = refusing_fd };
@@ -157,10 +157,10 @@ static void the_device_reads_what_its_descriptor_refuses(void **state)
 }
 
 /* What is in flight belongs to the queue until it is gone. */
-static void freeing_waits_for_what_is_in_flight(void **state)
+static void freeing_waits_for_reads_in_flight(void **state)
 {
 	int fd;
-	struct bsp_device *dev = numbered(&fd);
+	struct bsp_device *dev = open_numbered(&fd);
 
 	for (int kind = 0; kind < 2; kind++) {
 		struct bsp_read_queue *queue =
@@ -196,10 +196,10 @@ static void *use_rings(void *data)
 }
 
 /* One may get the addresses of another that is gone; for ThreadSanitizer. */
-static void rings_come_and_go_in_several_threads(void **state)
+static void several_threads_make_and_free_rings(void **state)
 {
 	int fd;
-	struct bsp_device *dev = numbered(&fd);
+	struct bsp_device *dev = open_numbered(&fd);
 	pthread_t threads[4];
 
 	for (int i = 0; i < 4; i++)
@@ -214,12 +214,13 @@ static void rings_come_and_go_in_several_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(threads_bring_each_read_back_once),
-		cmocka_unit_test(io_uring_brings_each_read_back_once),
-		cmocka_unit_test(errors_come_back_with_their_read),
-		cmocka_unit_test(the_device_reads_what_its_descriptor_refuses),
-		cmocka_unit_test(rings_come_and_go_in_several_threads),
-		cmocka_unit_test(freeing_waits_for_what_is_in_flight),
+		cmocka_unit_test(threads_return_each_read_once),
+		cmocka_unit_test(io_uring_returns_each_read_once),
+		cmocka_unit_test(each_error_is_returned_with_its_read),
+		cmocka_unit_test(
+			the_device_repeats_reads_that_its_descriptor_refuses),
+		cmocka_unit_test(several_threads_make_and_free_rings),
+		cmocka_unit_test(freeing_waits_for_reads_in_flight),
 	};
 
 	return cmocka_run_group_tests_name("read-queue", tests, NULL, NULL);

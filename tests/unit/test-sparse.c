@@ -758,7 +758,7 @@ static void what_is_learned_before_it_is_settled_is_not_kept(void **state)
 	uint64_t changes;
 	char buf[G];
 
-	fake_settle(fake, false);
+	fake_set_settled(fake, false);
 	sp = patient(fake, G);
 	bsp_sparse_set_changed(sp, on_change, &told);
 	assert_no_data(sp, 0);
@@ -780,14 +780,14 @@ static void settling_is_one_change_and_moves_no_time(void **state)
 	uint64_t changes;
 	int64_t at_first;
 
-	fake_settle(fake, false);
+	fake_set_settled(fake, false);
 	sp = patient(fake, G);
 	bsp_sparse_set_changed(sp, on_change, &told);
 	at_first = mtime_of(sp);
 	changes = bsp_sparse_refresh(sp);
 	assert_no_data(sp, 0);
 	memset(fake_bytes(fake) + 5 * G, 'n', G);
-	fake_settle(fake, true);
+	fake_set_settled(fake, true);
 	assert_true(bsp_sparse_refresh(sp) != changes);
 	changes = bsp_sparse_refresh(sp);
 	assert_int_equal(data_at(sp, 0), 5 * G);
@@ -808,13 +808,13 @@ static void a_write_moves_the_time_again_when_it_is_settled(void **state)
 	struct bsp_sparse *sp = patient(fake, G);
 	int64_t begun;
 
-	fake_settle(fake, false);
+	fake_set_settled(fake, false);
 	fake_write(fake, 0, G, 'n');
 	bsp_sparse_refresh(sp);
 	begun = mtime_of(sp);
 	bsp_sparse_refresh(sp);
 	assert_int_equal(mtime_of(sp), begun);
-	fake_settle(fake, true);
+	fake_set_settled(fake, true);
 	bsp_sparse_refresh(sp);
 	assert_true(mtime_of(sp) > begun);
 	begun = mtime_of(sp);
@@ -830,7 +830,7 @@ static void an_opening_keeps_nothing_that_is_not_settled(void **state)
 	uint64_t changes = bsp_sparse_refresh_mtime(sp);
 
 	assert_int_equal(bsp_sparse_refresh_mtime(sp), changes);
-	fake_settle(fake, false);
+	fake_set_settled(fake, false);
 	fake_write(fake, 0, G, 'n');
 	assert_true(bsp_sparse_refresh_mtime(sp) != changes);
 	changes = bsp_sparse_refresh_mtime(sp);

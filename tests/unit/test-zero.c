@@ -7,7 +7,7 @@
 #include "base/zero.h"
 
 /* Each length, with the one nonzero byte at each place, and none. */
-static void one_nonzero_byte_is_seen_at_every_place(void **state)
+static void one_nonzero_byte_is_found_at_every_offset(void **state)
 {
 	unsigned char bytes[200] = { 0 };
 
@@ -21,7 +21,7 @@ static void one_nonzero_byte_is_seen_at_every_place(void **state)
 	}
 }
 
-static void bytes_outside_do_not_count(void **state)
+static void bytes_outside_the_buffer_do_not_count(void **state)
 {
 	unsigned char bytes[64];
 
@@ -52,7 +52,7 @@ static void runs_end_where_the_kind_changes(void **state)
 	free(buf);
 }
 
-static void a_short_granule_at_the_end_is_one(void **state)
+static void a_short_granule_at_the_end_counts(void **state)
 {
 	enum { G = 4096 };
 	unsigned char buf[G + 512] = { 0 };
@@ -69,10 +69,10 @@ static void a_short_granule_at_the_end_is_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_nonzero_byte_is_seen_at_every_place),
-		cmocka_unit_test(bytes_outside_do_not_count),
+		cmocka_unit_test(one_nonzero_byte_is_found_at_every_offset),
+		cmocka_unit_test(bytes_outside_the_buffer_do_not_count),
 		cmocka_unit_test(runs_end_where_the_kind_changes),
-		cmocka_unit_test(a_short_granule_at_the_end_is_one),
+		cmocka_unit_test(a_short_granule_at_the_end_counts),
 	};
 
 	return cmocka_run_group_tests_name("zero", tests, NULL, NULL);

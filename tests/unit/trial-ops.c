@@ -83,8 +83,8 @@ static void failed(struct trial *t, const unsigned char *buf, uint64_t off,
 {
 	uint64_t in = bsp_max(bsp_min(end, t->o->size), done);
 
-	oracle_failed(t->o, done, in, buf + (done - off));
-	oracle_left(t->o, in, end, buf + (in - off));
+	oracle_write_failed(t->o, done, in, buf + (done - off));
+	oracle_write_failed_past_end(t->o, in, end, buf + (in - off));
 }
 
 static void check_write(struct trial *t, uint64_t off, uint64_t len, ssize_t n)
@@ -155,7 +155,7 @@ static void do_truncate(struct trial *t)
 	if (r == 0)
 		trial_resized(t, size);
 	else if (size < old)
-		oracle_failed(t->o, size, old, NULL);
+		oracle_write_failed(t->o, size, old, NULL);
 }
 
 /* [off, end) was zeroed: granules for good, the ends of others as data. */
@@ -191,7 +191,7 @@ static void check_fallocate(struct trial *t, int mode, uint64_t off,
 	if (!r && zeroes && off < end)
 		zeroed(t, off, end);
 	else if (zeroes && off < old)
-		oracle_failed(t->o, off, bsp_min(end, old), NULL);
+		oracle_write_failed(t->o, off, bsp_min(end, old), NULL);
 }
 
 static void do_fallocate(struct trial *t)

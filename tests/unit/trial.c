@@ -138,7 +138,7 @@ static void make_disk(struct trial *t)
 	t->disk = disk_new(&options, &t->disk_dice);
 	disk_watch(t->disk, changes, lost, t);
 	t->o->size = t->o->device = options.size;
-	oracle_came(t->o, 0, options.size, disk_seen(t->disk));
+	oracle_loaded(t->o, 0, options.size, disk_seen(t->disk));
 	for (int i = 0; i < 3 && dice_chance(dice, 150); i++)
 		disk_make_bad(t->disk, dice_below(dice, options.size));
 }
@@ -365,11 +365,11 @@ static void follow_growth(struct trial *t, uint64_t device)
 	o->device = device;
 	trial_opened(t, old);
 	if (o->size != old || bsp_sparse_size(t->sp) != device) {
-		oracle_hid(o, old, device);
+		oracle_hidden(o, old, device);
 		return;
 	}
 	o->size = device;
-	oracle_came(o, old, device, disk_held(t->disk));
+	oracle_loaded(o, old, device, disk_held(t->disk));
 }
 
 static void follow_reading(struct trial *t, uint64_t device)
@@ -377,7 +377,7 @@ static void follow_reading(struct trial *t, uint64_t device)
 	struct oracle *o = t->o;
 
 	if (device > o->device)
-		oracle_came(o, o->device, device, disk_held(t->disk));
+		oracle_loaded(o, o->device, device, disk_held(t->disk));
 	o->size = o->device = device;
 	t->outside = true;
 }
@@ -414,8 +414,8 @@ void trial_follow(struct trial *t)
 		}
 	}
 	if (t->outside && !t->looks) {
-		oracle_came(o, 0, bsp_min(o->size, disk_size(t->disk)),
-			    disk_held(t->disk));
+		oracle_loaded(o, 0, bsp_min(o->size, disk_size(t->disk)),
+			      disk_held(t->disk));
 		t->outside = false;
 	}
 	if (bsp_sparse_size(t->sp) != o->size)
