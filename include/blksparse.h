@@ -46,6 +46,27 @@
 
 G_BEGIN_DECLS
 
+/* --- Version --- */
+
+/* The version of this header. */
+#define BSP_VERSION_MAJOR 0
+#define BSP_VERSION_MINOR 1
+#define BSP_VERSION_MICRO 0
+
+/* A version as one number that can be compared. Each part is below 1000. */
+#define BSP_VERSION_NUMBER(major, minor, micro)                                \
+	((major)*1000000u + (minor)*1000u + (micro))
+
+/* Whether this header is of that version or a later one; also in #if. */
+#define BSP_CHECK_VERSION(major, minor, micro)                                 \
+	(BSP_VERSION_NUMBER(BSP_VERSION_MAJOR, BSP_VERSION_MINOR,              \
+			    BSP_VERSION_MICRO) >=                              \
+	 BSP_VERSION_NUMBER(major, minor, micro))
+
+/* The version of the library that the program runs with, as
+ * BSP_VERSION_NUMBER() gives it. */
+unsigned bsp_version(void);
+
 /* --- Errors that a person reads --- */
 
 #define BSP_ERROR (bsp_error_quark())

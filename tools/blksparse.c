@@ -74,7 +74,7 @@ int main(int argc, char **argv)
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	if (opt_version)
-		return output_text("blksparse " BSP_VERSION "\n");
+		return output_text("blksparse " PACKAGE_VERSION "\n");
 	if (argc < 2)
 		return usage_error("no command given");
 	return run_command(argc - 1, argv + 1);

@@ -12,12 +12,13 @@
 static int ddrescue_begin(struct bsp_report_output *out)
 {
 	return bsp_report_puts(
-		out, "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
-		     "# Data is finished (+), holes are non-tried (?): "
-		     "a domain mapfile\n"
-		     "# current_pos  current_status  current_pass\n"
-		     "0x00000000     ?               1\n"
-		     "#      pos        size  status\n");
+		out,
+		"# Mapfile. Created by blksparse version " PACKAGE_VERSION "\n"
+		"# Data is finished (+), holes are non-tried (?): "
+		"a domain mapfile\n"
+		"# current_pos  current_status  current_pass\n"
+		"0x00000000     ?               1\n"
+		"#      pos        size  status\n");
 }
 
 static int ddrescue_extent(struct bsp_report_output *out,

@@ -76,6 +76,10 @@ cat >"$TEST_TMP/user.c" <<'C'
 #include <blksparse.h>
 #include <stdio.h>
 
+#if !BSP_CHECK_VERSION(0, 1, 0) || BSP_CHECK_VERSION(0, 999, 0)
+#error "BSP_CHECK_VERSION() compares wrongly"
+#endif
+
 int main(int argc, char **argv)
 {
 	GError *error = NULL;
@@ -83,6 +87,12 @@ int main(int argc, char **argv)
 	struct bsp_sparse *sp = dev ? bsp_sparse_new(dev, NULL, &error) : NULL;
 	uint64_t data, hole = 0;
 
+	if (bsp_version() != BSP_VERSION_NUMBER(BSP_VERSION_MAJOR,
+						BSP_VERSION_MINOR,
+						BSP_VERSION_MICRO))
+		return 2;
+	printf("%d.%d.%d: ", BSP_VERSION_MAJOR, BSP_VERSION_MINOR,
+	       BSP_VERSION_MICRO);
 	if (!sp) {
 		fprintf(stderr, "%s\n", error->message);
 		return 1;
@@ -102,5 +112,5 @@ for compile in "gcc -std=c11 $TEST_TMP/user.c" "g++ -std=c++17 $TEST_TMP/user.cc
 	$compile -Wall -Wextra -Wpedantic -Werror -Wno-unused-parameter \
 		-o "$TEST_TMP/user" "${flags[@]}"
 	out=$(LD_LIBRARY_PATH=$libdir "$TEST_TMP/user" "$TEST_TMP/image")
-	[[ $out == "8192 12288" ]] || fail "the program says '$out'"
+	[[ $out == "$(pkg-config --modversion libblksparse): 8192 12288" ]] || fail "the program says '$out'"
 done

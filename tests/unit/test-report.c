@@ -399,7 +399,8 @@ static void ddrescue_marks_data_as_finished(void **state)
 		report_of(runs, (UINT64_C(5) << 40) + 12288, 0);
 
 	assert_text(&report, BSP_FORMAT_DDRESCUE,
-		    "# Mapfile. Created by blksparse version " BSP_VERSION "\n"
+		    "# Mapfile. Created by blksparse version " PACKAGE_VERSION
+		    "\n"
 		    "# Data is finished (+), holes are non-tried (?): "
 		    "a domain mapfile\n"
 		    "# current_pos  current_status  current_pass\n"
