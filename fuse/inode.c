@@ -43,7 +43,6 @@ static bool open_file(struct file *file, const struct source *source,
 	bsp_device_get_info(dev, &info);
 	file->sparse = bsp_sparse_new(dev, &options->sparse, error);
 	if (!file->sparse) {
-		bsp_device_close(dev);
 		if (options->sizes)
 			g_prefix_error(error, "-o %s: ", options->sizes);
 		return false;

@@ -133,8 +133,8 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   const struct bsp_device *from,
 					   GError **error);
 
-/* Closes it; NULL is fine. A device given to bsp_sparse_new() is not the
- * caller's to close. */
+/* Closes dev, which may be NULL. bsp_sparse_new() takes a device over: do not
+ * close it after that. */
 void bsp_device_close(struct bsp_device *dev);
 
 /* The path it was opened by; lives as long as the device. */
@@ -198,9 +198,11 @@ struct bsp_sparse_options {
 typedef bool (*bsp_interrupted_fn)(void *data);
 
 /*
- * Makes an object of dev. On success the object owns dev and closes it; on
- * failure (an option that does not fit, no memory) dev stays the caller's.
- * Nothing is read yet.
+ * Makes an object of dev, and takes dev over in any case: the object closes it,
+ * or this function does, if it fails. If dev is NULL, it returns NULL and
+ * leaves *error as it is, so that the call that opens the device can be its
+ * argument. options may be NULL. It reads nothing yet. It fails if an option
+ * does not fit the device (BSP_ERROR_USAGE), or without memory.
  */
 struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 				  const struct bsp_sparse_options *options,

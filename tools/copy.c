@@ -66,15 +66,6 @@ struct job {
 
 /* --- Source and target --- */
 
-static struct bsp_sparse *open_sparse(struct bsp_device *dev, GError **error)
-{
-	struct bsp_sparse *sp = dev ? bsp_sparse_new(dev, NULL, error) : NULL;
-
-	if (dev && !sp)
-		bsp_device_close(dev);
-	return sp;
-}
-
 static bool fits(const struct job *job, GError **error)
 {
 	uint64_t need = bsp_sparse_size(job->from);
@@ -100,7 +91,7 @@ static bool open_both(struct job *job, GError **error)
 	if (!bsp_check_not_same_device(job->from_path, job->to_path, error))
 		return false;
 	from = bsp_device_open(job->from_path, error);
-	job->from = open_sparse(from, error);
+	job->from = bsp_sparse_new(from, NULL, error);
 	if (!job->from)
 		return false;
 	job->is_new = stat(job->to_path, &st) < 0 || S_ISREG(st.st_mode);
@@ -108,7 +99,7 @@ static bool open_both(struct job *job, GError **error)
 						   bsp_sparse_size(job->from),
 						   from, error)
 			 : bsp_device_open_writable(job->to_path, error);
-	job->to = open_sparse(to, error);
+	job->to = bsp_sparse_new(to, NULL, error);
 	return job->to && bsp_device_check_not_same(from, to, error) &&
 	       fits(job, error);
 }

@@ -136,16 +136,11 @@ static int map_device(const char *path)
 	const struct bsp_sparse_options options = { .granule = opt_granule };
 	g_autoptr(GError) error = NULL;
 	struct bsp_device *dev = bsp_device_open(path, &error);
-	struct bsp_sparse *sp;
+	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, &error);
 	int status;
 
-	if (!dev)
+	if (!sp)
 		return failure_of(error);
-	sp = bsp_sparse_new(dev, &options, &error);
-	if (!sp) {
-		bsp_device_close(dev);
-		return failure_of(error);
-	}
 	status = map_sparse(sp, path);
 	bsp_sparse_free(sp);
 	return status;

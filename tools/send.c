@@ -78,16 +78,11 @@ static int send_path(const char *path)
 	const struct bsp_sparse_options options = { .granule = opt_granule };
 	g_autoptr(GError) error = NULL;
 	struct bsp_device *dev = bsp_device_open(path, &error);
-	struct bsp_sparse *sp = NULL;
+	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, &error);
 	int status;
 
-	if (dev)
-		sp = bsp_sparse_new(dev, &options, &error);
-	if (!sp) {
-		bsp_device_close(dev);
-		failure("%s", error->message);
-		return error_status(error);
-	}
+	if (!sp)
+		return failure_of(error);
 	status = send_sparse(sp, path);
 	bsp_sparse_free(sp);
 	return status;

@@ -93,9 +93,10 @@ static void init_size_lock(pthread_rwlock_t *lock)
 	pthread_rwlockattr_destroy(&attr);
 }
 
-struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
-				  const struct bsp_sparse_options *options,
-				  GError **error)
+/* Leaves dev to the caller if it fails. */
+static struct bsp_sparse *make(struct bsp_device *dev,
+			       const struct bsp_sparse_options *options,
+			       GError **error)
 {
 	struct bsp_sparse_options full = fill_options(dev, options);
 	struct bsp_sparse *sp;
@@ -158,6 +159,17 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	bsp_writeback_init(&sp->writeback);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
+	return sp;
+}
+
+struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
+				  const struct bsp_sparse_options *options,
+				  GError **error)
+{
+	struct bsp_sparse *sp = dev ? make(dev, options, error) : NULL;
+
+	if (!sp)
+		bsp_device_close(dev);
 	return sp;
 }
 

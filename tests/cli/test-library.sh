@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 {
 	GError *error = NULL;
 	struct bsp_device *dev = bsp_device_open(argv[1], &error);
-	struct bsp_sparse *sp = dev ? bsp_sparse_new(dev, NULL, &error) : NULL;
+	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, &error);
 	uint64_t data, hole = 0;
 
 	if (bsp_version() != BSP_VERSION_NUMBER(BSP_VERSION_MAJOR,

@@ -514,16 +514,25 @@ static void options_that_do_not_fit_are_refused(void **state)
 		{ .lookahead = 4095 },
 		{ .granule = 65536, .lookahead = 4096 },
 	};
-	struct fake *fake = fake_new(MIB);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
 		g_autoptr(GError) error = NULL;
+		struct fake *fake = fake_new(MIB);
 
+		/* It closes the device: a leak check would tell. */
 		assert_null(
 			bsp_sparse_new(fake_device(fake), &rows[i], &error));
 		assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
 	}
-	bsp_device_close(fake_device(fake));
+}
+
+static void an_object_of_no_device_is_none_and_keeps_the_error(void **state)
+{
+	g_autoptr(GError) error = NULL;
+
+	assert_null(bsp_sparse_new(bsp_device_open("/nonexistent", &error),
+				   NULL, &error));
+	assert_non_null(strstr(error->message, "/nonexistent"));
 }
 
 /* --- Others who write --- */
@@ -1179,6 +1188,8 @@ int main(void)
 		cmocka_unit_test(an_unreadable_granule_is_data_and_eio),
 		cmocka_unit_test(a_dead_device_is_data_everywhere),
 		cmocka_unit_test(options_that_do_not_fit_are_refused),
+		cmocka_unit_test(
+			an_object_of_no_device_is_none_and_keeps_the_error),
 		cmocka_unit_test(what_others_wrote_is_seen_by_seeks_and_reads),
 		cmocka_unit_test(all_zero_is_no_longer_claimed_after_a_write),
 		cmocka_unit_test(a_write_beside_the_scan_is_not_learned_away),
