@@ -460,26 +460,36 @@ struct bsp_extent {
 };
 
 /*
- * Gives the extent that starts at off, so that walking from 0 by
- * ret_extent->len partitions the source. It goes on as far as its type does,
- * or ends early where finding that out takes long. Returns 1; 0 with
- * *ret_extent untouched if off is at or past the end; or -errno.
+ * Gives the extent of the map that starts at off; needs no I/O. Walking from 0
+ * by ret_extent->len visits all of the object. Neighbours may have the same
+ * type. Returns 1, or 0 with *ret_extent untouched if off is at or past the
+ * end.
  */
-typedef int (*bsp_extent_fn)(void *source, uint64_t off,
-			     struct bsp_extent *ret_extent);
-
-/* A bsp_extent_fn over what a struct bsp_sparse knows; no I/O. */
-int bsp_sparse_extent(void *sparse, uint64_t off,
+int bsp_sparse_extent(struct bsp_sparse *sp, uint64_t off,
 		      struct bsp_extent *ret_extent);
 
 /*
- * A bsp_extent_fn over a regular file: source points to an int, its
- * descriptor. Asks lseek(SEEK_DATA, SEEK_HOLE), merges what a file system
- * answers in pieces, and moves the descriptor's offset. It may wait for that
- * file system, but asks it no more once it has merged for a second. A file
- * system without holes gives one extent of data.
+ * The same for the regular file that is open as fd. It asks lseek(2) with
+ * SEEK_DATA and SEEK_HOLE, which moves the file offset of fd, and merges
+ * neighbours for up to a second. It may wait for the file system. A file system
+ * without holes gives one extent of data. Returns 1, 0, or -errno.
  */
-int bsp_file_extent(void *fd, uint64_t off, struct bsp_extent *ret_extent);
+int bsp_file_extent(int fd, uint64_t off, struct bsp_extent *ret_extent);
+
+/* A function like these two over a source of any kind. */
+typedef int (*bsp_extent_fn)(void *data, uint64_t off,
+			     struct bsp_extent *ret_extent);
+
+/* Where a report gets its extents from: a function and its argument. */
+struct bsp_extent_source {
+	bsp_extent_fn extent;
+	void *data;
+};
+
+/* The sources of bsp_sparse_extent() and bsp_file_extent(). sp, or fd, must
+ * stay open while the source is used. */
+struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp);
+struct bsp_extent_source bsp_file_extent_source(int fd);
 
 /* --- Reports of extents --- */
 
@@ -496,15 +506,14 @@ bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 			  GError **error);
 
 struct bsp_report {
-	const char *path;     /* what the report is about */
-	uint64_t size;	      /* bytes */
-	uint32_t granule;     /* bytes, a power of two: data is rounded out to
-				 multiples of it, but for the end; 0 for as
-				 the source says it (bmap: 4096) */
-	bsp_extent_fn extent; /* the extents, and what it is called with */
-	void *source;
-	bool summary; /* totals instead of the extents, where the
-			 format has room for it (table, json) */
+	const char *path; /* what the report is about */
+	uint64_t size;	  /* bytes */
+	uint32_t granule; /* bytes, a power of two: data is rounded out to
+			     multiples of it, but for the end; 0 for as
+			     the source says it (bmap: 4096) */
+	bool summary;	  /* totals instead of the extents, where the
+			     format has room for it (table, json) */
+	struct bsp_extent_source source;
 };
 
 /* Takes the report's bytes in order; returns 0 or -errno, which ends it. */

@@ -104,8 +104,7 @@ static int report_scanned(struct bsp_sparse *sp, const char *path,
 		.path = path,
 		.size = bsp_sparse_size(sp),
 		.granule = bsp_sparse_granule(sp),
-		.extent = bsp_sparse_extent,
-		.source = sp,
+		.source = bsp_sparse_extent_source(sp),
 		.summary = opt_summary,
 	};
 	int status = write_report(&report, &scan->progress);
@@ -154,15 +153,14 @@ struct walk {
 	int fd;
 };
 
-static int walk_extent(void *source, uint64_t off,
-		       struct bsp_extent *ret_extent)
+static int walk_extent(void *data, uint64_t off, struct bsp_extent *ret_extent)
 {
-	struct walk *walk = source;
+	struct walk *walk = data;
 	int r;
 
 	progress_update(&walk->progress, off, walk->size);
 	r = interrupted(NULL) ? -ECANCELED
-			      : bsp_file_extent(&walk->fd, off, ret_extent);
+			      : bsp_file_extent(walk->fd, off, ret_extent);
 	return r == -EINTR ? -ECANCELED : r;
 }
 
@@ -173,8 +171,7 @@ static int map_opened(int fd, const char *path, uint64_t size)
 		.path = path,
 		.size = size,
 		.granule = opt_granule,
-		.extent = walk_extent,
-		.source = &walk,
+		.source = { walk_extent, &walk },
 		.summary = opt_summary,
 	};
 

@@ -78,27 +78,37 @@ static int end_of_data(int fd, uint64_t off, uint64_t *ret_end)
 	return 0;
 }
 
-int bsp_file_extent(void *fd, uint64_t off, struct bsp_extent *ret_extent)
+int bsp_file_extent(int fd, uint64_t off, struct bsp_extent *ret_extent)
 {
-	int file = *(const int *)fd;
 	enum bsp_extent_type type = BSP_EXTENT_HOLE;
 	uint64_t next = off;
-	int r = seek(file, off, SEEK_DATA, &next);
+	int r = seek(fd, off, SEEK_DATA, &next);
 
 	if (r == -ENXIO || r == -EINVAL || r == -EOPNOTSUPP)
-		return rest(file, off, ret_extent);
+		return rest(fd, off, ret_extent);
 	if (r < 0)
 		return r;
 	if (next == off) {
 		type = BSP_EXTENT_DATA;
-		r = end_of_data(file, off, &next);
+		r = end_of_data(fd, off, &next);
 		if (r < 0)
 			return r;
 	}
 	if (next <= off)
-		return rest(file, off, ret_extent);
+		return rest(fd, off, ret_extent);
 	*ret_extent = (struct bsp_extent){ .off = off,
 					   .len = next - off,
 					   .type = type };
 	return 1;
+}
+
+/* A bsp_extent_fn. */
+static int next_extent(void *data, uint64_t off, struct bsp_extent *ret_extent)
+{
+	return bsp_file_extent(GPOINTER_TO_INT(data), off, ret_extent);
+}
+
+struct bsp_extent_source bsp_file_extent_source(int fd)
+{
+	return (struct bsp_extent_source){ next_extent, GINT_TO_POINTER(fd) };
 }

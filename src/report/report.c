@@ -167,7 +167,7 @@ static int write_extents(struct bsp_report_output *out,
 	while (out->granule >> walk.shift > 1)
 		walk.shift++;
 	while (off < report->size) {
-		r = report->extent(report->source, off, &extent);
+		r = report->source.extent(report->source.data, off, &extent);
 		if (r < 0)
 			return r;
 		if (r == 0)

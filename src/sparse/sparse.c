@@ -348,7 +348,8 @@ void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 	(void)bsp_sparse_stat_nowait(sp, ret_stat);
 }
 
-int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)
+int bsp_sparse_extent(struct bsp_sparse *sp, uint64_t off,
+		      struct bsp_extent *ret_extent)
 {
 	static const unsigned sets[] = { BSP_IN_DATA, BSP_IN_ZERO,
 					 BSP_IN_UNKNOWN };
@@ -358,7 +359,6 @@ int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)
 		[BSP_HOLE] = BSP_EXTENT_HOLE,
 		[BSP_MARKER] = BSP_EXTENT_HOLE,
 	};
-	struct bsp_sparse *sp = sparse;
 	uint64_t size = atomic_load(&sp->size);
 	enum bsp_extent_type type;
 
@@ -375,4 +375,15 @@ int bsp_sparse_extent(void *sparse, uint64_t off, struct bsp_extent *ret_extent)
 	} while (ret_extent->len == 0);
 	ret_extent->type = type;
 	return 1;
+}
+
+/* A bsp_extent_fn. */
+static int next_extent(void *data, uint64_t off, struct bsp_extent *ret_extent)
+{
+	return bsp_sparse_extent(data, off, ret_extent);
+}
+
+struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp)
+{
+	return (struct bsp_extent_source){ next_extent, sp };
 }

@@ -110,9 +110,10 @@ static int reset(void **state)
 static void assert_extent(int fd, uint64_t off, uint64_t len,
 			  enum bsp_extent_type type)
 {
+	struct bsp_extent_source source = bsp_file_extent_source(fd);
 	struct bsp_extent extent = { 0 };
 
-	assert_int_equal(bsp_file_extent(&fd, off, &extent), 1);
+	assert_int_equal(source.extent(source.data, off, &extent), 1);
 	assert_int_equal(extent.off, off);
 	assert_int_equal(extent.len, len);
 	assert_int_equal(extent.type, type);
@@ -122,7 +123,7 @@ static void assert_end(int fd, uint64_t off)
 {
 	struct bsp_extent extent = { .off = 7, .len = 7 };
 
-	assert_int_equal(bsp_file_extent(&fd, off, &extent), 0);
+	assert_int_equal(bsp_file_extent(fd, off, &extent), 0);
 	assert_int_equal(extent.off, 7);
 	assert_int_equal(extent.len, 7);
 }
@@ -264,13 +265,13 @@ static void errors_are_passed_on(void **state)
 
 	fake.pieces = pieces;
 	fake.hole_errno = EIO;
-	assert_int_equal(bsp_file_extent(&fd, 0, &extent), -EIO);
+	assert_int_equal(bsp_file_extent(fd, 0, &extent), -EIO);
 	fake.data_errno = EINTR;
-	assert_int_equal(bsp_file_extent(&fd, 0, &extent), -EINTR);
+	assert_int_equal(bsp_file_extent(fd, 0, &extent), -EINTR);
 	assert_int_equal(extent.off, 7);
 	close(fd);
 	memset(&fake, 0, sizeof(fake));
-	assert_int_equal(bsp_file_extent(&fd, 0, &extent), -EBADF);
+	assert_int_equal(bsp_file_extent(fd, 0, &extent), -EBADF);
 }
 
 int main(void)

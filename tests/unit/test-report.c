@@ -77,8 +77,7 @@ static struct bsp_report report_of(const struct run *runs, uint64_t size,
 	return (struct bsp_report){ .path = "disk",
 				    .size = size,
 				    .granule = granule,
-				    .extent = run_extent,
-				    .source = (void *)runs };
+				    .source = { run_extent, (void *)runs } };
 }
 
 static void assert_text(const struct bsp_report *report, enum bsp_format format,
@@ -508,9 +507,9 @@ static void a_bad_source_ends_the_report(void **state)
 		struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
 		g_autofree char *io = NULL, *order = NULL, *ended = NULL;
 
-		report.extent = failing_extent;
+		report.source.extent = failing_extent;
 		assert_int_equal(write_with(&report, format, &io), -EIO);
-		report.extent = shifted_extent;
+		report.source.extent = shifted_extent;
 		assert_int_equal(write_with(&report, format, &order), -EPROTO);
 		report = report_of(mixed, MIXED_SIZE + 1, 0);
 		assert_int_equal(write_with(&report, format, &ended), -ENODATA);
@@ -610,7 +609,7 @@ static void memory_does_not_grow_with_the_extents(void **state)
 			report_of(NULL, UINT64_C(4096) * EXTENTS, 0);
 		uint64_t before, bytes = 0;
 
-		report.extent = alternating_extent;
+		report.source.extent = alternating_extent;
 		before = memory_used();
 		assert_int_equal(bsp_report_write(&report, (enum bsp_format)f,
 						  count_write, &bytes),
