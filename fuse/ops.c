@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Each handler finds its object, makes one call to the library, and gives one
- * reply. They run in any number of threads.
+ * The handlers of requests. Each one finds its object, makes one call to the
+ * library, and replies once. Any number of threads run them. The table comes
+ * last.
  *
- * Access is not in the table, nor are extended attributes but for their list,
- * so libfuse answers them with ENOSYS, once: the kernel takes that for "nothing
- * to do" (access) or EOPNOTSUPP and never asks again. It does not even ask for
- * an ACL, without FUSE_CAP_POSIX_ACL (fs/fuse/acl.c). A read-only mount answers
- * flush and fsync so, too; that nobody writes there the kernel sees to by
- * itself, with EROFS. For lseek and fallocate the same answer would mean that
- * no file has holes, so it is never given.
+ * Some operations are missing from the table: access, and all of extended
+ * attributes but their list. libfuse answers them with ENOSYS once; the kernel
+ * takes that for success (access) or EOPNOTSUPP and never asks again. Without
+ * FUSE_CAP_POSIX_ACL it does not even ask for an ACL (fs/fuse/acl.c). On a
+ * read-only mount flush and fsync get the same reply; the kernel itself refuses
+ * writes there, with EROFS. lseek and fallocate never reply ENOSYS: the kernel
+ * would assume that no file has holes.
  *
- * What is in the folder are the devices: making and removing names is EPERM.
+ * The directory holds the devices and nothing else: creating and removing names
+ * fails with EPERM.
  *
- * What the kernel may remember. Names, and the folder: for long, they do not
- * change. A file's attributes: not at all, since GNU tar takes a file without
- * blocks for a hole, and the number of blocks changes with what is known. Its
- * content: until a watch says otherwise.
+ * How long the kernel may cache: names and the directory for long, as they
+ * never change. Attributes not at all: GNU tar takes a file without blocks for
+ * a hole, and the number of blocks changes with the map. Content until a watch
+ * drops it.
  */
 #include "ops.h"
 
@@ -40,14 +42,15 @@
 enum {
 	/*
 	 * Requests in flight that no caller waits for (read-ahead, asynchronous
-	 * direct I/O), of all files: at the limit the kernel makes no more, so
-	 * that those of one device that hangs would keep all files waiting. As
-	 * many as the protocol can say; a user who is not root gets less
-	 * (max_user_bgreq, in process_init_limits() of fs/fuse/inode.c).
+	 * direct I/O), of all files together. At the limit the kernel sends no
+	 * more of them, so that those of one device that hangs would stop all
+	 * files. Use the maximum of the protocol. The kernel gives less to a
+	 * user who is not root (max_user_bgreq, in process_init_limits() of
+	 * fs/fuse/inode.c).
 	 */
 	MAX_BACKGROUND = UINT16_MAX,
 	CONGESTION_THRESHOLD = MAX_BACKGROUND / 4 * 3,
-	/* Of a device that takes 1 ms for each read, 128 KiB at a time would
+	/* On a device that takes 1 ms for each read, 128 KiB at a time would
 	 * give 128 MB a second. */
 	READ_AHEAD_KIB = 2048,
 	STATFS_UNIT = 4096,
@@ -87,18 +90,20 @@ static void want_cap(struct fuse_conn_info *conn, unsigned cap)
 }
 
 /*
- * Whether the kernel may complete direct I/O asynchronously. Where it does so
- * with a write, it drops the file's pages before the write and not after it
- * (generic_file_direct_write() in mm/filemap.c leaves that to the file system,
- * fuse_aio_complete() in fs/fuse/file.c does not do it): a page that a buffered
- * reader brings in meanwhile keeps the old bytes for as long as it lives. Linux
- * cured it in 2026 ("fuse: invalidate page cache after DIO and async DIO
- * writes"), but the protocol does not tell, and a version number says nothing
- * of a kernel with patches. So a writable mount does without: its direct writes
- * are sent one after another, as are the direct reads of one thread. The flag
- * is for the whole connection. Dropping the pages from here would not do: after
- * the reply it leaves a moment in which readers get old bytes, before the reply
- * it may wait for a page whose read-ahead waits for this request.
+ * Whether the kernel may complete direct I/O asynchronously. For an
+ * asynchronous write it drops the file's pages before the write and not after
+ * it: generic_file_direct_write() in mm/filemap.c leaves that to the file
+ * system, and fuse_aio_complete() in fs/fuse/file.c does not do it. A page that
+ * a buffered reader brings in meanwhile then keeps the old bytes for as long as
+ * it lives. Linux fixed that in 2026 ("fuse: invalidate page cache after DIO
+ * and async DIO writes"), but the protocol does not tell, and a version number
+ * says nothing about a kernel with patches.
+ *
+ * So a writable mount does without: the kernel sends its direct writes one
+ * after another, and also the direct reads of one thread. The flag holds for
+ * the whole connection. Dropping the pages from here is no way out: after the
+ * reply, readers would get old bytes for a moment; before the reply, it may
+ * wait for a page whose read-ahead waits for this request.
  */
 static void set_async_direct(struct fuse_conn_info *conn, bool on)
 {
@@ -125,14 +130,15 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount *mount = userdata;
 
-	/* With it, and attributes that are not remembered, each read(2) would
-	 * cost a getattr; the watches do its work. */
+	/* It would make each read(2) send a getattr, as attributes are not
+	 * cached. The watches do its work. */
 	refuse_cap(conn, FUSE_CAP_AUTO_INVAL_DATA);
-	/* With it, a device that shrank or grew would leave stale pages. */
+	/* Stale pages would stay when the device shrinks or grows. */
 	refuse_cap(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
-	/* With it, lseek would be answered over pages we never saw. */
+	/* The kernel would hold written pages that a search (lseek) here does
+	 * not see. */
 	refuse_cap(conn, FUSE_CAP_WRITEBACK_CACHE);
-	/* With it, the kernel would leave it to us to clear setuid bits. */
+	/* The kernel would leave it to this program to clear setuid bits. */
 	refuse_cap(conn, FUSE_CAP_HANDLE_KILLPRIV);
 	want_cap(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
 	set_async_direct(conn, !mount->options.writable);
@@ -163,7 +169,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_error(&request, -ENOTDIR);
 		return;
 	}
-	/* Inode 0: there is no such name, and that will not change. */
+	/* Inode 0 means that the name does not exist, which the kernel may
+	 * cache. */
 	if (file) {
 		entry.ino = file->ino;
 		(void)tree_stat(tree, file->ino, &entry.attr);
@@ -184,8 +191,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 			   S_ISDIR(st.st_mode) ? LONG_TIMEOUT : 0);
 }
 
-/* Restoring programs look here for the room that they need. No names can be
- * made, so no inode is free. */
+/* Restoring programs check the free space here. No file can be created, so no
+ * inode is free. */
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	const struct tree *tree = &mount_of(req)->tree;
@@ -205,10 +212,8 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	reply_statfs(&request, &st);
 }
 
-/*
- * There are none, which is no error: so a file system without them answers
- * (vfs_listxattr() in the kernel's fs/xattr.c).
- */
+/* The list is empty, which is no error: a file system without extended
+ * attributes replies so (vfs_listxattr() in fs/xattr.c). */
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct request request = begin(req, ino, "listxattr", 0, size);
@@ -219,7 +224,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		reply_data(&request, NULL, 0);
 }
 
-/* Entry number i of the folder: itself, its parent, the files. */
+/* Entry i of the directory: ".", "..", then the files. */
 static const char *entry_at(const struct tree *tree, size_t i,
 			    struct stat *ret_st)
 {
@@ -267,7 +272,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* --- Content ------------------------------------------------------------- */
 
-/* O_TRUNC comes here, and not as a setattr. */
+/* The kernel sends O_TRUNC here, and not as a setattr. */
 static int check_open(struct file *file, int flags)
 {
 	int r;
@@ -282,10 +287,11 @@ static int check_open(struct file *file, int flags)
 	return r;
 }
 
-/* An open file, in fuse_file_info's fh. */
+/* An open file; fuse_file_info's fh points to it. */
 struct handle {
-	bool writable;	    /* a flush is not told the flags */
-	atomic_uint failed; /* flushes of which fsync has told its caller */
+	bool writable;	    /* fuse_file_info has no flags in a flush */
+	atomic_uint failed; /* failed flushes that fsync has reported to the
+			       caller */
 };
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
@@ -334,7 +340,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct request request = begin(req, ino, "open", 0, 0);
 	int r;
 
-	/* What is open already keeps what it has. */
+	/* Files that are open already keep their read-ahead, so set it before
+	 * the first. */
 	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
 	r = open_handle(file, fi);
@@ -353,10 +360,8 @@ static void op_release(fuse_req_t req, fuse_ino_t ino,
 	reply_error(&request, 0);
 }
 
-/*
- * A reply that is short before the end of the file would be taken for its end
- * by the kernel, which would then shrink it; the library gives all or an error.
- */
+/* The kernel takes a short reply before the end of the file for its end, and
+ * shrinks the file. The library returns all bytes or an error. */
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
@@ -377,7 +382,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		reply_data(&request, buf, cached + (size_t)n);
 }
 
-/* A request that may take long. */
+/* A request that may take long, for the callbacks that end it early. */
 struct call {
 	fuse_req_t req;
 	struct caller caller;
@@ -392,13 +397,15 @@ static struct call call_begin(fuse_req_t req, bool look_at_once)
 }
 
 /*
- * A bsp_interrupted_fn of seeks, which any signal ends: the kernel lets the
- * caller go, and unlocks the file, only when there is an answer. By io_uring
- * the kernel loses the interrupt if the caller gets its signal before the
- * request is in its place (fuse_uring_prepare_send() in fs/fuse/dev_uring.c
- * does not look), and so does libfuse if it reads the interrupt before the
- * request: it asks for it again, at /dev/fuse, where the kernel does not look
- * for what went by io_uring. So the caller is looked at as well.
+ * A bsp_interrupted_fn of seeks. Any signal ends a seek: the kernel lets the
+ * caller go, and unlocks the file, only after the reply.
+ *
+ * An interrupt can get lost, so look at the caller as well. By io_uring the
+ * kernel loses it if the signal comes before the request is in its ring entry
+ * (fuse_uring_prepare_send() in fs/fuse/dev_uring.c does not check). libfuse
+ * loses it if it reads the interrupt before the request: it then asks for the
+ * interrupt again through /dev/fuse, where the kernel does not look for
+ * requests that went by io_uring.
  */
 static bool seek_is_over(void *data)
 {
@@ -468,7 +475,7 @@ static int set_attr(struct file *file, const struct stat *attr, int to_set)
 
 	if (!file)
 		return -EPERM;
-	/* Unless root remounted it, the kernel has refused already. */
+	/* The kernel refuses this already, unless root remounted the mount. */
 	if (!file->writable)
 		return -EROFS;
 	if (resize)
@@ -513,11 +520,11 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 }
 
 /*
- * A bsp_interrupted_fn of flushes. As on other file systems a signal that the
- * caller survives does not make close(2) and fsync(2) fail; a caller that was
- * killed must not wait for hours. The end of the mount cuts nothing short: the
- * unmount gives the device the same zeros, and waits for them, so that the
- * answer can as well be the true one.
+ * A bsp_interrupted_fn of flushes. As on other file systems, close(2) and
+ * fsync(2) do not fail because of a signal that their caller survives; but a
+ * killed caller must not wait for hours. The end of the mount does not end a
+ * flush: the unmount would zero the same ranges, and wait for them, so the
+ * flush may as well give the true answer.
  */
 static bool flush_is_over(void *data)
 {
@@ -526,12 +533,13 @@ static bool flush_is_over(void *data)
 	return caller_is_killed(&call->caller);
 }
 
-/* Each close(2) of a file that is open for writing. */
+/* The kernel sends it at each close(2). */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "flush", 0, 0);
-	/* The caller may be closing its files because it was killed. */
+	/* Look at once: the caller may be closing its files because it was
+	 * killed. */
 	struct call call = call_begin(req, true);
 	int r = 0;
 
@@ -543,8 +551,8 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_error(&request, r);
 }
 
-/* What one of those who have the file open is told of, the others are as well:
- * theirs may be what was lost. Each once, as by other file systems. */
+/* Flushes, and reports each failed flush once to every handle: a failed flush
+ * may have lost the data of any of them. Other file systems do the same. */
 static int flush_file(struct file *file, struct handle *handle, fuse_req_t req)
 {
 	struct call call = call_begin(req, false);
@@ -570,7 +578,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	reply_error(&request, r);
 }
 
-/* --- Names are fixed --- */
+/* --- Names cannot change --- */
 
 static void refuse_name(fuse_req_t req, const char *name, const char *op)
 {
@@ -621,9 +629,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	refuse_name(req, name, "create");
 }
 
-/* --- What a device that hangs may keep --- */
+/* --- Requests that wait for a device --- */
 
-/* See gate.h. */
+/* Runs a handler that may wait for a device; see gate.h. */
 static void run_gated(struct job *job)
 {
 	struct file *file = file_of(job->req, job->ino);

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the scan ahead reads goes into the kernel's cache of the file, so that
- * whoever reads what a seek has found does not come back for it, and the device
- * is read once. That is right only while nobody writes to the file: the kernel
- * would put it over newer pages. What was read before a change of the device
- * must not get there after the kernel was told to drop its pages; so both are
- * done under store_lock, and the first only if nothing was forgotten since.
- * A store waits for pages that are being read. Those who serve reads never wait
- * for the scan, and of a file one seek at a time does (fuse_file_llseek() holds
- * the inode's lock), so there are threads left for them.
+ * Storing: the scan ahead stores the data that it reads in the kernel's page
+ * cache, so that the reader that follows a seek finds it there and the device
+ * is read once. This is only correct while no program writes to the file, since
+ * the kernel would store it over newer pages. Data from before a change of the
+ * device must not be stored after the kernel was told to drop its pages. So
+ * stores and drops run under store_lock, and a store first checks that no data
+ * was forgotten since it was read. A store waits for pages that are being read.
+ * Threads that serve reads never wait for the scan, and only one seek of a file
+ * does at a time (fuse_file_llseek() holds the inode's lock), so enough threads
+ * are left to serve them.
  *
- * Of a read that the kernel answers nobody is told. So every few MiB one page
- * is not put there but kept here: a mark. For who goes through the file the
- * kernel has to ask for it, which tells where it is: not far before the mark,
- * for the kernel reads ahead where it had given up a page, but past the mark
- * that came before. What lies between that one and the one before it is dropped
- * then: the pages are used again for what comes next, while memory that nobody
- * used for long is dear, in time and to others. Who skips a mark, or goes
- * backwards, does not go through the file: then nothing is dropped.
+ * Dropping: the kernel does not report reads that it serves from its cache. So
+ * one page every few MiB is not stored but kept here: a probe page. A
+ * sequential reader has to request it, which tells where the reader is: at most
+ * a read-ahead before the probe page, and past the previous one. The pages
+ * between the two probe pages before that are dropped then. The kernel uses
+ * their memory for the next pages; memory that was idle for long costs more
+ * time, and other programs need it. If a reader skips a probe page or goes
+ * backwards, no pages are dropped.
  *
- * A mark is the first page of a piece that a read-ahead of the kernel, which a
- * page that is not there sets off, does not reach beyond.
+ * A probe page is the first page of its piece, because the read-ahead that the
+ * missing page triggers stays within that piece.
  */
 #include "page-cache.h"
 
@@ -33,13 +34,13 @@
 
 enum {
 	PAGE = 4096,
-	PROBE_STEP = 4 << 20,	/* bytes between two marks */
-	PROBE_PIECE = 64 << 10, /* the least that a mark is the first page of */
-	PROBES_MAX = 1024,	/* that wait for a reader */
-	DROP_STEPS = 64,	/* in which all is dropped */
+	PROBE_STEP = 4 << 20,	/* bytes from one probe page to the next */
+	PROBE_PIECE = 64 << 10, /* least length of a piece with a probe page */
+	PROBES_MAX = 1024,	/* probe pages that wait for a reader */
+	DROP_STEPS = 64,	/* steps of page_cache_drop_all() */
 };
 
-/* A mark that nobody has asked for. */
+/* No probe page. */
 #define NOWHERE UINT64_MAX
 
 struct probe_page {
@@ -56,24 +57,23 @@ struct page_cache {
 
 	pthread_mutex_t store_lock;
 	/* Protected by store_lock: */
-	uint64_t
-		since_probe; /* bytes that were put there since the last mark */
+	uint64_t since_probe; /* bytes stored since the last probe page */
 
 	/* A leaf lock, held for a few instructions and a search. */
 	pthread_mutex_t lock;
-	pthread_cond_t stored; /* CLOCK_MONOTONIC; storing is false again */
+	pthread_cond_t stored; /* CLOCK_MONOTONIC; storing became false */
 	/* Protected by lock: */
 	bool storing;	 /* a store may be on its way to the kernel */
-	uint64_t stores; /* that are done */
-	uint64_t probe_at[PROBES_MAX]; /* where they are; NOWHERE: there is none
+	uint64_t stores; /* finished stores */
+	uint64_t probe_at[PROBES_MAX]; /* offsets of the probe pages; or NOWHERE
 					*/
-	struct probe_page
-		*probe_pages; /* PROBES_MAX of them, or NULL: there are none */
-	unsigned next_probe;  /* the oldest, or a free one */
-	uint64_t last_probe;  /* the mark that was asked for last, */
-	uint64_t previous_probe; /* and the one before, if it goes through */
-	unsigned readers;	 /* who have the file open */
-	uint64_t stored_unread;	 /* bytes put there since somebody read */
+	struct probe_page *probe_pages; /* PROBES_MAX of them, or NULL */
+	unsigned next_probe;		/* the oldest, or a free one */
+	uint64_t last_probe;		/* the last one that was requested */
+	uint64_t previous_probe;	/* the one before it, if the reader is
+					   sequential */
+	unsigned readers;		/* how often the file is open */
+	uint64_t stored_unread;		/* bytes stored since the last read */
 	uint64_t drop_from, drop_to;
 };
 
@@ -133,8 +133,8 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n)
 
 /* --- Putting there ------------------------------------------------------- */
 
-/* The kernel may not know the file any more: then nobody reads it.
- * store_lock held. */
+/* Fails if the kernel has forgotten the inode; then no program has the file
+ * open. store_lock held. */
 static void store_pages(struct page_cache *cache, uint64_t off, const char *buf,
 			uint64_t len)
 {
@@ -145,8 +145,8 @@ static void store_pages(struct page_cache *cache, uint64_t off, const char *buf,
 					 &bufv, 0);
 }
 
-/* Keeps the page at off as a mark; false if there is no memory, or nobody for
- * whom. */
+/* Keeps the page at off as a probe page. False if memory is short, or the file
+ * is not open. */
 static bool keep_probe_page(struct page_cache *cache, uint64_t generation,
 			    const char *buf, uint64_t off)
 {
@@ -169,17 +169,17 @@ static bool keep_probe_page(struct page_cache *cache, uint64_t generation,
 	return kept;
 }
 
-/* Is a piece of that length to have a mark? A short one only if there were no
- * others for long. store_lock held. */
+/* Whether a piece of that length gets a probe page. A short piece gets one only
+ * if no longer one came for a while. store_lock held. */
 static bool needs_probe_page(const struct page_cache *cache, uint64_t len)
 {
 	return (cache->since_probe >= PROBE_STEP && len >= PROBE_PIECE) ||
 	       (cache->since_probe >= 2 * (uint64_t)PROBE_STEP && len > PAGE);
 }
 
-/* Is there room for len bytes more? Who seeks through a large device and does
- * not read would have all else pushed out of the memory, and at last what it
- * may read first. */
+/* Whether len more bytes may be stored. A caller that seeks through a large
+ * device without reading would otherwise push all other pages out of memory,
+ * and at last the pages that it reads first. */
 static bool has_room(struct page_cache *cache, uint64_t len)
 {
 	bool has;
@@ -192,7 +192,7 @@ static bool has_room(struct page_cache *cache, uint64_t len)
 	return has;
 }
 
-/* Before a store asks whether its bytes are current, and when it is done.
+/* Called before a store checks that its data is current, and after it.
  * store_lock held. */
 static void set_storing(struct page_cache *cache, bool storing)
 {
@@ -246,9 +246,9 @@ bool page_cache_wait_stores(struct page_cache *cache,
 	return ended;
 }
 
-/* --- Who reads ----------------------------------------------------------- */
+/* --- Readers ------------------------------------------------------------- */
 
-/* Is there a mark in [from, to)? lock held. */
+/* Whether there is a probe page in [from, to). lock held. */
 static bool has_probe_page(const struct page_cache *cache, uint64_t from,
 			   uint64_t to)
 {
@@ -259,7 +259,8 @@ static bool has_probe_page(const struct page_cache *cache, uint64_t from,
 	return false;
 }
 
-/* The mark at off was asked for, and is none any more. lock held. */
+/* The kernel requested the probe page at off, which is gone now. Plans the drop
+ * behind a sequential reader. lock held. */
 static void probe_page_requested(struct page_cache *cache, uint64_t off)
 {
 	uint64_t from = cache->previous_probe, to = cache->last_probe;
@@ -270,13 +271,13 @@ static void probe_page_requested(struct page_cache *cache, uint64_t off)
 	cache->previous_probe = on ? to : NOWHERE;
 	if (!on || from == NOWHERE)
 		return;
-	/* What could not be dropped yet lies right before it. */
+	/* A range that is not dropped yet ends where this one begins. */
 	if (cache->drop_to != from)
 		cache->drop_from = from;
 	cache->drop_to = to;
 }
 
-/* The mark at off, or PROBES_MAX. lock held. */
+/* Index of the probe page at off, or PROBES_MAX. lock held. */
 static unsigned find_probe_page(const struct page_cache *cache, uint64_t off)
 {
 	unsigned i = 0;
@@ -308,8 +309,9 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 	*ret_passed = false;
 	if (!is_probe_page(cache, off))
 		return 0;
-	/* What comes from here was not asked of the device: look anew, as for a
-	 * hole. Not under the lock, for who is told of a change has its own. */
+	/* The device is not read for these bytes, so check for changes, as
+	 * before a hole. Without the lock, since a change calls the watch,
+	 * which has a lock of its own. */
 	(void)bsp_sparse_refresh(cache->sp);
 	pthread_mutex_lock(&cache->lock);
 	i = find_probe_page(cache, off);
@@ -330,8 +332,8 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 
 /* --- Dropping ------------------------------------------------------------ */
 
-/* The kernel may not know the file yet, or not any more: then there is nothing
- * to drop. */
+/* The kernel may not know the inode yet, or no more; then it has no pages of
+ * it. */
 static bool drop_range(struct page_cache *cache, uint64_t off, uint64_t len)
 {
 	int r = fuse_lowlevel_notify_inval_inode(cache->se, cache->ino,
@@ -345,11 +347,9 @@ void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
 	(void)drop_range(cache, off, len);
 }
 
-/*
- * A page that is being read is locked, and dropped when it is not any more
- * (invalidate_inode_pages2_range() in the kernel's mm/truncate.c): what is
- * there afterwards was asked for after this began.
- */
+/* The kernel locks a page while it is read, and drops it after that
+ * (invalidate_inode_pages2_range() in mm/truncate.c). So each page that is in
+ * the cache afterwards was requested after this call. */
 bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 			 void *data)
 {
@@ -362,7 +362,7 @@ bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 		done = drop_range(cache, off, step) && done;
 		off += step;
 	}
-	/* What it may have of a file that was longer. */
+	/* Pages from a time when the file was longer. */
 	done = !over(data) && drop_range(cache, off, 0) && done;
 	pthread_mutex_unlock(&cache->store_lock);
 	pthread_mutex_lock(&cache->lock);

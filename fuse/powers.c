@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A driver that root starts could do anything. What it does with its devices
- * open, and the capability that the kernel asks for (capabilities(7); where the
- * page is silent, the kernel's source):
+ * A filesystem driver that runs as root could do anything. This table lists the
+ * operations after the devices are open, and the capability that the kernel
+ * checks for each (capabilities(7); where that is silent, the kernel's source):
  *
  *	mount(2), umount2(2), MNT_FORCE		CAP_SYS_ADMIN
  *	the device mapper's table ioctls	CAP_SYS_ADMIN
  *		(drivers/md/dm-ioctl.c, at each call)
  *	more background requests than		CAP_SYS_ADMIN
  *		fuse.max_user_bgreq (fs/fuse/inode.c)
- *	io_uring where it is for		CAP_SYS_ADMIN
+ *	io_uring if it is reserved for		CAP_SYS_ADMIN
  *		administrators (kernel.io_uring_disabled=1)
  *	finding its mount by path, below	CAP_DAC_READ_SEARCH
  *		folders that are closed to root
@@ -18,18 +18,19 @@
  *		LOOP_GET_STATUS64, locks
  *	read_ahead_kb and counters in sysfs	none: the files are root's
  *	signals pending for a caller, in /proc	none
- *	its own threads' processors		none
+ *	CPUs of its own threads			none
  *
- * Not kept: CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_CHOWN, as images of others are
- * opened, and opened a second time for zeroing, before; CAP_SYS_RESOURCE, so
- * quotas hold, and the limits were raised before; CAP_SYS_PTRACE, which would
- * tell by which signal a caller of another user ended; CAP_SYS_RAWIO,
- * CAP_SYS_NICE and the rest, which nothing here uses.
+ * Dropped: CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_CHOWN, because images of other
+ * users were opened before, also the second time for zeroing. CAP_SYS_RESOURCE,
+ * so that quotas hold; the limits were raised before. CAP_SYS_PTRACE, which
+ * would tell which signal ended a caller of another user. CAP_SYS_RAWIO,
+ * CAP_SYS_NICE and the rest, which this program does not use.
  *
- * Programs that root runs get what is in the bounding set; the only ones are
- * umount(8), where /etc/mtab is a file, and fusermount3(1), as for
- * auto_unmount. For other users fusermount3(1) unmounts, by being setuid, so
- * no_new_privs (prctl(2)) and the bounding set are only for root.
+ * Programs that root runs get the capabilities in the bounding set. This
+ * program only runs umount(8), if /etc/mtab is a file, and fusermount3(1), as
+ * for auto_unmount. For other users fusermount3(1) unmounts, and needs to be
+ * setuid for that; so only root drops the bounding set and sets no_new_privs
+ * (prctl(2)).
  */
 #include "powers.h"
 
@@ -43,31 +44,31 @@
 
 static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH };
 
-/* Keeps those of the capabilities that the process has. Returns libcap-ng's
- * code, 0 if all went well. */
+/* Keeps those capabilities of the list that the process has. Returns 0 or an
+ * error code of libcap-ng. */
 static int drop_capabilities(bool is_root)
 {
-	int where = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
-	capng_select_t what = CAPNG_SELECT_CAPS;
+	int types = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
+	capng_select_t set = CAPNG_SELECT_CAPS;
 	bool had[G_N_ELEMENTS(kept)];
 
 	if (capng_get_caps_process() < 0)
 		return -1;
-	/* A container may have taken that away already. */
+	/* A container may have removed CAP_SETPCAP. */
 	if (is_root && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP)) {
-		where |= CAPNG_BOUNDING_SET;
-		what = CAPNG_SELECT_BOTH;
+		types |= CAPNG_BOUNDING_SET;
+		set = CAPNG_SELECT_BOTH;
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
-	/* The inheritable and ambient sets as well. */
-	capng_clear(what);
+	/* Clears the inheritable and ambient sets as well. */
+	capng_clear(set);
 	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
 		if (had[i])
-			(void)capng_update(CAPNG_ADD, (capng_type_t)where,
+			(void)capng_update(CAPNG_ADD, (capng_type_t)types,
 					   kept[i]);
 	}
-	return capng_apply(what);
+	return capng_apply(set);
 }
 
 bool powers_drop(GError **error)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Giving up the privileges that a mount does not need.
+ * Drops the privileges that a mount does not need, so that a fault in the code
+ * that serves requests gives an attacker little. powers.c lists which are
+ * needed and why; nopowers.c is for builds without libcap-ng.
  */
 #ifndef BLKSPARSEFS_POWERS_H
 #define BLKSPARSEFS_POWERS_H
@@ -9,11 +11,11 @@
 #include <stdbool.h>
 
 /*
- * Drops all capabilities but those that serving and unmounting need, for good;
- * and, as root, all chances to get others by running a program. To be called
- * when the devices are open, before any thread is started and before mounting.
- * Does nothing for a process without capabilities, and where libcap-ng is not
- * built in.
+ * Drops all capabilities but those that serving and unmounting need,
+ * permanently. As root it also gives up every way to get them back by running a
+ * program. Call it after the devices are open, and before any thread starts and
+ * before mounting. Does nothing for a process without capabilities, or without
+ * libcap-ng.
  */
 bool powers_drop(GError **error);
 

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The parent stays only to give the caller an exit status; the child is the
+ * program. The two talk through one byte on a socket: the parent reads it, or
+ * sees the end of the child. The child closes the inherited descriptors only
+ * when the mount is ready, because until then messages go to the stderr of the
+ * caller, and relative paths and /dev/fd/N are those of the caller.
+ */
 #include "ready.h"
 
 #include <dirent.h>
@@ -12,7 +19,9 @@
 
 #include "log.h"
 
-/* The parent: waits for a byte, or for the child's end, and exits. */
+/*
+ * In the parent: waits for a byte, or for the end of the child, and exits.
+ */
 static _Noreturn void wait_for_child(int fd, pid_t child)
 {
 	char byte;
@@ -33,11 +42,10 @@ static _Noreturn void wait_for_child(int fd, pid_t child)
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
 }
 
-/*
- * What the caller left open for its children: perhaps a lock, or a pipe whose
- * end somebody waits for. It cannot be closed at once, since the path of a
- * device may be /dev/fd/N. What this program opens is marked close-on-exec.
- */
+/* Descriptors that the caller left open for its children: perhaps a lock, or a
+ * pipe whose other end a process reads to its end. They cannot be closed at
+ * once, since the path of a device may be /dev/fd/N. The descriptors that this
+ * program opens are close-on-exec. */
 static void add_inherited(GArray *fds, int fd)
 {
 	int flags = fcntl(fd, F_GETFD);
@@ -60,7 +68,7 @@ static GArray *find_inherited(void)
 		(void)closedir(dir);
 		return fds;
 	}
-	/* Without /proc each number is tried. */
+	/* Without /proc try each number. */
 	end = sysconf(_SC_OPEN_MAX);
 	if (end < 0 || end > TRY_MAX)
 		end = TRY_MAX;
@@ -74,8 +82,8 @@ bool ready_fork(struct ready *ready)
 	int fds[2];
 	pid_t child;
 
-	/* A socket and not a pipe, so that telling one who has gone is an
-	 * error and no signal. */
+	/* A socket, because a send to a parent that has gone can return an
+	 * error without a signal; a pipe cannot. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
 		log_line(LOG_ERR, "socketpair: %s", g_strerror(errno));
 		return false;
@@ -97,7 +105,7 @@ bool ready_fork(struct ready *ready)
 	return true;
 }
 
-/* Messages go to syslog from here on. */
+/* Later messages go to syslog. */
 static void detach_from_caller(const GArray *inherited)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A copy of the arguments is kept in struct request and not in thread-local
+ * data, because a handler is one function on one thread: it begins the request,
+ * and passes it to the reply. Errors of the reply itself are ignored: the
+ * kernel then has no caller for it any more.
+ */
 #include "request.h"
 
 #include <errno.h>
@@ -51,7 +57,9 @@ void reply_error(const struct request *request, int error)
 void reply_entry(const struct request *request,
 		 const struct fuse_entry_param *entry)
 {
-	/* Inode 0: the kernel may remember that there is no such name. */
+	/*
+	 * Inode 0 means that the name does not exist.
+	 */
 	log_request(request, entry->ino ? 0 : -ENOENT);
 	(void)fuse_reply_entry(request->req, entry);
 }

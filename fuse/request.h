@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A request from the kernel, and the one reply that its handler gives. With -o
+ * A request from the kernel, and the one reply of its handler. With -o
  * log=debug the reply also logs a line:
  *
  *	sdb: read off=4096 len=131072 result=131072 us=85
  *
- * The line goes into the queue of log.c before the reply, so the lines of one
- * caller are in the order of its calls. us is the time of the handler, without
- * the time that the request waited at a gate. A result is a count of bytes, an
- * offset (lseek) or -errno. With another level a request costs one relaxed load
- * more.
+ * The result is a number of bytes, an offset (lseek) or -errno. us is the time
+ * of the handler, without the wait at a gate. The line goes into the log's
+ * queue before the reply, so that the lines of one caller have the order of its
+ * calls. At other levels a request costs one relaxed load.
  */
 #ifndef BLKSPARSEFS_REQUEST_H
 #define BLKSPARSEFS_REQUEST_H
@@ -22,7 +21,7 @@
 /* Used by one handler, until it replies. */
 struct request {
 	fuse_req_t req;
-	const char *name; /* of the file, or of a new one */
+	const char *name; /* of the file or of a new file */
 	const char *op;
 	uint64_t off, len;
 	int64_t start_ns; /* CLOCK_MONOTONIC; 0: not logged */
@@ -44,7 +43,7 @@ void reply_data(const struct request *request, const char *buf, size_t len);
 void reply_written(const struct request *request, size_t len);
 void reply_offset(const struct request *request, uint64_t off);
 
-/* False if the caller was killed, so that no release will follow. */
+/* False if the caller was killed: the kernel then sends no release. */
 bool reply_open(const struct request *request, const struct fuse_file_info *fi);
 
 #endif

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Every value here is one that a shell, a service manager or a container may
+ * set, and that can break the program: a device opened as descriptor 2
+ * gets error messages written to it, a low limit ends a mount in use. Limits
+ * are only raised, never lowered.
+ */
 #include "startup.h"
 
 #include <errno.h>
@@ -12,10 +18,10 @@
 
 enum {
 	/*
-	 * Open files of a program that serves: a ring for each request that is
-	 * at work, and some for each device. Not all that the hard limit
-	 * allows, which may be a thousand million: programs that are started
-	 * from here may close them one by one.
+	 * Open files of a service: a ring for each request in progress, and
+	 * some for each device. Do not take all that the hard limit allows,
+	 * which may be 10^9: a program that this one starts may close all
+	 * descriptors one by one.
 	 */
 	SERVICE_FILES = 65536,
 };
@@ -27,15 +33,14 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/*
- * Opened the wrong way round: a caller that closed its standard output wants
- * no stream to vanish in /dev/null, and to be told that all is well.
- */
+/* Opens it in the wrong direction, so that a write to standard output fails. A
+ * caller that closed its standard output would otherwise lose the output to
+ * /dev/null and see success. */
 static bool open_standard(int fd)
 {
 	int flags = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
 
-	/* open(2) takes the lowest number that is free. */
+	/* open(2) returns the lowest free number. */
 	return is_open(fd) || open("/dev/null", flags) == fd;
 }
 
@@ -43,7 +48,7 @@ bool startup(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (!open_standard(fd)) {
-			/* To where messages go, if they go anywhere. */
+			/* This reaches the caller if stderr is open. */
 			(void)fprintf(
 				stderr,
 				"%s: descriptor %d is closed, and /dev/null cannot be opened in its place: %m\n",
@@ -52,7 +57,7 @@ bool startup(void)
 		}
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* setrlimit(2), RLIMIT_FSIZE */
+	(void)signal(SIGXFSZ, SIG_IGN); /* see RLIMIT_FSIZE in setrlimit(2) */
 	return true;
 }
 
@@ -60,11 +65,11 @@ bool startup(void)
 
 static rlim_t larger(rlim_t a, rlim_t b)
 {
-	return a > b ? a : b; /* RLIM_INFINITY is the largest */
+	return a > b ? a : b; /* RLIM_INFINITY is the largest value */
 }
 
-/* Raises a limit to the wanted value, or to the hard limit where only root may
- * go beyond that. A limit that is higher stays. */
+/* Raises a limit to the wanted value, or only to the hard limit without the
+ * permission for more (only root has it). Never lowers a limit. */
 static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
 	struct rlimit now, above;
@@ -89,13 +94,13 @@ void startup_service(void)
 	raise_limit(RLIMIT_NPROC, RLIM_INFINITY);
 	raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
 	raise_limit(RLIMIT_CPU, RLIM_INFINITY);
-	/* GLib ends a program that gets no memory, and each thread takes
-	 * megabytes of addresses. */
+	/* GLib ends the program if an allocation fails, and each thread takes
+	 * megabytes of address space. */
 	raise_limit(RLIMIT_AS, RLIM_INFINITY);
 	raise_limit(RLIMIT_DATA, RLIM_INFINITY);
-	/* Comes each second beyond a soft limit of RLIMIT_CPU. */
+	/* The kernel sends it each second beyond a soft RLIMIT_CPU. */
 	(void)signal(SIGXCPU, SIG_IGN);
-	/* Ignored, children would end without a status. */
+	/* If it is ignored, waitpid(2) gets no status of children. */
 	(void)signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Signals are taken by a thread that waits for them, and not by the handlers
- * of libfuse, for two reasons. The loop of libfuse 3.14 looks whether it
- * should end and then waits; a signal between the two is lost, and the mount
- * stays. Here the loop is woken until it has ended. And a device may hang: the
- * loop would wait for the request to it for ever. Here the mount is detached
- * after some seconds, its readers get an error, and the program ends, as far as
- * the kernel lets it; unless it was writing, for then it waits.
+ * A thread waits for the signals that end the program, instead of libfuse's
+ * signal handlers, for two reasons. The loop of libfuse 3.14 checks whether to
+ * end and then waits; a signal between the two is lost, and the mount stays.
+ * Here the loop is woken until it has ended. And if a device hangs, the loop
+ * would wait for its request for ever. Here the mount is detached after some
+ * seconds, its readers get an error, and the program ends as far as the kernel
+ * allows; a writable mount waits instead.
  *
- * The order: long scans are told to answer; the watches end; the loop ends and
- * with it all handlers; main() unmounts and closes. A watch may wait for pages
- * that are being read, so that as long as one runs somebody has to answer: were
- * the loop to end before, new readers would keep it for ever.
+ * The order of the end: long scans are told to reply; the watches end; the loop
+ * ends, and with it all handlers; main() unmounts and closes. A watch may wait
+ * for pages that are being read, so requests must be served as long as a watch
+ * runs: if the loop ended before, new readers would hold the watch for ever.
  */
 #include "stop.h"
 
@@ -28,7 +28,7 @@
 enum {
 	STEP_MS = 20,
 	PATIENCE_MS = 5000,
-	LAST_MS = 1000, /* for the rest, where the watches did not end */
+	LAST_MS = 1000, /* for the loop, if the watches did not end */
 	WAKE_SIGNAL = SIGUSR1,
 };
 
@@ -53,10 +53,10 @@ void stop_init(struct stopper *stopper, bool patient)
 	pthread_mutex_init(&stopper->lock, NULL);
 	sigemptyset(&stopper->signals);
 	sigaddset(&stopper->signals, SIGTERM);
-	/* A script's background job ignores it unless asked otherwise. */
+	/* The shell has background jobs of a script ignore SIGINT. */
 	sigaddset(&stopper->signals, SIGINT);
 	set_handler(SIGINT, SIG_DFL);
-	/* But whoever is run by nohup(1) is to go on. */
+	/* nohup(1) has its program ignore SIGHUP. */
 	if (sigaction(SIGHUP, NULL, &old) || old.sa_handler != SIG_IGN)
 		sigaddset(&stopper->signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
@@ -70,8 +70,7 @@ static void sleep_one_step(void)
 	(void)nanosleep(&step, NULL);
 }
 
-/* Asks the watches to end; true once they have, or are none of our business
- * any more. */
+/* Asks the watches to end. True once they have, or once main() ends them. */
 static bool stop_watches(struct stopper *stopper)
 {
 	const struct tree *tree = stopper->tree;
@@ -86,7 +85,7 @@ static bool stop_watches(struct stopper *stopper)
 	return !running;
 }
 
-/* Gets the loop out of its wait, if it is still there. */
+/* Wakes the loop so that it sees that it must end. */
 static void stop_loop(struct stopper *stopper)
 {
 	pthread_mutex_lock(&stopper->lock);
@@ -97,7 +96,7 @@ static void stop_loop(struct stopper *stopper)
 	pthread_mutex_unlock(&stopper->lock);
 }
 
-/* Waits for the watches to end; false if they do not. */
+/* True once the watches have ended; false after PATIENCE_MS. */
 static bool wait_for_watches(struct stopper *stopper)
 {
 	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
@@ -117,7 +116,7 @@ static void *stop_main(void *data)
 
 	(void)sigwait(&stopper->signals, &sig);
 	atomic_store(&stopper->stopping, true);
-	/* stop_end() sends a signal as well. */
+	/* stop_end() also sends a signal. */
 	if (!atomic_load(&stopper->ended))
 		log_line(LOG_INFO, "signal %d: unmounting %s", sig,
 			 stopper->mountpoint->path);
@@ -167,7 +166,7 @@ void stop_end(struct stopper *stopper)
 	atomic_store(&stopper->ended, true);
 	if (!stopper->started)
 		return;
-	/* It waits for this signal. */
+	/* The thread waits for this signal. */
 	/* NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c) */
 	(void)pthread_kill(stopper->thread, SIGTERM);
 	(void)pthread_join(stopper->thread, NULL);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a mount ends by SIGTERM, SIGINT or SIGHUP.
+ * Ends the mount at SIGTERM, SIGINT or SIGHUP. A thread of its own takes the
+ * signals and lets the scans, the watches and the loop end in order; if a
+ * device hangs, it detaches the mount and ends the program. main() then
+ * unmounts.
  */
 #ifndef BLKSPARSEFS_STOP_H
 #define BLKSPARSEFS_STOP_H
@@ -15,8 +18,8 @@
 #include "mountpoint.h"
 
 struct stopper {
-	atomic_bool stopping; /* long requests should answer at once */
-	atomic_bool ended;    /* nothing is left that could hang */
+	atomic_bool stopping; /* long requests must reply at once */
+	atomic_bool ended;    /* no step is left that could hang */
 
 	pthread_mutex_t lock;
 	bool looping; /* the session's loop runs; protected by lock */
@@ -27,25 +30,25 @@ struct stopper {
 	pthread_t thread;
 	pthread_t main;
 	bool started;
-	const struct tree *tree;	     /* used while looping, */
-	struct fuse_session *se;	     /* and this too */
-	const struct mountpoint *mountpoint; /* until stop_end() */
+	const struct tree *tree;	     /* used while looping */
+	struct fuse_session *se;	     /* used while looping */
+	const struct mountpoint *mountpoint; /* used until stop_end() */
 };
 
-/* Holds the signals back, so that none ends the program between mounting and
- * stop_start(). Before any thread is started. patient: a device that does not
- * answer is waited for, since zeros that it was not given yet would be lost. */
+/* Blocks the signals, so that none ends the program between mounting and
+ * stop_start(). Call it before any thread starts. patient: wait for a device
+ * that does not answer, because zeros that it has not got yet would be lost. */
 void stop_init(struct stopper *stopper, bool patient);
 
-/* Waits for signals in a thread of its own. To be called by the thread that
- * is about to run the session's loop. Returns 0 or -errno. */
+/* Starts the thread that waits for signals. The thread that will run the
+ * session's loop calls it. Returns 0 or -errno. */
 int stop_start(struct stopper *stopper, struct fuse_session *se,
 	       const struct tree *tree, const struct mountpoint *mountpoint);
 
-/* The loop has ended, by a signal or otherwise. */
+/* Call it after the loop has ended for any reason. */
 void stop_loop_ended(struct stopper *stopper);
 
-/* Everything has been closed; ends the thread. */
+/* Call it after everything is closed; ends the thread. */
 void stop_end(struct stopper *stopper);
 
 #endif

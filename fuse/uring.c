@@ -43,7 +43,7 @@ struct uring {
 	bool offered;
 };
 
-/* --- What libfuse reads and writes --------------------------------------- */
+/* --- Custom I/O ---------------------------------------------------------- */
 
 static struct uring *uring_of(void *userdata)
 {

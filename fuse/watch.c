@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Each file has a watch with a thread of its own, for looking at a device may
- * take as long as the device likes, and the other files must not wait for it.
+ * Each file has a watch with a thread of its own: looking at a device may take
+ * as long as the device takes, and other files must not wait for it.
  *
- * The thread looks once a second while the file is open, or zeros wait to be
- * carried out, and sleeps without waking up otherwise: then the next opening
- * looks, or the thread does, for a stat that finds the last look old. A read or
- * a seek that notices a change only leaves a note and wakes the thread: the
- * kernel cannot be told from a handler, since it would wait for the pages of
- * the read that is being answered. Where nobody counts writes every look is a
- * change, and seeks would have the cache dropped all the time; there the thread
- * is not woken, and once a second has to do.
+ * The thread looks once a second while the file is open or zeros wait to be
+ * flushed. Otherwise it sleeps without waking up; the next opening looks, or
+ * the thread does for a stat that finds the last look old. A read or a seek
+ * that notices a change only notes it and wakes the thread. A handler cannot
+ * tell the kernel to drop pages, because it would wait for the pages of the
+ * read that is being served. If the kernel does not count writes to the device,
+ * each look counts as a change, and seeks would have the cache dropped all the
+ * time. There they do not wake the thread, and one look a second has to do.
  *
  * The lock is held for a few instructions only, never during a call to libfuse
- * or one that may read the device.
+ * or a call that may read the device.
  */
 #include "watch.h"
 
@@ -31,15 +31,16 @@
 
 enum {
 	MEMORY_MIN = 64 << 20,
-	UNREAD_DIVISOR = 4, /* of the memory, for what nobody may read */
+	UNREAD_DIVISOR =
+		4, /* part of the memory for pages that no program may read */
 	LOOK_SECONDS = 1,
-	FLUSH_SECONDS = 5, /* how long zeros may wait for the device */
-	LOG_SECONDS = 60,  /* between two lines about the same thing */
+	FLUSH_SECONDS = 5, /* how long zeros may wait to be flushed */
+	LOG_SECONDS = 60,  /* between two lines about the same problem */
 	CHANGES = BSP_CHANGE_GONE + 1,
 };
 
 #define SECOND_NS ((int64_t)1000000000)
-/* How long a request's handler waits for another thread here. */
+/* How long a handler waits for another thread here. */
 #define WAIT_NS (SECOND_NS / 10)
 
 struct watch {
@@ -58,32 +59,33 @@ struct watch {
 	pthread_mutex_t lock;
 	/* CLOCK_MONOTONIC */
 	pthread_cond_t wake;
-	pthread_cond_t looked; /* a look is done, or a drop of all */
+	pthread_cond_t looked; /* a look or a drop of all pages is done */
 
 	/* Protected by lock. */
 	bool stopping;
 	bool woken;
 	bool noted[CHANGES];
-	unsigned opened; /* open files */
-	bool asked;	 /* a stat waits, or did, for a look that is to come */
-	int64_t wait_ns; /* since when stats wait in vain; 0: they do not */
-	int64_t looking_ns; /* when the look that goes on began; 0: none does */
-	int64_t looked_ns;  /* when the last one began that is done */
-	/* The last change, as bsp_sparse_refresh() counts them, after which the
-	 * kernel has dropped all; set by the thread. */
+	unsigned opened;    /* open files */
+	bool asked;	    /* a stat waits, or waited, for the next look */
+	int64_t wait_ns;    /* since when stats wait without success; 0: they do
+			       not */
+	int64_t looking_ns; /* when the look in progress began; 0: none */
+	int64_t looked_ns;  /* when the last finished look began */
+	/* The last change, as counted by bsp_sparse_refresh(), after which the
+	 * kernel has dropped all pages. Set by the thread. */
 	uint64_t dropped_num;
-	/* The device's size as of a drop of all that is done, bytes. */
+	/* Size of the device at the last finished drop of all pages, bytes. */
 	uint64_t dropped_size;
-	int64_t resized_ns; /* since when that is waited for; 0: it is not */
-	uint64_t drop_num;  /* the last change that is to be dropped at once */
-	uint64_t
-		reported_size; /* the device's, as of the last answer with it */
-	bool pending;	       /* the device was not given all its zeros yet */
+	int64_t resized_ns; /* since when handlers wait for a drop; 0: they do
+			       not */
+	uint64_t drop_num;  /* the last change that needs a drop at once */
+	uint64_t reported_size; /* size of the device in the last reply with a
+				   size */
+	bool pending;		/* some zeros wait to be flushed */
 
-	/* The thread's own. */
+	/* Used only by the thread. */
 	time_t pending_since;
-	bool flush_failed; /* the last try to give them failed, and was logged
-			    */
+	bool flush_failed; /* the last flush failed, and was logged */
 	time_t next_log[CHANGES];
 };
 
@@ -121,7 +123,7 @@ static void note_change(void *data, enum bsp_change change)
 	pthread_mutex_unlock(&watch->lock);
 }
 
-/* In bytes; the little that any machine has if that is not known. */
+/* In bytes; a small value if it is not known. */
 static uint64_t physical_memory(void)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -174,7 +176,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 			 watch->path, bsp_sparse_size(watch->sp));
 		break;
 	case BSP_CHANGE_UNWATCHABLE:
-		/* Once: it would be the same line every minute. */
+		/* Log it once: the line would repeat every minute. */
 		watch->next_log[change] = G_MAXINT;
 		log_line(
 			LOG_WARNING,
@@ -208,7 +210,7 @@ static bool is_stopping(void *data)
 	return stopping;
 }
 
-/* Looks, and has those go on that wait for it. Returns as
+/* Looks for changes and wakes the threads that wait for a look. Returns like
  * bsp_sparse_refresh(). */
 static uint64_t refresh(struct watch *watch)
 {
@@ -217,8 +219,8 @@ static uint64_t refresh(struct watch *watch)
 
 	pthread_mutex_lock(&watch->lock);
 	watch->looking_ns = now_ns();
-	/* While the file is open, times that move for no reason would tell its
-	 * reader that it was changed meanwhile. */
+	/* While the file is open, a new mtime without a change would tell its
+	 * reader that the file was changed meanwhile. */
 	times = watch->asked && !watch->opened;
 	watch->asked = false;
 	pthread_mutex_unlock(&watch->lock);
@@ -241,8 +243,8 @@ static uint64_t device_size(struct watch *watch)
 	return st.capacity;
 }
 
-/* Has the kernel drop all that it had before the change with that number, or
- * the last one that is due. */
+/* Has the kernel drop all pages from before change num, or before drop_num if
+ * that is later. */
 static void drop_all(struct watch *watch, uint64_t num)
 {
 	uint64_t size;
@@ -271,17 +273,15 @@ static bool is_drop_due(struct watch *watch)
 	return due;
 }
 
-/*
- * Looks, and has the kernel drop its cache if there was a change since it did
- * so last.
- */
+/* Looks, and has the kernel drop its pages if there was a change since the last
+ * drop. */
 static void look_for_changes(struct watch *watch)
 {
 	bool noted[CHANGES];
 	uint64_t num;
 	time_t now;
 
-	/* A handler that waits for the drop need not wait for the look. */
+	/* Handlers that wait for this drop need not wait for the look. */
 	if (is_drop_due(watch))
 		drop_all(watch, watch->dropped_num);
 	num = refresh(watch);
@@ -289,7 +289,7 @@ static void look_for_changes(struct watch *watch)
 	if (num > watch->dropped_num)
 		drop_all(watch, num);
 	pthread_mutex_lock(&watch->lock);
-	/* A change too soon after another is logged later. */
+	/* Changes that follow each other quickly are logged later. */
 	for (int i = 0; i < CHANGES; i++) {
 		noted[i] = watch->noted[i] && now >= watch->next_log[i];
 		watch->noted[i] &= !noted[i];
@@ -301,10 +301,8 @@ static void look_for_changes(struct watch *watch)
 	}
 }
 
-/*
- * Carries out zeros that have waited for long, so that there is little to lose
- * if the program is killed, and what a failed close left is tried again.
- */
+/* Flushes zeros that have waited for long, so that little is lost if the
+ * program is killed. Also tries again after a close that failed to flush. */
 static void flush_old_zeros(struct watch *watch)
 {
 	bool was_pending = watch->pending;
@@ -332,7 +330,7 @@ static void flush_old_zeros(struct watch *watch)
 		watch->flush_failed = r != 0;
 }
 
-/* Sleeps until it is time to look; false: to end. */
+/* Sleeps until the next look; false at the end. */
 static bool wait_for_time(struct watch *watch)
 {
 	struct timespec until = bsp_cond_limit(LOOK_SECONDS * 1000);
@@ -425,24 +423,21 @@ void watch_join(struct watch *watch)
 /* --- Another size -------------------------------------------------------- */
 
 /*
- * The kernel has dropped what it has of the file as of another size of the
- * device before it is told the new one. It writes back a page that was changed
- * through a mapping as far as the file goes by then: a page that the old end
- * cut has zeros behind that, which would be written over what the device has
- * there.
+ * The kernel drops all pages of the old size before it gets to know a new size.
+ * Otherwise it would write back a page that was changed through a mapping up to
+ * the new end. In the page at the old end, the bytes after the end are zeros,
+ * which would then overwrite data of the device.
  *
- * And of a stat whose request overlaps a drop the kernel does not take the
- * size, although its caller gets it (fuse_change_attributes() and
- * fuse_reverse_inval_inode() in its fs/fuse/inode.c): who opens, asks and maps
- * a file that grew would get SIGBUS for the new part. So an opening after which
- * a new size is told waits until no drop is left to be done.
+ * If a stat's request overlaps a drop, the kernel does not take over the size,
+ * although the caller of stat gets it (fuse_change_attributes() and
+ * fuse_reverse_inval_inode() in fs/fuse/inode.c). A program that opens, stats
+ * and maps a file that grew would then get SIGBUS for the new part. So an
+ * opening after which a new size is reported waits until no drop is left to do.
  */
 
-/*
- * Waits, but not for long, until the kernel has dropped all of before the
- * change num, and what it had as of another size. The thread does so without a
- * look, which may take long. lock held.
- */
+/* Waits up to WAIT_NS until the kernel has dropped all pages from before change
+ * num and from before the new size. The thread drops them without a look, which
+ * may take long. lock held. */
 static void wait_for_drop(struct watch *watch, uint64_t size, uint64_t num)
 {
 	struct timespec until;
@@ -470,7 +465,7 @@ void watch_sized(struct watch *watch, const struct bsp_stat *st)
 	pthread_mutex_unlock(&watch->lock);
 }
 
-/* After an opening that found the change num. */
+/* Called by an opening that found change num. */
 static void wait_for_new_size(struct watch *watch, uint64_t num)
 {
 	uint64_t size = device_size(watch);
@@ -485,11 +480,11 @@ static void wait_for_new_size(struct watch *watch, uint64_t num)
 
 /*
  * The kernel may keep its pages only if it has dropped them since the newest
- * change: the opening that notices one may not be the first, and another thread
- * may be about to have them dropped. At an opening that does not keep them the
- * kernel drops them by itself before open(2) returns (fuse_open() in its
- * fs/fuse/file.c); only a store that began before the change could still put
- * old bytes there.
+ * change. This opening need not be the first to notice that change, and another
+ * thread may be about to have the pages dropped. At an opening that does not
+ * keep the pages, the kernel drops them itself before open(2) returns
+ * (fuse_open() in fs/fuse/file.c). Only a store that began before the change
+ * could still add old bytes.
  */
 enum watch_cache watch_opened(struct watch *watch)
 {
@@ -501,7 +496,7 @@ enum watch_cache watch_opened(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	watch->looked_ns = MAX(watch->looked_ns, began);
 	keep = watch->dropped_num == num;
-	/* The thread may be asleep for good. */
+	/* The thread may be asleep without a time limit. */
 	if (watch->opened++ == 0) {
 		pthread_cond_signal(&watch->wake);
 		if (watch->background)
@@ -523,7 +518,7 @@ void watch_closed(struct watch *watch)
 	if (--watch->opened == 0)
 		bsp_sparse_scan_ahead_set_background(watch->sp, false);
 	page_cache_set_readers(watch->cache, watch->opened);
-	/* One more look: a close may have left something to carry out. */
+	/* One more look: the close may have left zeros to flush. */
 	watch->woken = true;
 	pthread_cond_signal(&watch->wake);
 	pthread_mutex_unlock(&watch->lock);
@@ -531,10 +526,8 @@ void watch_closed(struct watch *watch)
 
 /* --- Stat ---------------------------------------------------------------- */
 
-/*
- * Has the thread look, unless a look has begun at since_ns or later, and waits
- * until one is done, but not for long. Returns whether one is. lock held.
- */
+/* Has the thread look, unless a look began at since_ns or later, and waits up
+ * to WAIT_NS for its end. Returns whether such a look has ended. lock held. */
 static bool wait_for_look(struct watch *watch, int64_t since_ns)
 {
 	struct timespec until;
@@ -576,7 +569,7 @@ void watch_stat(struct watch *watch, struct bsp_stat *ret_stat)
 		ret_stat->blocks = 1;
 }
 
-/* --- What happened to it ------------------------------------------------- */
+/* --- Events ------------------------------------------------- */
 
 static void wake(struct watch *watch)
 {

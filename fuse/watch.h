@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watch over one file, and over what the kernel has cached of its content:
- * it is dropped when another program wrote to the device, and a line is logged;
- * and what a scan reads of a file that nobody can write is put there.
+ * The watch of one file: it looks for changes that other programs make to the
+ * device. After a change it has the kernel drop the cached pages of the file,
+ * and logs a line. It also starts the scan ahead of seeks (whose data goes into
+ * the kernel's cache if the file is read-only), flushes zeros that wait for
+ * long, and starts writeback behind a sequential writer.
  */
 #ifndef BLKSPARSEFS_WATCH_H
 #define BLKSPARSEFS_WATCH_H
@@ -14,71 +16,74 @@
 
 struct watch;
 
-/* Makes a watch over sp, whose device is at path and whose inode is ino, and
- * has sp tell it of changes. sp and path must outlive it. Never NULL. */
+/* Makes a watch of sp, whose device is at path and whose file has the inode
+ * ino, and registers it for changes of sp. sp and path must outlive it. Never
+ * NULL. */
 struct watch *watch_new(struct bsp_sparse *sp, const char *path,
 			fuse_ino_t ino);
 
-/*
- * Starts the thread, and the scan ahead of seeks; from here on se's kernel is
- * told, and if the file is read-only, given what is scanned. background: scan
- * all of the device while the file is open. Returns 0 or -errno.
- */
+/* Starts the thread and the scan ahead of seeks. From now on the kernel of se
+ * is told of changes. If the file is read-only, the kernel also gets the
+ * scanned data. background: scan the whole device while the file is open.
+ * Returns 0 or -errno. */
 int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 		bool background);
 
-/* How an opening may use what the kernel has cached of the file. */
+/* How an opening may use the pages that the kernel has cached. */
 enum watch_cache {
-	WATCH_KEEP, /* all of it is right */
-	WATCH_DROP, /* the kernel drops it at this opening, then it is right */
-	WATCH_BYPASS, /* old bytes may be on their way there: not at all */
+	WATCH_KEEP,   /* all pages are current */
+	WATCH_DROP,   /* the kernel drops them at this opening; later ones are
+			 current */
+	WATCH_BYPASS, /* old bytes may be on their way to the cache: do not use
+			 it */
 };
 
-/* The file is opened once more. Each is followed by one watch_closed(). */
+/* Call it at each opening of the file; watch_closed() follows. */
 enum watch_cache watch_opened(struct watch *watch);
 
 void watch_closed(struct watch *watch);
 
 /*
- * For stat of a file that cannot be written: what is known of it, after a look
- * that is a second old at most, and one that began after the call where
- * bsp_sparse_stat_nowait() asks for it. The watch thread looks. The caller
+ * For a stat of a read-only file: returns the map's state as of a look that is
+ * a second old at most, or that began after the call if
+ * bsp_sparse_stat_nowait() asks for that. The watch thread looks. The caller
  * waits for it 100 ms at most, and not at all while a look has taken longer
- * than that. Then the answer is what was known before, with one block at least,
- * and, unless the file is open, a time of change that moves: what pushes out
- * many dirty pages was written to, and being copied once too often is safe.
+ * than that. In that case the result is the last known state, with at least one
+ * block, and with a new mtime unless the file is open: a device that takes so
+ * long probably writes many dirty pages out, and to be copied once too often is
+ * safe.
  */
 void watch_stat(struct watch *watch, struct bsp_stat *ret_stat);
 
-/*
- * Before the kernel is told a size of the file that comes from st: waits until
- * it has dropped what it has as of another size of the device, 100 ms at most,
- * and not at all once a drop has taken longer than that.
- */
+/* Call it before the kernel gets a size of the file from st. Waits until the
+ * kernel has dropped all pages from before that size: 100 ms at most, and not
+ * at all while a drop has taken longer than that. */
 void watch_sized(struct watch *watch, const struct bsp_stat *st);
 
-/* Its size was changed, perhaps while nobody had it open: zeros may wait to be
- * carried out. */
+/* Call it after the size of the file was changed, even if the file is not open:
+ * zeros may wait to be flushed. */
 void watch_resized(struct watch *watch);
 
-/* It was written to. */
+/* Call it after a write. */
 void watch_wrote(struct watch *watch);
 
-/* Somebody reads [off, off + size) through the kernel's cache. How many bytes
- * at off were kept for that, which it copies to buf: mostly 0. */
+/*
+ * The kernel requests [off, off + size) for its cache. Copies the bytes at off
+ * that were kept for this to buf and returns their number, which is mostly 0.
+ */
 size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off);
 
-/* Asks the threads to end, and does not wait. */
+/* Asks the threads to end, without waiting. */
 void watch_stop(struct watch *watch);
 
-/* Is there a thread that has not ended? */
+/* Whether a thread has not ended yet. */
 bool watch_running(const struct watch *watch);
 
 /* Waits until the threads have ended, if there are any. The session must still
- * be there; watch_stop() has been called. */
+ * exist. Call watch_stop() before. */
 void watch_join(struct watch *watch);
 
-/* No thread may be left, and nobody may use sp any more. NULL is fine. */
+/* No thread may be left, and no other thread may use sp. NULL is fine. */
 void watch_free(struct watch *watch);
 
 #endif
