@@ -109,7 +109,7 @@ bool tree_finish(struct tree *tree, enum bsp_tail tail)
 		ok = false;
 		log_line(
 			LOG_ERR,
-			"%s: not all that was written is on the device: %s; write again all data since the last sync that did not fail",
+			"%s: some written data is not on the device: %s; write all data since the last successful sync again",
 			file->path, g_strerror(-r));
 	}
 	return ok;

@@ -159,7 +159,7 @@ static bool dequeue(struct line *ret)
 		ret->priority = LOG_WARNING;
 		(void)snprintf(
 			ret->text, sizeof(ret->text),
-			"%lu messages were lost here, since nothing read those before them",
+			"%lu messages were lost here, because earlier ones were not read in time",
 			queue.n_lost);
 		queue.n_lost = 0;
 	}

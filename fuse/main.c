@@ -127,7 +127,7 @@ static int run_loop(struct mount *mount)
 	       !atomic_load(&mount->stopper.stopping)) {
 		log_line(
 			LOG_WARNING,
-			"there is no memory for more requests at once; going on with those that there are");
+			"no memory for another thread; serving requests with the existing threads");
 		(void)nanosleep(&pause, NULL);
 	}
 	fuse_loop_cfg_destroy(config);
@@ -161,7 +161,7 @@ static void log_mount_failure(const struct mount *mount)
 		LOG_ERR, "cannot mount at %s%s", mount->mountpoint.path,
 		geteuid() == 0 || helper
 			? ""
-			: ": there is no fusermount3, which users who are not root need; install the package fuse3");
+			: ": fusermount3 is missing, which is needed without root; install the package fuse3");
 }
 
 /* Ends the connection to the kernel, as a close would, but keeps the

@@ -301,7 +301,7 @@ static bool check_namespaces(const struct target *target, GError **error)
 			continue;
 		g_set_error(
 			error, BSP_ERROR, BSP_ERROR_FAILED,
-			"%s stays mounted for process %s, which has mounts of its own, and does not answer any more; unmount it there: nsenter -m -t %s umount PATH, with the path that findmnt -N %s tells",
+			"%s stays mounted in the mount namespace of process %s, and does not answer any more; unmount it there: nsenter -m -t %s umount PATH, with the path that findmnt -N %s shows",
 			target->mp->path, pid, pid, pid);
 		return false;
 	}
@@ -340,7 +340,7 @@ bool mountpoint_unmount(const struct mountpoint *mp, bool dead, int connection,
 		if (on)
 			return still_mounted(
 				error, ours->where,
-				"another file system is mounted on it, to be unmounted first");
+				"another file system is mounted on it and must be unmounted first");
 		if (n >= left || !detach(ours->where, &target))
 			return still_mounted(error, ours->where,
 					     "it cannot be unmounted");

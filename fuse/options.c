@@ -343,7 +343,7 @@ static int refuse_unknown(struct parser *parser, const char *word)
 	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
 		return 0;
 	return usage_error(
-		"unknown option '%s%s'; blksparsefs --help lists what there is",
+		"unknown option '%s%s'; blksparsefs --help lists the options",
 		word[0] == '-' ? "" : "-o ", word);
 }
 
@@ -482,7 +482,7 @@ static int check_collisions(const GPtrArray *sources)
 			if (strcmp(a->name, b->name) != 0)
 				continue;
 			return usage_error(
-				"%s and %s would both be named '%s'; give one another name with NAME=DEVICE",
+				"%s and %s would both be named '%s'; give one of them another name with NAME=DEVICE",
 				b->path, a->path, a->name);
 		}
 	}
@@ -496,7 +496,7 @@ static int parse_operands(struct parser *parser)
 
 	if (n < 2)
 		return usage_error(
-			"%s is missing; it goes: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT",
+			"%s is missing; usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT",
 			n == 0 ? "the device" : "the mount point");
 	options->sources = g_ptr_array_new_with_free_func(source_free);
 	for (guint i = 0; i < n - 1; i++) {

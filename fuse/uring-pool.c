@@ -469,7 +469,7 @@ static void serve_requests(struct worker *worker)
 	    !atomic_flag_test_and_set(&worker->pool->kernel_error_logged))
 		log_line(
 			LOG_ERR,
-			"the kernel refuses an answer by io_uring: %s; mount it anew, with -o uring=off if it comes again",
+			"the kernel refuses a reply by io_uring: %s; unmount and mount again, with -o uring=off if this message returns",
 			g_strerror(-cqe.res));
 }
 
@@ -548,7 +548,7 @@ static void log_failed_request(struct uring_pool *pool, int error)
 	pool->next_log = now.tv_sec + LOG_SECONDS;
 	log_line(
 		LOG_ERR,
-		"requests fail, since no thread with an io_uring can be had for them: %s; raise the limits of open files and processes, or mount with -o uring=off",
+		"requests fail, because no thread with an io_uring can be started: %s; raise the limits of open files and processes, or mount with -o uring=off",
 		g_strerror(-error));
 }
 
@@ -657,7 +657,7 @@ static bool has_descriptors(const struct uring_pool *pool, size_t n_ents)
 		return true;
 	log_line(
 		LOG_NOTICE,
-		"io_uring may need %ju open files, and the limit (ulimit -n) is %ju",
+		"io_uring may need %ju open files, but the limit (ulimit -n) is %ju",
 		(uintmax_t)needed, (uintmax_t)limit.rlim_cur);
 	return false;
 }

@@ -95,7 +95,7 @@ static ssize_t reply_init(struct uring *uring, int fd, struct iovec *iov,
 	else
 		log_line(
 			LOG_NOTICE,
-			"requests come through /dev/fuse, since io_uring cannot be had");
+			"requests come through /dev/fuse, because io_uring is not available");
 	return n;
 }
 

@@ -324,7 +324,7 @@ static void flush_old_zeros(struct watch *watch)
 	if (r && r != -EINTR && !watch->flush_failed)
 		log_line(
 			LOG_ERR,
-			"%s: cannot zero it where zeros were written: %s; trying again",
+			"%s: cannot zero the device where zeros were written: %s; trying again",
 			watch->path, g_strerror(-r));
 	if (r != -EINTR)
 		watch->flush_failed = r != 0;

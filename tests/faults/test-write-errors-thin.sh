@@ -105,5 +105,5 @@ end_fs || status=$?
 cat "$FS_LOG"
 assert_eq "$status" 1 "status of the program"
 assert_contains "$(<"$FS_LOG")" \
-	"$volume: not all that was written is on the device: " \
+	"$volume: some written data is not on the device: " \
 	"the log"

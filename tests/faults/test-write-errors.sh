@@ -178,7 +178,7 @@ act punch=4M+1M
 assert_eq "$FAILURES" "$(fails close)" "failures"
 ends 1
 assert_contains "$(<"$FS_LOG")" \
-	"$volume: not all that was written is on the device: Input/output error" \
+	"$volume: some written data is not on the device: Input/output error" \
 	"the log"
 state running
 assert_stale "$bad" $((4 * MIB)) $MIB "what failed"

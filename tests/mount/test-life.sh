@@ -81,7 +81,7 @@ for pid in "${readers[@]}"; do
 	wait "$pid" || fail "a reader failed"
 done
 umount_fs
-assert_contains "$(<"$FS_LOG")" "no memory for more requests" "what it says"
+assert_contains "$(<"$FS_LOG")" "no memory for another thread" "what it says"
 FS_WRAP=()
 
 say "the device is free"

@@ -115,7 +115,7 @@ umount "$TEST_TMP/else where"
 say "another is mounted on it"
 begin
 mount -t tmpfs other "$MNT"
-ends 1 "$MNT stays mounted, and does not answer any more: another file system is mounted on it, to be unmounted first; unmount it: umount $MNT"
+ends 1 "$MNT stays mounted, and does not answer any more: another file system is mounted on it and must be unmounted first; unmount it: umount $MNT"
 assert_eq "$(findmnt -n -o SOURCE "$MNT" | tail -n 1)" other "what is mounted there"
 umount "$MNT"
 umount "$MNT"

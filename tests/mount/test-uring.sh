@@ -122,7 +122,7 @@ for i in {1..8}; do
 		iflag=direct status=none 2>"$TEST_TMP/read.$i" 7<&- &
 	readers+=($!)
 done
-wait_until 20 grep -q "requests fail, since no thread" "$FS_LOG" ||
+wait_until 20 grep -q "requests fail, because no thread" "$FS_LOG" ||
 	fail "no request failed"
 status=0
 timeout -s KILL 20 dd of=/dev/null bs=4096 count=1 iflag=direct \
