@@ -5,8 +5,9 @@
 # machine: what is known of them is forgotten when another program writes. A
 # volume of the device mapper, as LVM's and dm-crypt's are, counts although that
 # is 0 (on Linux 6.1); a RAM disk does not although it is 1. A device that ends
-# inside a block, which Linux 6.1 reads. A volume that gets another table. And an
-# image whose change time moves long before a direct write is done.
+# inside a block: Linux 6.1 reads that block, 6.12 does not. A volume that gets
+# another table. And an image whose change time moves long before a direct write
+# is done.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -86,19 +87,27 @@ done
 say "an end inside a block"
 truncate -s $(((8 << 20) + 1024)) "$TEST_TMP/odd"
 loop_new "$TEST_TMP/odd" -b 4096
-mount_fs "x=$LOOP"
-assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
-exec 3<"$LOOP"
-cat "$LOOP" >/dev/null
-# Below the device, past the page cache of its node.
-printf end | dd of="$TEST_TMP/odd" bs=512 seek=$((16384 + 1)) conv=notrunc,fsync \
-	status=none
-umount_fs
-mount_fs "x=$LOOP"
-assert_eq "$(ask data 0 "$MNT/x")" $((8 << 20)) "SEEK_DATA of the end"
-assert_eq "$(tail -c 512 "$MNT/x" | tr -d '\0')" end "the end"
-exec 3<&-
-umount_fs
+if tail -c 512 "$LOOP" >/dev/null; then
+	mount_fs "x=$LOOP"
+	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
+	exec 3<"$LOOP"
+	cat "$LOOP" >/dev/null
+	# Below the device, past the page cache of its node.
+	printf end | dd of="$TEST_TMP/odd" bs=512 seek=$((16384 + 1)) conv=notrunc,fsync \
+		status=none
+	umount_fs
+	mount_fs "x=$LOOP"
+	assert_eq "$(ask data 0 "$MNT/x")" $((8 << 20)) "SEEK_DATA of the end"
+	assert_eq "$(tail -c 512 "$MNT/x" | tr -d '\0')" end "the end"
+	exec 3<&-
+	umount_fs
+else # as by Linux 6.12: a block that cannot be read is data
+	mount_fs "x=$LOOP"
+	assert_eq "$(ask data 0 "$MNT/x")" $((8 << 20)) "SEEK_DATA at first"
+	run_status tail -c 512 "$MNT/x"
+	assert_contains "$ERR" "Input/output error" "the end"
+	umount_fs
+fi
 
 say "another table, read-only: other bytes in the same place"
 truncate -s 16M "$TEST_TMP/pool"

@@ -40,7 +40,7 @@ for signal in INT TERM; do
 	status=0
 	wait "$pid" || status=$?
 	assert_eq "$status" $((128 + $(kill -l "$signal"))) "status after SIG$signal"
-	# A loop device goes when the last who looked at it has closed it.
+	# A loop device is detached when its last user closes it.
 	wait_until 10 nothing_left || fail "it left something behind"
 done
 
