@@ -45,6 +45,8 @@ static atomic_bool use_syslog;
 static atomic_int threshold = LOG_NOTICE;
 /* A debug line waits for room in the queue. */
 static atomic_bool keep_debug;
+/* Log lines of libfuse as debug lines. */
+static atomic_bool demote_libfuse;
 
 static struct {
 	pthread_mutex_t lock;	/* a leaf lock; not held while writing a line */
@@ -209,7 +211,8 @@ void log_line(int priority, const char *format, ...)
 static void G_GNUC_PRINTF(2, 0)
 	log_fuse(enum fuse_log_level level, const char *format, va_list args)
 {
-	log_valist((int)level, format, args);
+	log_valist(atomic_load(&demote_libfuse) ? LOG_DEBUG : (int)level,
+		   format, args);
 }
 
 void log_init(void)
@@ -256,6 +259,11 @@ void log_to_syslog(void)
 void log_set_level(int priority)
 {
 	atomic_store(&threshold, priority);
+}
+
+void log_demote_libfuse(bool on)
+{
+	atomic_store(&demote_libfuse, on);
 }
 
 bool log_shows(int priority)

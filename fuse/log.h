@@ -29,6 +29,10 @@ void log_to_syslog(void);
  * first. */
 void log_set_level(int priority);
 
+/* While on, lines of libfuse have LOG_DEBUG: for a call whose failure the
+ * caller reports itself. */
+void log_demote_libfuse(bool on);
+
 /* Whether lines of this priority are logged; costs one relaxed load. */
 bool log_shows(int priority);
 

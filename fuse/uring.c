@@ -13,6 +13,7 @@
  */
 #include "uring.h"
 
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -120,20 +121,47 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 
 /* --- Life ---------------------------------------------------------------- */
 
-struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
+static bool kernel_offers_uring(void)
+{
+	int fd = open("/sys/module/fuse/parameters/enable_uring",
+		      O_RDONLY | O_CLOEXEC);
+	char value = 'N';
+	bool offers = fd >= 0 && read(fd, &value, 1) == 1 && value == 'Y';
+
+	if (fd >= 0)
+		(void)close(fd);
+	return offers;
+}
+
+/* A libfuse that was built without custom I/O logs an error here. It is none,
+ * unless the kernel offers io_uring. */
+static bool use_own_io(struct fuse_session *se)
 {
 	static const struct fuse_custom_io io = {
 		.read = read_request,
 		.writev = write_reply,
 	};
+	int r;
+
+	log_demote_libfuse(true);
+	r = fuse_session_custom_io(se, &io, fuse_session_fd(se));
+	log_demote_libfuse(false);
+	if (r && kernel_offers_uring())
+		log_line(
+			LOG_WARNING,
+			"requests come through /dev/fuse, since io_uring needs a libfuse with custom I/O");
+	return r == 0;
+}
+
+struct uring *uring_attach(struct fuse_session *se, struct buffers *buffers)
+{
 	struct uring *uring = calloc(1, sizeof(*uring));
 
 	if (!uring)
 		return NULL;
 	uring->page = (size_t)sysconf(_SC_PAGESIZE);
 	uring->pool = uring_pool_new(se, buffers);
-	if (!uring->pool ||
-	    fuse_session_custom_io(se, &io, fuse_session_fd(se))) {
+	if (!uring->pool || !use_own_io(se)) {
 		uring_free(uring);
 		return NULL;
 	}

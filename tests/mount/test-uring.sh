@@ -36,6 +36,12 @@ say "a kernel that does not offer it"
 	echo N >"$parameter"
 }
 assert_eq "$(how)" nothing "what it says"
+no_custom_io=(env LD_PRELOAD="$BUILD/tests/mount/libno-custom-io.so")
+FS_WRAP=("${no_custom_io[@]}")
+mount_fs "x=$device"
+umount_fs
+assert_eq "$(<"$FS_LOG")" "" "what it says by a libfuse without custom I/O"
+FS_WRAP=()
 if [[ ! -e $parameter ]]; then
 	echo "this kernel has no more to test"
 	exit 0
@@ -43,7 +49,16 @@ fi
 
 say "one that does"
 echo Y >"$parameter"
-assert_eq "$(how)" "$offered" "what it says"
+FS_WRAP=("${no_custom_io[@]}")
+mount_fs "x=$device"
+assert_same_bytes "$MNT/x" "$image"
+umount_fs
+assert_contains "$(<"$FS_LOG")" "io_uring needs a libfuse with custom I/O" \
+	"what it says by a libfuse without"
+FS_WRAP=()
+said=$(how)
+[[ $(<"$FS_LOG") != *"custom I/O"* ]] || skip "this libfuse has no custom I/O"
+assert_eq "$said" "$offered" "what it says"
 assert_eq "$(how -o uring=off)" nothing "with uring=off"
 
 say "io_uring is refused"
