@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# For tests of the tools that read our files: devices with a known truth, and
-# each of them in each state of its map.
+# Functions for the tests of tools that read the files of a mount. Each tool runs
+# on devices with known content, while nothing, some or all of them is known.
 
 # shellcheck source=../lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 
 declare -A DEVICE=()
 
-# consumer_devices NAME=KIND:SIZE...: loop devices, in DEVICE[NAME], over
-# $TEST_TMP/NAME.
+# consumer_devices NAME=KIND:SIZE...: makes loop devices over $TEST_TMP/NAME, in
+# DEVICE[NAME].
 consumer_devices() {
 	local spec name kind
 	requires_fuse
@@ -23,9 +23,9 @@ consumer_devices() {
 	done
 }
 
-# each_state FUNCTION: calls FUNCTION NAME for each device, with the file
-# $MNT/NAME: while nothing is known of it; when some of it is, from reads here
-# and there; when all is known.
+# each_state FUNCTION: calls FUNCTION NAME, with the file $MNT/NAME, for each
+# device in three states: nothing is known, reads have learned parts, all is
+# known.
 each_state() {
 	local state name mounts=() files=()
 	for name in "${!DEVICE[@]}"; do
@@ -47,30 +47,29 @@ each_state() {
 	done
 }
 
-# data_bytes NAME: how much of it lies in granules that hold data.
+# data_bytes NAME: prints the bytes in its granules that hold data.
 data_bytes() {
 	python3 "$LIB/devices.py" data "$TEST_TMP/$1"
 }
 
-# truth NAME: its extents, as ask extents gives them.
+# truth NAME: prints its true extents in the form of ask extents.
 truth() {
 	python3 "$LIB/devices.py" list "$TEST_TMP/$1"
 }
 
-# A file system needs some blocks to keep track of a file in pieces.
+# A file system needs some blocks for the extents of a fragmented file.
 SLACK=$((128 << 10))
 
-# assert_sparse_copy COPY NAME: has the device's bytes, and takes no more room
-# than its data.
+# assert_sparse_copy COPY NAME: checks that COPY has the bytes of the device and
+# takes no more space than its data.
 assert_sparse_copy() {
 	assert_same_bytes "$1" "${DEVICE[$2]}"
 	assert_le "$(allocated "$1")" $(($(data_bytes "$2") + SLACK)) \
 		"allocated bytes of the copy of $2"
 }
 
-# assert_extents GOT NAME WHAT: GOT is the truth about NAME; but four of its
-# granules of zeros may be called data, for a search that takes long has to
-# answer.
+# assert_extents GOT NAME WHAT: checks that GOT is the truth about NAME. Four of
+# its granules of zeros may be called data: a seek that takes long must answer.
 assert_extents() {
 	python3 -c '
 import sys
@@ -93,8 +92,7 @@ if surplus:
 	}
 }
 
-# merged: puts lines "OFFSET LENGTH TYPE" together where one goes on with the
-# next.
+# merged: merges adjacent lines "OFFSET LENGTH TYPE" of one type.
 merged() {
 	awk '$3 == type && $1 == at + len { len += $2; next }
 		NR > 1 { print at, len, type }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# bsdtar, which asks lseek whatever st_blocks is, and back.
+# bsdtar and back. It uses lseek whatever st_blocks is.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Plain cp makes sparse copies, of a big device and of those in which st_blocks
+# Plain cp makes sparse copies of a big device, and of devices whose st_blocks
 # could mislead it.
 set -euo pipefail
 # shellcheck source=lib.sh

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Incremental backups of a mount that stays, by tools that decide by stat(2):
-# a device that was written is copied again, one that was not is left alone. One
-# whose writes are not counted is always copied, and never called changed while it is read.
+# Incremental backups of one mount by tools that decide by stat(2): they copy a
+# device again if it was written, and skip it if not. If the kernel does not
+# count the writes to a device, they always copy it, but never report that it
+# changed while they read it.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -35,7 +36,7 @@ by_cp() {
 }
 
 by_tar() {
-	# A warning would be a status of 1.
+	# A warning would give status 1.
 	tar -C "$MNT" -g "$TEST_TMP/snapshot" -S -cf "$TEST_TMP/$night.tar" .
 	copied=$(tar -tf "$TEST_TMP/$night.tar" | grep x) || true
 	[[ -z $copied ]] || assert_same_bytes \
@@ -43,7 +44,7 @@ by_tar() {
 }
 
 by_borg() {
-	# It reads what is newest once more; that is not to be ours.
+	# borg always reads the newest file again; make another one newer.
 	touch "$TEST_TMP/newest"
 	# A: added, M: modified, C: changed while it was read.
 	copied=$(cd "$MNT" && borg create --list --filter AMC "::$night" \
@@ -51,7 +52,7 @@ by_borg() {
 	assert_same_bytes <(borg extract --stdout "::$night") "$TEST_TMP/x"
 }
 
-# backup TOOL...: each of them takes the file, and it is right.
+# backup TOOL...: checks that each tool copies the file, and right.
 backup() {
 	local tool
 	((++night))
@@ -61,8 +62,8 @@ backup() {
 	done
 }
 
-# skip_all TOOL...: none does, unless the time has moved since the last backup:
-# where a look takes long, for the machine is busy, it does. Then once more.
+# skip_all TOOL...: checks that no tool copies the file again. On a busy machine a
+# look may take long and move the time; then try again.
 skip_all() {
 	local tool try backed
 	for try in 1 2 3 4 5; do
@@ -73,20 +74,20 @@ skip_all() {
 			[[ -z $copied ]] || break
 		done
 		[[ -n $copied ]] || return 0
-		say "$tool copies in night $night: $copied"
+		say "$tool, night $night, copies: $copied"
 		((try > 1)) && [[ $(mtime) == "$backed" ]] &&
-			fail "$tool copies what was not written"
+			fail "$tool copies a file that was not written"
 		((++night))
 		for tool; do "by_$tool"; done
 	done
-	fail "the time never stays"
+	fail "the modification time keeps moving"
 }
 
 write_page() {
 	before=$(mtime)
 	dd if="$TEST_TMP/page" of="${DEVICE[x]}" bs=4096 seek="$1" conv=notrunc \
 		status=none "${@:2}"
-	wait_until 10 mtime_moved || fail "stat does not tell of a write"
+	wait_until 10 mtime_moved || fail "stat does not show a write"
 }
 
 say "a device whose writes are counted"
@@ -107,15 +108,15 @@ counts() {
 cleanup counts
 echo 0 >"$iostats"
 
-say "one whose writes are not"
+say "a device whose writes are not counted"
 mount_fs "x=${DEVICE[x]}"
 for tool in rsync cp tar borg; do
 	before=$(mtime)
-	wait_until 10 mtime_moved || fail "mtime stays where no write is counted"
+	wait_until 10 mtime_moved || fail "mtime stays although no write is counted"
 	backup "$tool"
 done
 
-say "and that is read for longer than a look takes to come"
+say "the same, with reads that last longer than the interval of looks"
 exec 7<"$MNT/x"
 before=$(stat -L -c %y "/proc/$$/fd/7")
 end=$((SECONDS + 2))

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# libvirt's sparse streams between devices and volumes of a pool, by its own
-# daemon, through mounts and straight on the devices: what comes out, and what it
-# takes. libvirt looks for holes in files alone: a device it sends as it is, and
-# zeroes by writing.
+# libvirt's sparse streams between devices and volumes of a pool, through mounts
+# and directly on the devices: the bytes, the traffic and the space. libvirt
+# looks for holes only in files: it sends all of a device, and writes zeros to
+# one.
 #
-# The daemon runs as nobody, without a network, and keeps its things in the
-# private directory; virsh runs as root.
+# The test starts its own daemon, as user nobody, without a network, with its
+# files in the private directory; virsh runs as root.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -35,8 +35,7 @@ end_daemon() {
 	tail -n 10 "$daemon/log"
 }
 
-# start_daemon: its process is $DAEMON, for all of these run the next one in
-# their place.
+# start_daemon: its process is $DAEMON, since each wrapper execs the next.
 start_daemon() {
 	local dir
 	for dir in run config cache data home; do
@@ -68,7 +67,7 @@ virsh() {
 # new_pool NAME DIRECTORY
 new_pool() {
 	mkdir -p "$2"
-	chmod 777 "$2" 2>/dev/null || true # a mount need not
+	chmod 777 "$2" 2>/dev/null || true # a mount may refuse
 	virsh pool-create-as "$1" dir --target "$2"
 }
 
@@ -76,8 +75,8 @@ new_volume() {
 	virsh vol-create-as images "$1" "$size" --allocation 0 --format raw
 }
 
-# upload POOL VOLUME FROM, download POOL VOLUME TO: add to $SENT what the daemon
-# read, or wrote, and was not of the volume: that is what virsh sent, or got.
+# upload POOL VOLUME FROM, download POOL VOLUME TO: add to $SENT the bytes that the
+# daemon read or wrote outside the volume: the traffic with virsh.
 upload() {
 	local before
 	before=$(daemon_io rchar)
@@ -92,20 +91,20 @@ download() {
 	SENT=$((SENT + $(daemon_io wchar) - before))
 }
 
-# daemon_io FIELD: bytes that the daemon has read or written by system calls.
+# daemon_io FIELD: prints the bytes that the daemon read or wrote by system calls.
 daemon_io() {
 	awk -v name="$1:" '$1 == name { print $2 }' "/proc/$DAEMON/io"
 }
 
 # --- Devices ---------------------------------------------------------------
 
-# give DEVICE: the daemon may use it.
+# give DEVICE: lets the daemon use it.
 give() {
 	cleanup chown "$(stat -c %u "$1")" "$1"
 	chown 65534 "$1"
 }
 
-# An old device of 0xAA, in $OLD.
+# Makes a device filled with 0xAA, $OLD.
 old_device() {
 	head -c "$size" /dev/zero | tr '\0' '\252' >"$TEST_TMP/old"
 	loop_new "$TEST_TMP/old"
@@ -118,10 +117,9 @@ old_device() {
 table=("$(printf '%-34s  %-5s  %8s  %9s  %9s  %7s' transfer bytes 'MiB sent' \
 	'MiB taken' 'read/size' seconds)")
 
-# row WHAT TARGET ALLOCATED COMMAND...: runs COMMAND, and notes what came of
-# TARGET, whose room is that of the file ALLOCATED. Sets $RIGHT, and in bytes
-# $SENT, $ROOM and, of the device that is the source, $READ and
-# $REREAD.
+# row WHAT TARGET ALLOCATED COMMAND...: runs COMMAND, and adds a row about TARGET,
+# whose space is that of the file ALLOCATED. Sets $RIGHT and, in bytes, $SENT,
+# $ROOM and, for a source that is a device, $READ and $REREAD.
 row() {
 	local what=$1 target=$2 room=$3 started
 	shift 3
@@ -144,15 +142,16 @@ row() {
 	say "${table[-1]}"
 }
 
-# assert_sparse_row: right bytes, and no more sent or taken than there is data.
+# assert_sparse_row: checks the bytes, and that traffic and space do not exceed
+# the data.
 assert_sparse_row() {
 	assert_eq "$RIGHT" right "bytes"
 	assert_le "$SENT" $((data + data / 50 + SLACK)) "bytes sent"
 	assert_le "$ROOM" $((data + SLACK)) "allocated bytes"
 }
 
-# assert_read_once: of the source's device, of which libvirt may have seen the
-# beginning before.
+# assert_read_once: checks the reads of the source's device; libvirt may have read
+# its beginning before.
 assert_read_once() {
 	assert_le "$READ" $((size * 102 / 100 + REREAD)) "bytes read of the device"
 	assert_ge "$READ" $((size * 98 / 100)) "bytes read of the device"
@@ -206,8 +205,8 @@ assert_eq "$RIGHT" right "bytes"
 loop_free "$OLD"
 
 say "to a volume of a pool that is a mount"
-# libvirt seeks over holes and does not empty a volume before, be it a file or
-# this: old bytes stay, unless whoever uploads empties it.
+# libvirt seeks over holes and does not empty any volume first: old bytes stay
+# unless the user empties it.
 old_device
 mount_fs -o rw,allow_other "disk=$OLD"
 new_pool devices "$MNT"
@@ -242,7 +241,7 @@ MNT=$from_mount FS_PID=$from_pid
 umount_fs
 assert_same_bytes "$TEST_TMP/source" "$OLD"
 assert_eq "$RIGHT" right "bytes"
-# Sent twice: to the pool, and from it.
+# The stream passes virsh twice: to the pool, and from it.
 assert_le "$SENT" $((2 * (data + data / 50 + SLACK))) "bytes sent"
 assert_le "$ROOM" $((data + SLACK)) "allocated bytes"
 assert_read_once
@@ -254,5 +253,5 @@ row "device to device, straight" "$OLD" "$TEST_TMP/old" \
 assert_eq "$RIGHT" right "bytes"
 loop_free "$OLD"
 
-say "$((size >> 20)) MiB, of which $((data >> 20)) MiB are data"
+say "$((size >> 20)) MiB, $((data >> 20)) MiB of it data"
 printf '%s\n' "${table[@]}"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# qemu-img: map agrees with the truth, and what convert makes is sparse.
+# qemu-img: map agrees with the truth, and convert makes sparse images.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,17 +23,17 @@ map_and_convert() {
 	assert_sparse_copy "$TEST_TMP/copy" "$1"
 	qemu-img compare -q -f raw -F raw "$MNT/$1" "$TEST_TMP/copy"
 
-	# Nor does a format of its own take more.
+	# A qcow2 image must not be larger either.
 	rm -f "$TEST_TMP/copy"
 	qemu-img convert -f raw -O qcow2 -o cluster_size=4k "$MNT/$1" "$TEST_TMP/copy"
 	qemu-img compare -q -f raw -F qcow2 "$MNT/$1" "$TEST_TMP/copy"
 	assert_le "$(allocated "$TEST_TMP/copy")" \
 		$(($(data_bytes "$1") * 102 / 100 + (1 << 20))) "size of the qcow2"
 }
-# First of all, before anything is known: map alone does not come second.
+# First, before anything is known: run map alone.
 each_state map_and_convert
 
-# Its completions must not end the flush of a close early (EINTR).
+# Its completion signals must not end the flush of a close early (EINTR).
 make_device mixed 96M source
 truth=$TEST_TMP/source
 make_device data 96M target

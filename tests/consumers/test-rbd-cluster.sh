@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Into a Ceph cluster and out of it, by rbd import-diff and export-diff. The
-# cluster is the test's own: one monitor and one OSD that keeps all in memory.
+# Streams into a Ceph cluster and out of it, by rbd import-diff and export-diff.
+# The test starts a cluster: one monitor, and one OSD that stores in memory.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -17,7 +17,7 @@ s.bind(("127.0.0.1", 0))
 print(s.getsockname()[1])')
 # By default a relative path, which some releases look up in another folder.
 classes=$(echo /usr/lib/*/rados-classes)
-[[ -d $classes ]] || fail "there is one folder of Ceph's classes: $classes"
+[[ -d $classes ]] || fail "there is not one folder of Ceph's classes: $classes"
 id=$(</proc/sys/kernel/random/uuid)
 cat >ceph.conf <<-END
 	[global]
@@ -41,14 +41,14 @@ cat >ceph.conf <<-END
 	admin socket = $TEST_TMP/\$name.asok
 	pid file = $TEST_TMP/\$name.pid
 	log file = $TEST_TMP/\$name.log
-	# However little room there is.
+	# Even with little free space.
 	mon data avail crit = 0
 	[mon.a]
 	public addrv = v2:127.0.0.1:$port
 END
 
-# start COMMAND...: in the foreground for itself, and ended with the test, up to
-# which it must have lived.
+# start COMMAND...: runs a daemon in its foreground mode until the test ends; it
+# must not end before.
 start() {
 	"$@" -f >>daemons.log 2>&1 &
 	cleanup end "$!"
@@ -66,7 +66,7 @@ osd_is_up() {
 	[[ $(timeout 10 ceph osd stat 2>/dev/null) == *' 1 up'* ]]
 }
 
-say "a cluster"
+say "the cluster starts"
 mkdir mon osd
 ceph-authtool --create-keyring keyring --gen-key -n mon. --cap mon 'allow *'
 monmaptool --create --fsid "$id" --addv a "[v2:127.0.0.1:$port]" monmap
@@ -84,7 +84,8 @@ rbd() {
 	timeout 60 rbd --no-progress "$@"
 }
 
-# send DEVICE IMAGE, received IMAGE FILE: as it is in the cluster, and in FILE.
+# send DEVICE IMAGE: sends it into the cluster. received IMAGE FILE: checks that
+# IMAGE equals FILE.
 send() {
 	"$TOOL" send --quiet --format=rbd-diff "$1" | rbd import-diff - "pool/$2"
 }
@@ -116,12 +117,12 @@ rbd import old pool/x
 send "$first" x
 received x first
 
-say "another, that is larger, over it"
+say "a larger image replaces it"
 rbd snap create pool/x@before
 send "$second" x
 received x second
 
-say "as it was before"
+say "the first image again"
 received x@before first
 rbd export-diff --from-snap before pool/x changes
 recv_changes() {
@@ -131,13 +132,13 @@ run_status recv_changes
 assert_eq "$STATUS" 1 "status for a difference from a snapshot"
 assert_contains "$ERR" "--from-snap" "message"
 
-# stored IMAGE: bytes that the cluster has of it.
+# stored IMAGE: prints the bytes that the cluster stores of it.
 stored() {
 	timeout 60 rbd diff "pool/$1" >extents
 	awk '{ sum += $2 } END { print sum + 0 }' extents
 }
 
-say "zeros take no room there"
+say "zeros take no space in the cluster"
 truncate -s 32M zero
 loop_new "$TEST_TMP/zero"
 rbd import old pool/y

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# rbd merge-diff, which needs no cluster: it reads what send writes as the diff
-# of a whole image, merges it with others, and recv reads what comes out.
+# rbd merge-diff, which needs no cluster: it reads a stream of send as the diff of
+# a whole image and merges it with others, and recv reads the result.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -11,10 +11,10 @@ requires_loop
 
 diffs=$SRC/tests/cli/rbd_diff.py
 cd "$TEST_TMP"
-# Its defaults, and no place where a cluster might be.
+# The defaults of rbd, and no address of a cluster.
 : >ceph.conf
 
-# merge DIFF DIFF: into merged.diff.
+# merge DIFF DIFF: writes merged.diff.
 merge() {
 	rm -f merged.diff
 	rbd --conf ceph.conf --no-progress merge-diff "$@" merged.diff
@@ -24,7 +24,7 @@ send() {
 	"$TOOL" send --quiet --format=rbd-diff "$1"
 }
 
-# received DIFF IMAGE: recv makes of DIFF what IMAGE is, on a device full of old
+# received DIFF IMAGE: checks that recv of DIFF gives IMAGE, on a device with old
 # bytes and in a file.
 received() {
 	local size
@@ -43,30 +43,30 @@ for size in 24M 1049088; do
 	python3 "$LIB/devices.py" make --seed 7 tenth "$size" second
 	python3 "$LIB/devices.py" make --seed 8 mixed 16M third
 
-	say "$size: a whole one, and what changed"
+	say "$size: a whole image and a difference"
 	send "$LOOP" >first.diff
 	python3 "$diffs" changes first second >changes.diff
 	merge first.diff changes.diff
 	received merged.diff second
 
-	say "$size: two whole ones: the second counts"
+	say "$size: two whole images: the second one counts"
 	send third >third.diff
 	merge first.diff third.diff
 	received merged.diff third
 	merge third.diff first.diff
 	received merged.diff first
 
-	say "$size: one of our reading and one of a cluster's"
+	say "$size: a diff of send, and one as a cluster writes it"
 	python3 "$diffs" export second now >second.diff
 	merge first.diff second.diff
-	# What that one does not mention stays as it was.
+	# Parts without a record in the second diff stay.
 	cp first expected
 	python3 "$diffs" import expected <second.diff
 	received merged.diff expected
 	loop_free "$LOOP"
 done
 
-say "holes longer than one record may be"
+say "holes that exceed the limit of a record"
 truncate -s 9G large
 printf x | dd of=large bs=1 seek=$((5 << 30)) conv=notrunc status=none
 send large >large.diff

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# rsync -S, which reads all of it and never asks lseek; and rsync -a, which sets
-# the times that it was told.
+# rsync -S reads all of a file and never uses lseek; rsync -a sets the times of
+# the source.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -15,7 +15,7 @@ copy() {
 	rsync -a -S "$MNT/$1" "$TEST_TMP/copy"
 	assert_sparse_copy "$TEST_TMP/copy" "$1"
 	assert_eq "$(stat -c %Y "$TEST_TMP/copy")" "$(stat -c %Y "$MNT/$1")" "mtime"
-	# Nothing changed: it has nothing to do.
+	# Nothing has changed, so rsync copies nothing.
 	assert_eq "$(rsync -a -S --itemize-changes "$MNT/$1" "$TEST_TMP/copy")" "" \
 		"what a second rsync does"
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# tar -S and back: the archive is as small as the data. It archives a file of
-# no st_blocks as one hole, without a look.
+# tar -S and back: the archive is as small as the data. If st_blocks is 0, tar
+# archives the file as one hole without reading it.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,7 +14,7 @@ round_trip() {
 	rm -rf "$TEST_TMP/out"
 	mkdir "$TEST_TMP/out"
 	tar -C "$MNT" -S -cf "$TEST_TMP/archive" "$1"
-	# The list of the extents, in each member's head, and padding.
+	# The headers have the list of extents; and there is padding.
 	assert_le "$(stat -c %s "$TEST_TMP/archive")" \
 		$(($(data_bytes "$1") + 64 * $(truth "$1" | wc -l) + 65536)) \
 		"size of the archive of $1"

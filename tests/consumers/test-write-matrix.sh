@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Onto a device full of 0xAA, everything that writes sparse files writes a
-# sparse image. When the mount is gone the device holds the image, with zeros
-# in its holes, and 0xAA past its end. What a tool leaves alone by its own
-# design is said in the table at the end.
+# All tools that write sparse files write a sparse image onto a device filled
+# with 0xAA. After the unmount the device holds the image, with zeros in its
+# holes, and 0xAA past its end. The table of tools names those that leave old
+# bytes by design.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -18,8 +18,8 @@ cd "$TEST_TMP"
 
 # --- The images ------------------------------------------------------------
 
-# make_image FILE SIZE SEED: holes at the start and the end, in between tiny
-# and large ones, not all of them aligned.
+# make_image FILE SIZE SEED: makes an image with holes at the start and the end,
+# and tiny and large, aligned and unaligned ones in between.
 make_image() {
 	python3 - "$@" <<'PY'
 import os, random, sys
@@ -40,7 +40,7 @@ os.close(fd)
 PY
 }
 
-# data_of IMAGE: bytes in granules that hold data.
+# data_of IMAGE: prints the bytes in granules that hold data.
 data_of() {
 	python3 -c '
 import sys
@@ -51,7 +51,7 @@ with open(sys.argv[1], "rb") as image:
 print(data)' "$1"
 }
 
-# Image 1 is shorter than the device, 2 is as long; each has a second version.
+# Image 1 is shorter than the device, image 2 as long; each has two versions.
 sizes=(0 $((10 * MIB + 512)) "$DEVICE_SIZE")
 for number in 1 2; do
 	mkdir "$number"
@@ -77,7 +77,7 @@ for number in 1 2; do
 	(cd "$number" && borg create --sparse "::$number" x)
 done
 
-# --- The tools: IN is the folder of the image, OUT the file ----------------
+# --- The tools: from the image in folder IN to the file OUT ----------------
 
 tool_cp() { cp "$IN/x" "$OUT"; }
 tool_cp_always() { cp --sparse=always "$IN/x" "$OUT"; }
@@ -118,8 +118,8 @@ tool_ddrescue() { ddrescue -q -f -S "$IN/x" "$OUT"; }
 tool_ddrescue_trunc() { ddrescue -q -f -S -t "$IN/x" "$OUT"; }
 
 # NAME | FUNCTION | SOURCE | WHAT HOLDS | REMARK
-# "image": the device is the image. "data": where the image has data; a tool
-# that skips zeros, and does not empty the file before, leaves old bytes there.
+# "image": the device equals the image. "data": it equals the image where that has
+# data; a tool that skips zeros without emptying the file leaves old bytes.
 tools=(
 	"cp|cp|x|image|"
 	"cp --sparse=always|cp_always|x|image|"
@@ -156,8 +156,8 @@ sectors_written() {
 	awk '{ print $7 }' "/sys/block/${LOOP##*/}/stat"
 }
 
-# holds image|data IMAGE: does the device? Past the image's end it must be as it
-# was.
+# holds image|data IMAGE: checks the device; past the end of the image it must be
+# unchanged.
 holds() {
 	python3 - "$@" "$LOOP" <<'PY'
 import sys
@@ -173,7 +173,7 @@ if what == "data":
             got[at:at + 512] = bytes(512)
             kept += 1
     if not kept:
-        sys.exit("no hole kept its old bytes: the table should not say so")
+        sys.exit("no hole kept its old bytes: correct the table")
 if got != right:
     at = next(at for at, pair in enumerate(zip(got, right)) if pair[0] != pair[1])
     sys.exit(f"byte {at} is {got[at]:#x}, not {right[at]:#x}")
@@ -218,4 +218,4 @@ echo
 printf '%-33s %5s %-10s %10s %10s %10s  %s\n' tool image device written data \
 	allocated remark
 printf '%s\n' "${table[@]}"
-((bad == 0)) || fail "$bad of the above are wrong"
+((bad == 0)) || fail "$bad rows are wrong"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# xfs_io's walk over data and holes agrees with the truth.
+# The seeks of xfs_io agree with the truth.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,7 +9,7 @@ requires xfs_io
 consumer_devices zero=zero:24M data=data:24M last=last:24M mixed=mixed:48M \
 	tenth=tenth:96M odd=mixed:1049088
 
-# From "DATA 4096" and "HOLE 8192" to lines as those of the truth.
+# as_extents: converts "DATA 4096" and "HOLE 8192" to lines as of the truth.
 as_extents() {
 	awk -v size="$1" '
 		function put(end) { if (end > at) print at, end - at, type }
