@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A granule that is a marker over old bytes is filled by a part, or zeroed by
- * writing, while its neighbours, which are data, are read and written to. The
- * kernel may have all of them in one page of its cache. Afterwards the granule
- * must hold what was written and zeros, in the cache and on the device.
+ * Changes a granule while its neighbours are read and written.
+ *
+ * The granule is a marker over old bytes. It is filled in part, or zeroed by
+ * writing; its neighbours are data. The kernel may have all of them in one page
+ * of its cache. Afterwards the granule must hold the written bytes and zeros,
+ * in the cache and on the device.
  *
  *	beside DEVICE fill|zero ROUNDS
  *
- * The device is slow to write, and takes as long as it is written to for the
- * others to come in between. Ends with status 1, and says where, if something
- * else is found.
+ * The device has slow writes, so that the neighbours' accesses fall into the
+ * change. Ends with status 1 and the offset if a byte is wrong.
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -35,12 +36,12 @@ enum {
 	OTHER = 0xee,
 };
 
-/* Fixed while threads run, but for what a barrier orders. */
+/* Fixed while threads run, but for the fields that a barrier orders. */
 static struct bsp_sparse *sp;
 static uint64_t base, at; /* the region, and the granule in it */
 static pthread_barrier_t begin, end;
 static bool over;
-static unsigned pause_us; /* of who writes beside */
+static unsigned pause_us; /* of the thread that writes beside */
 
 static void must(bool good, const char *what)
 {
@@ -57,7 +58,7 @@ static void nap(unsigned us)
 	(void)nanosleep(&time, NULL);
 }
 
-/* In order, and cold, so that the kernel reads ahead. */
+/* Reads in order and uncached, so that the kernel reads ahead. */
 static void *read_beside(void *data)
 {
 	static char buf[CHUNK];
@@ -95,7 +96,7 @@ static void *write_beside(void *data)
 	}
 }
 
-/* The granule becomes a marker over old bytes, that nothing is cached of. */
+/* Makes the granule a marker over old bytes, without cached pages. */
 static void prepare(int node, unsigned round)
 {
 	char old[GRANULE];
@@ -114,7 +115,7 @@ static void prepare(int node, unsigned round)
 	(void)posix_fadvise(node, (off_t)base, REGION, POSIX_FADV_DONTNEED);
 }
 
-/* How many bytes are not what they should be. */
+/* Returns the number of wrong bytes. */
 static unsigned wrong(const unsigned char *granule, unsigned char value)
 {
 	unsigned n = 0;
@@ -125,7 +126,7 @@ static unsigned wrong(const unsigned char *granule, unsigned char value)
 	return n;
 }
 
-/* The granule, read as of the device itself. */
+/* Reads the granule from the device itself. */
 static void read_device(int direct, unsigned char *granule)
 {
 	static unsigned char aligned[GRANULE] __attribute__((aligned(GRANULE)));

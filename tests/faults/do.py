@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Opens a file for reading and writing once, and does one thing after another.
+"""Opens a file for reading and writing, and carries out actions in order.
 
   do.py FILE ACTION...
 
   write=OFFSET+LENGTH   nonzero bytes (0x5d)    zero=OFFSET+LENGTH  zeros
-  truncate=SIZE         punch=OFFSET+LENGTH     wait=FILE           until it is
+  truncate=SIZE         punch=OFFSET+LENGTH     wait=FILE           until it exists
   fsync                 close (also at the end)
 
-Prints each one that fails as "ACTION ERRNO", and goes on, also after SIGINT.
+Prints each failed action as "ACTION ERRNO", and continues, also after SIGINT.
 Sizes are in bytes, or have a unit: K or M.
 """
 import ctypes

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A load on one file whose driver is killed, and what must be left then.
+"""A load on a file whose blksparsefs is killed, and a check of the device.
 
   kill_load.py load SEED MARKERS STATE FILE
   kill_load.py check STATE DEVICE
 
-load: does random things to FILE, whose device holds 0xAA all over: writes of
-data and zeros of all alignments, punches, truncations down and up, fsyncs. It
-ends by the first error, with status 0 if that is one of a connection that was
-cut. Before each thing, and after each fsync, it notes in STATE what must be on
-the device; STATE.begun is there after the first fsync. With MARKERS=1, when it has written and fsynced some, it makes many
-more holes, touches STATE.ready and waits to be killed.
+load: changes FILE at random; its device is filled with 0xAA. The changes are
+writes of data and zeros of all alignments, punches, truncations down and up,
+and fsyncs. It ends at the first error, with status 0 if that is the error of a
+cut connection. Before each change, and after each fsync, it notes in STATE the
+content that the device must have. STATE.begun exists after the first fsync.
+With MARKERS=1 it then makes many more holes, touches STATE.ready and waits to
+be killed.
 
-check: compares the device. A byte that nobody touched since the last fsync
-that returned must be what it was then; another one may also be any of the
-values that it was given since. Past the end that the file had at that fsync
-anything may be.
+check: compares the device. A byte unchanged since the last successful fsync
+must have its value of then; another byte may have any value that it was given
+since. Past the end of the file at that fsync, any byte is right.
 """
 import ctypes
 import errno
@@ -35,8 +35,8 @@ ANY = -1
 
 
 class Log:
-    """Records, each whole or not there: the kernel keeps what a process that
-    is killed has written."""
+    """Appends records, each whole or missing: the kernel keeps the writes of
+    a killed process."""
 
     def __init__(self, path):
         self.path = path
@@ -47,7 +47,7 @@ class Log:
         self.out.write(head + data)
 
     def begun(self):
-        """Tells the test that there is something to check."""
+        """Tells the test that it can check the device."""
         open(self.path + ".begun", "wb").close()
 
     @staticmethod
@@ -79,7 +79,7 @@ class Load:
         log.put(b"S", self.capacity)
 
     def place(self, longest):
-        """Some range inside the device; half of them aligned to something."""
+        """Returns a random range of the device; half of the ranges are aligned."""
         rng = self.rng
         off = rng.randrange(self.capacity)
         length = rng.choice((rng.randint(1, 600), rng.randint(1, 3 * 4096),
@@ -147,7 +147,7 @@ class Load:
             self.sync()
 
     def markers(self):
-        """Data all over, fsynced; then much of it zeroed, which is not."""
+        """Writes data everywhere and fsyncs it, then zeroes much of it without."""
         for _ in range(12):
             self.step()
         self.sync()
@@ -162,7 +162,7 @@ def load(seed, markers, state, path):
         if markers:
             work.markers()
             open(state + ".ready", "wb").close()
-            # Closing would carry out, which is for the driver to do at its end.
+            # A close would write the zeros; the end of the mount must do it.
             time.sleep(120)
         while True:
             work.step()
@@ -172,8 +172,8 @@ def load(seed, markers, state, path):
 
 
 def expected(state):
-    """The device as of the last fsync that returned; what was done since, as
-    (off, bytes); where the file ended then; how many returned."""
+    """Returns the device as of the last successful fsync, the changes since
+    as (off, bytes), the end of the file then, and the number of fsyncs."""
     image, since, end, syncs = None, [], 0, 0
     for kind, off, length, data in Log.records(state):
         if kind == b"S":

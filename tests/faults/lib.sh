@@ -1,17 +1,17 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What the tests of writing to devices that fail share. After lib/common.sh.
+# Functions for the tests of devices that fail; source lib/common.sh first.
 
 # shellcheck disable=SC2034 # for the tests
 MIB=$((1 << 20))
 
-# in_vm SECONDS COMMAND...: runs the script in a virtual machine, if it does not
-# run there already, and exits; skips without one of the commands. VM_CPUS is how
-# many processors it has; 2 if unset.
+# in_vm SECONDS COMMAND...: unless the script runs in a virtual machine already,
+# runs it in one, and exits. Skips the test if one of the commands is missing.
+# VM_CPUS is the number of processors, default 2.
 in_vm() {
 	if [[ -n ${IN_VM:-} ]]; then
-		# udevd does that elsewhere.
+		# On other machines udevd does that.
 		[[ -e /dev/fd ]] || ln -s /proc/self/fd /dev/fd
 		return
 	fi
@@ -22,30 +22,30 @@ in_vm() {
 
 # --- Bytes ------------------------------------------------------------------
 
-# stale BYTES: so many bytes 0xAA, which no test writes.
+# stale BYTES: prints that many bytes 0xAA, a value that no test writes.
 stale() {
 	head -c "$1" /dev/zero | tr '\0' '\252'
 }
 
-# make_stale DEVICE: fills it with them.
+# make_stale DEVICE: fills it with 0xAA.
 make_stale() {
 	stale "$(blockdev --getsize64 "$1")" |
 		dd of="$1" bs=1M iflag=fullblock conv=fsync status=none
 	forget_pages "$1"
 }
 
-# on_device DEVICE OFFSET LENGTH: what it holds, past the page cache.
+# on_device DEVICE OFFSET LENGTH: prints its bytes, read past the page cache.
 on_device() {
 	local from=$(($2 / 4096 * 4096)) end=$((($2 + $3 + 4095) / 4096 * 4096))
 	dd if="$1" bs=64K iflag=direct,skip_bytes,count_bytes skip=$from \
 		count=$((end - from)) status=none | {
 		dd bs=64K iflag=fullblock,skip_bytes,count_bytes \
 			skip=$(($2 - from)) count="$3" status=none
-		cat >/dev/null # or the other dd ends by a signal
+		cat >/dev/null # otherwise a signal ends the other dd
 	}
 }
 
-# assert_zeros DEVICE OFFSET LENGTH WHAT, assert_stale likewise
+# assert_zeros DEVICE OFFSET LENGTH WHAT, assert_stale DEVICE OFFSET LENGTH WHAT
 assert_zeros() {
 	cmp <(on_device "$1" "$2" "$3") <(head -c "$3" /dev/zero) ||
 		fail_at "$4: [$2, +$3) of $1 is not zero"
@@ -56,7 +56,8 @@ assert_stale() {
 		fail_at "$4: [$2, +$3) of $1 is not what it was"
 }
 
-# device_is DEVICE IMAGE, zeros_there DEVICE OFFSET LENGTH: for wait_until.
+# device_is DEVICE IMAGE, zeros_there DEVICE OFFSET LENGTH: conditions for
+# wait_until.
 device_is() {
 	on_device "$1" 0 "$(stat -c %s "$2")" | cmp -s - "$2"
 }
@@ -83,8 +84,8 @@ scsi_disks_there() {
 	done
 }
 
-# new_disks COUNT [PARAMETER=VALUE]...: disks of scsi_debug, in $DISKS, each
-# with a memory of its own. Not at the same time as others.
+# new_disks COUNT [PARAMETER=VALUE]...: makes disks of scsi_debug, $DISKS, each
+# with its own memory. Only one such set can exist at a time.
 new_disks() {
 	modprobe scsi_debug per_host_store=1 add_host="$1" "${@:2}"
 	cleanup drop_disks
@@ -98,11 +99,11 @@ drop_disks() {
 
 # --- The device mapper ------------------------------------------------------
 
-# new_volume NAME TABLE: /dev/mapper/NAME, removed at the end.
+# new_volume NAME TABLE: makes /dev/mapper/NAME, which is removed at the end.
 new_volume() {
 	dmsetup create "$1" --table "$2"
 	cleanup drop_volume "$1"
-	# Where no udevd does it; also if a node is left of one before.
+	# Without udevd; also if an older node is left.
 	dmsetup mknodes "$1"
 }
 
@@ -111,16 +112,16 @@ drop_volume() {
 		wait_until 20 dmsetup remove "$1"
 }
 
-# reload NAME TABLE: takes its place.
+# reload NAME TABLE: replaces its table.
 reload() {
 	dmsetup suspend --nolockfs "$1"
 	dmsetup load "$1" --table "$2"
 	dmsetup resume "$1"
 }
 
-# --- Writing to what fails ---------------------------------------------------
+# --- Writing to failing devices ------------------------------------------------
 
-# act ACTION...: see do.py; what fails is in $FAILURES, one a line.
+# act ACTION...: runs do.py; $FAILURES has the failed actions, one a line.
 act() {
 	FAILURES=$(python3 "$(dirname "$0")/do.py" "$MNT/x" "$@")
 	echo "+ $* => ${FAILURES//$'\n'/, }"
@@ -134,7 +135,8 @@ is_well() {
 	assert_eq "$FAILURES" "" "failures when the device is well"
 }
 
-# reads_zeros OFFSET LENGTH [SEEK-DATA]: through the mount, past the kernel's pages.
+# reads_zeros OFFSET LENGTH [SEEK-DATA]: checks the file of the mount, read past
+# the kernel's page cache.
 reads_zeros() {
 	assert_zeros "$MNT/x" "$1" "$2" "the file"
 	assert_eq "$(ask data "$1" "$MNT/x")" "${3:-$(($1 + $2))}" "SEEK_DATA($1)"
@@ -145,8 +147,8 @@ holds() {
 		fail_at "[$2, +$3) of $1 is not what was written"
 }
 
-# other_goes_on DEVICE: the mount's file "other", of that device of 4 MiB, takes
-# writes and gives them back.
+# other_goes_on DEVICE: checks that the mount's file "other", of that device of
+# 4 MiB, can be written and read.
 other_goes_on() {
 	local piece=$TEST_TMP/other.piece
 	head -c 200000 /dev/urandom >"$piece"
@@ -158,7 +160,7 @@ other_goes_on() {
 	device_is "$1" "$TEST_TMP/want" || fail "wrong bytes on $1"
 }
 
-# ends STATUS: unmounts; the program ends so.
+# ends STATUS: unmounts, and checks the exit status of blksparsefs.
 ends() {
 	local status=0
 	fusermount3 -u "$MNT"

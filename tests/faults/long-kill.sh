@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# test-kill.sh, a thousand times.
+# test-kill.sh with a thousand rounds.
 #
 # TIMEOUT: 2400 seconds
 set -euo pipefail

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a SCSI disk was asked, from a kernel's trace on standard input.
+"""Lists the requests to a SCSI disk, from a kernel trace on standard input.
 
   requests.py OPERATION...
 
-The trace is of the event scsi_dispatch_cmd_start. Prints the requests of these
-kinds (read, write, same: WRITE SAME, same-unmap: with its bit UNMAP, unmap) in
-the order of their offsets, those that touch or overlap put together, as lines
-"KIND FROM TO" in sectors. The trace must not have lost any event.
+The trace has events scsi_dispatch_cmd_start, and must not have lost any. Prints
+the requests of these kinds as lines "KIND FROM TO" in sectors, sorted, adjacent
+and overlapping ones merged. The kinds are read, write, same (WRITE SAME),
+same-unmap (WRITE SAME with its bit UNMAP) and unmap.
 """
 import re
 import sys
@@ -17,7 +17,7 @@ NUMBER = re.compile(r"(\w+)=(\d+)")
 
 
 def request(line):
-    """(kind, from, to), or None for what moves no data."""
+    """Returns (kind, from, to), or None for a command without data."""
     found = COMMAND.search(line)
     if not found:
         return None

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A file of which each read and write takes its time:
+ * A file system with one file whose reads and writes are slow:
  *
  *	slow-file IMAGE MILLISECONDS MOUNTPOINT
  *
- * shows the image as MOUNTPOINT/file until it is unmounted. Its size is the
- * image's at each moment. After SIGUSR2 stat of it never ends. After SIGUSR1
- * that goes on, and the file is slow no more.
+ * shows the image as MOUNTPOINT/file until it is unmounted. The file always has
+ * the current size of the image. After SIGUSR2, stat of it does not return.
+ * After SIGUSR1, such a stat returns and the file is no longer slow.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
@@ -81,7 +81,7 @@ static void hang(int sig)
 	stat_hangs = 1;
 }
 
-/* Nothing is kept: the size may change. */
+/* The kernel must cache nothing: the size may change. */
 static void *init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
 	config->attr_timeout = 0;

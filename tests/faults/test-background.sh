@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Zeros get to the device some seconds after they were written, though nobody
-# closes the file or asks for it.
+# Zeros reach the device some seconds after they were written, without any close
+# or fsync.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
@@ -10,7 +10,7 @@ requires python3
 requires_fuse
 requires_loop
 
-# The loop devices of the files, by their names.
+# The loop devices of the files, by name.
 declare -A device=()
 for name in punched zeroed cut untouched path; do
 	truncate -s 4M "$TEST_TMP/$name.image"
@@ -33,12 +33,12 @@ ended() {
 	kill "$1" 2>/dev/null || true
 }
 
-say "of a file that stays open"
+say "zeros of a file that stays open"
 act punched punch=1M+2M
 act zeroed zero=1000+3M
 act cut truncate=0 truncate=4M
 act untouched
-# By its path, so that the file is never open.
+# truncate(2) by path: the file is never open.
 python3 -c 'import os, sys
 os.truncate(sys.argv[1], 1 << 20)
 os.truncate(sys.argv[1], 4 << 20)' "$MNT/path"
@@ -53,11 +53,11 @@ assert_stale "${device[zeroed]}" $((3 * MIB + 1024)) $((MIB - 1024)) "behind the
 assert_stale "${device[path]}" 0 $MIB "what was not cut"
 assert_stale "${device[untouched]}" 0 $((4 * MIB)) "what nobody touched"
 
-say "and nothing is lost when the program is killed then"
+say "the zeros stay when the program is killed afterwards"
 kill -KILL "$FS_PID"
 touch "$TEST_TMP/go"
 end_fs || true
 force_umount "$MNT"
 wait "${pids[@]}" || true
-zeros_there "${device[cut]}" 0 $((4 * MIB)) || fail "not cut after all"
-zeros_there "${device[punched]}" $MIB $((2 * MIB)) || fail "not punched after all"
+zeros_there "${device[cut]}" 0 $((4 * MIB)) || fail "not cut after the kill"
+zeros_there "${device[punched]}" $MIB $((2 * MIB)) || fail "not punched after the kill"

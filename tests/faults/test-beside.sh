@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What is written and zeroed where the kernel has neighbours in one page of its
-# cache (since Linux 6.15 one of a device may be larger than 4 KiB), on a device
-# that is slow to write: nothing old comes back.
+# Writing and zeroing of granules whose neighbours are in the same page of the
+# kernel's cache, on a device with slow writes: no old bytes come back. Since
+# Linux 6.15 a page of a device may be larger than 4 KiB.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -21,7 +21,7 @@ end_slow() {
 }
 cleanup end_slow
 wait_until 20 test -e "$TEST_TMP/slow/device" ||
-	fail "the slow device does not come"
+	fail "the slow device does not appear"
 loop_new "$TEST_TMP/slow/device"
 for what in fill zero; do
 	say "$what"

@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Devices whose driver counts other than queue/iostats says, in a virtual
-# machine: what is known of them is forgotten when another program writes. A
-# volume of the device mapper, as LVM's and dm-crypt's are, counts although that
-# is 0 (on Linux 6.1); a RAM disk does not although it is 1. A device that ends
-# inside a block: Linux 6.1 reads that block, 6.12 does not. A volume that gets
-# another table. And an image whose change time moves long before a direct write
-# is done.
+# Devices of unusual drivers, in a virtual machine: the mount forgets their map
+# when another program writes.
+#  - A driver whose write counters contradict queue/iostats: a volume of the
+#    device mapper (LVM, dm-crypt) counts although that is 0 (on Linux 6.1), a
+#    RAM disk does not although it is 1.
+#  - A device that ends inside a block: Linux 6.1 reads that block, 6.12 does
+#    not.
+#  - A volume that gets another table.
+#  - An image whose change time moves long before a direct write is done.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -28,7 +30,7 @@ mount_fs "x=$device"
 check fresh,walk,known,seeks,reads,bytes "$MNT/x" "$real" "$TEST_TMP/image"
 assert_eq "$(<"$FS_LOG")" "" "the log"
 
-# written_to DEVICE PAGE: where all was zero there is data now.
+# written_to DEVICE PAGE: writes data into a page of zeros, and checks the file.
 written_to() {
 	dd if="$TEST_TMP/pattern" of="$1" bs=4096 seek="$2" count=1 \
 		conv=notrunc,fsync status=none
@@ -53,10 +55,10 @@ for flag in direct dsync nonblock; do
 done
 umount_fs
 
-say "a driver that counts nothing"
+say "a driver that does not count writes"
 modprobe brd rd_nr=1 rd_size=16384
 wait_until 10 test -b /dev/ram0 || mknod /dev/ram0 b 1 0
-# Linux 6.11 says so of itself.
+# Since Linux 6.11 it is 0 by default.
 echo 1 >/sys/block/ram0/queue/iostats
 mount_fs x=/dev/ram0
 assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
@@ -64,7 +66,7 @@ cat "$MNT/x" >/dev/null
 written_to /dev/ram0 1024
 umount_fs
 
-say "counters that are switched off, and on"
+say "counters that are switched off and on"
 make_device zero 8M switched
 iostats=/sys/block/${LOOP##*/}/queue/iostats
 for at_first in 1 0; do
@@ -84,7 +86,7 @@ for at_first in 1 0; do
 	umount_fs
 done
 
-say "an end inside a block"
+say "a device that ends inside a block"
 truncate -s $(((8 << 20) + 1024)) "$TEST_TMP/odd"
 loop_new "$TEST_TMP/odd" -b 4096
 if tail -c 512 "$LOOP" >/dev/null; then
@@ -92,7 +94,7 @@ if tail -c 512 "$LOOP" >/dev/null; then
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 	exec 3<"$LOOP"
 	cat "$LOOP" >/dev/null
-	# Below the device, past the page cache of its node.
+	# Write below the device, past the page cache of its node.
 	printf end | dd of="$TEST_TMP/odd" bs=512 seek=$((16384 + 1)) conv=notrunc,fsync \
 		status=none
 	umount_fs
@@ -101,7 +103,7 @@ if tail -c 512 "$LOOP" >/dev/null; then
 	assert_eq "$(tail -c 512 "$MNT/x" | tr -d '\0')" end "the end"
 	exec 3<&-
 	umount_fs
-else # as by Linux 6.12: a block that cannot be read is data
+else # Linux 6.12: an unreadable block is data
 	mount_fs "x=$LOOP"
 	assert_eq "$(ask data 0 "$MNT/x")" $((8 << 20)) "SEEK_DATA at first"
 	run_status tail -c 512 "$MNT/x"
@@ -109,7 +111,7 @@ else # as by Linux 6.12: a block that cannot be read is data
 	umount_fs
 fi
 
-say "another table, read-only: other bytes in the same place"
+say "another table of a read-only volume: other bytes"
 truncate -s 16M "$TEST_TMP/pool"
 stale 4M | dd of="$TEST_TMP/pool" bs=1M seek=8 conv=notrunc status=none
 loop_new "$TEST_TMP/pool"
@@ -120,14 +122,14 @@ exec 3<"$MNT/x"
 assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 cat "$MNT/x" >/dev/null
 reload moved "0 8192 linear $pool 16384"
-# The table is looked at when the file is opened.
+# Opening the file checks the table.
 assert_eq "$(ask data 0 "$MNT/x")" 0 "SEEK_DATA with the other table"
 stale 4M >"$TEST_TMP/stale"
 wait_until 20 cmp -s "$MNT/x" "$TEST_TMP/stale" || fail "stale bytes"
 exec 3<&-
 umount_fs
 
-say "another table, writable: goes on, with other bytes and its own zeros"
+say "another table of a writable volume: other bytes, and the zeros of the mount"
 reload moved "0 8192 linear $pool 0"
 mount_fs -o rw x=/dev/mapper/moved
 exec 3<"$MNT/x"
@@ -140,10 +142,10 @@ printf y | dd of="$MNT/x" bs=1 seek=$((1 << 20)) conv=notrunc,fsync status=none
 exec 3<&-
 umount_fs
 on_device "$pool" $((9 << 20)) 4096 | cmp - <(printf y && stale 4095) ||
-	fail "the bytes beside what was written"
+	fail "wrong bytes beside the written ones"
 drop_volume moved
 
-# slow_writes NAME MS: its writes take so long.
+# slow_writes NAME MS: delays each write to it.
 slow_writes() {
 	reload "$1" "0 65536 delay $slow 0 0 $slow 0 $2"
 }
@@ -181,7 +183,7 @@ dd if="$MNT/x" bs=4096 skip=1024 count=1 status=none | cmp - <(stale 4096) ||
 	fail "stale bytes"
 wait_settled "$image"
 assert_eq "$(ask data 0 "$MNT/x")" $((4 << 20)) "SEEK_DATA once it is settled"
-cmp "$MNT/x" "$image" || fail "stale bytes once it is settled"
+cmp "$MNT/x" "$image" || fail "stale bytes after the image has settled"
 exec 3<&-
 slow_writes slow 0
 umount_fs

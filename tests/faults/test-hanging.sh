@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# One device hangs, with hundreds of reads of it under way: the other files of the
-# mount are served as ever.
+# While one device hangs with hundreds of reads in flight, the mount serves its
+# other files.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -18,7 +18,7 @@ if [[ -e $parameter ]]; then
 	cleanup restore
 fi
 
-# The device: a file system whose program can be stopped.
+# The device is an image in a file system whose program can be stopped.
 mkdir "$TEST_TMP/below"
 head -c 64M /dev/urandom >"$TEST_TMP/hanging"
 head -c 4M /dev/urandom >"$TEST_TMP/image"
@@ -30,20 +30,20 @@ end_below() {
 	wait "$below"
 }
 cleanup end_below
-wait_until 20 test -e "$TEST_TMP/below/file" || fail "the slow file does not come"
+wait_until 20 test -e "$TEST_TMP/below/file" || fail "the slow file does not appear"
 
-# So many threads of the program wait for it.
+# threads_wait COUNT: true if that many threads of blksparsefs wait for it.
 threads_wait() {
 	(($(grep -ls request_wait_answer "/proc/$FS_PID"/task/*/stack | wc -l) >= $1))
 }
-# fio waits for its reads: for one, or for any of them.
+# True if fio waits for its reads, for a certain one or for any.
 fio_waits() {
 	grep -qsE 'fuse_direct|read_events' "/proc/$fio"/task/*/stack
 }
 reads_wait() {
 	threads_wait "$1" && fio_waits
 }
-# hang COUNT: stops it when so many reads are under way.
+# hang COUNT: stops the file system when that many reads are in flight.
 hang() {
 	for _ in {1..50}; do
 		kill -STOP "$below"
@@ -51,10 +51,10 @@ hang() {
 		kill -CONT "$below"
 		sleep 0.1
 	done
-	fail "there are too few reads under way"
+	fail "too few reads are in flight"
 }
-# read_wide: eight buffered reads and 96 direct ones, each by a thread, which
-# begin when there is a file "go".
+# read_wide: makes eight buffered reads and 96 direct ones, each in a thread,
+# when the file "go" exists.
 read_wide() {
 	python3 - "$MNT/h" "$TEST_TMP/go" "$TEST_TMP/opened" <<-'END'
 		import mmap, os, sys, threading, time
@@ -79,7 +79,7 @@ read_wide() {
 		    thread.join()
 	END
 }
-# others_are_served: the other file, the folder, and attributes of all.
+# others_are_served: uses the other file, the folder, and the attributes of all.
 others_are_served() {
 	cmp "$MNT/x" "$TEST_TMP/image" &&
 		[[ $(ask data 0 "$MNT/x") == 0 ]] &&
@@ -101,26 +101,26 @@ try_it() {
 	mount_fs -o "$1" "x=$TEST_TMP/image" "h=$TEST_TMP/below/file"
 	read_wide &
 	readers=$!
-	wait_until 20 test -e "$TEST_TMP/opened" || fail "they do not open it"
+	wait_until 20 test -e "$TEST_TMP/opened" || fail "the readers do not open the file"
 	fio --output="$TEST_TMP/fio" --thread --name=deep --filename="$MNT/h" --rw=randread \
 		--ioengine=libaio --direct=1 --iodepth=256 --bs=4k --size=32M \
 		--time_based --runtime=60 --allow_file_create=0 &
 	fio=$!
 	cleanup end_quietly "$fio" "$readers"
-	# The reads of a writable file are made one after the other.
+	# The kernel sends the reads of a writable file one after the other.
 	hang "$([[ $1 == rw* ]] && echo 1 || echo 60)"
 	touch "$TEST_TMP/go"
-	wait_until 20 threads_wait 60 || fail "too few wait"
-	# It waits to open it.
+	wait_until 20 threads_wait 60 || fail "too few threads wait"
+	# cat waits in its open.
 	cat "$MNT/h" >"$TEST_TMP/copy" &
 	cat=$!
 	others_are_served &
 	pid=$!
 	if ! wait_until 30 gone_or_zombie "$pid"; then
 		kill -CONT "$below"
-		fail "the other file waits for the device that hangs"
+		fail "the other file waits for the hanging device"
 	fi
-	wait "$pid" || fail "the other file is not served as it should"
+	wait "$pid" || fail "the other file is not served"
 	! gone_or_zombie "$readers" || fail "the device does not hang"
 	kill -CONT "$below"
 	wait "$readers" || fail "a reader failed"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Who holds a device that is to be written, in a virtual machine: the message
-# names it, and the device stays as it is.
+# Opening a device for writing while something else holds it, in a virtual
+# machine: the message names the holder, and the device stays untouched.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -20,7 +20,7 @@ refused() {
 	assert_eq "$STATUS" 1 "status for $1"
 	assert_contains "$ERR" "blksparsefs: $1 $2" "message"
 	assert_eq "$(wc -l <<<"$ERR")" 1 "lines of the message"
-	! mounted "$TEST_TMP/nowhere" || fail "it is mounted"
+	! mounted "$TEST_TMP/nowhere" || fail "the device was mounted"
 }
 
 may_be_read() {
@@ -66,7 +66,7 @@ mount "${disk}2" "$TEST_TMP/a dir"
 refused "${disk}2" "is mounted on $TEST_TMP/a dir; unmount it first"
 refused "$disk" \
 	"is in use: its partition ${disk}2 is mounted on $TEST_TMP/a dir"
-# Its neighbour is free.
+# The other partition is free.
 mount_fs -o rw "x=${disk}1"
 refused "$disk" "is in use"
 refused "${disk}1" "is mounted on $MNT by blksparsefs; unmount it first"
@@ -94,9 +94,9 @@ refused "$spare" "is read-only; make it writable first (blockdev --setrw"
 may_be_read "$spare"
 blockdev --setrw "$spare"
 
-say "and when nobody has it"
+say "a device without a holder"
 mount_fs -o rw "x=$spare"
-# Now nobody else gets it.
+# Now blksparsefs holds it.
 run_status mkfs.ext4 -q "$spare"
 assert_ne "$STATUS" 0 "status of mkfs"
 run_status mkswap "$spare"

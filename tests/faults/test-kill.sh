@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The program is killed (SIGKILL) while it works: what fsync returned for is on
-# the device, whatever it was doing. In the midst of a load, and while it
-# carries out zeros at the end of a mount.
+# blksparsefs is killed (SIGKILL) at a random moment, during a load or while it
+# writes zeros at the end of a mount. The device must hold all that was written
+# before an fsync that returned 0.
 #
 # TIMEOUT: 600 seconds
 #
@@ -21,12 +21,12 @@ size=$((4 * MIB + 4096))
 options=('' ',zero=keep' ',zero=write' ',granule=64K'
 	',granule=64K,zero=write')
 
-# pick LIMIT: a number below it, in $PICKED.
+# pick LIMIT: sets $PICKED to a random number below it.
 pick() {
 	PICKED=$((RANDOM % $1))
 }
 
-# A nap of less than a second.
+# Sleeps less than a second.
 nap() {
 	sleep "$(printf '0.%03d' "$1")"
 }
@@ -39,7 +39,7 @@ truncate -s "$size" "$TEST_TMP/image4096"
 loop_new "$TEST_TMP/image4096" --sector-size 4096
 big=$LOOP
 
-# one SEED: mounts a stale device, loads it, kills the driver, and looks.
+# one SEED: mounts a stale device, runs the load, kills blksparsefs, and checks.
 one() {
 	local seed=$1 device=$small markers=0 load_pid option
 	RANDOM=$seed
@@ -82,7 +82,7 @@ one() {
 	fi
 	forget_pages "$device"
 	python3 "$load" check "$TEST_TMP/state" "$device" ||
-		fail "seed $seed: rw$option: what fsync returned for is not there"
+		fail "seed $seed: rw$option: data of a successful fsync is missing"
 }
 
 fresh=$((SECONDS + $$ + $(date +%s) % 100000))

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# How zeros get to a disk, in a virtual machine: the SCSI commands that disks
-# with and without UNMAP and WRITE SAME are given for the holes of a file, and
-# what the disks hold then.
+# Zeroing of SCSI disks, in a virtual machine: the commands that disks with and
+# without UNMAP and WRITE SAME get for the holes of a file, and the content of
+# the disks afterwards.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
-# Switching a tracepoint has the kernel change its code and wait for its other
-# processors: in the emulator it waits for ever now and then (QEMU 7.2).
+# To switch a tracepoint, the kernel changes its code and waits for all other
+# processors. In the emulator (QEMU 7.2) it sometimes waits for ever.
 VM_CPUS=1 in_vm 580 python3
 
 modprobe -a fuse sd_mod
@@ -19,8 +19,8 @@ mount -t tracefs tracefs /sys/kernel/tracing
 tracing=/sys/kernel/tracing
 all=(read write same same-unmap unmap)
 
-# Sectors of the file: stale ones that become a hole, data, a hole, of which
-# the disk holds zeros already in the second half.
+# Sectors of the file: stale ones that become a hole, data, and a hole in whose
+# second half the disk already holds zeros.
 total=$((8 << 11)) data=2048 after=4096 clean=8192
 {
 	head -c "${data}b" /dev/zero
@@ -28,7 +28,7 @@ total=$((8 << 11)) data=2048 after=4096 clean=8192
 	head -c $(((total - after) * 512)) /dev/zero
 } >"$TEST_TMP/image"
 
-# disk_with [PARAMETER]...: one, half stale, in $disk.
+# disk_with [PARAMETER]...: makes a disk, half of it stale, $disk.
 disk_with() {
 	new_disks 1 dev_size_mb=8 "$@"
 	disk=${DISKS[0]}
@@ -37,8 +37,8 @@ disk_with() {
 	forget_pages "$disk"
 }
 
-# same_blocks COUNT: the kernel believes that WRITE SAME takes so many; 0: that
-# there is none, as it does when a disk has refused it.
+# same_blocks COUNT: tells the kernel the limit of WRITE SAME; with 0 it behaves
+# as after a disk has refused that command.
 same_blocks() {
 	echo "$1" >"$(echo "/sys/block/${disk##*/}"/device/scsi_disk/*/max_write_same_blocks)"
 	assert_eq "$(<"/sys/block/${disk##*/}/queue/write_zeroes_max_bytes")" \
@@ -49,7 +49,7 @@ provisioned() {
 	cat /sys/bus/pseudo/drivers/scsi_debug/map
 }
 
-# trace COMMAND...: what the disk is asked meanwhile, to $TEST_TMP/trace.
+# trace COMMAND...: traces the requests to the disk, into $TEST_TMP/trace.
 trace() {
 	echo >"$tracing/trace"
 	echo 1 >"$tracing/events/scsi/scsi_dispatch_cmd_start/enable"
@@ -66,7 +66,7 @@ act() {
 	assert_eq "$(python3 "$(dirname "$0")/do.py" "$MNT/x" "$@")" "" "failures"
 }
 
-# Writing the image to the disk: what the device must be asked, on stdin.
+# restored_by: writes the image to the disk; stdin has the expected requests.
 restored_by() {
 	local expected
 	expected=$(cat)
@@ -89,12 +89,12 @@ disk_with lbpws=1
 restored_by '' <<<"$(holes same-unmap && echo "write $data $after")"
 assert_eq "$(provisioned)" "$data-$((after - 1))" "what stays provisioned"
 
-say "the same, but the space is to be kept"
+say "the same, with zero=keep"
 make_stale "$disk"
 restored_by ,zero=keep <<<"$(holes same && echo "write $data $after")"
 assert_eq "$(provisioned)" "0-$((total - 1))" "what stays provisioned"
 
-say "the same, but zeros are to be written"
+say "the same, with zero=write"
 make_stale "$disk"
 restored_by ,zero=write <<<"write 0 $total"
 assert_eq "$(provisioned)" "0-$((total - 1))" "what stays provisioned"
@@ -110,7 +110,7 @@ disk_with lbpu=1
 restored_by '' <<<"$(holes same && echo "write $data $after")"
 drop_disks
 
-say "unmapping gives 0xff"
+say "UNMAP that gives 0xff"
 disk_with lbpws=1 lbpu=1 lbprz=2
 restored_by '' <<<"$(holes same && echo "write $data $after")"
 drop_disks
@@ -129,7 +129,7 @@ total=$((8 << 11)) data=2048 after=4096
 drop_disks
 
 for zero in '' ,zero=keep; do
-	say "nothing of it ($zero)"
+	say "no such command ($zero)"
 	disk_with
 	same_blocks 0
 	restored_by "$zero" <<-END
@@ -137,7 +137,7 @@ for zero in '' ,zero=keep; do
 		read $after $total
 		write 0 $clean
 	END
-	say "nothing of it, and nothing to do ($zero)"
+	say "no such command, and the disk is zero already ($zero)"
 	mount_fs -o "rw$zero" "x=$disk"
 	trace act truncate=0 truncate=8M
 	umount_fs
@@ -148,7 +148,7 @@ for zero in '' ,zero=keep; do
 	drop_disks
 done
 
-say "what turns out not to work is not tried again"
+say "a command that failed is not tried again"
 disk_with lbpws=1
 mount_fs -o rw "x=$disk"
 same_blocks 0

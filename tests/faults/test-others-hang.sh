@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A device hangs that is none of ours: images are mounted, copied and received
-# as ever, and who holds a device is told. What may be ours is refused.
+# An unrelated device hangs: images can still be mounted, copied and received,
+# and messages still name the holder of a device. A device that may be backed by
+# the hanging one is refused.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
 
-copy_program # by which its processes are told from others
+copy_program # its own path identifies its processes
 mkdir "$TEST_TMP/below" "$TEST_TMP/view" "$TEST_TMP/nowhere" "$TEST_TMP/other" \
 	"$TEST_TMP/holder" "$MNT"
 
-# The file system that hangs, in two ways: stat of its file does not end, which
-# no signal interrupts, or its program is stopped.
+# The file system hangs in two ways: stat of its file does not return and cannot
+# be interrupted, or its program is stopped.
 truncate -s 4M "$TEST_TMP/hanging"
 "$BUILD/tests/faults/slow-file" "$TEST_TMP/hanging" 0 "$TEST_TMP/below" &
 below=$!
@@ -24,7 +25,7 @@ end_below() {
 	wait "$below"
 }
 cleanup end_below
-wait_until 20 test -e "$TEST_TMP/below/file" || fail "the slow file does not come"
+wait_until 20 test -e "$TEST_TMP/below/file" || fail "the slow file does not appear"
 mount --bind "$TEST_TMP/below" "$TEST_TMP/view"
 
 stat_hangs() {
@@ -40,15 +41,15 @@ hang() {
 	else
 		kill -STOP "$below"
 	fi
-	wait_until 20 stat_hangs || fail "it does not hang"
+	wait_until 20 stat_hangs || fail "stat does not hang"
 }
 go_on() {
 	kill -CONT "$below"
 	kill -USR1 "$below"
-	wait_until 20 stat_ends || fail "it does not go on"
+	wait_until 20 stat_ends || fail "stat does not return"
 }
 
-# bounded COMMAND...: what it says is in $OUT, its status in $STATUS.
+# bounded COMMAND...: runs it with a time limit; sets $OUT and $STATUS.
 bounded() {
 	local pid
 	"$@" >"$TEST_TMP/out" 2>&1 &
@@ -56,7 +57,7 @@ bounded() {
 	if ! wait_until 30 gone_or_zombie "$pid"; then
 		go_on
 		kill -KILL "$pid" || true
-		fail "it hangs: $*"
+		fail "hangs: $*"
 	fi
 	STATUS=0
 	wait "$pid" || STATUS=$?
@@ -82,7 +83,7 @@ may_be_written() {
 	wait_until 20 is_free "$1" || fail "$1 is still locked"
 	assert_eq "$(head -c ${#1} "$1")" "$1" "what was written"
 }
-# The processes of the program: those that serve, and any that are left.
+# Prints the number of processes of the program, serving ones and left-overs.
 processes() {
 	find /proc/[0-9]*/exe -lname "$TEST_TMP/copy/*" 2>/dev/null | wc -l
 }
@@ -90,8 +91,8 @@ processes_are() {
 	(($(processes) == $1))
 }
 
-# What is held, once by a loop device before the one that hangs, once by one
-# behind it; in mountinfo, too, one that hangs comes first.
+# Images held by a loop device before the hanging one in the list, and by one
+# after it; in mountinfo, too, the hanging one comes first.
 truncate -s 4M "$TEST_TMP/image" "$TEST_TMP/first" "$TEST_TMP/last" "$TEST_TMP/held"
 ln "$TEST_TMP/first" "$TEST_TMP/first.link"
 ln "$TEST_TMP/last" "$TEST_TMP/last.link"
@@ -109,7 +110,7 @@ cleanup force_umount "$TEST_TMP/holder"
 "$FS" "x=$TEST_TMP/view/file" "$TEST_TMP/other"
 "$FS" -o rw "x=$held" "$TEST_TMP/holder"
 
-say "no signal interrupts it"
+say "a stat that no signal interrupts"
 hang stat
 may_be_written "$TEST_TMP/image"
 refused "$TEST_TMP/first" "is attached to $first; losetup -d $first first"
@@ -118,7 +119,7 @@ refused "$held" "is mounted on $TEST_TMP/holder by blksparsefs; unmount it first
 go_on
 wait_until 20 processes_are 2 || fail "there are $(processes) processes"
 
-say "its program is stopped"
+say "a stopped program"
 "$TOOL" send "$TEST_TMP/image" >"$TEST_TMP/stream"
 copy_and_receive() {
 	"$TOOL" recv "$TEST_TMP/received" <"$TEST_TMP/stream" &
@@ -133,7 +134,7 @@ go_on
 assert_same_bytes "$TEST_TMP/copied" "$TEST_TMP/image"
 assert_same_bytes "$TEST_TMP/received" "$TEST_TMP/image"
 
-say "an image that lies, by its name, where the file that hangs does"
+say "an image whose path is that of the hanging file"
 mount -t tmpfs none "$TEST_TMP/view"
 cleanup umount -l "$TEST_TMP/view"
 truncate -s 4M "$TEST_TMP/view/image"

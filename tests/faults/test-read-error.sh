@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Sectors that cannot be read, in a virtual machine, by the device mapper's
-# error target: data to lseek, EIO to a read of them, and all else is fine.
+# Unreadable sectors, by the device mapper's error target, in a virtual machine:
+# lseek calls them data, reads of them give EIO, and all other bytes are right.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -24,7 +24,7 @@ dd if="$TEST_TMP/pattern" of="$TEST_TMP/image" bs=4096 seek=2047 conv=notrunc \
 	status=none
 loop_new "$TEST_TMP/image"
 
-# Granule 512, one sector in the midst of granule 700, the end of granule 901
+# Unreadable: granule 512, one sector inside granule 700, the end of granule 901
 # and the start of granule 902.
 dmsetup create bad <<TABLE
 0 4096 linear $LOOP 0
@@ -40,7 +40,7 @@ cleanup dmsetup mknodes
 device=/dev/mapper/bad
 [[ -b $device ]] || dmsetup mknodes
 assert_eq "$(blockdev --getsize64 "$device")" $((8 << 20)) "size of $device"
-# test-device-mapper.sh is about devices that say 0 there.
+# test-device-mapper.sh tests devices with 0 there.
 number=$(dmsetup info -c --noheadings --separator : -o major,minor bad)
 echo 1 >"/sys/dev/block/$number/queue/iostats"
 bad_granules=(512 700 901 902)
@@ -79,7 +79,7 @@ all_as_expected() {
 	run_status cp "$MNT/x" "$TEST_TMP/copy"
 	assert_eq "$STATUS" 1 "status of cp"
 	assert_contains "$ERR" "Input/output error" "message of cp"
-	# Zeros stand in for what it cannot read, as in the image.
+	# dd writes zeros for unreadable blocks, as in the image.
 	run_status dd if="$MNT/x" of="$TEST_TMP/copy" bs=64K iflag=direct \
 		conv=noerror,sync
 	assert_contains "$ERR" "Input/output error" "message of dd"

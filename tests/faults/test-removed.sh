@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # A disk is removed while it is mounted, in a virtual machine: its file gives
-# errors and no hang, the others in the mount are fine, and the mount ends
-# cleanly.
+# errors and does not hang, the other files work, and the mount ends cleanly.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -47,12 +46,12 @@ for state in unknown known; do
 	for flag in direct fullblock; do
 		run_status timeout 60 dd if="$MNT/x" of=/dev/null bs=1M skip=8 \
 			count=1 iflag=$flag
-		# Pages that the kernel had cached may still be there.
+		# The kernel may still have cached pages.
 		[[ $flag == fullblock && $STATUS == 0 ]] ||
 			assert_eq "$STATUS" 1 "status of a read ($flag)"
 		[[ $STATUS == 0 ]] || grep -Eq \
 			'Input/output error|No such device' <<<"$ERR" ||
-			fail "the read says: $ERR"
+			fail "the read failed with: $ERR"
 	done
 	run_status timeout 60 python3 "$LIB/ask.py" extents "$MNT/x"
 	assert_ne "$STATUS" 124 "status of a walk"

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A device that takes its time for zeros, in a virtual machine: a program that is
-# killed in fsync ends, a signal that it survives changes nothing, and what is
-# left to zero is not forgotten.
+# A device on which zeroing takes very long, in a virtual machine: a program
+# that is killed in fsync ends, a signal with a handler does not end the fsync,
+# and the mount zeroes the rest later.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -20,8 +20,8 @@ lower=$LOOP
 make_stale "$lower"
 M=$((MIB / 512))
 
-# slow FROM: a table in which a write to the MiB there takes an hour, or as long
-# as the table is in use.
+# slow FROM: prints a table that delays writes to the MiB there by an hour, or
+# until the table is replaced.
 slow() {
 	cat <<-TABLE
 		0 $(($1 * M)) linear $lower 0
@@ -35,12 +35,12 @@ volume=/dev/mapper/volume
 mount_fs -o rw,zero=write "x=$volume"
 python3 "$(dirname "$0")/do.py" "$MNT/x" punch=0+40M fsync >"$TEST_TMP/failures" &
 pid=$!
-wait_until 60 zeros_there "$lower" $((13 * MIB)) $MIB || fail "nothing is zeroed"
-kill -INT "$pid" # for which it has a handler
+wait_until 60 zeros_there "$lower" $((13 * MIB)) $MIB || fail "zeroing does not begin"
+kill -INT "$pid" # the program has a handler
 kill -KILL "$pid"
-# The next one is stuck farther behind, should the flush go on.
+# Make a later range slow, in case the flush goes on.
 reload volume "$(slow 20)"
-wait_until 60 gone_or_zombie "$pid" || fail "fsync goes on"
+wait_until 60 gone_or_zombie "$pid" || fail "fsync does not end"
 assert_eq "$(<"$TEST_TMP/failures")" "" "failures"
 assert_zeros "$lower" 0 $((14 * MIB)) "what was done before"
 assert_stale "$lower" $((22 * MIB)) $((18 * MIB)) "what was not"

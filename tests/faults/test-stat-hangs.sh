@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# stat of a file whose device does not answer while what was written to it is
-# still in memory: it does not hang, and tells that the device may have changed;
-# other files are served.
+# stat of a file whose device does not answer while written data is still in
+# memory: stat returns and shows that the device may have changed, and the mount
+# serves other files.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -22,7 +22,7 @@ end_below() {
 }
 cleanup end_below
 wait_until 20 test -e "$TEST_TMP/below/device" ||
-	fail "the device below does not come"
+	fail "the device below does not appear"
 loop_new "$TEST_TMP/below/device"
 hanging=$LOOP
 make_device mixed 4M other
@@ -39,7 +39,7 @@ mount_fs "x=$hanging" "other=$LOOP"
 cat "$MNT/x" >"$TEST_TMP/copy"
 before=$(mtime)
 printf new | dd of="$hanging" bs=4096 seek=100 conv=notrunc status=none
-# It must go on before anything can be unmounted.
+# The device must answer again before anything can be unmounted.
 cleanup kill -CONT "$below"
 kill -STOP "$below"
 printf newer | dd of="$hanging" bs=4096 seek=200 conv=notrunc status=none
@@ -50,9 +50,9 @@ for _ in {1..200}; do
 done
 assert_same_bytes "$MNT/other" "$TEST_TMP/other"
 
-say "it goes on"
+say "the device answers again"
 kill -CONT "$below"
 printf newer >"$TEST_TMP/newer"
 dd if="$MNT/x" bs=4096 skip=200 count=1 status=none |
-	cmp -n 5 - "$TEST_TMP/newer" || fail "what was written is not there"
+	cmp -n 5 - "$TEST_TMP/newer" || fail "the written bytes are missing"
 umount_fs

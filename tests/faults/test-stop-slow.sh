@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# SIGTERM while the kernel is told to drop what it has of a file, which waits for
-# pages that are being read, each of which takes seconds: readers are answered
-# until that is done, and the mount ends as it should.
+# SIGTERM while the kernel drops its cache of a file, and so waits for pages
+# being read, which takes seconds each: the mount answers readers until then,
+# and ends cleanly.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -17,9 +17,9 @@ end_slow() {
 	wait "$slow"
 }
 cleanup end_slow
-wait_until 20 test -e "$TEST_TMP/slow/file" || fail "the slow file does not come"
+wait_until 20 test -e "$TEST_TMP/slow/file" || fail "the slow file does not appear"
 
-# Here and there, for ten seconds or until the mount goes.
+# Reads random pages for ten seconds, or until the mount ends.
 read_pages() {
 	python3 - "$MNT/x" <<-'END'
 		import os, random, sys, time
@@ -32,7 +32,7 @@ read_pages() {
 		    pass
 	END
 }
-# So many requests wait for the slow file.
+# readers_wait: true if enough requests wait for the slow file.
 readers_wait() {
 	(($(grep -ls request_wait_answer "/proc/$FS_PID"/task/*/stack |
 		wc -l) >= 8))
@@ -47,9 +47,9 @@ for _ in {1..24}; do
 	read_pages &
 	readers+=($!)
 done
-wait_until 20 readers_wait || fail "they do not wait"
+wait_until 20 readers_wait || fail "the readers do not wait"
 truncate -s 65M "$TEST_TMP/image"
-wait_until 20 is_dropping || fail "nothing is dropped"
+wait_until 20 is_dropping || fail "the kernel does not drop its cache"
 kill -TERM "$FS_PID"
 status=0
 end_fs || status=$?

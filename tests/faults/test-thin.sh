@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Thin volumes, in a virtual machine: writing a sparse image to one leaves only
-# the blocks of its data mapped, whether the volume was empty or full, shared
-# with a snapshot or not, and the bytes are the image's.
+# Thin volumes, in a virtual machine: after a sparse image is written to one,
+# only the blocks of its data are mapped and the bytes are right, whether the
+# volume was empty, full, or shared with a snapshot.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -22,17 +22,17 @@ loop_new "$TEST_TMP/metadata"
 metadata=$LOOP
 loop_new "$TEST_TMP/pool"
 pool=$LOOP
-# What a block held before somebody mapped it must not show.
+# The old content of a newly mapped block must not show.
 make_stale "$pool"
 new_volume pool "0 $((32 << 11)) thin-pool $metadata $pool $((block >> 9)) 0"
 
-# thin ID NAME: a new volume.
+# thin ID NAME: makes a volume.
 thin() {
 	dmsetup message pool 0 "create_thin $1"
 	new_volume "$2" "0 $((size << 11)) thin /dev/mapper/pool $1"
 }
 
-# mapped NAME: its bytes that are mapped. What is under way counts, too.
+# mapped NAME: prints its mapped bytes, including pending changes.
 mapped() {
 	local sectors
 	read -r _ _ _ sectors _ < <(dmsetup status "$1")
@@ -43,7 +43,7 @@ is_mapped() {
 	[[ $(mapped "$1") == "$2" ]]
 }
 
-# A granule here and there, whole blocks, and data across blocks: "OFFSET
+# The data: single granules, whole blocks, and data across blocks, as "OFFSET
 # LENGTH" in KiB.
 make_image() {
 	local from length
@@ -66,7 +66,7 @@ PIECES
 blocks=$((1 + 1 + 2 + 24 + 1 + 16 + 1))
 make_image
 
-# restored NAME: copies the image there and looks at what came of it.
+# restored NAME: copies the image there, and checks bytes and mapped blocks.
 restored() {
 	mount_fs -o "rw$options" "x=/dev/mapper/$1"
 	cp --sparse=always "$TEST_TMP/image" "$MNT/x"
@@ -74,8 +74,8 @@ restored() {
 	device_is "/dev/mapper/$1" "$TEST_TMP/image" || fail "wrong bytes in $1"
 	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
 	umount_fs
-	device_is "/dev/mapper/$1" "$TEST_TMP/image" || fail "wrong in the end"
-	# Discards are carried out by the pool in its own time.
+	device_is "/dev/mapper/$1" "$TEST_TMP/image" || fail "wrong bytes in $1 at the end"
+	# The pool handles discards later.
 	wait_until 20 is_mapped "$1" $((blocks * block)) ||
 		fail "$1 has $(mapped "$1") mapped, not $((blocks * block))"
 }
@@ -85,7 +85,7 @@ say "an empty volume"
 thin 0 empty
 restored empty
 
-say "again, onto what is there"
+say "the same image again"
 restored empty
 
 say "a full volume"
@@ -94,7 +94,7 @@ make_stale /dev/mapper/full
 assert_eq "$(mapped full)" $((size << 20)) "mapped at first"
 restored full
 
-say "the space is to be kept"
+say "zero=keep"
 make_stale /dev/mapper/full
 options=,zero=keep
 mount_fs -o rw,zero=keep x=/dev/mapper/full
@@ -103,11 +103,11 @@ umount_fs
 device_is /dev/mapper/full "$TEST_TMP/image" || fail "wrong bytes"
 assert_eq "$(mapped full)" $((size << 20)) "mapped with zero=keep"
 
-say "the space is to be kept, and there is none"
+say "zero=keep on an empty volume"
 thin 2 fresh
 restored fresh
 
-say "a volume with a snapshot, which stays as it is"
+say "a volume with a snapshot, which does not change"
 options=
 make_stale /dev/mapper/full
 dmsetup suspend full
@@ -128,12 +128,12 @@ assert_zeros /dev/mapper/full $((MIB - 32768)) $((2 * MIB)) "the punch"
 assert_stale /dev/mapper/full 0 $((MIB - 32768)) "before it"
 assert_stale /dev/mapper/full $((3 * MIB - 32768)) $((5 * MIB + 32768)) \
 	"behind it"
-# Seven granules are whole, and two are halves.
+# Seven whole granules and two halves.
 wait_until 20 is_mapped full $((size * MIB - 7 * 256 * 1024)) ||
 	fail "full has $(mapped full) mapped"
 
-# Where a pool does not zero new blocks, a hole that was read, or found there
-# and not written, is full of old bytes once something is written beside it.
+# If a pool does not zero new blocks, an unmapped hole that was read as zeros
+# shows old bytes once something is written beside it.
 say "a pool that does not zero new blocks"
 make_stale /dev/mapper/full
 for volume in empty fresh full snapshot; do
@@ -163,7 +163,7 @@ refused "$TOOL" copy "$TEST_TMP/image" /dev/mapper/unzeroed
 "$TOOL" send "$TEST_TMP/image" >"$TEST_TMP/stream"
 refused receive /dev/mapper/unzeroed
 
-say "what lies on it"
+say "devices on such a volume"
 new_volume over "0 $((4 << 11)) linear /dev/mapper/unzeroed 0
 $((4 << 11)) $((4 << 11)) linear $pool 0"
 new_volume stack "0 $((8 << 11)) linear /dev/mapper/over 0"
@@ -177,7 +177,7 @@ mount_fs x=/dev/mapper/unzeroed
 assert_zeros "$MNT/x" 0 $((8 * MIB)) "read-only"
 umount_fs
 
-say "the pool zeroes them"
+say "a pool that zeroes new blocks"
 reload pool "$pool_table"
 mount_fs -o rw x=/dev/mapper/unzeroed
 truncate -s 0 "$MNT/x"

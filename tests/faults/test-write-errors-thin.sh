@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Thin volumes, in a virtual machine. A flush that fails costs no more than the
-# zeros that it may have lost. When the pool is full the writer is told, nothing
-# that was to be zero is forgotten, and all is well when there is room.
+# Write errors of thin volumes, in a virtual machine. After a failed flush the
+# mount zeroes again only the ranges that may have been lost. When the pool is
+# full, the writer gets an error, and the zeros reach the device once there is
+# space.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -36,7 +37,7 @@ pool_blocks() {
 	dmsetup status pool | awk '{ print $6 }'
 }
 
-# How many sectors were written to /dev/mapper/top.
+# Prints the number of sectors written to /dev/mapper/top.
 sectors_written() {
 	local number
 	number=$(dmsetup info -c --noheadings --separator : -o major,minor top)
@@ -52,7 +53,7 @@ for at in 0 $((16 * MIB - 4096)); do
 		bs=4096 conv=fsync status=none
 done
 mount_fs -o rw x=/dev/mapper/top
-dd if="$MNT/x" of=/dev/null bs=1M status=none # which learns of the holes
+dd if="$MNT/x" of=/dev/null bs=1M status=none # this learns the holes
 act punch=0+4K "punch=$((16 * MIB - 4096))+4K"
 is_well
 reload top "0 $sectors flakey $volume 0 0 1000 1 error_writes"
@@ -61,7 +62,7 @@ assert_eq "$FAILURES" "$(fails fsync close)" "failures"
 reload top "$linear"
 blocks=$(pool_blocks)
 written=$(sectors_written)
-# The kernel still has to tell that close could not write its zeros.
+# The kernel still has to report that close could not write its zeros.
 act fsync
 act fsync
 is_well
@@ -78,17 +79,17 @@ mount_fs -o rw "x=$volume" "other=$other"
 act truncate=0 truncate=16M write=1M+1M fsync
 is_well
 act write=2M+8M fsync
-# The kernel's page cache calls each failure EIO; a flush that the pool refuses
-# is ENOSPC.
+# The kernel's page cache reports each failure as EIO; a flush that the pool
+# refuses gives ENOSPC.
 assert_contains "$FAILURES" "fsync E" "failures"
 holds "$volume" $MIB $MIB
 reads_zeros $((12 * MIB)) $((4 * MIB)) ENXIO
 other_goes_on "$other"
-# Room is made by giving back what is not needed; a full pool finds out when it
-# is asked for its status, and refuses even to flush before.
+# Discards make space. A full pool notices that when its status is read; until
+# then it refuses even a flush.
 act truncate=2M truncate=16M
 is_well
-wait_until 60 synced || fail "fsync fails for ever"
+wait_until 60 synced || fail "fsync keeps failing"
 holds "$volume" $MIB $MIB
 assert_zeros "$volume" $((2 * MIB)) $((14 * MIB)) "what was cut off"
 act write=10M+2M fsync
@@ -96,7 +97,7 @@ is_well
 holds "$volume" $((10 * MIB)) $((2 * MIB))
 ends 0
 
-say "a thin pool is full, and nobody asked"
+say "a thin pool is full, without an fsync"
 mount_fs -o rw "x=$volume" "other=$other"
 act write=0+16M
 fusermount3 -u "$MNT"

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Devices that fail while they are written, in a virtual machine: who writes is
-# told, nothing that was to be zero is forgotten, and all is well when the
-# device is.
+# Devices that fail during writes, in a virtual machine: the writer gets the
+# error, and data and zeros reach the device once it works again.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -14,7 +13,7 @@ in_vm 580 python3
 modprobe -a loop fuse sd_mod dm-mod dm-delay
 requires_fuse
 
-# Was that offset written, as far as the mount knows?
+# True if the mount knows of a write at that offset.
 dirty_there() {
 	[[ $(dd if="$MNT/x" bs=1 skip="$1" count=1 status=none \
 		2>/dev/null) == ']' ]]
@@ -37,8 +36,9 @@ sound="linear $bad $((4 * M))"
 new_volume volume "$(table "$sound")"
 volume=/dev/mapper/volume
 
-# well_at_last: the device is well. That zeros could not be written to it the
-# kernel tells whoever flushes it once, as if it had been data.
+# well_at_last: checks that all is right once the device works. The first flush
+# may still fail: the kernel reports the failed writes of zeros once, as for
+# data.
 well_at_last() {
 	act fsync fsync
 	assert_eq "$FAILURES" "$(fails fsync)" "failures when the device is well"
@@ -63,7 +63,7 @@ reads_zeros 0 $MIB $MIB
 reads_zeros $((2 * MIB)) $((6 * MIB)) ENXIO
 other_goes_on "$other"
 state running
-# The punch failed, and so did the zeros that were written in its place.
+# The punch failed, and so did the writes of zeros instead of it.
 well_at_last
 assert_zeros "$bad" $((4 * MIB)) $((2 * MIB)) "afterwards"
 holds "$volume" $MIB $MIB
@@ -88,14 +88,14 @@ for zero in '' ,zero=write; do
 	ends 0
 done
 
-say "it fails in the midst of a flush"
+say "the device fails during a flush"
 start ,zero=write
-# What will fail waits for a minute, and goes on when the volume is reloaded.
+# The failing write waits for a minute, or until the volume is reloaded.
 reload volume "$(table "delay $bad $((4 * M)) 0 $bad $((4 * M)) 60000")"
 python3 "$(dirname "$0")/do.py" "$MNT/x" truncate=0 truncate=8M fsync \
 	>"$TEST_TMP/failures" &
 pid=$!
-wait_until 60 zeros_there "$good" $((2 * MIB)) $MIB || fail "nothing is zeroed"
+wait_until 60 zeros_there "$good" $((2 * MIB)) $MIB || fail "zeroing does not begin"
 state offline
 reload volume "$(table error)"
 wait_until 60 gone "$pid" || fail "fsync did not end"
@@ -123,13 +123,13 @@ assert_stale "$volume" 0 $((3 * MIB)) "before"
 assert_stale "$volume" $((7 * MIB)) $MIB "behind"
 ends 0
 
-say "all who have it open are told, once"
+say "each program with the file open gets the error once"
 start ''
-# Has it open meanwhile, and writes where all is well.
+# Another program has the file open, and writes to a good part.
 python3 "$(dirname "$0")/do.py" "$MNT/x" write=7M+64K "wait=$TEST_TMP/told" \
 	fsync fsync >"$TEST_TMP/failures" &
 pid=$!
-wait_until 60 dirty_there $((7 * MIB)) || fail "nothing is written"
+wait_until 60 dirty_there $((7 * MIB)) || fail "writing does not begin"
 reload volume "$(table error)"
 act write=4M+1M fsync fsync
 assert_contains "$FAILURES" "fsync EIO" "failures"
@@ -137,15 +137,15 @@ reload volume "$(table "$sound")"
 act fsync
 is_well
 touch "$TEST_TMP/told"
-wait_until 60 gone "$pid" || fail "the other did not end"
+wait_until 60 gone "$pid" || fail "the other program did not end"
 assert_eq "$(<"$TEST_TMP/failures")" "fsync EIO" "failures of the other"
 ends 0
 
-say "a part of a granule that was to be zero cannot be written"
+say "a write of part of a zero granule fails"
 start ''
 reload volume "$(table error)"
 act punch=5M+64K write=5122K+10 fsync
-# Its zeros would come up as old bytes: it stays what it was.
+# Otherwise its zeros would become old bytes: the granule stays zero.
 assert_eq "$FAILURES" "$(fails write=5122K+10 fsync close)" "failures"
 reads_zeros $((5 * MIB)) 65536
 reload volume "$(table "$sound")"
@@ -153,19 +153,19 @@ well_at_last
 ends 0
 assert_zeros "$volume" $((5 * MIB)) 65536 "it and its neighbours"
 
-say "an error of data is kept for fsync while the background zeroes"
+say "background zeroing does not consume an error that fsync must report"
 start ,zero=write
 reload volume "$(table error)"
 python3 "$(dirname "$0")/do.py" "$MNT/x" truncate=6500001 write=5M+64K \
 	"wait=$TEST_TMP/failed" punch=6492160+7841 "wait=$TEST_TMP/zeroed" fsync \
 	>"$TEST_TMP/failures" &
 pid=$!
-wait_until 60 dirty_there $((5 * MIB)) || fail "nothing is written"
+wait_until 60 dirty_there $((5 * MIB)) || fail "writing does not begin"
 blockdev --flushbufs "$volume" || true
 reload volume "$(table "$sound")"
 touch "$TEST_TMP/failed"
-# The last bytes are less than a block.
-wait_until 60 zeros_there "$good" 6499840 161 || fail "nothing is zeroed"
+# The last piece is shorter than a block.
+wait_until 60 zeros_there "$good" 6499840 161 || fail "zeroing does not begin"
 touch "$TEST_TMP/zeroed"
 wait_until 60 gone "$pid" || fail "fsync did not end"
 assert_eq "$(<"$TEST_TMP/failures")" "fsync EIO" "failures"
@@ -183,7 +183,7 @@ assert_contains "$(<"$FS_LOG")" \
 state running
 assert_stale "$bad" $((4 * MIB)) $MIB "what failed"
 
-say "a copy onto it tells where it could not write"
+say "copy reports the offset that it could not write"
 {
 	head -c 1M /dev/zero
 	head -c 6M /dev/zero | tr '\0' '\135'
