@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A thread for each read in flight. */
+/*
+ * The reads of the floor by threads: one thread for each read in flight. Used
+ * where liburing is missing.
+ */
 #include "floor.h"
 
 #include <err.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One thread, its reads in flight by io_uring into registered buffers. */
+/*
+ * The reads of the floor by io_uring: one thread, with several reads in flight
+ * into registered buffers.
+ */
 #include "floor.h"
 
 #include <err.h>
@@ -19,7 +22,7 @@ static void queue_read(struct io_uring *ring, int fd, char *buffers,
 	io_uring_sqe_set_data64(sqe, slot);
 }
 
-/* Waits for one read; how long it was, and in which SLOT. */
+/* Waits for one read; returns its length, and its SLOT. */
 static size_t finish_read(struct io_uring *ring, unsigned *slot)
 {
 	struct io_uring_cqe *cqe;

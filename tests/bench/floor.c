@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The least that reading a device, and writing a sparse file, take here.
+ * The floor of the benchmarks: the least time that reading a device, or writing
+ * a sparse file, takes on this machine.
  *
- *   floor scan FILE        reads all of FILE, past the page cache where that
- *                          can be, and tests it for zeros; prints how many
- *                          pages of 4 KiB are not
- *   floor write SIZE FILE  writes a new FILE of SIZE bytes, with data where
- *                          lines "OFFSET LENGTH data" on standard input say
+ *   floor scan FILE        reads all of FILE, past the page cache if possible,
+ *                          tests it for zeros, and prints the number of
+ *                          nonzero pages of 4 KiB
+ *   floor write SIZE FILE  writes a new FILE of SIZE bytes, with data in the
+ *                          lines "OFFSET LENGTH data" of standard input
  */
 #include "floor.h"
 

@@ -5,15 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As many reads as this in flight, each so long. */
+/* The number of reads in flight, and the length of each. */
 enum { FLOOR_DEPTH = 8, FLOOR_BLOCK = 256 << 10 };
 
-/* Tells the 4 KiB pages in a block that hold anything but zeros. */
+/* Returns the number of nonzero 4 KiB pages in a block. */
 uint64_t floor_data_pages(const void *block, size_t len);
 
 /*
- * Reads all of FD, tests it, and returns the pages of data; ends the program
- * when it cannot. Two engines: floor-uring.c, floor-threads.c.
+ * Reads all of FD, tests it, and returns the number of pages of data; exits on
+ * an error. There are two versions: floor-uring.c and floor-threads.c.
  */
 uint64_t floor_scan(int fd, uint64_t size);
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The place where the works are done: devices, mounts, processes, time.
+"""The environment of the benchmarks: devices, mounts, processes, time.
 
-All that is made lies in one directory in memory and is taken down by close(),
-the latest first.
+All files are in one directory in memory. close() removes all that was made, in
+reverse order.
 """
 import contextlib
 import ctypes
@@ -26,15 +26,15 @@ SRC = HERE.parent.parent
 
 
 class Failed(Exception):
-    """Something did not do what it is there for; the text says what."""
+    """A program or device failed; the text says how."""
 
 
 class Wrong(Failed):
-    """A copy that does not have its source's bytes."""
+    """A copy with wrong bytes."""
 
 
 def die_with_parent():
-    """So that a killed bench leaves no process behind; prctl(2)."""
+    """Has the kernel end this process with the bench; prctl(2)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
@@ -52,7 +52,7 @@ def wait_until(is_so, what, seconds=30):
 
 
 def is_of(backing, image):
-    """Is a loop device's BACKING file (in sysfs) this IMAGE?"""
+    """Is IMAGE the BACKING file of a loop device, as sysfs names it?"""
     try:
         return backing.read_text().strip() in (str(image),
                                                f"{image} (deleted)")
@@ -61,7 +61,7 @@ def is_of(backing, image):
 
 
 class Device:
-    """A loop device over a file in memory whose content is known."""
+    """A loop device with known content, over a file in memory."""
 
     def __init__(self, image, path):
         self.image = image
@@ -76,19 +76,19 @@ class Device:
         return self.counters()[2] * 512
 
     def bytes_written(self):
-        """Those of zeroing commands among them."""
+        """Returns the bytes written, zeroing commands included."""
         return self.counters()[6] * 512
 
     def write_requests(self):
         return self.counters()[4]
 
     def forget(self):
-        """Drops what the kernel has cached of it."""
+        """Drops the kernel's cache of it."""
         with open(self.path, "rb") as dev:
             fcntl.ioctl(dev, BLKFLSBUF)
 
     def data(self):
-        """The bytes in granules that are not all zeros."""
+        """Returns the bytes in granules that hold data."""
         return sum(end - start for start, end in
                    devices.truth(str(self.image), devices.BLOCK)[1])
 
@@ -101,8 +101,8 @@ class Device:
 class Lab:
     def __init__(self, build, scale, directory):
         self.build = Path(build)
-        self.scale = scale    # devices are smaller by that
-        self.seconds = 3 if scale == 1 else 0.5    # of a run that has no end
+        self.scale = scale    # the devices are smaller by this factor
+        self.seconds = 3 if scale == 1 else 0.5    # of an endless run
         self.stack = contextlib.ExitStack()
         self.dir = Path(tempfile.mkdtemp(prefix="blksparse-bench.",
                                          dir=directory))
@@ -123,8 +123,8 @@ class Lab:
     # --- Devices -----------------------------------------------------------
 
     def device(self, name):
-        """One of the devices of the works: S, of which a tenth is data, and D,
-        all of it; made at the first asking."""
+        """Returns a device of the benchmarks, made at the first call: S is a
+        tenth data, D is all data."""
         if name not in self.made:
             kind, size = {"S": ("tenth", 2 * GIB), "D": ("data", GIB)}[name]
             image = self.dir / name
@@ -137,7 +137,7 @@ class Lab:
         return self.made[name][0]
 
     def drop(self, name):
-        """Gives the memory of such a device back."""
+        """Frees the memory of such a device."""
         if name in self.made:
             self.made.pop(name)[1].close()
 
@@ -149,8 +149,8 @@ class Lab:
                 self.run("udevadm", "settle", "--timeout=10", check=False)
             yield Device(image, path)
         finally:
-            # While somebody has it open, a prober or what is left of a
-            # process, it goes when they do.
+            # While another process has it open, such as a prober, the
+            # kernel detaches it later, at that process's close.
             self.run("losetup", "-d", path)
             backing = Path("/sys/block", os.path.basename(path),
                            "loop/backing_file")
@@ -159,8 +159,8 @@ class Lab:
     # --- Processes ---------------------------------------------------------
 
     def popen(self, *command, **options):
-        # In a session of its own: Ctrl-C is for the bench to handle. No
-        # preexec_fn here, for that makes starting it slower.
+        # In a session of its own, so that only the bench gets Ctrl-C. No
+        # preexec_fn: that would make the start slower.
         with open(self.log, "wb") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log,
                        "stderr": log, **options}
@@ -168,7 +168,7 @@ class Lab:
                                     start_new_session=True, **options)
 
     def run(self, *command, check=True, text=None):
-        """Runs it; TEXT is its input. Its status, 0 if CHECK."""
+        """Runs it with TEXT as input, and returns its status, 0 if CHECK."""
         process = self.popen(*command, **(
             {"stdin": subprocess.PIPE} if text is not None else {}))
         try:
@@ -190,14 +190,14 @@ class Lab:
         return words[-500:] or "(it said nothing)"
 
     def time(self, *command, text=None):
-        """Runs it, and tells how many seconds that took."""
+        """Runs it and returns the seconds it took."""
         start = time.monotonic()
         self.run(*command, text=text)
         return time.monotonic() - start
 
     @staticmethod
     def end(process, seconds=20):
-        """Ends a process, politely if it listens."""
+        """Ends a process, by SIGKILL if SIGTERM does not."""
         if process.poll() is None:
             process.terminate()
         try:
@@ -210,7 +210,7 @@ class Lab:
 
     @contextlib.contextmanager
     def daemon(self, where, *command):
-        """A program that mounts WHERE and stays in the foreground."""
+        """Starts a program that mounts at WHERE and stays in the foreground."""
         log = self.dir / "daemon.log"
         with open(log, "wb") as out:
             process = self.popen(*command, stdout=out, stderr=out,
@@ -234,7 +234,8 @@ class Lab:
 
     @contextlib.contextmanager
     def mount(self, device, *options, wrap=()):
-        """Ours, of a device or an image; gives its file and its process."""
+        """Mounts a device or an image with blksparsefs; gives its file and the
+        process."""
         path = device.path if isinstance(device, Device) else device
         with self.directory("mnt") as where:
             with self.daemon(where, *wrap, self.blksparsefs, "-f", *options,
@@ -252,7 +253,7 @@ class Lab:
 
     @contextlib.contextmanager
     def file(self, name, size=0):
-        """An empty file, or a hole of SIZE."""
+        """Makes an empty file, or one hole of SIZE."""
         path = self.dir / name
         with open(path, "wb") as out:
             out.truncate(size)
@@ -263,7 +264,7 @@ class Lab:
 
     @staticmethod
     def forget(path):
-        """Drops what the kernel has cached of a file."""
+        """Drops the kernel's cache of a file."""
         fd = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -279,7 +280,7 @@ class Lab:
             raise Wrong(self.said().splitlines()[-1])
 
     def fresh_out(self):
-        """The name of a file to write, that is not there."""
+        """Returns the name of a file to write, which does not exist."""
         self.out.unlink(missing_ok=True)
         return self.out
 

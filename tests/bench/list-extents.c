@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Lists the extents of a file by lseek, as cp does, and prints how many there
- * are, how many calls that took, and how many microseconds a call.
+ * Lists the extents of a file by lseek, as cp does, and prints the number of
+ * extents, the number of calls, and the microseconds of a call.
  *
  *   list-extents FILE
  */
@@ -35,7 +35,7 @@ int main(int argc, char **argv)
 		err(1, "%s", argv[1]);
 	start = now();
 	while ((data = lseek(fd, hole, SEEK_DATA)) >= 0) {
-		/* A boundary inside an extent is no end of it. */
+		/* A boundary does not end an extent. */
 		extents += data > hole || hole == 0;
 		hole = lseek(fd, data, SEEK_HOLE);
 		calls += 2;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Makes a map of 80 GiB with so many extents, evenly spread, and prints the
- * microseconds of a seek in it, of the same without looking whether somebody
- * wrote to the device, and of a stat, and the MiB of memory it takes. The
- * device behind it is never read; DEVICE is the one that is looked at.
+ * Makes a map of 80 GiB with EXTENTS extents, evenly spread, and prints the
+ * microseconds of a seek in it, of a seek that does not check for other
+ * writers, and of a stat, and the memory in MiB. The data is never read; the
+ * check for other writers uses DEVICE.
  *
  *   map-seeks EXTENTS DEVICE
  */
@@ -20,7 +20,7 @@
 enum { SEEKS = 1000000, GRANULE = 4096 };
 static const uint64_t SIZE = UINT64_C(80) << 30;
 
-/* NULL: there is none to look at. */
+/* NULL: no check for other writers */
 static struct bsp_device *looked_at;
 
 static ssize_t never_read(struct bsp_device *dev, uint64_t off, void *buf,
@@ -169,8 +169,8 @@ int main(int argc, char **argv)
 	looked_at = bsp_device_open(argv[2], &error);
 	if (!looked_at)
 		errx(1, "%s", error->message);
-	/* Its counters are not those of nothing: that is a change, after which
-	 * all is to be learned anew. */
+	/* The first look at its counters is a change, after which all is
+	 * unknown again. */
 	(void)bsp_sparse_refresh(sp);
 	learn_extents(sp, extents);
 	seeks = time_seeks(sp);

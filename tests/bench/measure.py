@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Works, those who do them, and the figures that come out.
+"""Benchmarks, their contenders, and their figures.
 
-A work has contenders: ours, peers, and what the hardware allows. They run in
-turn, A B C B C A C A B ..., each doing its whole round: preparing, the timed
-part, checking the bytes. Ours is compared with each of the others by the ratio
-of medians.
+A benchmark (a work) has contenders: blksparse ("ours"), its peers, and the
+floor, the least that the hardware needs. They run in turn, A B C B C A C A B
+..., and each round prepares, runs the timed part and checks the bytes. Ours is
+compared with each other contender by the ratio of medians.
 """
 import statistics
 import time
@@ -19,7 +19,7 @@ OURS, PEER, LIMIT = "ours", "peer", "limit"
 
 @dataclass
 class Sample:
-    """One round: the figure, and facts beside it."""
+    """The figure of one round, and further facts."""
     value: float
     facts: dict = field(default_factory=dict)
 
@@ -29,8 +29,8 @@ class Contender:
     name: str
     once: Callable[[], Sample]
     role: str = PEER
-    # Ours is to be at most so many times this (at least, where more is
-    # better). Of several with the same goal group, the best one counts.
+    # The largest ratio of ours to this one (the smallest, where more is
+    # better) that meets the goal. In a goal group the best contender counts.
     goal: float = None
     group: str = ""
     samples: list = field(default_factory=list)
@@ -51,7 +51,7 @@ class Contender:
 
 @dataclass
 class Fact:
-    """Something that is told of each contender, and may have a goal for ours."""
+    """A quantity measured of each contender, maybe with a goal for ours."""
     name: str
     text: str
     at_most: float = None
@@ -61,7 +61,7 @@ class Fact:
 class Work:
     name: str
     title: str
-    prepare: Callable          # a context manager of the lab; gives contenders
+    prepare: Callable          # a context manager; gives the contenders
     unit: str = "s"
     more_is_better: bool = False
     devices: tuple = ()        # of the lab's, by name
@@ -89,9 +89,9 @@ def once(contender):
 
 
 def do(work, lab, rounds, patience, against=("",)):
-    """All rounds of a work, against peers that have one of AGAINST in their name.
-    A contender that took more than PATIENCE seconds does no more of them, once
-    it has done two."""
+    """Runs all rounds of a work, against the peers with one of AGAINST in their
+    names. A contender that has taken more than PATIENCE seconds stops after two
+    rounds."""
     missing = [name for name in work.needs if not have(name)]
     if missing:
         work.skipped = f"{', '.join(missing)} not installed; see --install"
@@ -113,7 +113,7 @@ def do(work, lab, rounds, patience, against=("",)):
 
 @dataclass
 class Comparison:
-    """Ours against one of the others."""
+    """Compares ours with another contender."""
     ratio: float = None
     goal: float = None
     reached: bool = None

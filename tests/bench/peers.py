@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The programs that somebody would use instead of ours."""
+"""The peers: programs that a user could run instead of blksparse."""
 import contextlib
 import gzip
 import os
@@ -38,7 +38,7 @@ QSD_MODES = {
 
 @contextlib.contextmanager
 def qsd(lab, device, mode):
-    """The device as a file, by qemu-storage-daemon."""
+    """Shows the device as a file, by qemu-storage-daemon."""
     with lab.file("qsd") as where:
         with lab.daemon(where, "qemu-storage-daemon", "--blockdev",
                         f"driver=host_device,node-name=d,filename={device.path}"
@@ -48,13 +48,13 @@ def qsd(lab, device, mode):
             try:
                 yield where
             finally:
-                # It does not go when its file is unmounted.
+                # It does not end when its file is unmounted.
                 lab.end(process)
 
 
 @contextlib.contextmanager
 def nbdfuse(lab, device):
-    """The device as a file, by nbdfuse over nbdkit."""
+    """Shows the device as a file, by nbdfuse over nbdkit."""
     with lab.directory("nbdfuse") as where:
         with lab.daemon(where, "nbdfuse", "-r", where / "f", "--command",
                         "nbdkit", "-s", "--exit-with-parent", "file",
@@ -66,8 +66,8 @@ EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
 
 
 def passthrough_there(lab):
-    """libfuse's example, compiled as it says there; False where it is not, or
-    where there is no compiler."""
+    """Compiles the example passthrough_ll of libfuse; False without its source
+    or a compiler."""
     program = lab.dir / "passthrough_ll"
     if program.exists():
         return True
@@ -86,7 +86,7 @@ def passthrough_there(lab):
 
 @contextlib.contextmanager
 def passthrough(lab, image):
-    """The image as a file, by that example; of a directory with that alone."""
+    """Shows the image as the only file of a directory, by that example."""
     with lab.directory("source") as source, lab.directory("passthrough") as where:
         os.link(image, source / "f")
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The figures as a table for people, and as JSON."""
+"""Prints the figures as a table for people, and as JSON."""
 import json
 
 from measure import LIMIT, OURS, compare

@@ -27,9 +27,9 @@
 
 enum {
 	GRANULE = 4096,
-	PART = 100,	  /* is written at */
-	PART_AT = 1000,	  /* in the granule */
-	REGION = 4 << 20, /* one for each round, in turn */
+	PART = 100,	  /* the length of the write, */
+	PART_AT = 1000,	  /* and its offset in the granule */
+	REGION = 4 << 20, /* the rounds use one after the other */
 	REGIONS = 11,
 	CHUNK = 64 << 10,
 	OLD = 0xdd,

@@ -28,7 +28,7 @@ import time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64,
                            ctypes.c_int64)
-# The last one by io_uring.
+# The errors of a cut connection; the last one is of io_uring.
 CUT = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.EINTR, errno.ENODEV,
        errno.ECANCELED)
 ANY = -1
@@ -79,7 +79,7 @@ class Load:
         log.put(b"S", self.capacity)
 
     def place(self, longest):
-        """Returns a random range of the device; half of the ranges are aligned."""
+        """Returns a random range of the device; half of them are aligned."""
         rng = self.rng
         off = rng.randrange(self.capacity)
         length = rng.choice((rng.randint(1, 600), rng.randint(1, 3 * 4096),
@@ -147,7 +147,7 @@ class Load:
             self.sync()
 
     def markers(self):
-        """Writes data everywhere and fsyncs it, then zeroes much of it without."""
+        """Writes data everywhere and fsyncs it, then zeroes much of it."""
         for _ in range(12):
             self.step()
         self.sync()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reading a whole device: copies of it into a sparse file, and its map."""
+"""Benchmarks that read a whole device: copies into a sparse file, and map."""
 import contextlib
 
 import peers
@@ -10,7 +10,7 @@ KEPT = "allocated / size"
 
 
 def copied(lab, device, *command):
-    """One timed copy to lab.out; what it read, and whether it is right."""
+    """Times one copy to lab.out, counts its reads, and checks it."""
     device.forget()
     lab.fresh_out()
     before = device.bytes_read()
@@ -35,7 +35,7 @@ def write_floor(lab, device):
 
 
 def copy_floor(lab, device):
-    """Scanning it, and then writing its data."""
+    """The floor: scanning the device, then writing its data."""
     sample = Sample(scan_floor(lab, device) + write_floor(lab, device))
     lab.fresh_out()
     return sample
@@ -47,7 +47,7 @@ def cp_mount(lab, device):
 
 
 def cp_mount_known(lab, device):
-    """The second copy of a mount; the kernel knows nothing of the first."""
+    """The second copy from a mount, without the kernel's cache of the first."""
     with lab.mount(device) as (path, _):
         lab.run("cp", path, lab.fresh_out())
         lab.forget(path)
@@ -65,7 +65,7 @@ def cp_nbdfuse(lab, device):
 
 
 def raw_peers(lab, device, cp, goals):
-    """What copies the device itself; GOALS by the contender's name."""
+    """The contenders that copy the device itself; GOALS by their names."""
     out = lab.out
     commands = {cp: ("cp", *cp.split()[1:-1], device.path, out)}
     if peers.have("qemu-img"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What grows with the device, and what must not."""
+"""Benchmarks of costs that may or may not grow with the device."""
 import contextlib
 import os
 
@@ -7,12 +7,12 @@ from lab import GIB, MIB, Failed
 from measure import OURS, Contender, Fact, Sample, Work
 
 PIECE = 64 << 10
-# A hundredth of it is data.
+# One percent is data.
 STRIDE = 100 * PIECE
 
 
 def make_sparse(path, size):
-    """Returns how many extents it has."""
+    """Returns the number of extents."""
     data = b"\1" * PIECE
     starts = range(STRIDE // 2, size - PIECE, STRIDE)
     with open(path, "wb", buffering=0) as out:
@@ -23,14 +23,14 @@ def make_sparse(path, size):
 
 
 def most_resident(process):
-    """MiB, at the most so far."""
+    """Returns the peak memory in MiB."""
     with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
         return next(int(line.split()[1]) / 1024 for line in status
                     if line.startswith("VmHWM"))
 
 
 def scanned(lab, gib):
-    """Milliseconds for each GiB of one listing by lseek through a mount."""
+    """Returns milliseconds a GiB for one listing by lseek through a mount."""
     with lab.file("large") as path:
         extents = make_sparse(path, gib * GIB)
         with lab.loop(path) as device, lab.mount(device) as (shown, process):
@@ -75,7 +75,7 @@ MEMORY = Fact("memory", "MiB resident")
 WORKS = (
     Work("growth-scan", "finding the extents of a device, through a mount, for "
          "each GiB", scan_work, unit="ms", facts=(MEMORY,)),
-    # 80 GiB and two bits for 4 KiB each make 5 MiB.
+    # 80 GiB with two bits for each 4 KiB are 5 MiB.
     Work("growth-seek", "a seek in the map of a device of 80 GiB, in the "
          "library", seek_work, unit="us",
          facts=(Fact("lookup", "us without a look at the device"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What one request costs: streams, random reads, seeks. Beside the FUSE peers
-runs the example passthrough_ll of libfuse, which does nothing but pass on: it
-stands for what FUSE itself takes."""
+"""Benchmarks of single requests: sequential reads, random reads, seeks. The
+example passthrough_ll of libfuse, which only passes requests on, shows the cost
+of FUSE itself."""
 import contextlib
 import json
 import os
@@ -15,14 +15,14 @@ PASSTHROUGH = "passthrough_ll"
 
 
 def fio(lab, path, rw, direct, bs, jobs=1, seconds=0):
-    """What fio says of the reads of one run."""
+    """Returns fio's figures for the reads of one run."""
     limits = ["--time_based", f"--runtime={seconds * 1000:.0f}ms"] if seconds else []
     lab.run("fio", "--name=x", f"--filename={path}", "--readonly", f"--rw={rw}",
             f"--bs={bs}", f"--direct={direct:d}", "--ioengine=psync", "--thread",
             f"--numjobs={jobs}", "--group_reporting", "--allow_file_create=0",
             "--output-format=json", f"--output={lab.dir / 'fio.json'}", *limits)
     text = (lab.dir / "fio.json").read_text()
-    # Warnings come before it.
+    # Skip warnings before it.
     job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
         raise Failed(f"fio: {os.strerror(job['error'])}")
@@ -116,8 +116,8 @@ def random_work(jobs, direct):
 
 @contextlib.contextmanager
 def latency_work(lab):
-    """What FUSE adds to one read: the latency less that of the source, which
-    is measured just before."""
+    """Returns the latency that FUSE adds to one read: the difference to the
+    source, which is measured just before."""
     device = lab.device("D")
 
     def added(path, source, direct):
@@ -126,14 +126,14 @@ def latency_work(lab):
     yield [
         Contender("blksparsefs over the device", lambda: ours(
             lab, device, lambda path: added(path, device.path, True)), OURS),
-        # Not every kernel has O_DIRECT on tmpfs, which caches nothing anyway.
+        # Some kernels have no O_DIRECT on tmpfs, where it makes no difference.
         *example(lab, device.image,
                  lambda path: added(path, device.image, False), 1.1),
     ]
 
 
 def listed(lab, path, extents):
-    """The second listing; the first one is there to learn the map."""
+    """Times the second listing; the first one learns the map."""
     lab.run(lab.tool("list-extents"), path)
     found, _, cost = lab.output(lab.tool("list-extents"), path).split()
     if int(found) != extents:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writing a sparse image onto a device that holds something else."""
+"""Benchmarks that write a sparse image onto a device with old content."""
 import contextlib
 
 import devices
@@ -8,9 +8,8 @@ from lab import GIB, MIB
 from measure import OURS, Contender, Fact, Sample, Work
 
 GARBAGE, ZEROS = b"\xaa" * MIB, bytes(MIB)
-# Zeroing commands count as written, so where all of the device has to become
-# something else, 1 means: each byte of data written once, each of the rest
-# zeroed once.
+# Zeroing commands count as written. So if all of the device must change, 1 means
+# that each byte of data was written once and each other byte zeroed once.
 FACTS = (Fact("written", "written or zeroed / its size", 1.02),
          Fact("requests", "requests"))
 
@@ -23,7 +22,7 @@ def fill(path, size, block):
 
 @contextlib.contextmanager
 def image(lab):
-    """A sparse file, a tenth of it data; and a file as large for the device."""
+    """Makes a sparse file, a tenth of it data, and a device of that size."""
     path, old = lab.dir / "image", lab.dir / "old"
     size = 2 * GIB // lab.scale
     devices.make(str(path), "tenth", size, sparse=True)
@@ -33,8 +32,8 @@ def image(lab):
 
 
 def restored(lab, files, content, run):
-    """One timed RUN(device) on a device of that content. A new loop device
-    each time, for one that had to refuse a way to zero never offers it again."""
+    """Times RUN(device) on a new loop device with that content. A used one that
+    had to refuse a way of zeroing would never offer it again."""
     path, old, size = files
     fill(old, size, content)
     with lab.loop(old) as device:
@@ -48,7 +47,7 @@ def restored(lab, files, content, run):
 
 
 def cp_to_mount(lab, path, device):
-    """cp, and what it takes until it is durable, as qemu-img has it."""
+    """cp and an fsync, since qemu-img makes its copy durable, too."""
     with lab.mount(device, "-o", "rw") as (target, _):
         return lab.time("cp", path, target) + lab.time("sync", target)
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Devices that take their time: those on which each read and write waits for
-50 ms, and any number of them may wait at once; and those that pass so many bytes
-a second, however many ask."""
+"""Benchmarks of slow devices: devices with 50 ms latency for each request, in
+any number at once, and devices with a limited bandwidth."""
 import contextlib
 import subprocess
 
@@ -11,15 +10,15 @@ from lab import MIB, wait_until
 from measure import LIMIT, OURS, Contender, Sample, Work
 
 SIZE = 128 * MIB
-# Options of nbdkit. A bucket of 0.1 seconds, so that what was saved up before
-# counts for little.
+# Options of nbdkit. With a bucket of 0.1 seconds, bandwidth saved up before the
+# run counts for little.
 WAITS = "--filter=delay", "rdelay=50ms", "wdelay=50ms"
 LIMITED = "--filter=rate", "rate=512M", "burstiness=0.1"
 
 
 @contextlib.contextmanager
 def served(lab, name, image, how):
-    """Where a slow nbdkit serves the image."""
+    """Starts a slow nbdkit over the image, and gives its socket."""
     socket = lab.dir / f"{name}.socket"
     server = lab.popen("nbdkit", "--exit-with-parent", "-U", socket, "-t", "16",
                        how[0], "file", image, *how[1:],
@@ -35,10 +34,10 @@ def served(lab, name, image, how):
 
 @contextlib.contextmanager
 def slow(lab, name, image, how):
-    """A loop device over a file of nbdfuse over a slow nbdkit over the image.
-    By a socket that nbdfuse is given, and does not make itself: then it has
-    one connection, whatever -C says, and on it of two long writes one may wait
-    for the other."""
+    """Makes a loop device over a file of nbdfuse over a slow nbdkit over the
+    image. nbdfuse gets a socket instead of starting nbdkit itself: otherwise it
+    has one connection, whatever -C says, on which one long write may wait for
+    another."""
     with served(lab, name, image, how) as uri, lab.directory(name) as where:
         with lab.daemon(where, "nbdfuse", "-C", "8", where / "f", uri):
             with lab.loop(where / "f", "--direct-io=on") as device:
@@ -48,7 +47,7 @@ def slow(lab, name, image, how):
 
 @contextlib.contextmanager
 def source_of(lab, kind, how):
-    """A slow device of that content, to read from."""
+    """Gives a slow device with that content, to read from."""
     image = lab.dir / "source"
     devices.make(str(image), kind, SIZE if lab.scale == 1 else SIZE // 4)
     with slow(lab, "slow-source", image, how) as read:
@@ -58,7 +57,7 @@ def source_of(lab, kind, how):
 
 @contextlib.contextmanager
 def pair(lab, how):
-    """A slow device of data, and a slow one to write to."""
+    """Gives a slow device of data, and a slow one to write to."""
     target = lab.dir / "target"
     with source_of(lab, "data", how) as read:
         with lab.file("target", read.size), \
@@ -75,7 +74,7 @@ def copied(lab, read, write, *command):
 
 
 def one_side(lab, command, source, target):
-    """COMMAND from one to the other, one of them slow, the other in memory."""
+    """Runs COMMAND with source and target, one slow, the other in memory."""
     for device in (source, target):
         if hasattr(device, "forget"):
             device.forget()
@@ -87,7 +86,7 @@ def one_side(lab, command, source, target):
 
 
 def longer(lab, read, write, command):
-    """The longer of only reading and only writing."""
+    """The floor: the longer of only reading and only writing."""
     return Sample(max(one_side(lab, command, read, lab.out),
                       one_side(lab, command, read.image, write)))
 
@@ -125,7 +124,7 @@ def dd_from_mount(lab, read, write):
 
 
 def dd_longer(lab, read, write):
-    """Of reading through the mount, and of writing."""
+    """The longer of only reading, through a mount, and only writing."""
     read.forget()
     with lab.mount(read) as (path, _):
         reading = one_side(lab, dd, path, lab.out)
@@ -148,7 +147,7 @@ def dd_work(how):
 
 
 def out(lab, read, *command):
-    """One timed copy to lab.out."""
+    """Times one copy to lab.out."""
     read.forget()
     lab.fresh_out()
     seconds = lab.time(*command)
@@ -168,7 +167,7 @@ def scan(lab, read):
 
 
 def cp_from_mount_known(lab, read):
-    """The second copy of a mount; the kernel knows nothing of the first."""
+    """The second copy from a mount, without the kernel's cache of the first."""
     with lab.mount(read) as (path, _):
         lab.run("cp", path, lab.fresh_out())
         lab.forget(path)

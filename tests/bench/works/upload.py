@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A device into a volume of libvirt, by a daemon of libvirt's of our own."""
+"""The benchmark of uploads of a device into a libvirt volume."""
 import contextlib
 import os
 import shutil
@@ -12,8 +12,8 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def libvirt(lab):
-    """Runs libvirtd as nobody, without a network, in a directory of its own;
-    gives a function that makes a command of words for virsh."""
+    """Runs libvirtd as user nobody, without a network, in its own directory;
+    gives a function that makes a virsh command of words."""
     home = lab.dir / "libvirt"
     home.mkdir()
     variables = {"PATH": os.environ["PATH"], "USER": "nobody"}
@@ -27,7 +27,7 @@ def libvirt(lab):
             variables[variable] = str(home / name)
     (home / "libvirtd.conf").write_text('auth_unix_rw = "none"\n'
                                         "log_level = 4\n")
-    # nobody has to get there.
+    # The user nobody must be able to enter it.
     os.chmod(lab.dir, 0o711)
     socket = home / "run/libvirt/libvirt-sock"
     process = lab.popen(
