@@ -4,7 +4,7 @@
  *
  * With a trace, an opened device gets a table of operations of its own. Each
  * operation in it calls the one of the device's kind and writes a line with the
- * result. What the kind lacks is missing from this table as well, so that
+ * result. An operation that the kind lacks is missing from this table, too, so
  * callers behave the same. Without a trace the device keeps the table of its
  * kind, and its operations cost what they always did.
  *

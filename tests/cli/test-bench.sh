@@ -20,7 +20,7 @@ figure() {
 }
 
 assert_nothing_left() {
-	assert_eq "$(ls -A "$TEST_TMP/place")" "" "what is left"
+	assert_eq "$(ls -A "$TEST_TMP/place")" "" "left files"
 	assert_eq "$(losetup -n -O BACK-FILE | grep -F "$TEST_TMP")" "" "devices"
 }
 

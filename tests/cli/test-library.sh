@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The library as a program of somebody else finds it: installed, by pkg-config,
+# The library as another program uses it: installed, found by pkg-config,
 # from C and from C++, with the symbols of the header and no others.
 set -euo pipefail
 # shellcheck source=../lib/common.sh

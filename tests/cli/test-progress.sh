@@ -19,10 +19,10 @@ make_device mixed 8M device
 # A slow reader or writer makes a transfer last until it has shown progress.
 cat >watch.py <<'PY'
 """watch.py tty|pipe LINES SLOW COMMAND...: runs COMMAND with its stderr on a
-terminal or a pipe until it has drawn LINES lines of progress, or, if that is 0,
-for so long that it would have, and then presses Ctrl-C. SLOW, unless empty, is a
-file that comes slowly on its stdin. Prints what was on stderr; the status is
-COMMAND's."""
+terminal or a pipe until it has drawn LINES progress lines, or, if LINES is 0,
+for as long as it would need to draw one. Then presses Ctrl-C. Feeds the file
+SLOW, unless empty, slowly to its stdin. Prints its stderr, and exits with its
+status."""
 import fcntl, os, pty, re, signal, subprocess, sys, termios, threading, time
 where, lines, slow, *command = sys.argv[1:]
 ours, theirs = pty.openpty() if where == "tty" else os.pipe()
@@ -129,7 +129,7 @@ for words in "tty --quiet" "pipe"; do
 		# shellcheck disable=SC2086 # words
 		watch "$where" 0 "$slow" "$TOOL" $command $option
 		assert_eq "$STATUS" 1 "status"
-		assert_lacks "$SEEN" "MiB/s" "what is shown"
+		assert_lacks "$SEEN" "MiB/s" "the output"
 		# The terminal itself echoes Ctrl-C.
 		assert_eq "$(grep -c "^blksparse" <<<"${SEEN/^C/}")" 1 "lines"
 		assert_contains "$SEEN" "blksparse ${command%% *}: interrupted" "text"

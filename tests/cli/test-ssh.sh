@@ -69,7 +69,7 @@ server_answers_or_gone() {
 start_server
 if ! wait_until 10 server_answers_or_gone || gone "$SERVER"; then
 	cat sshd.log ssh.log
-	skip "sshd lets nobody in: $(tail -n 1 sshd.log)"
+	skip "sshd refuses the login: $(tail -n 1 sshd.log)"
 fi
 
 # --- Streams ---------------------------------------------------------------

@@ -79,5 +79,5 @@ assert_eq "$(ranges device.write device.punch device.zero-out device.unmap \
 say "recv zeroes the holes and writes the data"
 BLKSPARSE_TRACE=1 "$TOOL" recv --quiet "$LOOP" 2>"$trace" <"$TEST_TMP/stream"
 assert_eq "$(covered device.punch device.write)" "0-8388608" \
-	"what was zeroed or written"
+	"zeroed or written ranges"
 assert_eq "$(covered device.write)" "5242880-5246976" "writes"

@@ -58,7 +58,7 @@ backup() {
 	((++night))
 	for tool; do
 		"by_$tool"
-		assert_ne "$copied" "" "what $tool copies in night $night"
+		assert_ne "$copied" "" "files that $tool copies in night $night"
 	done
 }
 

@@ -17,6 +17,6 @@ copy() {
 	assert_eq "$(stat -c %Y "$TEST_TMP/copy")" "$(stat -c %Y "$MNT/$1")" "mtime"
 	# Nothing has changed, so rsync copies nothing.
 	assert_eq "$(rsync -a -S --itemize-changes "$MNT/$1" "$TEST_TMP/copy")" "" \
-		"what a second rsync does"
+		"output of a second rsync"
 }
 each_state copy

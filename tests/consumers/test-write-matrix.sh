@@ -213,7 +213,7 @@ echo
 echo "Image 1: ${sizes[1]} bytes, granule 4K; image 2: ${sizes[2]} bytes, granule 64K;"
 echo "the device: $DEVICE_SIZE bytes of 0xAA. Written: its counter of sectors, which"
 echo "counts zeroing and unmapping commands as well. Data: of the image, in blocks of"
-echo "4 KiB. Allocated: what the device takes of its backing file afterwards."
+echo "4 KiB. Allocated: the space of the backing file afterwards."
 echo
 printf '%-33s %5s %-10s %10s %10s %10s  %s\n' tool image device written data \
 	allocated remark

@@ -53,7 +53,7 @@ assert_zeros() {
 
 assert_stale() {
 	cmp <(on_device "$1" "$2" "$3") <(stale "$3") ||
-		fail_at "$4: [$2, +$3) of $1 is not what it was"
+		fail_at "$4: [$2, +$3) of $1 has changed"
 }
 
 # device_is DEVICE IMAGE, zeros_there DEVICE OFFSET LENGTH: conditions for
@@ -144,7 +144,7 @@ reads_zeros() {
 
 holds() {
 	on_device "$1" "$2" "$3" | cmp - <(head -c "$3" /dev/zero | tr '\0' '\135') ||
-		fail_at "[$2, +$3) of $1 is not what was written"
+		fail_at "[$2, +$3) of $1 differs from the written bytes"
 }
 
 # other_goes_on DEVICE: checks that the mount's file "other", of that device of

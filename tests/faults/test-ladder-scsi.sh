@@ -87,17 +87,17 @@ holes() {
 say "WRITE SAME(16) that unmaps"
 disk_with lbpws=1
 restored_by '' <<<"$(holes same-unmap && echo "write $data $after")"
-assert_eq "$(provisioned)" "$data-$((after - 1))" "what stays provisioned"
+assert_eq "$(provisioned)" "$data-$((after - 1))" "provisioned blocks"
 
 say "the same, with zero=keep"
 make_stale "$disk"
 restored_by ,zero=keep <<<"$(holes same && echo "write $data $after")"
-assert_eq "$(provisioned)" "0-$((total - 1))" "what stays provisioned"
+assert_eq "$(provisioned)" "0-$((total - 1))" "provisioned blocks"
 
 say "the same, with zero=write"
 make_stale "$disk"
 restored_by ,zero=write <<<"write 0 $total"
-assert_eq "$(provisioned)" "0-$((total - 1))" "what stays provisioned"
+assert_eq "$(provisioned)" "0-$((total - 1))" "provisioned blocks"
 drop_disks
 
 say "WRITE SAME(10) that unmaps"

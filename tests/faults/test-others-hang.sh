@@ -81,7 +81,7 @@ may_be_written() {
 	printf %s "$1" | dd of="$MNT/x" conv=notrunc status=none
 	umount "$MNT"
 	wait_until 20 is_free "$1" || fail "$1 is still locked"
-	assert_eq "$(head -c ${#1} "$1")" "$1" "what was written"
+	assert_eq "$(head -c ${#1} "$1")" "$1" "the written bytes"
 }
 # Prints the number of processes of the program, serving ones and left-overs.
 processes() {

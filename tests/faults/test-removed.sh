@@ -56,7 +56,7 @@ for state in unknown known; do
 	run_status timeout 60 python3 "$LIB/ask.py" extents "$MNT/x"
 	assert_ne "$STATUS" 124 "status of a walk"
 	run_status timeout 60 head -c 16777216 <&7
-	assert_ne "$STATUS" 124 "status of a read of what was open"
+	assert_ne "$STATUS" 124 "status of a read of the open file"
 	exec 7<&-
 	run_status timeout 60 ls -ls "$MNT"
 	assert_eq "$STATUS" 0 "status of ls"

@@ -91,7 +91,7 @@ act truncate=2M truncate=16M
 is_well
 wait_until 60 synced || fail "fsync keeps failing"
 holds "$volume" $MIB $MIB
-assert_zeros "$volume" $((2 * MIB)) $((14 * MIB)) "what was cut off"
+assert_zeros "$volume" $((2 * MIB)) $((14 * MIB)) "the truncated part"
 act write=10M+2M fsync
 is_well
 holds "$volume" $((10 * MIB)) $((2 * MIB))

@@ -181,7 +181,7 @@ assert_contains "$(<"$FS_LOG")" \
 	"$volume: some written data is not on the device: Input/output error" \
 	"the log"
 state running
-assert_stale "$bad" $((4 * MIB)) $MIB "what failed"
+assert_stale "$bad" $((4 * MIB)) $MIB "the range that failed"
 
 say "copy reports the offset that it could not write"
 {

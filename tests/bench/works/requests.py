@@ -181,7 +181,7 @@ def randoms():
 WORKS = (
     *streams(),
     *randoms(),
-    Work("latency", "what FUSE adds to a random direct read of 4 KiB",
+    Work("latency", "latency that FUSE adds to a random direct read of 4 KiB",
          latency_work, unit="us", devices=("D",), needs=("fio",)),
     Work("list", "a call in listing 100,000 extents by lseek, map known",
          list_work, unit="us"),
