@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the kernel caches of a file that is written, cut and punched.
+"""The kernel's caches of a file that is written, cut and punched are never stale.
 
   caches.py FILE DEVICE    FILE shows DEVICE, which is full of 0xAA
 
-Each case fills the caches (read, and mapped), makes a change, and looks through
-all that there is: the mapping that was there before, a new one, a descriptor
-that was open before, a new one, and a direct one.
+Each case fills the caches (by reads and a mapping), makes a change, and checks the
+file in every way: through the old mapping and a new one, the old descriptor and a
+new one, and a direct read.
 """
 import ctypes
 import errno
@@ -27,7 +27,7 @@ def fallocate(fd, mode, offset, length):
 
 
 def direct_read(path, offset, length):
-    """Through a buffer that is aligned, as devices want it."""
+    """Reads with O_DIRECT, which needs an aligned buffer."""
     start = offset // PAGE * PAGE
     buffer = mmap.mmap(-1, (offset + length - start) // PAGE * PAGE + PAGE)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
@@ -55,7 +55,7 @@ class Case:
         self.map = mmap.mmap(self.fd, size, mmap.MAP_SHARED)
         self.right = bytearray(b"\xaa" * size)
         os.pwrite(self.fd, bytes(self.right), 0)
-        self.look("at first")
+        self.check("at first")
 
     def end(self):
         self.map.close()
@@ -69,9 +69,9 @@ class Case:
                 f"{what}: {len(got)} bytes, not {len(right)}; byte {at} is "
                 f"{bytes(got[at:at + 4]).hex()}, not {bytes(right[at:at + 4]).hex()}")
 
-    def look(self, what, mapped=None):
-        """All that is there, up to the file's end; of the old mapping only that
-        much, if it is less."""
+    def check(self, what, mapped=None):
+        """Checks the whole file; of the old mapping only the first mapped bytes,
+        if mapped is given."""
         right = bytes(self.right)
         end = len(right) if mapped is None else mapped
         self.same(self.map[:end], right[:end], f"{what}: the mapping")
@@ -101,30 +101,30 @@ def cut_and_grow(case):
     for size in (5 * PAGE + 100, 5 * PAGE, 4 * PAGE + 4095, PAGE, 1):
         os.ftruncate(case.fd, size)
         case.resize(size)
-        case.look(f"cut to {size}")
+        case.check(f"cut to {size}")
         os.ftruncate(case.fd, case.size)
         case.resize(case.size)
-        case.look(f"cut to {size}, and grown")
+        case.check(f"cut to {size}, and grown")
     # By path, while it is open and mapped.
     os.truncate(case.path, PAGE + 1)
     os.truncate(case.path, case.size)
     case.zero(PAGE + 1, case.size)
-    case.look("cut and grown by path")
+    case.check("cut and grown by path")
     os.fsync(case.fd)
     case.on_device("the device")
 
 
 def mapped_past_the_end(case):
-    """Stores past the end in the last page are nobody's."""
+    """Bytes stored past the end in the last page are not part of the file."""
     end = 3 * PAGE + 10
     os.ftruncate(case.fd, end)
     case.resize(end)
     case.map[end:end + 50] = b"p" * 50
     case.map.flush()
     os.fsync(case.fd)
-    case.look("stored past the end")
+    case.check("stored past the end")
     os.ftruncate(case.fd, 3 * PAGE + 10)
-    case.look("and nothing done")
+    case.check("cut again to the same size")
 
 
 def punched(case):
@@ -132,14 +132,14 @@ def punched(case):
         for start, length in ((PAGE, PAGE), (3 * PAGE + 10, 20),
                               (5 * PAGE + 4000, 3 * PAGE), (100, 5 * PAGE),
                               (0, case.size)):
-            # Dirty before: its pages must not come after the punch.
+            # Dirty pages: the kernel must not write them after the punch.
             case.map[:] = b"m" * case.size
             case.right[:] = b"m" * case.size
             fallocate(case.fd, mode, start, length)
             case.zero(start, start + length)
-            case.look(f"mode {mode} from {start}, {length}")
+            case.check(f"mode {mode} from {start}, {length}")
             case.map.flush()
-            case.look(f"mode {mode} from {start}, {length}, after msync")
+            case.check(f"mode {mode} from {start}, {length}, after msync")
             os.fsync(case.fd)
             case.on_device(f"mode {mode} from {start}, {length}: the device")
 
@@ -150,25 +150,25 @@ def opened_with_trunc(case):
             case.map[:] = b"m" * case.size
         fd = os.open(case.path, os.O_WRONLY | os.O_TRUNC)
         case.resize(0)
-        case.look(f"O_TRUNC, dirty {dirty}")
+        case.check(f"O_TRUNC, dirty {dirty}")
         os.pwrite(fd, b"new", PAGE + 7)
         case.resize(PAGE + 10)
         case.right[PAGE + 7:] = b"new"
-        case.look(f"written to after O_TRUNC, dirty {dirty}")
+        case.check(f"written to after O_TRUNC, dirty {dirty}")
         os.ftruncate(fd, case.size)
         case.resize(case.size)
-        case.look(f"grown after O_TRUNC, dirty {dirty}")
+        case.check(f"grown after O_TRUNC, dirty {dirty}")
         os.close(fd)
         case.on_device("the device after close")
 
 
 def mapped_writes(case):
-    """Zeros and data stored in a mapping are there for lseek after msync, and
-    for the device after fsync."""
+    """Zeros and data stored in a mapping are visible to lseek after msync, and on
+    the device after fsync."""
     case.map[2 * PAGE:6 * PAGE] = bytes(4 * PAGE)
     case.map.flush()
     case.zero(2 * PAGE, 6 * PAGE)
-    case.look("zeros stored")
+    case.check("zeros stored")
     assert os.lseek(case.fd, 0, os.SEEK_HOLE) == 2 * PAGE, "the hole"
     assert os.lseek(case.fd, 2 * PAGE, os.SEEK_DATA) == 6 * PAGE, "data after it"
     os.fsync(case.fd)
@@ -179,11 +179,11 @@ def mapped_writes(case):
     case.right[4 * PAGE + 9] = ord("1")
     assert os.lseek(case.fd, 2 * PAGE, os.SEEK_DATA) == 4 * PAGE, "one byte"
     assert os.lseek(case.fd, 4 * PAGE, os.SEEK_HOLE) == 5 * PAGE, "hole after it"
-    case.look("a byte stored")
+    case.check("a byte stored")
     os.fsync(case.fd)
     case.on_device("a byte stored: the device")
 
-    # Without msync: fsync and close do what it does.
+    # Without msync: fsync and close write the pages back, too.
     case.map[2 * PAGE:2 * PAGE + 4] = b"2222"
     case.right[2 * PAGE:2 * PAGE + 4] = b"2222"
     os.fsync(case.fd)
@@ -192,7 +192,7 @@ def mapped_writes(case):
     case.right[3 * PAGE:3 * PAGE + 4] = b"3333"
     os.close(os.open(case.path, os.O_RDWR))
     assert os.lseek(case.fd, 3 * PAGE, os.SEEK_DATA) == 3 * PAGE, "after close"
-    case.look("stored and closed")
+    case.check("stored and closed")
 
 
 def direct_and_buffered(case):
@@ -201,24 +201,24 @@ def direct_and_buffered(case):
         data = value * (pages * PAGE)
         direct_write(case.path, data, at * PAGE)
         case.right[at * PAGE:at * PAGE + len(data)] = data
-        case.look(f"{value} written direct")
+        case.check(f"{value} written direct")
         os.pwrite(case.fd, b"buffered", at * PAGE + 100)
         case.right[at * PAGE + 100:at * PAGE + 108] = b"buffered"
-        case.look("then buffered")
+        case.check("then buffered")
         case.map[at * PAGE + 200:at * PAGE + 206] = b"mapped"
         case.right[at * PAGE + 200:at * PAGE + 206] = b"mapped"
-        # A direct read writes dirty pages before.
+        # A direct read has dirty pages written first.
         case.same(direct_read(case.path, 0, case.size), bytes(case.right),
                   "then mapped: direct")
-        case.look("then mapped")
+        case.check("then mapped")
 
 
 def past_the_end(case):
-    """A mapping outlives the file's end: there is SIGBUS, not a stale page, but
-    only where no page is left; read(2) is told in any case."""
+    """Past the new end of a file an old mapping gives SIGBUS, not a stale page.
+    read(2) returns 0 there."""
     os.ftruncate(case.fd, PAGE)
     case.resize(PAGE)
-    case.look("cut")
+    case.check("cut")
     assert os.pread(case.fd, 10, PAGE) == b"", "read at the end"
     child = os.fork()
     if child == 0:
@@ -233,7 +233,7 @@ def past_the_end(case):
         raise AssertionError("data past the end")
     os.ftruncate(case.fd, case.size)
     case.resize(case.size)
-    case.look("grown")
+    case.check("grown")
 
 
 def main():

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Has zeros carried out while signals come.
+ * Flushes zeros of a writable mount while signals arrive.
  *
  *   flusher FILE COUNT ACTION [SIGNALS]
  *
@@ -10,7 +10,7 @@
  *   exit          exits with FILE open, and status 0
  *   exit-beside   the same in a second thread, while the first one waits
  *   wait          waits for a signal that ends it, with FILE open
- * SIGNALS come all the time, about one each millisecond:
+ * SIGNALS arrive all the time, about one each millisecond:
  *   restart       signals with a handler, installed with SA_RESTART
  *   interrupt     the same without SA_RESTART
  *   blocked       signals that stay pending, as they are blocked
@@ -37,9 +37,9 @@ enum { GRANULE = 4096, POLLS = 4, COMPLETIONS = 1 << 16 };
 
 static int file;
 
-static _Noreturn void die(const char *what)
+static _Noreturn void die(const char *message)
 {
-	perror(what);
+	perror(message);
 	exit(2);
 }
 
@@ -111,21 +111,21 @@ static void *exit_soon(void *data)
 	exit(0);
 }
 
-static void say(const char *action, int result)
+static void print_result(const char *action, int result)
 {
 	printf("%s %s\n", action, result ? strerror(errno) : "OK");
 }
 
-static void act(const char *action)
+static void run_action(const char *action)
 {
 	pthread_t thread;
 
 	if (strcmp(action, "fsync") == 0) {
-		say(action, fsync(file));
+		print_result(action, fsync(file));
 		return;
 	}
 	if (strcmp(action, "close") == 0) {
-		say(action, close(file));
+		print_result(action, close(file));
 		return;
 	}
 	if (strcmp(action, "exit") == 0)
@@ -152,6 +152,6 @@ int main(int argc, char **argv)
 	(void)fflush(stdout);
 	if (argc > 4)
 		start_signals(argv[4]);
-	act(argv[3]);
+	run_action(argv[3]);
 	return 0;
 }

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A place for messages that is full, and not read before it is asked for.
+"""A log that is full, and that is not read until the test asks for it.
 
     full_log.py fifo|socket PATH READY DRAIN OUT
 
-makes PATH, fills it, and makes the file READY. Once there is a file DRAIN, all
-that comes is written to OUT, until that file is gone.
+makes PATH, fills it, and creates the file READY. While the file DRAIN exists, it
+reads PATH and writes everything to OUT.
 """
 import os
 import socket
@@ -20,21 +20,21 @@ def fill_fifo(path):
 
 
 def fill_socket(path):
-    place = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    place.bind(path)
-    place.setblocking(False)
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    log.bind(path)
+    log.setblocking(False)
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setblocking(False)
     fill(lambda: sender.sendto(b"x" * 100, path))
-    return lambda: place.recv(65536) + b"\n"
+    return lambda: log.recv(65536) + b"\n"
 
 
-def fill(*ways):
-    for put in ways:
+def fill(*writers):
+    for write in writers:
         try:
             while True:
-                put()
+                write()
         except BlockingIOError:
             pass
 

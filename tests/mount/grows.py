@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-What the kernel has of a file must not outlive a change of its device's size.
+The kernel drops its pages and its size of a file when the size of the device changes.
 
   grows.py opened IMAGE FILE
       An image grows, and its file is opened and mapped at once, many times.
   grows.py stored IMAGE DEVICE FILE
       A loop device that ends inside a page grows while that page is changed
-      through a mapping of its file, and others ask for the file's size.
+      through a mapping of its file, and another thread calls stat on the file.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ def append(path, byte, count):
 
 
 def last_byte(path):
-    """The last byte of a file, by a new opening and a mapping of it."""
+    """Opens and maps the file anew and returns its last byte."""
     fd = os.open(path, os.O_RDONLY)
     try:
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as mapping:
@@ -44,7 +44,7 @@ def opened(image, path):
 
 
 def store(fd, image, device):
-    """Changes the last page, which the end cuts, while the device grows."""
+    """Changes the last, partial page while the device grows."""
     size = os.path.getsize(image)
     with mmap.mmap(fd, size) as mapping:
         mapping[size // 4096 * 4096] = ord("b")
@@ -60,17 +60,17 @@ def store(fd, image, device):
     assert content[size:] == b"n" * STEP, f"zeros past the old end {size}"
 
 
-def ask(path, over):
+def call_stat(path, over):
     while not over.is_set():
         os.stat(path)
 
 
 def stored(image, node, path):
     over = threading.Event()
-    asks = threading.Thread(target=ask, args=(path, over))
+    stats = threading.Thread(target=call_stat, args=(path, over))
     device = os.open(node, os.O_RDONLY)
     fd = os.open(path, os.O_RDWR)
-    asks.start()
+    stats.start()
     try:
         for _ in range(ROUNDS):
             if os.path.getsize(image) % 4096 == 0:
@@ -81,7 +81,7 @@ def stored(image, node, path):
             store(fd, image, device)
     finally:
         over.set()
-        asks.join()
+        stats.join()
 
 
 if __name__ == "__main__":

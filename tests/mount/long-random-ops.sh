@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# 200,000 random operations on writable mounts; see test-random-ops.sh. One
-# round of each kind is served by the build that watches for races, and one by
-# that which watches for bad memory accesses.
+# 200,000 random operations on writable mounts; see test-random-ops.sh. Also a round
+# of each kind with the build that detects data races, and with the one that detects
+# bad memory accesses.
 # TIMEOUT: 3600
 set -euo pipefail
 # shellcheck source=random-ops.sh
@@ -12,9 +12,9 @@ requires_fuse
 requires_loop
 
 seed=${RANDOM_SEED:-$(fresh_seed)}
-say "the fresh seed is $seed"
+say "fresh seed: $seed"
 
-# rounds SEED OPS: that many operations in each of eight mounts.
+# rounds SEED OPS: OPS operations in each of eight mounts.
 rounds() {
 	local sector
 	for sector in 512 4096; do
@@ -28,7 +28,7 @@ rounds() {
 	done
 }
 
-# libfuse keeps the mount point's name until it unmounts itself.
+# libfuse does not free the mount point's name unless it unmounts itself.
 echo "leak:fuse_session_mount" >"$TEST_TMP/leaks"
 export LSAN_OPTIONS=suppressions=$TEST_TMP/leaks:print_suppressions=0
 
@@ -38,7 +38,7 @@ for variant in "${BUILD_ASAN:-$SRC/build-asan}" "${BUILD_TSAN:-$SRC/build-tsan}"
 	FS=$variant/fuse/blksparsefs
 	[[ -x $FS ]] || skip "$FS is not built"
 	say "$FS"
-	# ThreadSanitizer may not cope with much randomness of addresses.
+	# ThreadSanitizer may fail with much randomness of addresses.
 	# shellcheck disable=SC2034 # for mount_fs()
 	FS_WRAP=(setarch -R)
 	rounds "$seed" 2500

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * For LD_PRELOAD: there is no memory for some of the buffers in which libfuse
- * takes requests, which are a page longer than the largest one (1 MiB).
+ * For LD_PRELOAD: fails some allocations of libfuse's buffers for requests,
+ * which are a page longer than the largest request (1 MiB). glibc's own
+ * functions serve all other allocations.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -11,7 +12,7 @@
 
 enum {
 	LARGE = (1 << 20) + 1,
-	FIRST = 1, /* the first thread has its own */
+	FIRST = 1, /* the first thread gets its buffer */
 	REFUSED = 4,
 };
 
@@ -36,7 +37,7 @@ void *malloc(size_t size)
 	return refused(size) ? NULL : __libc_malloc(size);
 }
 
-/* As libfuse 3.17 does. */
+/* libfuse 3.17 allocates its buffers with this. */
 void *aligned_alloc(size_t alignment, size_t size)
 {
 	return refused(size) ? NULL : __libc_memalign(alignment, size);

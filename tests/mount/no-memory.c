@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * For LD_PRELOAD: the kernel has no memory for one io_uring command of FUSE in
- * seven. Each of those becomes a command that does nothing and gives ENOMEM
- * (IORING_NOP_INJECT_RESULT, Linux 6.10), which is how io_uring_cmd_prep()
- * fails. At the end stderr is told how many there were.
+ * For LD_PRELOAD: fails one in seven io_uring commands of FUSE as if the kernel
+ * were short of memory. Such a command is replaced by one that does nothing and
+ * completes with ENOMEM (IORING_NOP_INJECT_RESULT, Linux 6.10), as
+ * io_uring_cmd_prep() fails. At the end it prints the number of failed commands
+ * to stderr.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * open-race DEVICE FILE ROUNDS: in each round the whole of FILE, which shows
- * DEVICE, is read into the kernel's cache and closed. Then DEVICE is written
- * past the cache: a number in one page, and in another zeros and data in turn.
- * Four processes open FILE at once, and read both pages through the cache.
- * Fails if one of them reads old bytes.
+ * open-race DEVICE FILE ROUNDS: FILE is the file that shows DEVICE. Each round
+ * reads all of FILE into the kernel's cache and closes it. Then it writes to
+ * DEVICE directly: a number in one page, and zeros and data by turns in
+ * another. Four processes open FILE at once and read both pages through the
+ * cache. The program fails if one of them reads old bytes.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -90,8 +90,8 @@ static void race(struct shared *shared, int rounds)
 		err(2, "open %s", device);
 	for (int round = 1; round <= rounds; round++) {
 		read_all();
-		/* From just behind the look that a close sets off, to long
-		 * after it. */
+		/* The pause ends from just after the look that a close
+		 * triggers to long after it. */
 		usleep((useconds_t)(round % 10 * 3000));
 		write_number(fd, page, round, NUMBER_PAGE);
 		write_number(fd, page, in_turn(round), TURN_PAGE);

@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Random operations on a file of a writable mount, against a shadow of it.
+ * Random operations on a file of a writable mount, compared with a shadow copy.
  *
  *   random-ops init [--seed N] DEVICE SHADOW
  *   random-ops run [OPTION...] FILE DEVICE SHADOW
- *   random-ops settle --tail keep|zero|discard DEVICE SHADOW
+ *   random-ops finish --tail keep|zero|discard DEVICE SHADOW
  *
  * "init" fills DEVICE with runs of data and zeros, and SHADOW with the same.
- * "run" works on FILE, which shows DEVICE: each worker, a thread or a process,
- * has a range of its own, and the last one the end of the file as well. After
- * each operation lseek is asked, and nothing that it skips may hold a byte that
- * is not zero. "settle" is for after the unmounting: the device must be the
- * file up to its end, and past it what the tail option says; then the shadow is
- * that of a new mount.
+ * "run" works on FILE, which shows DEVICE. Each worker, a thread or a process,
+ * has a range of its own; the last one also moves the end of the file. After
+ * each operation the worker searches with lseek: every byte of a hole must be
+ * zero in the shadow. "finish" runs after unmounting: the device must match the
+ * file up to its end, and the tail option past it. Then it resets the shadow
+ * for the next mount.
  *
  * Options of "run":
  *   --seed N     default 1
  *   --ops N      of each worker, default 1000
  *   --threads N  workers in one process, default 1
- *   --processes N  workers, each a process with descriptors and maps of its own
+ *   --processes N  workers, each a process with its own descriptors and maps
  *   --granule N  of the mount, default 4096
  *   --map        mapped reads and writes; ranges of workers are whole pages
- *   --direct     O_DIRECT as well, also many reads and writes at once, by
- * libaio (io_submit(2)) and by io_uring
- *   --noise      beside them, one thread that opens and closes all the time,
- *                which carries zeros out, and one that reads everywhere,
+ *   --direct     O_DIRECT as well; also batches of reads and writes, by
+ *                libaio, see io_submit(2), and by io_uring
+ *   --noise      two more threads: one opens and closes the file all the
+ *                time, which flushes zeros, and one reads everywhere,
  *                buffered and, with --direct, directly
  *
- * What a SHADOW holds: the file's bytes, those of the device at the mount, and
- * which bytes were touched since, each as long as the device; and the length of
- * the file.
+ * SHADOW has a header with the length of the file, and three parts as long as
+ * the device: the bytes of the file, the bytes of the device at mounting, and a
+ * flag for each byte that was touched since.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -77,7 +77,7 @@ struct shadow {
 	struct header *header;
 	uint64_t size;
 	unsigned char *bytes;	/* of the file; zero past its end */
-	unsigned char *initial; /* of the device, when it was mounted */
+	unsigned char *initial; /* of the device at mounting */
 	unsigned char *touched;
 };
 
@@ -94,7 +94,7 @@ struct work {
 	unsigned workers;
 	bool processes; /* or threads */
 	bool map, direct, noise;
-	int device; /* through the page cache, or not */
+	int device; /* reads through the page cache */
 	int device_direct;
 
 	atomic_bool done;
@@ -103,15 +103,15 @@ struct work {
 struct worker {
 	struct work *work;
 	unsigned number;
-	uint64_t from, to; /* the file never gets longer than that */
+	uint64_t from, to; /* its range; the file never grows past to */
 	bool owns_end;
 	uint64_t random;
-	uint64_t hot;		 /* where it often goes */
-	uint64_t last, last_len; /* where it was last */
+	uint64_t hot;		 /* offset near many operations */
+	uint64_t last, last_len; /* range of the last operation */
 
 	int fd, direct;
 	char *mapped;	/* [from, to), or NULL */
-	bool map_dirty; /* something was stored there, and not synced */
+	bool map_dirty; /* stored bytes were not synced yet */
 	aio_context_t aio;
 #ifdef WITH_URING
 	struct io_uring ring;
@@ -123,9 +123,9 @@ struct worker {
 	char *buf, *buf2, *unused;
 };
 
-static _Noreturn void die(const char *what)
+static _Noreturn void die(const char *message)
 {
-	fprintf(stderr, "random-ops: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "random-ops: %s: %s\n", message, strerror(errno));
 	exit(2);
 }
 
@@ -174,7 +174,7 @@ static void pread_all(int fd, void *buf, size_t len, uint64_t off)
 	}
 }
 
-/* --- Chance --- */
+/* --- Random numbers --- */
 
 static uint64_t draw(uint64_t *state)
 {
@@ -217,7 +217,7 @@ static void fill_data(struct worker *w, char *buf, uint64_t len)
 	}
 }
 
-/* A mix of zeros and data, whose borders may be those of granules. */
+/* A mix of zeros and data; many of the borders are those of granules. */
 static void fill(struct worker *w, char *buf, uint64_t len, uint64_t off)
 {
 	uint64_t unit = w->work->granule;
@@ -253,7 +253,7 @@ static void fill(struct worker *w, char *buf, uint64_t len, uint64_t off)
 	}
 }
 
-/* --- What is wrong --- */
+/* --- Failures --- */
 
 static __attribute__((format(printf, 4, 5))) void
 note(struct worker *w, uint64_t from, uint64_t to, const char *format, ...)
@@ -269,7 +269,7 @@ note(struct worker *w, uint64_t from, uint64_t to, const char *format, ...)
 	va_end(args);
 }
 
-/* What happened to this byte, and to its granule. */
+/* Prints the failure and the last operations on the granule of at, and ends. */
 static _Noreturn __attribute__((format(printf, 3, 4))) void
 wrong(struct worker *w, uint64_t at, const char *format, ...)
 {
@@ -289,7 +289,7 @@ wrong(struct worker *w, uint64_t at, const char *format, ...)
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fprintf(stderr, "\nIts granule's last operations of this worker:\n");
+	fprintf(stderr, "\nThis worker's last operations on that granule:\n");
 	for (; i < w->logged; i++) {
 		const struct entry *entry = &w->log[i % LOG_LEN];
 
@@ -319,7 +319,7 @@ static void compare(struct worker *w, const char *got, uint64_t len,
 			      what, len, off, (unsigned char)got[i], right[i]);
 }
 
-/* --- The shadow's side of each operation --- */
+/* --- Operations on the shadow --- */
 
 static uint64_t file_len(const struct worker *w)
 {
@@ -357,9 +357,9 @@ static void shadow_resize(struct worker *w, uint64_t len)
 	shadow->header->len = len;
 }
 
-/* --- Where --- */
+/* --- Choice of a range --- */
 
-/* The end of what this worker may touch without making the file longer. */
+/* The end of the worker's range, without making the file longer. */
 static uint64_t limit(const struct worker *w)
 {
 	return w->owns_end ? min(w->to, file_len(w)) : w->to;
@@ -392,7 +392,7 @@ static uint64_t pick_len(struct worker *w, uint64_t most)
 	return min(min(len, LEN_MAX), most);
 }
 
-/* Often where others just were, or about the end of the file. */
+/* Often near the hot offset or the end of the file. */
 static uint64_t pick_off(struct worker *w, uint64_t end)
 {
 	uint64_t granule = w->work->granule;
@@ -463,7 +463,7 @@ static void sync_map(struct worker *w)
 	w->map_dirty = false;
 }
 
-/* Asks at a place, and goes on from there for some steps. */
+/* Searches from at on, for a number of steps, and checks the results. */
 static void check_seeks(struct worker *w, uint64_t at, unsigned steps)
 {
 	uint64_t end = limit(w), granule = w->work->granule;
@@ -497,7 +497,7 @@ static void check_seeks(struct worker *w, uint64_t at, unsigned steps)
 	}
 }
 
-/* It was made zero: whole granules of it are holes. */
+/* Call it after zeroing [from, to): the whole granules of it must be holes. */
 static void check_hole(struct worker *w, uint64_t from, uint64_t to)
 {
 	uint64_t granule = w->work->granule;
@@ -543,7 +543,7 @@ static void op_write(struct worker *w)
 	int fd = any_fd(w);
 	ssize_t n;
 
-	/* It may make the file longer, but mostly does not. */
+	/* Only some writes make the file longer. */
 	if (w->owns_end && chance(w, 80))
 		end = limit(w);
 	if (!pick(w, end, &off, &len))
@@ -664,8 +664,8 @@ static void op_truncate(struct worker *w)
 }
 
 /*
- * A granule of zeros in which the file ends is carried out up to that end; what
- * the device has behind it must not come back when the file grows.
+ * The flush of a granule of zeros in which the file ends stops at that end. The
+ * device's bytes past the end must not reappear when the file grows.
  */
 static void op_edge(struct worker *w)
 {
@@ -692,7 +692,7 @@ static void op_edge(struct worker *w)
 	op_truncate(w);
 }
 
-/* The device itself must have these bytes. */
+/* Checks that the device itself has the bytes of a random range. */
 static void compare_device(struct worker *w, int fd, const char *what)
 {
 	uint64_t off, len, skip;
@@ -760,7 +760,7 @@ static void op_reopen(struct worker *w)
 		map_file(w);
 }
 
-/* O_TRUNC, for which nobody else may be there. */
+/* O_TRUNC; only with a single worker. */
 static void op_open_truncated(struct worker *w)
 {
 	int fd;
@@ -784,17 +784,17 @@ static void op_open_truncated(struct worker *w)
 		wrong(w, 0, "close: %s", strerror(errno));
 }
 
-/* --- Direct reads and writes side by side --- */
+/* --- Batches of direct reads and writes --- */
 
 struct piece {
 	bool is_read;
 	char *buf;
 	uint64_t len, off;
-	int64_t result; /* of the read or write */
+	int64_t result; /* bytes, or -errno */
 };
 
-/* Brings pages into the cache while direct writes of them are under way. They
- * have old bytes, or new ones; but what is old may not stay there. */
+/* Has the kernel cache pages while direct writes to them are under way. They
+ * may have old or new bytes now; old ones must not stay in the cache. */
 static void read_meanwhile(struct worker *w, const struct piece *pieces, long n)
 {
 	const struct piece *last = &pieces[n - 1];
@@ -805,7 +805,7 @@ static void read_meanwhile(struct worker *w, const struct piece *pieces, long n)
 		die("read beside direct writes");
 }
 
-/* By io_submit(2): the kernel may complete them asynchronously. */
+/* With io_submit(2); the kernel may complete them asynchronously. */
 static void run_by_aio(struct worker *w, struct piece *pieces, long n)
 {
 	struct iocb blocks[BATCH_MAX], *list[BATCH_MAX];
@@ -998,7 +998,7 @@ static op_fn pick_op(struct worker *w)
 	return ops[i].call;
 }
 
-/* What is about the place where something was just done. */
+/* Reads and checks the bytes around the last operation. */
 static void read_around(struct worker *w)
 {
 	uint64_t granule = w->work->granule;
@@ -1016,8 +1016,8 @@ static void read_around(struct worker *w)
 }
 
 /*
- * In some runs the file is cut at once, and is never as long as its device
- * again: what is there past it must still be there in the end.
+ * In some runs the file is cut at the start and never gets as long as its
+ * device again. The device must keep its bytes past that length.
  */
 static void cap(struct worker *w)
 {
@@ -1106,8 +1106,8 @@ static void *flusher(void *data)
 }
 
 /*
- * Nothing looks at what is read here, for others write it just now; but the
- * pages that it brings into the cache may not stay there with old bytes.
+ * The bytes are not checked, since workers write them at the same time. But the
+ * reads fill the cache with pages, in which no old bytes may stay.
  */
 static void *reader(void *data)
 {
@@ -1126,8 +1126,8 @@ static void *reader(void *data)
 
 		if (pread(draw(&random) % 4 ? fd : direct, buf, 256 << 10,
 			  (off_t)off) < 0)
-			die("read beside the others");
-		/* The workers want the processors as well. */
+			die("read beside the workers");
+		/* Leave processor time for the workers. */
 		(void)usleep(500);
 	}
 	free(buf);
@@ -1144,7 +1144,7 @@ static void share_out(struct work *work, struct worker *workers)
 {
 	uint64_t part = work->shadow.size / work->workers, at = 0;
 
-	/* Pages are shared by neighbours, but where they are mapped. */
+	/* Two workers share a page at their border, unless they map it. */
 	if (work->map)
 		part = part / PAGE * PAGE;
 	else
@@ -1207,7 +1207,7 @@ static int run_processes(struct work *work, struct worker *workers)
 		if (pid < 0)
 			die("fork");
 		if (pid == 0) {
-			/* At the first failure all of them end. */
+			/* All workers end at the first failure. */
 			if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 				die("prctl");
 			(void)work_main(&workers[i]);
@@ -1275,7 +1275,7 @@ static bool tail_is_right(const struct shadow *shadow, const char *tail,
 	return true;
 }
 
-static int settle(const char *device, const char *path, const char *tail)
+static int finish(const char *device, const char *path, const char *tail)
 {
 	struct shadow shadow;
 	unsigned char *got;
@@ -1312,7 +1312,7 @@ static int settle(const char *device, const char *path, const char *tail)
 
 static int usage(void)
 {
-	fprintf(stderr, "random-ops: see the head of its source\n");
+	fprintf(stderr, "random-ops: see the top of its source file\n");
 	return 2;
 }
 
@@ -1355,8 +1355,8 @@ int main(int argc, char **argv)
 	argc -= (int)(arg - argv);
 	if (strcmp(command, "init") == 0 && argc == 2)
 		return init(arg[0], arg[1], work.seed);
-	if (strcmp(command, "settle") == 0 && argc == 2)
-		return settle(arg[0], arg[1], tail);
+	if (strcmp(command, "finish") == 0 && argc == 2)
+		return finish(arg[0], arg[1], tail);
 	if (strcmp(command, "run") != 0 || argc != 3 || !work.workers ||
 	    !work.granule)
 		return usage();

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the system calls answer for a file of a writable mount.
+"""The results of system calls on a file of a writable mount.
 
-  semantics.py FILE SIZE    FILE is SIZE bytes long, as its device
+  semantics.py FILE SIZE    FILE and its device are SIZE bytes long
 """
 import ctypes
 import errno
@@ -46,7 +46,7 @@ def blocks_of(fd):
 
 
 def walk(fd):
-    """Nobody knows st_blocks exactly before all is known."""
+    """Searches the whole file, so that st_blocks is exact."""
     at, size = 0, size_of(fd)
     while at < size:
         try:
@@ -63,7 +63,7 @@ def the_end(fd, size):
     fails(errno.ENOSPC, "write far past it", os.pwrite, fd, data, size + (1 << 30))
     equal(os.pwrite(fd, data, size - 512), 512, "write across the end")
     equal(os.pwrite(fd, bytes(8192), size - 1000), 1000, "zeros across the end")
-    equal(os.pread(fd, 8192, size - 1000), bytes(1000), "what is there")
+    equal(os.pread(fd, 8192, size - 1000), bytes(1000), "the last 1000 bytes")
     equal(size_of(fd), size, "st_size")
     fails(errno.EFBIG, "truncate past the end", os.ftruncate, fd, size + 1)
     fails(errno.EFBIG, "truncate far past it", os.ftruncate, fd, 1 << 50)
@@ -94,7 +94,7 @@ def modes(fd, size):
         equal(os.lseek(fd, 0, os.SEEK_HOLE), 2 * GRANULE, f"{name}: the hole")
         equal(os.lseek(fd, 2 * GRANULE, os.SEEK_DATA), 9 * GRANULE,
               f"{name}: the data after it")
-    # A range inside one granule is no hole, and zero all the same.
+    # A range inside one granule becomes zero, but no hole.
     os.pwrite(fd, data, 0)
     fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 10, 20)
     equal(os.pread(fd, 40, 0), b"d" * 10 + bytes(20) + b"d" * 10, "a small punch")
@@ -117,14 +117,14 @@ def modes(fd, size):
     equal(size_of(fd), 2 * GRANULE + 10, "st_size after mode 0")
     fallocate(fd, ZERO_RANGE, GRANULE, 2 * GRANULE)
     equal(size_of(fd), 3 * GRANULE, "st_size after zero range")
-    equal(os.pread(fd, 1 << 20, GRANULE), bytes(2 * GRANULE), "what is there")
+    equal(os.pread(fd, 1 << 20, GRANULE), bytes(2 * GRANULE), "the new part")
     os.ftruncate(fd, size)
 
 
 def sizes(path, fd, size):
     os.ftruncate(fd, 0)
-    equal((size_of(fd), blocks_of(fd)), (0, 0), "size and blocks of nothing")
-    equal(os.pread(fd, 4096, 0), b"", "read of nothing")
+    equal((size_of(fd), blocks_of(fd)), (0, 0), "size and blocks of an empty file")
+    equal(os.pread(fd, 4096, 0), b"", "read of an empty file")
     os.ftruncate(fd, size)
     walk(fd)
     equal((size_of(fd), blocks_of(fd)), (size, 0), "after growing")
@@ -141,7 +141,7 @@ def sizes(path, fd, size):
     equal(size_of(fd), 3 * GRANULE + 7, "size after cutting")
     os.ftruncate(fd, 4 * GRANULE)
     equal(os.pread(fd, GRANULE, 3 * GRANULE), bytes(5) + b"dd" + bytes(GRANULE - 7),
-          "what was cut is zero after growing")
+          "the part that was cut is zero after growing")
 
     os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
     equal((size_of(fd), blocks_of(fd)), (0, 0), "after O_TRUNC")
@@ -149,15 +149,15 @@ def sizes(path, fd, size):
     for at in range(0, 5):
         equal(os.write(end, b"%d" % at * 1000), 1000, "append")
     equal(size_of(end), 5000, "size after appending")
-    equal(os.pread(fd, 2, 999) + os.pread(fd, 2, 3999), b"0134", "what was appended")
+    equal(os.pread(fd, 2, 999) + os.pread(fd, 2, 3999), b"0134", "the appended bytes")
     os.ftruncate(end, 2500)
     os.write(end, b"x")
     equal(os.pread(fd, 10, 2498), b"22x", "appended after cutting")
     os.ftruncate(fd, size)
-    fails(errno.ENOSPC, "append to what is as long as the device", os.write, end,
+    fails(errno.ENOSPC, "append to a file as long as its device", os.write, end,
           b"x")
     os.close(end)
-    # The gap of a write past the end is zero, whatever was there.
+    # The gap before a write past the end is zero, although the device had data.
     os.pwrite(fd, b"o" * 8 * GRANULE, 0)
     os.ftruncate(fd, 100)
     os.pwrite(fd, b"n", 5 * GRANULE + 3)
@@ -176,7 +176,7 @@ def names(path):
     fails(errno.EPERM, "link", os.link, path, new)
     fails(errno.EPERM, "unlink", os.unlink, path)
     fails(errno.EPERM, "rename", os.rename, path, new)
-    fails(errno.EEXIST, "create what is there", os.open, path,
+    fails(errno.EEXIST, "create an existing file", os.open, path,
           os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     fails(errno.EPERM, "chmod of the folder", os.chmod, folder, 0o700)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Extended attributes and ACLs: what copies files with them ends on a mount as on
-# a file system that has none, which is ramfs here, and what it copied is whole.
-# Free space: a writable mount has room where there is no data, a read-only one
-# has none.
+# Extended attributes and ACLs: a program that copies a file with them ends on a
+# mount as on a file system without them (ramfs), and the copied bytes are right.
+# Free space: a writable mount has as much as its device holds no data; a read-only
+# mount has none.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -18,8 +18,8 @@ mkdir "$TEST_TMP/plain" "$TEST_TMP/ramfs"
 mount -t ramfs none "$TEST_TMP/ramfs"
 cleanup force_umount "$TEST_TMP/ramfs"
 
-# outcome DIRECTORY COMMAND...: empties x there, runs COMMAND in it; its status,
-# and its messages without the names.
+# outcome DIRECTORY COMMAND...: empties x in DIRECTORY and runs COMMAND there.
+# Prints the status and the messages, without the directory's name.
 outcome() {
 	local dir=$1 status=0 said
 	: >"$dir/x"
@@ -27,7 +27,7 @@ outcome() {
 	echo "status $status: ${said//"$dir"/DIR}"
 }
 
-# like_ramfs COMMAND...
+# like_ramfs COMMAND...: has the same outcome on the mount and on ramfs.
 like_ramfs() {
 	local there here
 	there=$(outcome "$TEST_TMP/ramfs" "$@")
@@ -36,12 +36,12 @@ like_ramfs() {
 	assert_eq "$here" "$there" "$*"
 }
 
-# copies FILE: by all that copy attributes.
+# copies FILE: with each program that copies attributes.
 copies() {
 	local command
 	for command in "cp -p" "cp -a" "cp --preserve=xattr" \
 		"rsync -a --inplace" "rsync -aAX --inplace"; do
-		# shellcheck disable=SC2086 # its words
+		# shellcheck disable=SC2086 # several words
 		like_ramfs $command "$1" x
 		assert_same_bytes "$MNT/x" "$TEST_TMP/x"
 	done
@@ -58,13 +58,13 @@ for kind in none acl attribute; do
 	copies "$TEST_TMP/$kind"
 done
 
-say "what must not fail"
+say "copies that must succeed"
 : >"$MNT/x"
 cp -p "$TEST_TMP/none" "$MNT/x"
 rsync -aAX --inplace "$TEST_TMP/none" "$MNT/x"
 cp -a "$TEST_TMP/attribute" "$MNT/x"
 
-say "the calls themselves"
+say "setting, reading and removing attributes"
 like_ramfs setfattr -n user.test -v value x
 like_ramfs setfattr -x user.test x
 like_ramfs getfattr -n user.test x
@@ -73,7 +73,7 @@ like_ramfs setfacl -m u:nobody:r x
 like_ramfs setfacl -b x
 like_ramfs getfacl -c x
 
-say "files with attributes out of an archive"
+say "extracting files with attributes from an archive"
 for kind in acl attribute; do
 	tar -C "$TEST_TMP" --acls --xattrs --transform "s/.*/x/" -cf \
 		"$TEST_TMP/$kind.tar" "$kind"
@@ -82,7 +82,7 @@ for kind in acl attribute; do
 done
 umount_fs
 
-say "reading them from a mount"
+say "copies from a mount"
 mount_fs "x=$device"
 for command in "cp -a" "cp --preserve=all" "rsync -aAX"; do
 	rm -f "$TEST_TMP/copy"
@@ -91,7 +91,7 @@ for command in "cp -a" "cp --preserve=all" "rsync -aAX"; do
 done
 umount_fs
 
-# room [FIELD]: of the mount, bytes.
+# room [FIELD]: free space, or another field of df, of the mount in bytes.
 room() {
 	df -B 1 --output="${1:-avail}" "$MNT" | tail -n 1 | tr -d ' '
 }
@@ -101,22 +101,22 @@ size=$((8 << 20))
 blkdiscard -z "$device"
 mount_fs -o rw "x=$device"
 assert_eq "$(room size)" "$size" "size"
-assert_eq "$(room)" "$size" "room where nothing is known"
+assert_eq "$(room)" "$size" "free space before any search"
 cp --sparse=never "$TEST_TMP/x" "$MNT/x"
 assert_eq "$(stat -c %s "$MNT/x")" $((4 << 20)) "size of the file"
 assert_eq "$(room size)" "$size" "size with a shorter file"
-assert_eq "$(room)" $((4 << 20)) "room beside the data, past the file's end"
+assert_eq "$(room)" $((4 << 20)) "free space beside the data, past the file's end"
 truncate -s 0 "$MNT/x"
-assert_eq "$(room)" "$size" "room after a truncation"
+assert_eq "$(room)" "$size" "free space after a truncation"
 umount_fs
 
-say "of several, and of a read-only mount"
+say "free space of two devices, and of a read-only mount"
 make_device data 2M other
 mount_fs -o rw "x=$device" "other=$LOOP"
 cat "$MNT/other" >"$TEST_TMP/copy"
-assert_eq "$(room)" "$size" "room beside a device that is full"
+assert_eq "$(room)" "$size" "free space beside a full device"
 umount_fs
 mount_fs "x=$device"
-assert_eq "$(room)" 0 "room of a read-only mount"
+assert_eq "$(room)" 0 "free space of a read-only mount"
 assert_eq "$(room size)" "$size" "its size"
 umount_fs

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# No stale page of a writable mount is ever read, mapped or not: after
-# truncation, punching, O_TRUNC, and beside direct reads and writes. What is
-# stored in a mapping is there for lseek after msync and on the device after
+# No reader of a writable mount gets a stale page, mapped or not, after truncation,
+# punching and O_TRUNC, and beside direct reads and writes. Bytes that a program
+# stores in a mapping are visible to lseek after msync, and on the device after
 # fsync.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"

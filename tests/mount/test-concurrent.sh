@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Many read and seek in the same files at once while these are scanned, with
-# the plain build and with those that watch for races and bad memory accesses.
+# Many processes read and seek in the same files while these are scanned: with the
+# plain build, and with those that detect data races and bad memory accesses.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -16,7 +16,7 @@ mixed=$LOOP
 loop_new "$TEST_TMP/alternating"
 alternating=$LOOP
 
-crowd() {
+check_at_once() {
 	local granule=$1 pids=() i steps pid
 	mount_fs -o granule="$granule" "m=$mixed" "a=$alternating"
 	for i in 1 2 3 4 5 6 7 8; do
@@ -26,35 +26,35 @@ crowd() {
 		2) steps=reads,seeks,bytes ;;
 		3) steps=bytes,walk,reads ;;
 		esac
-		# Another one of them may have been told of a boundary.
+		# The look-ahead of another process may have ended anywhere.
 		check --granule "$granule" --seed "$i" --boundaries 4 \
 			"$steps" "$MNT/m" "$mixed" "$TEST_TMP/mixed" \
 			"$MNT/a" "$alternating" "$TEST_TMP/alternating" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
-		wait "$pid" || fail "one of the crowd saw something wrong"
+		wait "$pid" || fail "a checker found a fault"
 	done
 	umount_fs
 	if grep -E 'Sanitizer|runtime error' "$FS_LOG"; then
 		cat "$FS_LOG"
-		fail "the sanitizer complained"
+		fail "a sanitizer found a fault"
 	fi
 }
 
-# libfuse keeps the mount point's name until it unmounts itself.
+# libfuse does not free the mount point's name unless it unmounts itself.
 echo "leak:fuse_session_mount" >"$TEST_TMP/leaks"
 export LSAN_OPTIONS=suppressions=$TEST_TMP/leaks:print_suppressions=0
 
 say "plain"
-crowd 4K
-crowd 64K
+check_at_once 4K
+check_at_once 64K
 for variant in "${BUILD_ASAN:-$SRC/build-asan}" "${BUILD_TSAN:-$SRC/build-tsan}"; do
 	FS=$variant/fuse/blksparsefs
 	[[ -x $FS ]] || skip "$FS is not built"
 	say "$FS"
-	# ThreadSanitizer may not cope with much randomness of addresses.
+	# ThreadSanitizer may fail with much randomness of addresses.
 	# shellcheck disable=SC2034 # for mount_fs()
 	FS_WRAP=(setarch -R)
-	crowd 4K
+	check_at_once 4K
 done

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What cannot be mounted is refused with what, on what, and the right status,
-# and nothing is left mounted.
+# blksparsefs refuses a device, a name, a mount point or an option that it cannot
+# use. Its message names it, the status is right, and no mount is left.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -32,7 +32,7 @@ refuses() {
 	not_mounted "$MNT" || fail "blksparsefs $* left it mounted"
 }
 
-say "what it is asked to show"
+say "devices"
 refuses 1 "$TEST_TMP/nothing" "No such file" -- "$TEST_TMP/nothing" "$MNT"
 refuses 1 "$TEST_TMP/nothing" "No such file" -- -f "$TEST_TMP/nothing" "$MNT"
 refuses 1 "$TEST_TMP/nothing" -- "$image" "x=$TEST_TMP/nothing" "$MNT"
@@ -73,7 +73,7 @@ say "help and version are no errors"
 run_status "$FS" --help
 assert_eq "$STATUS" 0 "status of --help"
 assert_contains "$OUT" "granule" "help"
-assert_eq "$ERR" "" "what --help says to stderr"
+assert_eq "$ERR" "" "stderr of --help"
 run_status "$FS" --version
 assert_eq "$STATUS" 0 "status of --version"
 assert_contains "$OUT" "blksparse" "version"
@@ -83,7 +83,7 @@ mount_fs "x=$image"
 run_status timeout 30 "$FS" "y=$image" "$MNT"
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "$MNT" "message"
-assert_eq "$(ls "$MNT")" x "what is mounted"
+assert_eq "$(ls "$MNT")" x "files of the mount"
 umount_fs
 not_mounted "$MNT" || fail "the second one was mounted on top"
 
@@ -97,7 +97,7 @@ run_status as_nobody "$FS" "$image" "$MNT"
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "$image" "message"
 assert_contains "$ERR" "ermission denied" "message"
-not_mounted "$MNT" || fail "mounted all the same"
+not_mounted "$MNT" || fail "it is mounted"
 loop=$(losetup -f)
 [[ -b $loop ]] || skip "no free loop device"
 refuses 1 "$loop" -- "$loop" "$MNT"

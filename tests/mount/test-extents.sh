@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Devices of every shape, all in one mount: extents, bytes and stat are the
-# truth, whether the map is learned by seeks, by reads or by both.
+# Devices with many layouts of data, all in one mount: extents, bytes and stat are
+# right, whether the map is learned by seeks, by reads or by both.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -40,7 +40,7 @@ for granule in 4K 64K 1M; do
 	umount_fs
 done
 
-say "a look-ahead of one granule: boundaries everywhere, the same answers"
+say "a look-ahead of one granule: the extents are the same"
 mount_fs -o lookahead=4K "${devices[@]}"
 check_all 4K 4 fresh,seeks,walk,known,bytes
 umount_fs

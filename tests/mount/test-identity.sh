@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What a mounted device is, and holds: another medium, another end, and a busy
-# neighbour.
+# A mounted device gets another medium or another size, and the mount shows the new
+# content. A write to another partition of its disk does not count as a change.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -14,7 +14,8 @@ bytes() {
 	head -c "$2" /dev/zero | tr '\0' "$1"
 }
 
-# on_device DEVICE OFFSET LENGTH: past the page cache, from a page's start on.
+# on_device DEVICE OFFSET LENGTH: prints these bytes, read directly; OFFSET is a
+# multiple of a page.
 on_device() {
 	dd if="$1" bs=4096 iflag=direct skip=$(($2 / 4096)) \
 		count=$((($3 + 4095) / 4096)) status=none | {
@@ -27,7 +28,8 @@ size_is() {
 	[[ $(stat -c %s "$MNT/x") == "$1" ]]
 }
 
-# resize BYTES: of the loop device's file, and so of the device and the mount.
+# resize BYTES: changes the size of the loop device's file and of the device, and
+# waits for the mount.
 resize() {
 	truncate -s "$1" "$image"
 	losetup -c "$device"
@@ -39,7 +41,7 @@ other_medium() {
 	truncate -s 16M "$TEST_TMP/old"
 	bytes X 16M >"$TEST_TMP/new"
 	loop_new "$TEST_TMP/old" -r
-	# Over whichever file it is by then.
+	# The loop device may be over either file by then.
 	cleanup loop_free_of "$LOOP" "$(realpath "$TEST_TMP/new")"
 	mount_fs "x=$LOOP"
 	exec 3<"$MNT/x"
@@ -47,10 +49,10 @@ other_medium() {
 	cat "$MNT/x" >/dev/null
 	shift
 	"$@"
-	assert_eq "$(ask data 0 "$MNT/x")" 0 "SEEK_DATA of the other"
+	assert_eq "$(ask data 0 "$MNT/x")" 0 "SEEK_DATA of the new medium"
 	wait_until 20 cmp -s "$MNT/x" "$TEST_TMP/new" || fail "stale bytes"
-	# An old opening, too.
-	cmp - "$TEST_TMP/new" <&3 || fail "stale bytes in what was open"
+	# Also through a descriptor from before.
+	cmp - "$TEST_TMP/new" <&3 || fail "stale bytes through an open descriptor"
 	exec 3<&-
 	wait_until 20 grep -q "another medium" "$FS_LOG" || fail "no message"
 	umount_fs
@@ -71,17 +73,17 @@ is_gone() {
 
 writable_medium() {
 	local status=0
-	say "writable: nothing pending reaches another medium"
+	say "writable: no pending write reaches another medium"
 	bytes O 32M >"$TEST_TMP/both"
 	cp "$TEST_TMP/both" "$TEST_TMP/want"
 	loop_new "$TEST_TMP/both" --sizelimit 16M
 	mount_fs -o rw "x=$LOOP"
-	# Zeros that wait, and data that the kernel has not written yet.
+	# Zeros that wait for a flush, and data that the kernel has not sent yet.
 	exec 4<>"$MNT/x"
 	head -c 8M /dev/zero >&4
 	bytes n 4096 >&4
 	python3 "$LIB/loop.py" offset "$LOOP" $((16 << 20))
-	wait_until 20 is_gone || fail "the other medium is read"
+	wait_until 20 is_gone || fail "the new medium can be read"
 	for command in "dd if=$MNT/x of=/dev/null count=1" \
 		"dd if=/dev/zero of=$MNT/x count=1 conv=notrunc" \
 		"truncate -s 1M $MNT/x" "fallocate -p -l 1M $MNT/x" \
@@ -91,17 +93,17 @@ writable_medium() {
 		assert_ne "$STATUS" 0 "status of $command"
 		assert_contains "$ERR" "No such device" "message of $command"
 	done
-	exec 4>&- || true # which fails as well
+	exec 4>&- || true # fails as well
 	wait_until 20 grep -q "mount it again" "$FS_LOG" || fail "no message"
 	assert_eq "$(grep -c "another medium" "$FS_LOG")" 1 "messages"
 	fusermount3 -u "$MNT"
 	end_fs || status=$?
 	assert_ne "$status" 0 "status of the program"
 	cmp -i 16M "$TEST_TMP/both" "$TEST_TMP/want" ||
-		fail "the other medium was written"
+		fail "the new medium was written"
 }
 
-# regrown OPTION...: it shrinks and grows again, with other bytes.
+# regrown OPTION...: a device shrinks, and grows again with other bytes.
 regrown() {
 	say "shrinks and grows again: ${*:-read-only}"
 	image=$TEST_TMP/regrown.${1:+rw}
@@ -121,7 +123,7 @@ regrown() {
 			conv=notrunc,fsync status=none
 		cmp <(on_device "$device" $((6 << 20)) 4096) \
 			<(bytes B 100 && printf x && bytes B 3995) ||
-			fail "the bytes beside what was written"
+			fail "wrong bytes beside the written one"
 	else
 		wait_until 20 cmp -s "$MNT/x" "$image" || fail "stale bytes"
 	fi
@@ -129,7 +131,7 @@ regrown() {
 	umount_fs
 }
 
-# grown OPTION...: its end was not that of a page.
+# grown OPTION...: a device grows whose end is not the end of a page.
 grown() {
 	local end=$(((4 << 20) + 512))
 	say "grows from inside a page: ${*:-read-only}"
@@ -154,7 +156,7 @@ grown() {
 		cmp <(on_device "$device" $((4 << 20)) 4096) \
 			<(printf x && head -c 511 /dev/zero && bytes B 88 &&
 				printf y && bytes B 3495) ||
-			fail "the bytes beside what was written"
+			fail "wrong bytes beside the written one"
 	fi
 	exec 3<&-
 	umount_fs
@@ -180,7 +182,7 @@ wrote_more() {
 	(($(writes_of "$1") > $2 + 20))
 }
 
-neighbour() {
+other_partition() {
 	local disk writer before page=$((2 << 20 >> 12))
 	say "a partition beside one that is written"
 	truncate -s 24M "$TEST_TMP/disk"
@@ -199,13 +201,13 @@ neighbour() {
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 	before=$(stat -c '%y %z' "$MNT/x")
 	wait_until 20 wrote_more "${disk}p1" "$(writes_of "${disk}p1")" ||
-		fail "the neighbour is not written"
+		fail "the other partition is not written"
 	count_reads "$disk" ask extents "$MNT/x" >"$TEST_TMP/extents"
 	assert_le "$READ" 0 "bytes read again"
 	assert_eq "$(stat -c '%y %z' "$MNT/x")" "$before" "times"
 	assert_eq "$(<"$FS_LOG")" "" "the log"
 
-	say "and then through the disk, and the partition"
+	say "writes through the disk, and to the partition itself"
 	bytes D 4096 | dd of="$disk" bs=4096 seek=$((page + 300)) oflag=direct \
 		conv=notrunc status=none
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA, as p2 begins at 8M"
@@ -229,4 +231,4 @@ regrown
 regrown -o rw
 grown
 grown -o rw
-neighbour
+other_partition

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Image files stand in for devices: written whole, and with holes of their own.
+# Mounts of image files, with every block allocated and with holes.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -18,13 +18,13 @@ for kind in zero data edges mixed tenth; do
 	python3 "$LIB/devices.py" make --sparse "$kind" 6M "$image.sparse"
 	add "$image.sparse"
 done
-# Images need not end at a sector.
+# Images whose size is not a multiple of a sector.
 python3 "$LIB/devices.py" make last 1048577 "$TEST_TMP/odd"
 add "$TEST_TMP/odd"
 python3 "$LIB/devices.py" make data 1 "$TEST_TMP/byte"
 add "$TEST_TMP/byte"
 
-# Answers about young images are right, and are not kept.
+# Extents of images that just changed are right, but the map does not keep them.
 mount_fs "${images[@]}"
 python3 "$LIB/check.py" walk,seeks,reads,bytes "${files[@]}"
 umount_fs

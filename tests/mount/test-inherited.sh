@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A mount does not depend on what its caller hands down: standard descriptors that
-# are closed, limits, signals that are blocked or ignored, a umask. No message
-# lands in a device, and all that was written is there.
+# A mount does not depend on the state that it inherits from its caller: closed
+# standard descriptors, limits, blocked or ignored signals, a umask. No message is
+# written to a device, and all written data is on it.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
 requires setpriv python3 pgrep
 
-# A user must reach /dev/fuse as well, and the program.
+# Other users need access to /dev/fuse and to the program.
 if [[ $(stat -c %a /dev/fuse) != *6 ]]; then
 	cleanup chmod "$(stat -c %a /dev/fuse)" /dev/fuse
 	chmod 666 /dev/fuse
@@ -21,7 +21,7 @@ make_device mixed 4M image
 device=$LOOP
 head -c 65536 /dev/urandom >"$TEST_TMP/new"
 
-# expected SIZE: what the device holds in the end, in $TEST_TMP/want.
+# expected SIZE: writes the expected content of the device to $TEST_TMP/want.
 expected() {
 	cp "$TEST_TMP/image.truth" "$TEST_TMP/want"
 	truncate -s "$1" "$TEST_TMP/want"
@@ -38,7 +38,7 @@ no_program() {
 
 ended() {
 	fusermount3 -u "$MNT"
-	wait_until 20 no_program || fail "the program goes on"
+	wait_until 20 no_program || fail "blksparsefs still runs"
 }
 
 # without SET COMMAND...: runs it with the descriptors in SET closed.
@@ -51,12 +51,12 @@ without() {
 	eval '"$@"' "$redirections"
 }
 
-# use FILE...: each takes new bytes at its start, also in fsync(2), and reads so.
+# use FILE...: writes and syncs new bytes at the start of each FILE, and reads them.
 use() {
 	local file
 	for file; do
 		dd if="$TEST_TMP/new" of="$file" bs=4K conv=notrunc,fsync status=none
-		cmp -n 65536 "$file" "$TEST_TMP/new" || fail "$file reads otherwise"
+		cmp -n 65536 "$file" "$TEST_TMP/new" || fail "$file reads as other bytes"
 	done
 }
 
@@ -77,7 +77,7 @@ for set in '' 0 1 2 01 02 12 012; do
 	assert_same_bytes "$MNT/x" "$TEST_TMP/want"
 	ended
 
-	# In the foreground, where it goes on to say something.
+	# In the foreground, where it logs a message while it serves.
 	without "$set" "$FS" -f -o rw "x=$device" "$MNT" &
 	FS_PID=$!
 	wait_until 20 mounted "$MNT" || fail "not mounted"
@@ -102,8 +102,8 @@ limit() {
 		sub(name, ""); print $1, $2 }' "/proc/$FS_PID/limits"
 }
 
-# limited -S|-SH ARG...: runs it with soft limits, or with hard ones as well, that
-# would end it.
+# limited -S|-SH COMMAND...: runs it with soft limits, or also hard limits, that
+# would end a program that does not raise them.
 limited() {
 	ulimit "$1" -f 1024
 	ulimit "$1" -t 60
@@ -124,8 +124,8 @@ survives() {
 
 say "soft limits"
 FS_WRAP=(bash -c 'limited -S "$@"' -)
-for what in "$device" "$TEST_TMP/file"; do
-	mount_fs -o rw "x=$what"
+for source in "$device" "$TEST_TMP/file"; do
+	mount_fs -o rw "x=$source"
 	for name in 'Max cpu time' 'Max file size' 'Max open files'; do
 		read -r soft hard < <(limit "$name")
 		assert_eq "$soft" "$hard" "$name"
@@ -134,8 +134,8 @@ for what in "$device" "$TEST_TMP/file"; do
 	far_write x
 	survives
 	umount_fs
-	cmp -n 65536 -i 0:$((60 * 65536)) "$TEST_TMP/new" "$what" ||
-		fail "the write is not on $what"
+	cmp -n 65536 -i 0:$((60 * 65536)) "$TEST_TMP/new" "$source" ||
+		fail "the write is not on $source"
 done
 
 own=$((16#$(awk '/^CapEff:/ { print $2 }' /proc/self/status)))
@@ -153,11 +153,11 @@ if ((own & 1 << 24)); then # cap_sys_resource
 	umount_fs
 fi
 
-say "no descriptor is left when threads end"
+say "threads can end when no descriptor is free"
 FS_WRAP=()
 mount_fs "x=$device"
 grep -q libgcc_s "/proc/$FS_PID/maps" ||
-	fail "pthread_cancel(3) has yet to open its library"
+	fail "pthread_cancel(3) would have to open its library"
 umount_fs
 
 say "hard limits"
@@ -177,14 +177,14 @@ end_fs || fail "blksparsefs ended with status $?"
 assert_same_bytes "$TEST_TMP/file" "$TEST_TMP/want"
 
 say "signals, and a umask"
-cat >"$TEST_TMP/hand_down.py" <<'PY'
+cat >"$TEST_TMP/inherit.py" <<'PY'
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.umask(0o777)
 os.execv(sys.argv[1], sys.argv[1:])
 PY
-FS_WRAP=(as_nobody python3 "$TEST_TMP/hand_down.py")
+FS_WRAP=(as_nobody python3 "$TEST_TMP/inherit.py")
 "${FS_WRAP[@]}" "$FS" -f "x=$TEST_TMP/file" "$MNT" &
 FS_PID=$!
 wait_until 20 mounted "$MNT" || fail "not mounted"

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Ctrl-C ends whoever waits for a long scan, and killed readers and seekers
-# leave the mount as it was.
+# Ctrl-C ends a program that waits for a long scan. The mount works as before after
+# readers and seeking programs were killed.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
 
-# It would take an hour or so to read it all.
+# Reading all of it would take about an hour.
 truncate -s 4T "$TEST_TMP/huge"
 loop_new "$TEST_TMP/huge"
 huge=$LOOP
@@ -25,12 +25,12 @@ scanning() {
 	(($(device_reads "$huge") > $1))
 }
 
-# in_scan COMMAND...: runs it in the background, its pid in $PID; returns when
-# the device is read for it.
+# in_scan COMMAND...: runs it in the background, sets $PID, and returns once the
+# device is read for it.
 in_scan() {
 	local reads
 	reads=$(device_reads "$huge")
-	# A background job of a script ignores SIGINT unless told.
+	# A background job of a script ignores SIGINT by default.
 	env --default-signal=INT "$@" >"$TEST_TMP/job.log" 2>&1 &
 	PID=$!
 	wait_until 30 scanning "$reads" || fail "$* starts no scan"
@@ -46,7 +46,7 @@ for signal in INT TERM KILL; do
 	small_is_fine
 done
 
-say "the other file answers during a scan"
+say "the other file can be read during a scan"
 in_scan cp "$MNT/huge" "$TEST_TMP/copy"
 small_is_fine
 kill -INT "$PID"
@@ -62,7 +62,7 @@ for i in {1..40}; do
 	esac
 	"${job[@]}" >/dev/null 2>&1 &
 	pid=$!
-	# At a different moment of its life each time.
+	# After a different time in each round.
 	sleep "0.$(printf '%02d' $((i * 7 % 30)))"
 	kill -KILL "$pid"
 	wait_until 10 gone_or_zombie "$pid" || fail "${job[*]} does not end"
@@ -73,7 +73,7 @@ rm -f "$TEST_TMP/copy"
 say "the program ends during a scan"
 in_scan cp "$MNT/huge" "$TEST_TMP/copy"
 kill -TERM "$FS_PID"
-# A mount that is in use cannot end otherwise than with its users.
+# cp may hold the mount: interrupt it if it does not end by itself.
 wait_until 20 gone_or_zombie "$PID" || kill -INT "$PID"
 wait_until 20 gone_or_zombie "$PID" || fail "cp does not end"
 rm -f "$TEST_TMP/copy"

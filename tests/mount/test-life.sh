@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# From the command to the end of a mount: it answers when the command returns,
-# and each way to end it leaves nothing behind.
+# From the command to the end of a mount: the mount can be used when the command
+# returns, and each way to end it leaves no mount and no process.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -26,17 +26,17 @@ for i in {1..50}; do
 	assert_eq "$(head -c 4096 "$MNT/x" | cksum)" \
 		"$(head -c 4096 "$device" | cksum)" "bytes in round $i"
 	fusermount3 -u "$MNT"
-	wait_until 20 no_program || fail "the program goes on (round $i)"
+	wait_until 20 no_program || fail "blksparsefs still runs (round $i)"
 done
 
-say "the background program holds nothing of its caller"
+say "in the background it keeps no descriptor or directory of its caller"
 mkdir "$TEST_TMP/cwd"
-# Would wait for all who hold the pipe.
+# The shell waits until no process has the pipe open.
 out=$(cd "$TEST_TMP/cwd" && timeout 20 "$FS" "x=$device" "$MNT" 2>&1)
-assert_eq "$out" "" "what it printed"
+assert_eq "$out" "" "output"
 rmdir "$TEST_TMP/cwd"
 pid=$(pgrep -f "^$FS .*$MNT\$")
-assert_eq "$(readlink "/proc/$pid/cwd")" / "its directory"
+assert_eq "$(readlink "/proc/$pid/cwd")" / "working directory"
 kill -TERM "$pid"
 wait_until 20 not_mounted "$MNT" || fail "SIGTERM did not unmount"
 wait_until 20 no_program || fail "SIGTERM did not end it"
@@ -45,7 +45,7 @@ for signal in TERM INT HUP; do
 	say "in the foreground: SIG$signal"
 	mount_fs "x=$device"
 	cat "$MNT/x" >"$TEST_TMP/copy"
-	# A job of a script ignores SIGINT unless the program asks for it.
+	# A background job of a script ignores SIGINT by default.
 	kill -"$signal" "$FS_PID"
 	status=0
 	end_fs || status=$?
@@ -60,7 +60,7 @@ mount_fs "x=$device"
 umount "$MNT"
 end_fs || fail "status $? after umount"
 
-say "with a file open: what was mounted stays until it is closed"
+say "with a file open it stays mounted until the file is closed"
 mount_fs "x=$device"
 exec 7<"$MNT/x"
 run_status fusermount3 -u "$MNT"
@@ -69,7 +69,7 @@ assert_eq "$(head -c 16 <&7 | cksum)" "$(head -c 16 "$device" | cksum)" "bytes"
 exec 7<&-
 umount_fs
 
-say "no memory for the buffers of some requests"
+say "memory for the buffers of some threads is short"
 FS_WRAP=(env LD_PRELOAD="$BUILD/tests/mount/libno-buffer.so")
 mount_fs "x=$device"
 readers=()
@@ -81,10 +81,10 @@ for pid in "${readers[@]}"; do
 	wait "$pid" || fail "a reader failed"
 done
 umount_fs
-assert_contains "$(<"$FS_LOG")" "no memory for another thread" "what it says"
+assert_contains "$(<"$FS_LOG")" "no memory for another thread" "messages"
 FS_WRAP=()
 
 say "the device is free"
 losetup -d "$device"
 wait_until 10 loop_left "$device" "$(realpath "$TEST_TMP/image")" ||
-	fail "somebody holds $device"
+	fail "a process has $device open"

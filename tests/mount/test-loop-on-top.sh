@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A file system on a loop device on the file of a writable mount: what it
-# discards and zeroes are punches and zero ranges here, so that the device below
-# gets its space back. And fio, which verifies what it wrote.
+# A file system on a loop device on the file of a writable mount. Its discards and
+# zeroing arrive as punches and zero ranges, so that the device below gets its space
+# back. Then fio, which verifies the data that it wrote.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -12,7 +12,7 @@ requires mkfs.ext4 e2fsck mkfs.xfs xfs_repair fstrim fio
 
 MIB=$((1 << 20))
 
-# lower NAME SIZE [LOSETUP-OPTION...]: the device below, full of 0xAA.
+# lower NAME SIZE [LOSETUP-OPTION...]: makes the device below, full of 0xAA.
 lower() {
 	head -c "$2" /dev/zero | tr '\0' '\252' >"$TEST_TMP/$1"
 	sync "$TEST_TMP/$1"
@@ -20,8 +20,8 @@ lower() {
 	device=$LOOP
 }
 
-# upper [LOSETUP-OPTION...]: the loop device on the file, in $upper; with direct
-# I/O where that may be.
+# upper [LOSETUP-OPTION...]: makes the loop device on the file, in $upper; with
+# direct I/O if possible.
 upper() {
 	if losetup -f --show --direct-io=on "$@" "$MNT/x" >"$TEST_TMP/upper"; then
 		echo "direct I/O: $(losetup -n -O DIO "$(<"$TEST_TMP/upper")")"
@@ -33,7 +33,7 @@ upper() {
 	cleanup upper_free "$upper"
 }
 
-# Once it is free its number may be somebody else's.
+# Another program may have the device's number once it was free.
 upper_free() {
 	[[ $(losetup -n -O BACK-FILE "$1" 2>/dev/null) != "$MNT/x"* ]] ||
 		loop_free "$1"
@@ -61,17 +61,17 @@ make_tree "$TEST_TMP/tree"
 mkdir "$TEST_TMP/top"
 cleanup force_umount "$TEST_TMP/top"
 
-# trimmed_to NAME SIZE: trims; then the device below takes no more than that.
+# trimmed_to NAME SIZE: trims; true if the device below then takes at most SIZE.
 trimmed_to() {
 	sync -f "$TEST_TMP/top"
 	fstrim "$TEST_TMP/top"
-	# As close and the background do.
+	# A close or the watch would flush, too.
 	sync "$MNT/x"
 	(($(allocated "$TEST_TMP/$1") <= $2))
 }
 
-# tree_on_top NAME: puts it there, deletes half of it, trims; with the file system
-# mounted, the device below must have given back what was deleted.
+# tree_on_top NAME: copies the tree there, deletes half of it, and trims. While the
+# file system is mounted, the device below must have given back the deleted half.
 tree_on_top() {
 	local full
 	mount -o nodiscard "$upper" "$TEST_TMP/top"
@@ -81,10 +81,10 @@ tree_on_top() {
 	sync "$MNT/x"
 	full=$(allocated "$TEST_TMP/$1")
 	rm -r "$TEST_TMP/top/tree/part1"
-	# 12 large files had 1 MiB each; a file system may free them in its time.
+	# 12 large files had 1 MiB each; a file system may free them later.
 	wait_until 30 trimmed_to "$1" $((full - 9 * MIB)) ||
-		fail "$1: $full bytes, and still $(allocated "$TEST_TMP/$1") when half went"
-	echo "allocated below: $full, after half of it went: $(allocated "$TEST_TMP/$1")"
+		fail "$1: $full bytes, and still $(allocated "$TEST_TMP/$1") without half of the tree"
+	echo "allocated below: $full, without half of the tree: $(allocated "$TEST_TMP/$1")"
 	umount "$TEST_TMP/top"
 
 	mount "$upper" "$TEST_TMP/top"
@@ -104,7 +104,7 @@ tree_on_top ext4
 e2fsck -f -n "$upper"
 upper_free "$upper"
 umount_fs
-# The same, from the device below, once nobody is between.
+# The same on the device below, without blksparsefs.
 e2fsck -f -n "$device"
 mount -o ro "$device" "$TEST_TMP/top"
 diff -r "$TEST_TMP/tree/part0" "$TEST_TMP/top/tree/part0"
@@ -127,7 +127,7 @@ umount "$TEST_TMP/top"
 say "fio"
 lower fio $((32 * MIB))
 
-# verified OPTION...: fio writes, and reads again what it wrote.
+# verified OPTION...: fio writes and verifies.
 verified() {
 	say "fio $*"
 	fio --name=v --filename="$MNT/x" --size=24m --allow_file_create=0 \

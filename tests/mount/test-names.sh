@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What the files of a mount are called, and what findmnt calls the mount.
+# Names of the files of a mount, and type and source of the mount in findmnt.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -22,8 +22,8 @@ assert_same_bytes "$MNT/other name" "$two"
 assert_same_bytes "$MNT/two" "$two"
 assert_eq "$(stat -c %s "$MNT/other name")" $((2 << 20)) "size"
 run_status cat "$MNT/nothing"
-assert_eq "$STATUS" 1 "status of cat for a name there is not"
-assert_contains "$ERR" "No such file" "what it says"
+assert_eq "$STATUS" 1 "status of cat for a missing name"
+assert_contains "$ERR" "No such file" "message"
 umount_fs
 
 say "a relative path, and a symbolic link"
@@ -55,7 +55,7 @@ source=$(findmnt -n -o SOURCE "$MNT")
 shown=${source//[^,]/}
 shown=${#shown}
 assert_eq "$source" "$(printf '%s,' "${long[@]:0:shown}")and-$((60 - shown))-more" "source"
-# The buffer that getmntent(3) has for it.
+# getmntent(3) reads lines of at most 4 KiB.
 assert_le "$(grep -F " $MNT " /proc/self/mounts | wc -c)" 4095 "bytes of the line"
 umount_fs
 
@@ -65,7 +65,7 @@ ln -s "$two" "$TEST_TMP/a,b/c,/d"
 mount_fs -o rw "$TEST_TMP/a,b/c,/d" "$one"
 for device in "$one" "$two"; do
 	run_status "$FS" -f -o rw "$device" "$TEST_TMP/by-id"
-	assert_eq "$STATUS" 1 "status for $device, which is taken"
+	assert_eq "$STATUS" 1 "status for $device, which is in use"
 	assert_contains "$ERR" "$device is mounted on $MNT by blksparsefs" "message"
 done
 umount_fs
@@ -78,9 +78,9 @@ assert_eq "$(stat -c %F "$MNT")" "regular file" "type"
 assert_eq "$(findmnt -n -o SOURCE "$MNT")" "$one" "source"
 check fresh,walk,known,seeks,reads,bytes "$MNT" "$one" "$TEST_TMP/one"
 umount_fs
-assert_eq "$(stat -c %s "$MNT")" 0 "size of the file once unmounted"
+assert_eq "$(stat -c %s "$MNT")" 0 "size of the file after unmounting"
 
-say "but not two of them"
+say "two devices onto a regular file are refused"
 run_status "$FS" "$one" "$two" "$MNT"
 assert_ne "$STATUS" 0 "status of two devices onto a file"
 assert_contains "$ERR" "$MNT" "the message"

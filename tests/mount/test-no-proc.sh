@@ -1,17 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Where /proc is missing, a device is still read past the page cache of its
-# node, written, and let go by the caller's descriptors.
+# Without /proc, blksparsefs still reads a device past the page cache of its node,
+# blksparse copies from and to it, and the background program closes the descriptors
+# of its caller.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
 requires unshare
 
-# A namespace of mounts without it. The loader finds the libraries by it.
+# The loader finds the build's libraries by /proc, and needs a path without it.
 export LD_LIBRARY_PATH=$BUILD/src${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-# shellcheck disable=SC2016 # it is that shell's
+# shellcheck disable=SC2016 # for the other shell
 INSIDE='umount -l /proc; exec "$@"'
 
 # without_proc COMMAND...
@@ -33,7 +34,7 @@ mkdir "$MNT"
 exec 3<"$disk"
 cleanup eval "exec 3<&-"
 cat "$disk" >/dev/null
-# Looks at the device first, has it written, and looks again.
+# Reads the mounted device, has it written through another node, and reads again.
 cat >"$TEST_TMP/look" <<-'BASH'
 	set -eu
 	"$1" -f "x=$2" "$3" &
@@ -67,16 +68,16 @@ dd if=/dev/zero of="$disk" bs=1M count=16 conv=fsync status=none
 without_proc "$TOOL" copy --quiet --verify "$TEST_TMP/copy" "$disk"
 assert_same_bytes "$disk" "$TEST_TMP/copy"
 run_status without_proc "$TOOL" copy "$TEST_TMP/copy" /dev/fd/3 3<>"$disk"
-assert_eq "$STATUS" 1 "status of what is only to be found in /proc"
+assert_eq "$STATUS" 1 "status for a path in /proc"
 
-say "in the background, nothing of the caller's stays open"
+say "in the background it closes the caller's descriptors"
 # The reader of the pipe ends when its last writer does.
 cat >"$TEST_TMP/background" <<-'BASH'
 	"$1" "x=$2" "$3" 5>&1 >/dev/null
 	until [[ -e $3/x ]]; do sleep 0.05; done
 	umount "$3"
 BASH
-# shellcheck disable=SC2016 # it is that shell's
+# shellcheck disable=SC2016 # for the other shell
 timeout 20 bash -c 'unshare -m --propagation private bash -c "$0" bash "$@" | cat' \
 	"$INSIDE" bash "$TEST_TMP/background" "$FS" "$disk" "$MNT" ||
 	fail "a descriptor stayed open"

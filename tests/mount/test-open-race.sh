@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A device was written while its file was not open. Of several that open it at
-# once then, none reads old bytes from the kernel's cache, nor an old hole.
+# A device was written while its file was not open. Several programs then open the
+# file at once: none reads old bytes from the kernel's cache, or finds an old hole.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse

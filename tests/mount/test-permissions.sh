@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Who may read a file of a mount: whoever may read the device, with
-# allow_other; and nobody may write.
+# With allow_other, users that may read the device may read its file, and no other
+# users. No user may write to a read-only mount.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -36,14 +36,14 @@ say "another user reads what the mode allows"
 as_nobody cat "$MNT/open" >"$TEST_TMP/copy"
 assert_same_bytes "$TEST_TMP/copy" "$open"
 run_status as_nobody cat "$MNT/closed"
-assert_eq "$STATUS" 1 "status for a file that is not theirs"
+assert_eq "$STATUS" 1 "status of a reader without permission"
 assert_contains "$ERR" "Permission denied" "message"
 
 say "the owner of a copy can write it"
 (umask 022 && cp "$MNT/open" "$TEST_TMP/own")
 assert_eq "$(stat -c %a "$TEST_TMP/own")" 640 "mode of a copy"
 
-say "nobody writes"
+say "no user can write, not even root"
 # refused COMMAND...: with EROFS, or EACCES before it.
 refused() {
 	run_status "$@"
@@ -61,7 +61,7 @@ refused mkdir "$MNT/directory"
 refused ln -s x "$MNT/link"
 refused chmod 777 "$MNT/open"
 refused chown 1:1 "$MNT/open"
-# says_access COMMAND...: what access(2) says of writing, without root's powers.
+# says_access COMMAND...: prints the result of access(2) with W_OK.
 says_access() {
 	"$@" python3 -c 'import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -72,8 +72,8 @@ assert_eq "$(says_access as_nobody)" "-1 30" "access for its owner, EROFS"
 run_status as_nobody dd if=/dev/zero of="$MNT/open" bs=512 count=1 conv=notrunc
 assert_ne "$STATUS" 0 "status of another user's write"
 assert_eq "$(sha256sum <"$open")" "$before" "the device"
-say "not even where the mount is made writable behind its back"
-# Without its other options, of which FUSE takes no change by fsconfig(2).
+say "no user can write after a remount with rw"
+# Without the other options: FUSE refuses to change them by fsconfig(2).
 mount -i --options-mode=ignore -o remount,rw "$MNT"
 refused dd if=/dev/urandom of="$MNT/open" bs=512 count=1 conv=notrunc
 refused truncate -s 0 "$MNT/open"
@@ -82,14 +82,14 @@ refused chmod 777 "$MNT/open"
 assert_eq "$(sha256sum <"$open")" "$before" "the device"
 umount_fs
 
-say "without allow_other the mount is its owner's alone"
+say "without allow_other only the mount's owner can read"
 mount_fs "open=$open"
 run_status as_nobody cat "$MNT/open"
 assert_eq "$STATUS" 1 "status"
 assert_contains "$ERR" "Permission denied" "message"
 umount_fs
 
-say "an ACL's mask is not what the owning group may do"
+say "an ACL's mask gives the owning group no permission"
 # set_acl FILE: user 54321 may read it; its group may not.
 set_acl() {
 	python3 - "$1" <<-'END'

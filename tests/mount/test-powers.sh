@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A driver that root starts gives up what it does not need, in all its threads, and
-# does all it has to without: write, punch and grow an image of another user in a
-# folder that only that user may enter, and take its mount away from there in each
-# of the ways in which a mount ends.
+# Started by root, blksparsefs drops the capabilities that it does not need, in all
+# threads. It can still write, punch and grow an image of another user in a folder
+# that only that user may enter, and unmount there in each way in which a mount ends.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -21,7 +20,7 @@ power() {
 	awk -v name="$1:" '$1 == name { print $2 }' "$2/status"
 }
 
-# assert_powers PID MASK BOUNDS NO-NEW-PRIVS: of each thread.
+# assert_powers PID MASK BOUNDS NO-NEW-PRIVS: each thread of PID has these.
 assert_powers() {
 	local thread
 	for thread in "/proc/$1/task"/*; do
@@ -48,7 +47,7 @@ new_image() {
 	chmod 600 "$image"
 }
 
-# use_image: all that a writable mount is for; the outcome is in $TEST_TMP/want.
+# use_image: uses a writable mount; writes its final content to $TEST_TMP/want.
 use_image() {
 	assert_same_bytes "$MNT/x" "$TEST_TMP/truth"
 	fallocate -p -o 64K -l 128K "$MNT/x"
@@ -89,7 +88,7 @@ dd if="$TEST_TMP/truth" of="$MNT/x" bs=64K conv=notrunc,fsync status=none
 cp "$MNT/x" "$TEST_TMP/want"
 assert_powers "$pid" $((needed & own)) $((needed & own)) 1
 umount "$MNT"
-wait_until 20 gone "$pid" || fail "it goes on"
+wait_until 20 gone "$pid" || fail "blksparsefs still runs"
 assert_same_bytes "$LOOP" "$TEST_TMP/want"
 
 say "root, an abort"
@@ -104,9 +103,9 @@ end_fs || fail "status $? after an abort"
 not_mounted "$MNT" || fail "an abort leaves it mounted"
 
 say "root, auto_unmount"
-# fusermount3 looks once when the program is gone, and leaves a mount whose
-# connection the kernel has not ended by then. By io_uring that is so for a
-# moment; through /dev/fuse it is rare.
+# fusermount3 checks once after the end of the program, and leaves a mount whose
+# connection the kernel has not ended by then. By io_uring that takes a moment;
+# through /dev/fuse it is rare.
 auto_unmounts() {
 	mount_fs -o auto_unmount,uring=off "x=$image"
 	assert_same_bytes "$MNT/x" "$TEST_TMP/truth"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The quickstart shows what it promises and leaves nothing behind, also when it
-# is interrupted; and it mounts a device.
+# The quickstart runs its demonstration and removes everything that it made, also
+# when it is interrupted. It also mounts a given device.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -21,9 +21,9 @@ run_status "$quickstart"
 echo "$OUT"
 assert_eq "$STATUS" 0 "status"
 assert_contains "$OUT" "the first data is at 16777216, the hole after it at 25165824" \
-	"what lseek says of the mounted file"
-assert_contains "$OUT" "instead of 262144." "the end"
-nothing_left || fail "it left something behind"
+	"the results of lseek"
+assert_contains "$OUT" "instead of 262144." "the last line"
+nothing_left || fail "a file, mount or loop device is left"
 
 mounted_it() {
 	grep -q "$TEST_TMP/blksparse" /proc/self/mountinfo || gone_or_zombie "$pid"
@@ -34,14 +34,14 @@ for signal in INT TERM; do
 	env --default-signal=INT setsid "$quickstart" >"$TEST_TMP/log" 2>&1 &
 	pid=$!
 	wait_until 60 mounted_it || fail "it mounts nothing"
-	# As a terminal does: to all of them.
+	# To the whole group, as a terminal does.
 	kill -"$signal" -- -"$pid"
 	wait_until 30 gone_or_zombie "$pid" || fail "SIG$signal does not end it"
 	status=0
 	wait "$pid" || status=$?
 	assert_eq "$status" $((128 + $(kill -l "$signal"))) "status after SIG$signal"
-	# A loop device is detached when its last user closes it.
-	wait_until 10 nothing_left || fail "it left something behind"
+	# A loop device stays until the last program has closed it.
+	wait_until 10 nothing_left || fail "a file, mount or loop device is left"
 done
 
 say "a device"
@@ -50,7 +50,7 @@ mkdir "$MNT"
 cleanup force_umount "$MNT"
 run_status "$quickstart" "$LOOP" "$MNT"
 assert_eq "$STATUS" 0 "status"
-assert_contains "$OUT" "umount $MNT" "how to end it"
+assert_contains "$OUT" "umount $MNT" "the command to unmount"
 check walk,known,bytes "$MNT/${LOOP##*/}" "$LOOP" "$TEST_TMP/image"
 umount "$MNT"
 loop_free "$LOOP"

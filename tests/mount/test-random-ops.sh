@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Random operations on a writable mount, against a shadow: what is read, what
-# lseek skips, what the device holds after fsync, close and unmounting, over
-# several mounts of one device. Several workers, threads or processes, work on the
-# file at once, buffered, mapped, directly, by libaio and by io_uring. Half of the
-# seeds are fixed, half are fresh; a failure names its seed, and RANDOM_SEED=N
-# repeats it.
+# Random operations on a writable mount, compared with a shadow copy: bytes that are
+# read, holes that lseek reports, and the content of the device after fsync, close
+# and unmounting, over several mounts of one device. Several threads or processes
+# work on the file at once: buffered, mapped, directly, by libaio and by io_uring.
+# Half of the seeds are fixed, half are fresh. A failure names its seed, and
+# RANDOM_SEED=N repeats it.
 set -euo pipefail
 # shellcheck source=random-ops.sh
 . "$(dirname "$0")/random-ops.sh"
@@ -14,7 +14,7 @@ requires_fuse
 requires_loop
 
 seed=${RANDOM_SEED:-$(fresh_seed)}
-say "the fresh seed is $seed"
+say "fresh seed: $seed"
 
 say "blocks of 512 bytes"
 random_device $(((12 << 20) + 512)) 512 1

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What is scanned for a copy is not read again: the device's counter after cp is
-# its size, and with all known that of its data. The options that say how much
-# is scanned, and a mount that nobody uses does nothing.
+# A copy reads each byte of the device once: the device's counter after cp is its
+# size, and the size of its data if the map is complete. The options for scanning
+# work, and a mount without open files does nothing.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -11,21 +11,20 @@ requires_loop
 
 size=$((96 << 20))
 
-# copy_reads IMAGE: copies $MNT/x as cp does, and checks the bytes. See
-# count_reads.
+# copy_reads IMAGE: copies $MNT/x with cp and checks the bytes. See count_reads.
 copy_reads() {
 	count_reads "$LOOP" cp --sparse=auto "$MNT/x" "$TEST_TMP/copy"
 	assert_same_bytes "$TEST_TMP/copy" "$1"
 	rm "$TEST_TMP/copy"
 }
 
-# assert_reads BYTES WHAT: no more was read of the device, by a margin, than
-# that and what the kernel has read again.
+# assert_reads BYTES WHAT: at most BYTES, a margin and the kernel's repeated reads
+# were read from the device.
 assert_reads() {
 	assert_le "$READ" $(($1 * 102 / 100 + REREAD)) "read of $2"
 }
 
-# What the kernel has cached of $MNT/x, bytes.
+# Prints how many bytes of $MNT/x the kernel has cached.
 cached() {
 	fincore --bytes --noheadings --output RES "$MNT/x"
 }
@@ -48,7 +47,7 @@ mount_fs "x=$LOOP"
 copy_reads "$TEST_TMP/data"
 assert_le "$(cached)" $((32 << 20)) "bytes cached"
 
-say "what one of two readers has passed stays for the other"
+say "with two readers, pages behind one stay cached for the other"
 umount_fs
 mount_fs "x=$LOOP"
 exec 3<"$MNT/x"
@@ -59,7 +58,7 @@ assert_le "$READ" $((size / 50 + REREAD)) "read of data, all cached"
 exec 3<&-
 umount_fs
 
-say "who seeks through all of it first, and reads then"
+say "a program that first seeks through the file and then reads it"
 make_device mixed "$size" two-passes
 mount_fs "x=$LOOP"
 count_reads "$LOOP" tar --create --sparse --hole-detection=seek \
@@ -68,7 +67,7 @@ assert_reads "$size" "two passes"
 tar --extract --to-stdout --file="$TEST_TMP/tar" | cmp - "$TEST_TMP/two-passes"
 umount_fs
 
-say "who reads in order has more read ahead, but no more than was set"
+say "read-ahead is raised to 2048 KiB, and a higher setting stays"
 make_device data "$size" ordered
 mount_fs "x=$LOOP"
 ahead=/sys/class/bdi/$(mountpoint -d "$MNT")/read_ahead_kb
@@ -84,7 +83,7 @@ assert_same_bytes "$MNT/x" "$TEST_TMP/ordered"
 assert_eq "$(<"$ahead")" 4096 "KiB"
 umount_fs
 
-say "the rest in the background, while the file is open"
+say "scan=background scans the rest while the file is open"
 make_device tenth "$size" background
 data=$(python3 "$LIB/devices.py" data --granule 4K "$TEST_TMP/background")
 all_known() {
@@ -92,10 +91,10 @@ all_known() {
 }
 reads=$(device_reads "$LOOP")
 mount_fs -o scan=background "x=$LOOP"
-# To open a device takes a read, to see whether direct ones work.
+# Opening a device takes one read, to check that direct reads work.
 assert_le $(($(device_reads "$LOOP") - reads)) 2 "reads of a mount not in use"
 exec 3<"$MNT/x"
-wait_until 30 all_known || fail "the scan in the background does not end"
+wait_until 30 all_known || fail "the background scan does not end"
 exec 3<&-
 check walk,known,bytes "$MNT/x" "$LOOP" "$TEST_TMP/background"
 umount_fs
@@ -122,11 +121,11 @@ umount_fs
 for option in minhole=17M scan=never; do
 	run_status "$FS" -o "$option" "$LOOP" "$MNT"
 	assert_eq "$STATUS" 2 "status of $option"
-	assert_contains "$ERR" "-o $option: " "what is said of $option"
+	assert_contains "$ERR" "-o $option: " "message for $option"
 done
 
-say "a mount that nobody uses does nothing"
-# switches PID: how often its threads were given a processor and gave it back
+say "a mount without open files does nothing"
+# switches PID: the number of context switches of its threads.
 switches() {
 	cat "/proc/$1"/task/*/status | awk '/ctxt_switches/ { n += $2 }
 		END { print n }'
@@ -139,5 +138,5 @@ quiet() {
 }
 mount_fs -o scan=background "x=$LOOP"
 cmp "$MNT/x" "$TEST_TMP/background"
-wait_until 30 quiet || fail "it goes on though no file is open"
+wait_until 30 quiet || fail "its threads run although no file is open"
 umount_fs

@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# close and fsync under signals: what a caller survives does not make them fail,
-# or end before all is done; a caller that was killed ends soon, and its zeros
-# are carried out later. The image is on a file system where each write takes a
-# while.
+# close and fsync under signals. A signal that the caller survives neither makes
+# them fail nor ends them early. A killed caller ends soon, and its zeros are flushed
+# later. The image is on a file system on which each write is slow.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -15,8 +14,8 @@ FLUSHER=$BUILD/tests/mount/flusher
 IMAGE=$TEST_TMP/image
 [[ -x $FLUSHER ]] || fail "$FLUSHER is not built"
 
-# slow_image MS: a new one of 8 MiB without a zero byte, at $TEST_TMP/slow/file,
-# whose writes take so long.
+# slow_image MS: makes an image of 8 MiB without a zero byte, $TEST_TMP/slow/file,
+# on which each write takes MS milliseconds.
 slow_image() {
 	head -c 8M /dev/zero | tr '\0' '\252' >"$IMAGE"
 	mkdir -p "$TEST_TMP/slow"
@@ -32,8 +31,8 @@ drop_image() {
 	wait "$SLOW"
 }
 
-# carried_out COUNT, begun: as the flusher punched them, in the image itself.
-carried_out() {
+# flushed COUNT: the image itself has the first COUNT holes of the flusher.
+flushed() {
 	python3 - "$IMAGE" "$1" <<-'END'
 		import sys
 		image = open(sys.argv[1], "rb").read()
@@ -41,61 +40,62 @@ carried_out() {
 		for at in range(0, len(image), 4096):
 		    zero = at < wanted and at % 8192 == 0
 		    if image[at:at + 4096] != (b"\0" if zero else b"\xaa") * 4096:
-		        print("not carried out, or too much:", at)
+		        print("not flushed, or a wrong byte:", at)
 		        sys.exit(1)
 	END
 }
 
+# begun: the first hole is flushed.
 begun() {
 	cmp -s -n 4096 "$IMAGE" /dev/zero
 }
 
-# flusher COUNT ACTION [SIGNALS]: in the background, its pid in $PID, perhaps
-# through AS=(COMMAND...); returns when its flush has begun.
+# flusher COUNT ACTION [SIGNALS]: runs the program in the background, through
+# AS=(COMMAND...), sets $PID, and returns when it is about to flush.
 AS=()
 flusher() {
 	"${AS[@]}" env --default-signal=QUIT,INT "$FLUSHER" "$MNT/x" "$@" \
-		>"$TEST_TMP/said" &
+		>"$TEST_TMP/flusher.log" &
 	PID=$!
-	wait_until 20 grep -qs ready "$TEST_TMP/said" || fail "not ready"
+	wait_until 20 grep -qs ready "$TEST_TMP/flusher.log" || fail "not ready"
 }
 
-# survives ACTION [SIGNALS]: it goes well, and all is done then, 40 granules more
-# than the last time.
+# survives ACTION [SIGNALS]: ACTION succeeds and everything is flushed after it,
+# 40 granules more than the last time.
 COUNT=0
 survives() {
 	say "$1 under ${2:-no signals}"
 	((COUNT += 40))
 	flusher "$COUNT" "$@"
 	wait "$PID" || fail "$1 under ${2:-no signals}: status $?"
-	! grep -v -e ready -e OK "$TEST_TMP/said" || fail "$1 under $2 failed"
-	carried_out "$COUNT" || fail "$1 did not wait for the device"
+	! grep -v -e ready -e OK "$TEST_TMP/flusher.log" || fail "$1 under $2 failed"
+	flushed "$COUNT" || fail "$1 did not wait for the device"
 }
 
-# dies SIGNAL ACTION: it ends long before the device would have taken all.
+# dies SIGNAL ACTION: the killed caller ends before the slow device has all zeros.
 dies() {
 	local status=0
 	say "SIG$1 in $2"
 	flusher 300 "$2"
-	[[ $2 == wait ]] || wait_until 20 begun || fail "nothing is carried out"
+	[[ $2 == wait ]] || wait_until 20 begun || fail "nothing is flushed"
 	kill "-$1" "$PID"
-	wait_until 20 gone_or_zombie "$PID" || fail "$2 goes on after SIG$1"
+	wait_until 20 gone_or_zombie "$PID" || fail "$2 still waits after SIG$1"
 	wait "$PID" || status=$?
 	assert_eq "$status" $((128 + $(kill -l "$1"))) "status"
-	! carried_out 300 >/dev/null || fail "the device was too fast"
+	! flushed 300 >/dev/null || fail "the device was too fast"
 }
 
-# unseen: a caller of which nothing is known has its flush done in full.
+# unseen: the flush of a killed caller that /proc does not show is done in full.
 unseen() {
 	slow_image 20
 	mount_fs -o rw,zero=write "x=$TEST_TMP/slow/file"
-	say "killed, and not seen"
+	say "a killed caller that /proc does not show"
 	COUNT=100
 	flusher "$COUNT" fsync
-	wait_until 20 begun || fail "nothing is carried out"
+	wait_until 20 begun || fail "nothing is flushed"
 	kill -KILL "$PID"
 	wait_until 60 gone_or_zombie "$PID" || fail "it does not end"
-	carried_out "$COUNT" || fail "the flush was cut short"
+	flushed "$COUNT" || fail "the flush ended early"
 	survives fsync restart
 	survives close interrupt
 	drop_image
@@ -107,7 +107,7 @@ if [[ ${1:-} == hidden ]]; then
 	exit
 fi
 
-say "signals that are survived"
+say "signals that the caller survives"
 slow_image 5
 mount_fs -o rw,zero=write "x=$TEST_TMP/slow/file"
 for signals in restart interrupt uring; do
@@ -127,16 +127,16 @@ for try in "KILL fsync" "TERM close" "KILL wait" "QUIT fsync"; do
 	# shellcheck disable=SC2086 # two words
 	dies $try
 	kill -USR1 "$SLOW"
-	wait_until 60 carried_out 300 >"$TEST_TMP/why" ||
-		fail "zeros are forgotten: $(<"$TEST_TMP/why")"
+	wait_until 60 flushed 300 >"$TEST_TMP/why" ||
+		fail "zeros are lost: $(<"$TEST_TMP/why")"
 	drop_image
 done
 
 say "callers that /proc does not show"
-# The program counts processes in a namespace of its own, without a /proc of it.
+# The program is in a pid namespace of its own, which /proc does not show.
 FS_WRAP=(unshare --pid --fork)
 unseen
-# Its /proc hides those of others, as root has them here.
+# Its /proc hides the processes of other users.
 # shellcheck disable=SC2016 # for the other shell
 unshare --mount --propagation private bash -c '
 	mount -t proc -o hidepid=2,gid=65534 proc /proc

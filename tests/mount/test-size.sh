@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Devices that grow, shrink and go away while they are mounted; the others in
-# the mount do not notice.
+# Devices that grow, shrink and go away while they are mounted. The other files of
+# the mount stay right.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -23,7 +23,8 @@ size_is() {
 	[[ $(stat -c %s "$MNT/x") == "$1" ]]
 }
 
-# resized SIZE TARGET: the device notices, then the mount.
+# resized SIZE TARGET: has the device take the new size of its file, waits for the
+# mount, and checks all files.
 resized() {
 	[[ $2 != "$device" ]] || losetup -c "$device"
 	wait_until 10 size_is "$1" || fail "the size stays $(stat -c %s "$MNT/x")"
@@ -34,7 +35,7 @@ resized() {
 }
 
 grow() {
-	# What is there stays as it is: nobody writes below a device's back.
+	# Only append: a write to the image would change the mounted device unseen.
 	python3 "$LIB/devices.py" make mixed 4M "$TEST_TMP/more"
 	cat "$TEST_TMP/more" >>"$image"
 	jq -c --slurpfile more "$TEST_TMP/more.truth" '.size as $at |
@@ -67,13 +68,13 @@ grow "$image"
 shrink "$image"
 umount_fs
 
-say "an image that grows is mapped to its new end at once"
+say "an image that grows can be mapped up to its new end at once"
 head -c 1000000 /dev/urandom >"$TEST_TMP/growing"
 mount_fs "x=$TEST_TMP/growing" "other=$other"
 timeout 60 python3 "$(dirname "$0")/grows.py" opened "$TEST_TMP/growing" "$MNT/x"
 umount_fs
 
-say "a page that is changed while its device grows beyond it"
+say "a page changes while its device grows beyond it"
 head -c $((4096 * 3 + 512)) /dev/urandom >"$TEST_TMP/odd"
 loop_new "$TEST_TMP/odd"
 odd=$LOOP
@@ -81,7 +82,7 @@ mount_fs -o rw "x=$odd"
 timeout 60 python3 "$(dirname "$0")/grows.py" stored "$TEST_TMP/odd" "$odd" "$MNT/x"
 umount_fs
 
-say "detached while mounted: goes on until the mount ends"
+say "a device detached while mounted can be read until the mount ends"
 python3 "$LIB/devices.py" make mixed 8M "$image"
 losetup -c "$device"
 mount_fs "x=$device" "other=$other"
@@ -91,18 +92,18 @@ check walk,reads,bytes "$MNT/x" "$image" "$image"
 other_is_fine
 umount_fs
 wait_until 10 loop_left "$device" "$(realpath "$image")" ||
-	fail "$device is held"
+	fail "a process has $device open"
 
-say "gone for good: errors, and the others are fine"
+say "a device whose file is gone: reads fail, other files are right"
 make_device data 8M fading
 mount_fs "x=$LOOP" "other=$other"
 cat "$MNT/x" >/dev/null
 truncate -s 0 "$TEST_TMP/fading"
 forget_pages "$LOOP"
 run_status timeout 60 dd if="$MNT/x" of=/dev/null bs=1M iflag=direct
-assert_eq "$STATUS" 1 "status of a read of what is gone"
+assert_eq "$STATUS" 1 "status of a read of a missing block"
 assert_contains "$ERR" "Input/output error" "message"
 assert_eq "$(timeout 60 python3 "$LIB/ask.py" data 0 "$MNT/x")" 0 \
-	"SEEK_DATA: what cannot be read is data"
+	"SEEK_DATA: a block that cannot be read is data"
 other_is_fine
 umount_fs

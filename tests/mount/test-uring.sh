@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Requests by io_uring, where the kernel offers that: what holds for a mount
-# holds then, too. Where it does not, nobody notices.
+# Requests by io_uring, if the kernel offers that: a mount behaves as through
+# /dev/fuse. If the kernel does not offer it, the mount works without a message.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -17,12 +17,13 @@ make_device mixed 16M image
 device=$LOOP
 image=$TEST_TMP/image
 
-# how OPTION: what the program says of how its requests come.
+# how OPTION...: mounts, reads, and prints the program's line about how its requests
+# come, or "nothing".
 how() {
 	mount_fs -d "$@" "x=$device"
 	assert_same_bytes "$MNT/x" "$image"
 	umount_fs
-	assert_lacks "$(<"$FS_LOG")" "the kernel refuses" "what it says"
+	assert_lacks "$(<"$FS_LOG")" "the kernel refuses" "messages"
 	grep -o 'requests come [^,]*' "$FS_LOG" || echo nothing
 }
 
@@ -35,30 +36,30 @@ say "a kernel that does not offer it"
 	cleanup restore
 	echo N >"$parameter"
 }
-assert_eq "$(how)" nothing "what it says"
+assert_eq "$(how)" nothing "message"
 no_custom_io=(env LD_PRELOAD="$BUILD/tests/mount/libno-custom-io.so")
 FS_WRAP=("${no_custom_io[@]}")
 mount_fs "x=$device"
 umount_fs
-assert_eq "$(<"$FS_LOG")" "" "what it says by a libfuse without custom I/O"
+assert_eq "$(<"$FS_LOG")" "" "messages with a libfuse without custom I/O"
 FS_WRAP=()
 if [[ ! -e $parameter ]]; then
-	echo "this kernel has no more to test"
+	echo "this kernel cannot offer io_uring"
 	exit 0
 fi
 
-say "one that does"
+say "a kernel that offers it"
 echo Y >"$parameter"
 FS_WRAP=("${no_custom_io[@]}")
 mount_fs "x=$device"
 assert_same_bytes "$MNT/x" "$image"
 umount_fs
 assert_contains "$(<"$FS_LOG")" "io_uring needs a libfuse with custom I/O" \
-	"what it says by a libfuse without"
+	"message with such a libfuse"
 FS_WRAP=()
-said=$(how)
+line=$(how)
 [[ $(<"$FS_LOG") != *"custom I/O"* ]] || skip "this libfuse has no custom I/O"
-assert_eq "$said" "$offered" "what it says"
+assert_eq "$line" "$offered" "message"
 assert_eq "$(how -o uring=off)" nothing "with uring=off"
 
 say "io_uring is refused"
@@ -71,14 +72,14 @@ if [[ -e $refuse ]]; then
 	cleanup allow
 	echo 2 >"$refuse"
 	assert_eq "$(how)" \
-		"requests come through /dev/fuse" "what it says"
+		"requests come through /dev/fuse" "message"
 	allow
 fi
 
-say "too few descriptors for all threads that may come"
-# Only root may raise the hard limit, which is tried.
+say "too few descriptors for all possible threads"
+# The program raises the hard limit if it may.
 FS_WRAP=(setpriv --bounding-set=-sys_resource bash -c 'ulimit -SH -n 90; exec "$@"' -)
-assert_eq "$(how)" "requests come through /dev/fuse" "what it says"
+assert_eq "$(how)" "requests come through /dev/fuse" "message"
 FS_WRAP=()
 
 is_stopped() {
@@ -86,7 +87,7 @@ is_stopped() {
 }
 stop_below() {
 	kill -STOP "$below"
-	wait_until 20 is_stopped || fail "the lower one goes on"
+	wait_until 20 is_stopped || fail "the lower mount still runs"
 }
 kill_quietly() {
 	kill "$@" 2>/dev/null || true
@@ -107,7 +108,7 @@ umount_fs
 assert_ge "$(sed -n 's/^no-memory: \([0-9]*\) .*/\1/p' "$FS_LOG")" 8 "refusals"
 FS_WRAP=()
 
-# The device of a mount whose program is stopped hangs.
+# A loop device on a file of a lower mount hangs while that mount's program is stopped.
 mkdir "$TEST_TMP/below"
 truncate -s 256M "$TEST_TMP/hanging"
 "$FS" -f "h=$TEST_TMP/hanging" "$TEST_TMP/below" &
@@ -118,15 +119,15 @@ resume() {
 	wait "$below" || true
 }
 cleanup resume
-wait_until 20 mounted "$TEST_TMP/below" || fail "the lower one does not mount"
+wait_until 20 mounted "$TEST_TMP/below" || fail "the lower mount fails"
 loop_new "$TEST_TMP/below/h" -r
 hanging=$LOOP
 
-say "no ring can be had for another thread: requests fail, and none waits for others"
+say "no descriptor for another ring: requests fail, and none waits for another"
 mount_fs -d "x=$device" "h=$hanging"
-assert_contains "$(<"$FS_LOG")" "$offered" "what it says"
+assert_contains "$(<"$FS_LOG")" "$offered" "message"
 cleanup kill_quietly -CONT "$below"
-# Requests of one processor come to the same threads.
+# Requests from one CPU go to the same threads.
 taskset -cp 0 $$
 exec 7<"$MNT/x"
 stop_below
@@ -142,8 +143,8 @@ wait_until 20 grep -q "requests fail, because no thread" "$FS_LOG" ||
 status=0
 timeout -s KILL 20 dd of=/dev/null bs=4096 count=1 iflag=direct \
 	status=none <&7 || status=$?
-assert_ne "$status" 137 "status of who reads another file"
-# The file is closed all the same.
+assert_ne "$status" 137 "status of a reader of another file"
+# The file is closed nevertheless.
 closings() {
 	grep -c "opcode: RELEASE" "$FS_LOG" || true
 }
@@ -166,10 +167,10 @@ assert_eq "$(cat "$TEST_TMP"/read.* | grep -c "Cannot allocate memory")" \
 assert_same_bytes "$MNT/x" "$image"
 umount_fs
 
-say "threads come with the requests that wait, and the others go on"
+say "each waiting request has a thread, and the other file can be read"
 mount_fs -d "x=$device" "h=$hanging"
-assert_contains "$(<"$FS_LOG")" "$offered" "what it says"
-# Before the mount on it is taken away.
+assert_contains "$(<"$FS_LOG")" "$offered" "message"
+# Runs before the cleanup that unmounts.
 cleanup kill_quietly -CONT "$below"
 stop_below
 readers=()
@@ -192,9 +193,9 @@ for i in {1..40}; do
 	assert_same_bytes "$TEST_TMP/read.$i" "$TEST_TMP/zeros"
 done
 
-say "a device that hangs does not keep the program"
+say "the program ends although a device hangs"
 stop_below
-# Far from what the kernel has read ahead.
+# Far from the pages that the kernel has read ahead.
 dd if="$MNT/h" of="$TEST_TMP/hung" bs=4096 count=1 skip=32000 \
 	iflag=direct status=none &
 reader=$!
@@ -211,14 +212,14 @@ kill -CONT "$below"
 status=0
 end_fs || status=$?
 assert_eq "$status" 1 "exit status"
-assert_contains "$(<"$FS_LOG")" "a device does not answer" "what it says"
+assert_contains "$(<"$FS_LOG")" "a device does not answer" "messages"
 status=0
 wait "$reader" || status=$?
-assert_eq "$status" 1 "status of who read it"
+assert_eq "$status" 1 "status of its reader"
 losetup -d "$hanging"
 resume
 
-# as_well SCRIPT [ARG...]: another test.
+# as_well SCRIPT [ARG...]: runs another test.
 as_well() {
 	local script=$1 tmp status=0
 	shift
@@ -241,5 +242,5 @@ as_well mount/test-life.sh
 as_well mount/test-powers.sh
 as_well faults/test-kill.sh 10
 
-say "all that was by io_uring"
-assert_eq "$(how)" "$offered" "what it says"
+say "the kernel still offers io_uring"
+assert_eq "$(how)" "$offered" "message"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What a writable mount answers: errors, sizes and attributes; what becomes of
-# the device, by tail= and zero=; and that a device is its mount's alone.
+# System calls on a writable mount: errors, sizes and attributes. The content of the
+# device with each tail= and zero=. No other program can take a device in use.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -13,13 +13,13 @@ MIB=$((1 << 20))
 SIZE=$((8 * MIB + 512))
 here=$(dirname "$0")
 
-# filled NAME: $TEST_TMP/NAME, all 0xAA.
+# filled NAME: makes $TEST_TMP/NAME, all 0xAA.
 filled() {
 	head -c "$SIZE" /dev/zero | tr '\0' '\252' >"$TEST_TMP/$1"
 	sync "$TEST_TMP/$1"
 }
 
-# filled_device NAME: and a loop device over it, in $LOOP.
+# filled_device NAME: also makes a loop device over it, in $LOOP.
 filled_device() {
 	filled "$1"
 	loop_new "$TEST_TMP/$1"
@@ -38,7 +38,7 @@ for source in "$device" "$TEST_TMP/image"; do
 	done
 done
 
-say "tools that keep attributes are content"
+say "tools that keep attributes succeed"
 head -c 100000 /dev/urandom >"$TEST_TMP/source"
 chmod 4751 "$TEST_TMP/source"
 chown 3:4 "$TEST_TMP/source"
@@ -61,7 +61,7 @@ umount_fs
 
 # --- The tail --------------------------------------------------------------
 
-# bytes_at FROM COUNT: the values that the device's bytes there have, in hex.
+# bytes_at FROM COUNT: prints the values of the device's bytes there, in hex.
 bytes_at() {
 	forget_pages "$device"
 	python3 -c '
@@ -73,8 +73,8 @@ with open(sys.argv[1], "rb") as device:
     print(*(f"{value:02x}" for value in sorted(set(data))))' "$device" "$1" "$2"
 }
 
-# short_file TAIL: a device of 0xAA, cut to 3 MiB + 1000 after other bytes were
-# written behind that.
+# short_file TAIL: makes a device of 0xAA, writes other bytes past 4 MiB, and cuts
+# the file to 3 MiB + 1000.
 short_file() {
 	dd if="$TEST_TMP/image.aa" of="$device" bs=1M conv=fsync status=none
 	mount_fs -o "rw,tail=$1" "x=$device"
@@ -90,7 +90,7 @@ filled image.aa
 say "tail=keep"
 short_file keep
 assert_eq "$(bytes_at $((3 * MIB + 1000)) $((MIB - 1000)))" aa "past the end"
-assert_eq "$(bytes_at $((4 * MIB)) "$MIB")" bb "what was written and cut off"
+assert_eq "$(bytes_at $((4 * MIB)) "$MIB")" bb "the bytes that were written and cut off"
 assert_eq "$(bytes_at $((5 * MIB)) $((3 * MIB + 512)))" aa "the rest"
 say "tail=zero"
 short_file zero
@@ -116,13 +116,13 @@ assert_eq "$(bytes_at 0 "$SIZE")" 00 "tail=zero"
 
 # --- Zeroing ---------------------------------------------------------------
 
-# requests: that were written, and those that were discarded.
+# requests: prints the number of write and discard requests of the device.
 requests() {
 	awk '{ print $5 + $12 }' "/sys/block/${device##*/}/stat"
 }
 
-# zeroed HOW: punches 4 of 8 MiB; sets $took to the requests that the device
-# saw.
+# zeroed HOW: punches 4 of 8 MiB and sets $took to the number of the device's
+# requests.
 zeroed() {
 	local before
 	dd if="$TEST_TMP/image.aa" of="$device" bs=1M conv=fsync status=none
@@ -154,12 +154,12 @@ size_is() {
 	[[ $(stat -c %s "$MNT/x") == "$1" ]]
 }
 
-# grown CUT: the file is zeroed, and cut to CUT; then its device gets 1 MiB more,
-# of 0xAA.
+# grown CUT: zeroes the file and cuts it to CUT; then its device grows by 1 MiB of
+# 0xAA.
 grown() {
 	dd if="$TEST_TMP/image.aa" of="$device" bs=1M conv=fsync status=none
 	mount_fs -o rw "x=$device"
-	# Held open, so that nothing is carried out by a close.
+	# Held open, so that no close flushes zeros.
 	exec 7<>"$MNT/x"
 	fallocate -p -o 0 -l "$SIZE" "$MNT/x"
 	truncate -s "$1" "$MNT/x"
@@ -167,7 +167,7 @@ grown() {
 	losetup -c "$device"
 }
 
-# shrunk: back to what it was.
+# shrunk BYTE: checks that the new part is BYTE, and restores the size.
 shrunk() {
 	exec 7>&-
 	umount_fs
@@ -219,16 +219,16 @@ read_only
 
 # --- Exclusive use ---------------------------------------------------------
 
-# refused DEVICE PART...: a writable mount of it, with each PART in the message.
+# refused DEVICE PART...: a writable mount of it fails with each PART in the message.
 refused() {
 	local source=$1 part
 	shift
 	mkdir -p "$TEST_TMP/second"
-	# Not in the foreground: were it taken, this would never end.
+	# In the background: a mount that succeeds would never return otherwise.
 	run_status "$FS" -o rw "x=$source" "$TEST_TMP/second"
 	not_mounted "$TEST_TMP/second" || {
 		force_umount "$TEST_TMP/second"
-		fail "$source was taken"
+		fail "$source is mounted"
 	}
 	assert_eq "$STATUS" 1 "status for $source"
 	for part; do
@@ -236,7 +236,7 @@ refused() {
 	done
 }
 
-say "while it is mounted, nobody else gets it"
+say "no other program gets the device while it is mounted"
 mount_fs -o rw "x=$device"
 refused "$device" "$device" "$MNT" "blksparsefs"
 run_status mkfs.ext4 -q -F "$device"
@@ -252,7 +252,7 @@ assert_ne "$STATUS" 0 "status of swapon"
 assert_contains "$ERR" "busy" "message of swapon"
 umount_fs
 
-say "mounted, swap, partition, part of another, read-only, locked"
+say "devices in use, read-only ones and locked images are refused"
 mkfs.ext4 -q -F "$device"
 mkdir -p "$TEST_TMP/ext4"
 mount "$device" "$TEST_TMP/ext4"
@@ -266,13 +266,13 @@ if swapon "$device" 2>/dev/null; then
 	refused "$device" "$device" "swap"
 	swapoff "$device"
 else
-	echo "no swap here"
+	echo "swap cannot be used here"
 fi
 
 truncate -s 16M "$TEST_TMP/disk"
 loop_new "$TEST_TMP/disk" --partscan
 disk=$LOOP
-# The kernel may not know any kind of partition table.
+# Some kernels read no partition table.
 if sfdisk -q --no-reread --no-tell-kernel "$disk" <<<'2048,16384' &&
 	partx -a "$disk" && wait_until 5 test -b "${disk}p1"; then
 	mkfs.ext4 -q -F "${disk}p1"
@@ -299,9 +299,9 @@ fi
 
 loop_new "$TEST_TMP/image" -r
 refused "$LOOP" "$LOOP" "read-only"
-# It is attached, and that loop device may be somebody's.
+# The image is attached to a loop device, which may be in use.
 refused "$TEST_TMP/image" "$TEST_TMP/image" "$LOOP"
-# Also by another name, when the one that it was attached by is gone.
+# Also by another name, when the name of the loop device's file is gone.
 ln "$TEST_TMP/image" "$TEST_TMP/image.link"
 mv "$TEST_TMP/image" "$TEST_TMP/image.gone"
 refused "$TEST_TMP/image.link" "$TEST_TMP/image.link" "$LOOP"
@@ -321,14 +321,14 @@ fcntl.lockf(file, fcntl.LOCK_EX, 1, 4096)
 open(sys.argv[1] + ".is", "w").close()
 time.sleep(60)' "$TEST_TMP/locked" &
 locker=$!
-wait_until 20 test -e "$TEST_TMP/locked.is" || fail "nobody locks it"
+wait_until 20 test -e "$TEST_TMP/locked.is" || fail "it is not locked"
 refused "$TEST_TMP/locked" "$TEST_TMP/locked" "locked"
 kill "$locker"
 wait "$locker" || true
 mount_fs -o rw "x=$TEST_TMP/locked"
 umount_fs
 
-say "afterwards it is free"
+say "the device is free after unmounting"
 mount_fs -o rw "x=$device"
 umount_fs
 mkfs.ext4 -q -F "$device"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What is done behind one who writes a file upwards: little is left to do and to
-# drop when it closes the file, and nobody else sees anything of it.
+# Writeback behind a sequential writer: when the writer closes the file, little is
+# left to write and few pages are cached. Other readers and writers always see the
+# right bytes.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -14,13 +15,13 @@ python3 "$LIB/devices.py" make mixed "$size" "$TEST_TMP/image"
 make_device data "$size" old
 mount_fs -o rw "x=$LOOP"
 
-say "cp into it"
+say "cp into the file"
 cp "$TEST_TMP/image" "$MNT/x"
 assert_le "$(fincore --bytes --noheadings --output RES "$MNT/x")" $((32 << 20)) \
 	"bytes cached"
 assert_same_bytes "$MNT/x" "$TEST_TMP/image"
 
-say "written upwards again, beside others"
+say "sequential writes beside other readers and writers"
 python3 "$(dirname "$0")/writeback.py" "$MNT/x" "$TEST_TMP/image" 4
 assert_same_bytes "$MNT/x" "$TEST_TMP/image"
 umount_fs

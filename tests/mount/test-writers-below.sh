@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The writer does not write to the device that is mounted: it writes to the
-# whole disk under a partition, or to files of a file system on the device.
+# Another program writes below the mounted device or above it: to the whole disk of a
+# partition, or to files of a file system on the device.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -19,7 +19,7 @@ partition_case() {
 	loop_new "$TEST_TMP/disk" -P
 	disk=$LOOP
 	part=${disk}p1
-	# Not each kernel reads partition tables.
+	# Some kernels read no partition table.
 	[[ -b $part ]] || partx -a "$disk"
 	wait_until 10 test -b "$part" || fail "no partition $part"
 	assert_eq "$(blockdev --getsize64 "$part")" "$size" "size of $part"
@@ -54,7 +54,7 @@ partition_case() {
 		fail "the bytes differ from the disk's"
 	umount_fs
 
-	# Somebody has the partition open, so that its pages stay.
+	# The partition stays open, so that the kernel keeps its pages.
 	say "the whole disk, while the kernel has pages of the partition"
 	exec 3<"$part"
 	cat "$part" >/dev/null
@@ -62,17 +62,17 @@ partition_case() {
 		seek=$((first / 4096 + 10)) status=none
 	mount_fs -o rw "x=$part"
 	assert_eq "$(ask data 0 "$MNT/x")" $((10 * 4096)) "SEEK_DATA"
-	# A part of a page that is out of date would take the rest with it.
+	# A write to a part of a stale page would write the whole page back.
 	printf x | dd of="$MNT/x" bs=1 seek=$((10 * 4096)) conv=notrunc,fsync status=none
 	umount_fs
 	exec 3<&-
 	cmp <(tail -c +2 "$TEST_TMP/pattern") \
 		<(tail -c +$((first + 10 * 4096 + 2)) "$TEST_TMP/disk" | head -c 4095) ||
-		fail "the bytes beside what was written are not the disk's"
+		fail "the bytes beside the written one are not the disk's"
 	partx -d "$disk"
 }
 
-# $page is the first data now.
+# seen_there: the mount shows page $page as the first data.
 seen_there() {
 	assert_eq "$(ask data 0 "$MNT/x")" $((page * 4096)) "SEEK_DATA"
 	dd if="$MNT/x" bs=4096 skip="$page" count=1 iflag=direct status=none |
@@ -89,7 +89,7 @@ same_as_image() {
 	cmp -s "$MNT/x" "$TEST_TMP/fs"
 }
 
-# Every page that the image has data in is data.
+# No hole of the mount has data in the image.
 no_hole_over_data() {
 	python3 - "$TEST_TMP/fs" <<-'PYTHON' 3< <(ask extents "$MNT/x")
 		import os, sys
@@ -127,7 +127,7 @@ file_system_case() {
 	done
 	assert_ge "$(wc -l <"$FS_LOG")" 1 "lines in the log"
 
-	say "and when it is unmounted"
+	say "unmounting that file system"
 	head -c 700000 /dev/urandom >"$TEST_TMP/files/last"
 	umount "$TEST_TMP/files"
 	no_hole_over_data || fail "a hole where there is data"
@@ -135,8 +135,8 @@ file_system_case() {
 	umount_fs
 }
 
-# The end of such a device lies inside a block, which cannot be read directly
-# (and on some kernels not at all). That must not be held against the rest.
+# The device ends inside a block, which cannot be read directly (and on some kernels
+# not at all). The rest of it must still be read directly.
 odd_end_case() {
 	local disk number
 	truncate -s $(((16 << 20) + 512)) "$TEST_TMP/odd"
@@ -149,7 +149,7 @@ odd_end_case() {
 	mount_fs "x=$disk"
 	tail -c 512 "$MNT/x" >/dev/null || echo "the end cannot be read"
 	page=300
-	# The node has pages of before it is written.
+	# The kernel has old pages of the node.
 	assert_eq "$(head -c 4M "$disk" | tr -d '\0' | wc -c)" 0 "bytes at first"
 	exec 3<"$disk"
 	cleanup eval "exec 3<&-"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Somebody else writes to a device that is mounted and known as all holes: from
-# then on no hole is claimed and no zero is read where there is data.
+# Another program writes to a mounted device that the map knows as one hole. After
+# that no search finds a hole, and no read gets zeros, where there is data.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -15,7 +15,7 @@ read_page() {
 		cmp -s - "$TEST_TMP/pattern"
 }
 
-# pages OFF...: the extents of 16 MiB where only these pages are data.
+# pages PAGE...: prints the extents of 16 MiB where only these pages are data.
 pages() {
 	local at=0 page
 	for page; do
@@ -26,27 +26,27 @@ pages() {
 	((at == 16 << 20)) || echo "$at $(((16 << 20) - at)) hole"
 }
 
-complaints() {
+log_lines() {
 	wc -l <"$FS_LOG"
 }
 
 start() {
 	mount_fs "x=$1"
 	assert_eq "$(ask extents "$MNT/x")" "$(pages)" "extents at first"
-	# The kernel caches the zeros of these.
+	# Has the kernel cache zeros.
 	cat "$MNT/x" >"$TEST_TMP/copy"
 	assert_same_bytes "$TEST_TMP/copy" "$TEST_TMP/image"
-	assert_eq "$(complaints)" 0 "lines in the log"
+	assert_eq "$(log_lines)" 0 "lines in the log"
 }
 
-# seen PAGE...: the mount shows them as data, the last one just written.
+# seen PAGE...: the mount shows these as data; the last one was just written.
 seen() {
 	local last=${!#}
 	assert_eq "$(ask data $((last * 4096)) "$MNT/x")" $((last * 4096)) \
 		"SEEK_DATA there"
 	read_page x "$last" iflag=direct || fail "an uncached read is stale"
 	assert_eq "$(ask extents "$MNT/x")" "$(pages "$@")" "extents"
-	# What the kernel has cached may be a second old, and the machine slow.
+	# Cached pages may be stale for a second; the machine may be slow.
 	wait_until 10 read_page x "$last" || fail "a cached read stays stale"
 	# Holes of an image that was just written are not kept in the map.
 	[[ -n $young ]] ||
@@ -54,8 +54,8 @@ seen() {
 	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
 }
 
-# stays_open OFFSET: reads zeros there, and goes on until it reads others
-# through the same descriptor.
+# stays_open OFFSET: reads zeros there, and reads through the same descriptor until
+# it gets other bytes.
 stays_open() {
 	python3 - "$MNT/x" "$1" "$TEST_TMP/has-read" <<-'PYTHON'
 		import os, sys, time
@@ -85,7 +85,7 @@ device_case() {
 	say "synced"
 	write_page "$device" 100 "" fsync
 	seen 100
-	assert_eq "$(complaints)" 1 "lines in the log"
+	assert_eq "$(log_lines)" 1 "lines in the log"
 
 	say "not synced"
 	write_page "$device" 200
@@ -101,21 +101,21 @@ device_case() {
 	seen 100 200 300 400
 	exec 8>&-
 
-	say "while somebody has the file open, and read there"
+	say "while a reader has the file open and has read that page"
 	local reader
 	stays_open $((500 * 4096)) &
 	reader=$!
 	wait_until 10 test -e "$TEST_TMP/has-read" || fail "it reads nothing"
 	write_page "$device" 500
-	wait "$reader" || fail "what was open stays stale"
+	wait "$reader" || fail "an open descriptor stays stale"
 	seen 100 200 300 400 500
 
-	say "each read first, before anybody seeks"
+	say "a read notices the change before any seek"
 	write_page "$device" 600
 	read_page x 600 iflag=direct || fail "an uncached read is stale"
 	seen 100 200 300 400 500 600
 
-	say "zeros: what is data becomes a hole"
+	say "zeros: data becomes a hole"
 	dd if=/dev/zero of="$device" bs=4096 seek=600 count=1 conv=notrunc \
 		status=none
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 200 300 400 500)" "extents"
@@ -130,12 +130,12 @@ device_case() {
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 500)" "extents"
 	assert_same_bytes "$MNT/x" "$TEST_TMP/image"
 
-	say "nothing is said when nobody writes"
+	say "without a write no line is logged"
 	local lines
-	lines=$(complaints)
+	lines=$(log_lines)
 	dd if="$device" of=/dev/null bs=1M status=none
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 500)" "extents"
-	assert_eq "$(complaints)" "$lines" "lines in the log"
+	assert_eq "$(log_lines)" "$lines" "lines in the log"
 	umount_fs
 }
 
@@ -146,7 +146,7 @@ image_case() {
 	start "$TEST_TMP/image"
 	write_page "$TEST_TMP/image" 100 "" fsync
 	seen 100
-	assert_eq "$(complaints)" 1 "lines in the log"
+	assert_eq "$(log_lines)" 1 "lines in the log"
 	write_page "$TEST_TMP/image" 200
 	seen 100 200
 	write_page "$TEST_TMP/image" 300 direct
@@ -155,7 +155,7 @@ image_case() {
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 300)" "extents"
 	wait_settled "$TEST_TMP/image"
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 300)" "extents"
-	assert_eq "$(stat -c %b "$MNT/x")" 16 "st_blocks once it is settled"
+	assert_eq "$(stat -c %b "$MNT/x")" 16 "st_blocks after the image is settled"
 	umount_fs
 }
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whoever has a file open sees nothing of what is done behind one who writes it.
+"""Writeback behind a sequential writer changes no byte that other programs see.
 
   writeback.py FILE IMAGE PASSES    FILE has the content of IMAGE
 
-One process writes the same content again and again, upwards, and punches where
-it is zero. Others read it meanwhile, in each way there is, and write what is
-there already through a mapping; all they see must be the image.
+One process writes the same content several times from start to end, and punches
+the zeros. Others read the file meanwhile, buffered, directly and mapped, and one
+stores the same data through a mapping. All reads must match the image.
 """
 import ctypes
 import mmap
@@ -42,7 +42,7 @@ def expect(image, offset, data, how):
         raise AssertionError(f"{how}: {len(data)} bytes at {offset} are wrong")
 
 
-def places(image, seed):
+def random_offsets(image, seed):
     rand = random.Random(seed)
     while True:
         yield rand.randrange(len(image) // PIECE) * PIECE
@@ -50,14 +50,14 @@ def places(image, seed):
 
 def read(path, image):
     fd = os.open(path, os.O_RDONLY)
-    for offset in places(image, 1):
+    for offset in random_offsets(image, 1):
         expect(image, offset, os.pread(fd, PIECE, offset), "read")
 
 
 def read_directly(path, image):
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
     buffer = mmap.mmap(-1, PIECE)
-    for offset in places(image, 2):
+    for offset in random_offsets(image, 2):
         count = os.preadv(fd, [buffer], offset)
         expect(image, offset, buffer[:count], "read past the cache")
 
@@ -65,15 +65,15 @@ def read_directly(path, image):
 def read_mapped(path, image):
     fd = os.open(path, os.O_RDONLY)
     mapped = mmap.mmap(fd, len(image), mmap.MAP_SHARED, mmap.PROT_READ)
-    for offset in places(image, 3):
+    for offset in random_offsets(image, 3):
         expect(image, offset, mapped[offset:offset + PIECE], "mapped")
 
 
 def write_mapped(path, image):
-    """Where there is data: what is stored over zeros would be that, too."""
+    """Stores only where the image has data: stored zeros would be data, too."""
     fd = os.open(path, os.O_RDWR)
     mapped = mmap.mmap(fd, len(image), mmap.MAP_SHARED)
-    for offset in places(image, 4):
+    for offset in random_offsets(image, 4):
         data = image[offset:offset + PIECE]
         if any(data):
             mapped[offset:offset + PIECE] = data
