@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * POSIX ACLs as mode bits.
+ * POSIX ACLs as mode bits: a file that blksparsefs shows has a mode but no ACL,
+ * and must not allow more than the device does.
  *
  * Threads: any.
  */
@@ -11,13 +12,14 @@
 #include <sys/types.h>
 
 /*
- * The permission bits for a copy of fd's file that has no ACL: mode, as fstat
- * gives it, less what its POSIX ACL keeps from the owning group, or from a
- * named user or group. An ACL that cannot be read leaves the owner's bits.
+ * Returns the permission bits for a file that shows fd's file without its ACL.
+ * mode is the mode from fstat(2). Permissions that the ACL denies to the owning
+ * group, or to a user or group that it names, are removed. If the ACL cannot be
+ * read, only the owner's bits are left.
  */
 mode_t bsp_acl_mode_of_file(int fd, mode_t mode);
 
-/* The same of an ACL in the form of the attribute, [bytes, bytes + len). */
+/* Does the same with an ACL in the format of the extended attribute. */
 mode_t bsp_acl_limit_mode(mode_t mode, const void *bytes, size_t len);
 
 #endif

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the kinds of devices share once they are open.
+ * The parts of a device that do not depend on its kind: closing, buffers, and
+ * reads and writes of a whole range.
+ *
+ * The loops keep the difference between an error and the end of the device: a
+ * read that returns 0 has reached the end, and a write that returns 0 without
+ * an error counts as EIO, so that no caller loops for ever.
  */
 #include "device/device.h"
 

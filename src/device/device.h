@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Devices: what holds the bytes, behind one small table of operations. Only
- * the files device*.c make system calls on them.
+ * A device: a block device or an image file, behind one table of operations.
+ * The kinds (block.c, file.c) fill the table; the files above this folder call
+ * nothing else of a device. Only this folder makes system calls on devices.
  *
- * Threads: all operations may run side by side, but for close.
+ * Operations return a count or 0, or -errno. Opening (open.h) returns a GError,
+ * for it talks to a person.
+ *
+ * Threads: all operations may run at the same time, except where one says
+ * otherwise, and except close.
  */
 #ifndef BSP_DEVICE_DEVICE_H
 #define BSP_DEVICE_DEVICE_H
@@ -16,82 +21,94 @@
 #include "device/identity.h"
 
 enum {
-	/* What buffers should be aligned to, so that no copy is needed. */
+	/* Buffers with this alignment are read and written without a copy. */
 	BSP_BUFFER_ALIGN = 4096,
 };
 
 struct bsp_device_ops {
+	/* --- Reading --- */
+
 	/*
-	 * Reads like pread(2): a count, which may be short, 0 at the end, or
-	 * -errno. Any offset, length and buffer; the aligned are faster.
+	 * Reads like pread(2). Returns a count, which may be short, 0 at the
+	 * end, or -errno. Takes any offset, length and buffer; aligned ones are
+	 * faster.
 	 */
 	ssize_t (*read)(struct bsp_device *dev, uint64_t off, void *buf,
 			size_t len);
 
 	/*
-	 * A descriptor that reads the same when offset, length and buffer are
-	 * aligned to blocks, or -1; what it refuses with EINVAL, read may
-	 * still read. NULL if this kind has none.
+	 * Returns a descriptor that reads the same bytes when offset, length
+	 * and buffer are aligned to blocks, or -1. It may refuse a read with
+	 * EINVAL; read() then takes it. NULL if this kind has no descriptor.
 	 */
 	int (*read_fd)(struct bsp_device *dev);
 
-	/* The size now, bytes. Returns 0, or -errno if the device is gone. */
+	/* Gets the size in bytes. Returns 0, or -errno if the device is
+	 * gone. */
 	int (*size)(struct bsp_device *dev, uint64_t *ret_size);
 
-	/* The same, as far as the kernel knows it, so that it never waits: an
-	 * image's server may not answer. NULL if size() never waits. */
+	/* Gets the size that the kernel has cached, and so never waits: the
+	 * server of an image may not answer. NULL if size() never waits. */
 	int (*cached_size)(struct bsp_device *dev, uint64_t *ret_size);
 
 	/*
-	 * Samples the medium, as deep as told; fields that cannot be had are 0.
-	 * NULL if this kind never has another one.
+	 * Returns how far, from off on, the device is known to hold zeros
+	 * without a read; off itself if nothing is known. NULL if this kind of
+	 * device never knows.
+	 */
+	uint64_t (*known_zeros)(struct bsp_device *dev, uint64_t off);
+
+	/* --- Changes from outside (identity.h) --- */
+
+	/*
+	 * Samples the medium, to the given depth. Fields that the kernel cannot
+	 * tell are 0. NULL if this kind never gets another medium.
 	 */
 	void (*medium)(struct bsp_device *dev, enum bsp_depth depth,
 		       struct bsp_medium *ret_medium);
 
 	/*
-	 * Pushes out what this host has written to the device but still holds
-	 * in memory, then samples the content. One call at a time.
+	 * Writes back the pages that programs of this host have written, so
+	 * that the kernel counts these writes, then samples the content. One
+	 * call at a time.
 	 */
 	void (*content)(struct bsp_device *dev,
 			struct bsp_content *ret_content);
 
 	/*
-	 * Drops the pages that the kernel has of the device, if reads may find
-	 * them: they are of before. Dirty ones are written first. Returns 0, or
-	 * -EBUSY if a page at or past from is still there: then nothing past it
-	 * can be relied on. Below from a page may stay that is in use just now.
-	 * No write to the device may be under way. NULL if this kind's pages
+	 * Drops the pages that the kernel has cached of the device, if reads
+	 * may use them: they are out of date. Dirty pages are written first.
+	 * Returns 0, or -EBUSY if a page at or past from is still cached: then
+	 * bytes past from cannot be relied on. A page below from may stay
+	 * cached if it is in use at the moment. No write to the device may be
+	 * under way; one call at a time. NULL if the cached pages of this kind
 	 * are always right.
 	 */
 	int (*drop_pages)(struct bsp_device *dev, uint64_t from);
 
-	/*
-	 * Up to which offset, from off on, the device is known to hold zeros
-	 * without reading them; off itself if nothing is known. NULL if this
-	 * kind of device never knows.
+	/* --- Writing; these, but for close, are for writable devices only ---
 	 */
-	uint64_t (*known_zeros)(struct bsp_device *dev, uint64_t off);
-
-	/* The rest is for writable devices only. */
 
 	/*
-	 * Writes like pwrite(2): a count, which may be short, or -errno. Any
-	 * offset and length.
+	 * Writes like pwrite(2). Returns a count, which may be short, or
+	 * -errno. Takes any offset and length.
 	 */
 	ssize_t (*write)(struct bsp_device *dev, uint64_t off, const void *buf,
 			 size_t len);
 
 	/*
-	 * The same two for zeroing: they read what the device itself holds, as
-	 * far as this host can tell (a layer below may have a cache of its
-	 * own), and when wait_written returns for a range that was written, it
-	 * is known whether that failed. Data may be written back later, and a
-	 * failure be told by flush alone; but zeros make a marker a hole, and
-	 * after that nobody would try again. wait_written is NULL where
-	 * write_through itself does not return before. Call
-	 * bsp_device_write_through(): a failure is told only once, and
-	 * through_lock has to be held from the first write to wait_written.
+	 * Reading and writing for zeroing. read_through() returns the bytes
+	 * that the device itself holds, as far as this host can tell: a layer
+	 * below may have a cache of its own. write_through() writes with a
+	 * descriptor of its own, and wait_written() waits for the writeback of
+	 * a range that was written so, and returns its error. Data may be
+	 * written back later, and flush() returns the error; but zeros turn a
+	 * marker into a hole, and no later call would write them again.
+	 *
+	 * wait_written is NULL if write_through() itself waits for the device.
+	 * Do not call these two, but bsp_device_write_through(): the kernel
+	 * tells an error only once, so through_lock has to be held from the
+	 * first write_through() to wait_written().
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, uint64_t off, void *buf,
 				size_t len);
@@ -100,71 +117,82 @@ struct bsp_device_ops {
 	int (*wait_written)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
 	/*
-	 * Ways to make [off, off + len), in multiples of the logical block,
-	 * zero without sending zeros; bsp_device_zero() chooses among them.
-	 * 0, or -errno; -EOPNOTSUPP if this device has not that way. Either
-	 * may be NULL.
+	 * Commands that make [off, off + len) zero without sending zeros. Both
+	 * are multiples of the logical block. bsp_device_zero() chooses among
+	 * them. They return 0 or -errno; -EOPNOTSUPP if the device does not
+	 * have the command. Each may be NULL.
 	 *
-	 * punch gives the space back, and the device promises zeros. zero_out
-	 * keeps it. unmap gives it back and promises nothing: whoever uses it
-	 * looks afterwards, which makes sense only where what was looked at
-	 * cannot change by itself.
+	 * punch() unmaps the blocks, and the device promises zeros. zero_out()
+	 * promises zeros and keeps the blocks mapped. unmap() unmaps them and
+	 * promises nothing: the caller has to read the range afterwards. A kind
+	 * offers it only if bytes of unmapped blocks do not change by
+	 * themselves.
 	 */
 	int (*punch)(struct bsp_device *dev, uint64_t off, uint64_t len);
 	int (*zero_out)(struct bsp_device *dev, uint64_t off, uint64_t len);
 	int (*unmap)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
-	/* Gives [off, off + len) back; what it holds then is open. */
+	/* Unmaps [off, off + len). The range may hold any bytes afterwards. */
 	int (*discard)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
-	/* Begins to write back what is only in the kernel's cache of the range;
-	 * waits for nothing, and leaves it to flush to tell what failed. NULL
-	 * if this kind has none. */
+	/* Starts the writeback of the range's dirty pages. Does not wait, and
+	 * takes no error from flush(). NULL if this kind has no such call. */
 	void (*write_back)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
-	/* Makes what was written durable. */
+	/* Makes all writes durable. */
 	int (*flush)(struct bsp_device *dev);
 
-	/* Makes it size bytes long; NULL if this kind has the size it has. */
+	/* Sets the size. NULL if the size of this kind is fixed. */
 	int (*resize)(struct bsp_device *dev, uint64_t size);
 
-	/* Frees what is the kind's own, and the structure. */
+	/* --- The end --- */
+
+	/* Frees the structure and all that the kind has added to it. */
 	void (*close)(struct bsp_device *dev);
 };
 
-/* Each kind has this at the head of its own structure. */
+/*
+ * The first member of the structure of each kind. Fixed after opening, but for
+ * the last three.
+ */
 struct bsp_device {
 	const struct bsp_device_ops *ops;
 	char *path;
-	struct bsp_device_info info;  /* fixed after opening */
-	struct stat stat;	      /* which file it is; as of opening */
-	pthread_mutex_t through_lock; /* for write_through */
-	atomic_uint zero_ways;	/* to zero: what is known of them (zeroing.c) */
-	atomic_bool past_cache; /* write, where it is aligned, goes past the
-				 * kernel's page cache, if this kind can */
+	struct bsp_device_info info;
+	struct stat stat; /* of the file that was opened, as of opening */
+	/* Held from the first write_through() to wait_written(). */
+	pthread_mutex_t through_lock;
+	/* Atomic: the ways of zeroing that the device refused (zero-range.c).
+	 */
+	atomic_uint zero_ways;
+	/* Atomic: whether aligned writes bypass the page cache, if this kind
+	 * can do that. Set by a copy. */
+	atomic_bool past_cache;
 };
 
-/* Has the operations of a device that was just opened traced (base/trace.h),
- * where a trace is asked for. */
+/* Traces the operations of a device that was just opened, if a trace is asked
+ * for (base/trace.h). */
 void bsp_device_trace(struct bsp_device *dev);
 
-/* The drop_pages of a device, or 0. */
+/* Calls drop_pages() if the kind has it; otherwise returns 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
 
 /*
- * A buffer for direct I/O, to be freed by free(); NULL if there is no memory. A
- * large one takes large pages where it can: the kernel pins each page of a
- * direct read, which took more time than all else that a scan does.
+ * Returns a buffer for direct I/O, to be freed by free(); NULL if there is no
+ * memory. A large buffer gets large pages where the kernel has them: it pins
+ * each page of a direct read, and with small pages that took more time than all
+ * the rest of a scan.
  */
 void *bsp_buffer_new(size_t size);
 
-/* Reads all of [off, off + len); short, as a count, only at the end. */
+/* Reads all of [off, off + len). Returns a count, short only at the end of the
+ * device, or -errno. */
 ssize_t bsp_device_read_all(struct bsp_device *dev, uint64_t off, void *buf,
 			    size_t len);
 
 /*
- * Writes [off, off + len). Returns the count, which is short if an error
- * struck after some of it, or -errno.
+ * Writes all of [off, off + len). Returns a count, short only if a later part
+ * failed, or -errno.
  */
 ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
 			     const void *buf, size_t len);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The device mapper: tables, and thin volumes.
+ * The device mapper: its tables, thin volumes, and stacks of devices.
  *
  * Threads: any.
  */
@@ -13,20 +13,21 @@
 
 #include "blksparse.h"
 
-/* Is it a thin volume, all of it? False where that cannot be asked. */
+/* Whether all of a device is a thin volume. False if the device mapper cannot
+ * be asked. */
 bool bsp_dm_is_thin(dev_t rdev);
 
 /*
- * False, and an error, if zeros that are read there may turn into something
- * else by a write beside them: what lies on a thin pool that does not zero new
- * blocks can only be read.
+ * Checks that a write beside zeros cannot turn them into other bytes. Returns
+ * false, and an error, for a device on a thin pool that does not zero new
+ * blocks: such a device can only be read.
  */
 bool bsp_dm_check_stack(const char *path, dev_t rdev, GError **error);
 
 /*
- * A hash of the table that the device mapper has for a device, asked through
- * its control node; 0 if that is no such device, or cannot be asked (it takes
- * root).
+ * Returns a hash of the table of a device. control is a descriptor of the
+ * device mapper's control node. Returns 0 if the device is not one of the
+ * device mapper's, or cannot be asked (only root can).
  */
 uint64_t bsp_dm_table_hash(int control, dev_t rdev);
 

@@ -12,13 +12,14 @@
 #include <sys/types.h>
 
 /*
- * What uses a block device so that it cannot be opened exclusively, as the end
- * of a sentence ("is mounted on /srv; unmount it first"), to be freed.
+ * Says what uses a block device, so that it cannot be opened exclusively, as
+ * the end of a sentence ("is mounted on /srv; unmount it first"). Free it with
+ * g_free().
  */
 char *bsp_holder_of_device(dev_t rdev);
 
-/* The same of an open image file: of a loop device that has it, or that may
- * have it and does not answer; NULL if there is none. */
+/* Says the same of an open image file that a loop device has, or may have if it
+ * does not answer. NULL if there is none. */
 char *bsp_holder_of_image(int fd, const struct stat *st);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opening a device, and opening it once more. The kinds of devices are made
- * here and nowhere else.
+ * Opening a device, and opening it once more. open.c makes the kinds of devices
+ * through the two functions at the end, and no other file does.
  *
  * Threads: any.
  */
@@ -11,19 +11,22 @@
 #include "device/device.h"
 
 /*
- * Opens once more, with these flags, what fd is open on or holds (O_PATH); path
- * is where it was found, and is followed again only where /proc is missing. -1,
- * and errno, if that fails; ESTALE if what it leads to is not the same.
+ * Opens the file that fd is open on, or holds (O_PATH), once more with these
+ * flags. path is the path that led to it; it is followed again only where /proc
+ * is missing. Returns -1, and errno, on failure; ESTALE if the path leads to
+ * another file by now.
  */
 int bsp_device_reopen(int fd, const char *path, int flags);
 
-/* The same of an open device; false, and an error, if it fails. */
+/* Does the same for a device that is opened. Returns false, and an error, on
+ * failure. */
 bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
 			   GError **error);
 
 /*
- * The kinds. fd, path and what is known of them become the device's on
- * success; on failure, which sets error, they stay the caller's.
+ * Make a device of a kind. On success fd belongs to the device. On failure they
+ * set error and return NULL, and fd stays the caller's. path and *info are
+ * copied.
  */
 struct bsp_device *bsp_device_block_new(const char *path, int fd,
 					const struct bsp_device_info *info,

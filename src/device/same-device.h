@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The check that two files or devices share no bytes.
+ * The check that two files or devices share no bytes. See also
+ * bsp_check_not_same_device() in blksparse.h.
  *
  * Threads: any.
  */
@@ -11,7 +12,8 @@
 
 #include "blksparse.h"
 
-/* bsp_check_not_same_device() of files with these names that were looked at. */
+/* Does the same as bsp_check_not_same_device() for two files whose stat(2) the
+ * caller has. The names are for the message. */
 bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
 			     const char *to, const struct stat *to_stat,
 			     GError **error);
