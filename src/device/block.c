@@ -2,20 +2,22 @@
 /*
  * A block device.
  *
- * One that is only read is read with O_DIRECT, but for what the driver refuses.
- * A read then shows what the device holds, also when a file system that is
+ * A device that is only read is read with O_DIRECT, except where the driver
+ * refuses it. Such a read returns what the device holds, even if a file system
  * mounted on it, or a program that uses the whole disk below it, wrote past the
- * page cache of this node; dirty pages of this node are written first by the
- * kernel (block/fops.c). And the host's page cache is left to those who need
- * it.
+ * page cache of this node; the kernel writes dirty pages of this node first
+ * (block/fops.c). It also leaves the host's page cache to other programs.
  *
- * Writers show in the counters (device-counters.h). They count requests, so
- * what a program wrote to the page cache is pushed out before: that of this
- * node and, where it may be opened, of the disk. Counters stand still while
- * queue/iostats is 0; but device-mapper counts whatever that says, and says 0
- * (Linux 6.1), and some drivers count nothing and say 1 (brd, NVMe multipath
- * before Linux 6.4). So the counters are believed only after a direct read was
- * seen to move them.
+ * A writable device is read and written through the page cache: its node is
+ * opened exclusively, and writes need no alignment there.
+ *
+ * Writers show in the kernel's counters (counters.h). These count requests, so
+ * pages that a program dirtied are written back before: those of this node and,
+ * if it can be opened, of the disk. Counters stand still while queue/iostats is
+ * 0. But the device mapper always counts, and its iostats is 0 (Linux 6.1); and
+ * some drivers count nothing, and their iostats is 1 (brd, NVMe multipath
+ * before Linux 6.4). So the counters are trusted only after a direct read moved
+ * them.
  */
 #include "device/device.h"
 
@@ -45,37 +47,38 @@
 enum {
 	BOUNCE_MAX = 1 << 20,
 	DROP_MIN = 1 << 20,
-	/* No page of the page cache is larger, and each begins at a multiple of
-	 * its size. */
+	/* The page cache has no larger page, and each page begins at a
+	 * multiple of its size. */
 	PAGE_MAX = 2 << 20,
-	/* How long a driver may take to count a read that is done. */
+	/* How long a driver may take to count a completed read. */
 	COUNTED_MS = 100,
 };
 
-/* What a try of the counters showed, in struct block's counters. */
+/* The result of probe_counters(). */
 enum {
-	PROBED_ON = 1 << 0, /* while queue/iostats was 1 */
-	MOVED_ON = 1 << 1,  /* they moved then */
-	MOVED_OFF = 1 << 2, /* they moved while it was 0 */
+	PROBED_ON = 1 << 0, /* queue/iostats was 1 */
+	MOVED_ON = 1 << 1,  /* a read moved the counters then */
+	MOVED_OFF = 1 << 2, /* a read moved them while iostats was 0 */
 };
 
 struct block {
 	struct bsp_device dev;
-	/* Fixed after opening; -1 where there is none. */
+	/* Fixed after opening; -1 if there is none. */
 	int fd;	       /* through the page cache */
 	int direct_fd; /* O_DIRECT */
-	int zero_fd;   /* as fd, for zeroing a writable device */
-	int disk_fd;   /* the whole disk's node, of a partition */
-	int stat_fd;   /* the whole disk's counters in sysfs */
+	int zero_fd;   /* through the page cache, for zeroing */
+	int disk_fd;   /* of a partition: the node of its disk */
+	int stat_fd;   /* the disk's counters in sysfs */
 	int iostats_fd;
 	int zero_out_max_fd; /* queue/write_zeroes_max_bytes */
-	bool thin;	     /* a thin volume: unmapped is zero for good */
+	bool thin;	     /* a thin volume: unmapped blocks read as zeros */
 
-	struct bsp_counters *written; /* NULL: there are none */
+	struct bsp_counters *written; /* NULL if there are none */
 	struct bsp_medium_source *source;
-	/* Up to where there may be pages; changed by drop_pages alone. */
+	/* No page past this offset can be cached. Used by drop_pages() alone,
+	 * of which one call runs at a time. */
 	uint64_t pages_end;
-	atomic_uint counters; /* are they moved by I/O? as of the last try */
+	atomic_uint counters; /* result of the last probe_counters() */
 };
 
 static struct block *to_block(struct bsp_device *dev)
@@ -114,10 +117,12 @@ static void write_back_and_wait(int fd, uint64_t off, uint64_t len)
 }
 
 /*
- * Reads through the page cache, but not what it had before, which may be out of
- * date: the pages go first, the dirty ones written. The kernel leaves alone
- * those that lie in the range in part (mm/fadvise.c), and those that are mapped
- * or that a file system holds. direct_fd takes no error that flush has to tell.
+ * Reads through the page cache, after dropping the pages that may be out of
+ * date. Dirty pages are written first. The range is enlarged to whole pages,
+ * because the kernel keeps a page that lies in the range in part
+ * (mm/fadvise.c); it also keeps pages that are mapped or that a file system
+ * holds. The wait uses direct_fd, so that it takes no error that flush has to
+ * return.
  */
 static ssize_t read_after_drop(struct block *block, uint64_t off, void *buf,
 			       size_t len)
@@ -131,8 +136,8 @@ static ssize_t read_after_drop(struct block *block, uint64_t off, void *buf,
 	return read_fd(block->fd, off, buf, len);
 }
 
-/* How many bytes of a range, which begins at a block, are whole blocks of the
- * device as it is now. */
+/* Returns how many bytes of a range, which begins at a block, are whole blocks
+ * of the device at its size of now. */
 static size_t whole_blocks(const struct block *block, uint64_t off, size_t len)
 {
 	uint64_t size = 0;
@@ -144,10 +149,10 @@ static size_t whole_blocks(const struct block *block, uint64_t off, size_t len)
 }
 
 /*
- * Reads an aligned range that the driver refused. The kernel cuts a read at the
- * device's end, and a device that ends inside a block cannot be read up to
- * there (blkdev_read_iter() in block/fops.c): that block is read
- * through the page cache, and so is a range that is refused for another reason.
+ * Reads an aligned range that a direct read was refused for. The kernel cuts a
+ * read at the device's end, and so refuses to read a last block that is not
+ * whole (blkdev_read_iter() in block/fops.c). That block is read through the
+ * page cache, and so is a range that was refused for another reason.
  */
 static ssize_t read_refused(struct block *block, uint64_t off, void *buf,
 			    size_t len)
@@ -174,7 +179,7 @@ static bool is_aligned(const struct bsp_device *dev, uint64_t off,
 	return (off | len | (uintptr_t)buf) % dev->info.logical_block_size == 0;
 }
 
-/* A direct read of any alignment, through a buffer of its own; may be short. */
+/* Reads any range directly, by a bounce buffer. May be short. */
 static ssize_t read_bounced(struct block *block, uint64_t off, void *buf,
 			    size_t len)
 {
@@ -199,7 +204,7 @@ static ssize_t read_bounced(struct block *block, uint64_t off, void *buf,
 	return n;
 }
 
-/* Reads what the device holds, whatever the page cache of its node has. */
+/* Reads what the device holds; the page cache of its node may differ. */
 static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
 				  void *buf, size_t len)
 {
@@ -210,7 +215,7 @@ static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
 		n = read_fd(block->direct_fd, off, buf, len);
 	if (n != -EINVAL)
 		return n;
-	/* A driver may want buffers to be aligned to more than a block. */
+	/* A driver may require buffers aligned to more than a block. */
 	if (!is_aligned(dev, off, buf, len) ||
 	    (uintptr_t)buf % BSP_BUFFER_ALIGN)
 		return read_bounced(block, off, buf, len);
@@ -232,7 +237,7 @@ static int block_read_fd(struct bsp_device *dev)
 	return dev->info.writable ? block->fd : block->direct_fd;
 }
 
-/* A device that was detached, or lost its medium, is 0 bytes long. */
+/* A device that was detached, or lost its medium, has a size of 0. */
 static int block_size(struct bsp_device *dev, uint64_t *ret_size)
 {
 	uint64_t size = 0;
@@ -254,7 +259,7 @@ static void write_back_all(int fd)
 		write_back_and_wait(fd, 0, 0);
 }
 
-/* Reads a file of sysfs as a string; false if it cannot be had. */
+/* Reads a file of sysfs as a string. Returns false if it cannot be read. */
 static bool read_text(int fd, char *text, size_t size)
 {
 	ssize_t n = fd < 0 ? -1 : pread(fd, text, size - 1, 0);
@@ -263,7 +268,7 @@ static bool read_text(int fd, char *text, size_t size)
 	return n > 0;
 }
 
-/* How many reads were done; 0 if that cannot be had. */
+/* Returns the number of completed reads; 0 if it cannot be read. */
 static uint64_t read_count(int stat_fd)
 {
 	char text[512];
@@ -283,7 +288,8 @@ static bool is_iostats_on(const struct block *block)
 	       iostats[0] != '0';
 }
 
-/* Waits until more than so many reads are counted; false if they never are. */
+/* Waits until more than reads reads are counted. Returns false if none is
+ * counted in time. */
 static bool wait_for_count(int stat_fd, uint64_t reads)
 {
 	const struct timespec moment = { .tv_nsec = 1000000 };
@@ -297,9 +303,10 @@ static bool wait_for_count(int stat_fd, uint64_t reads)
 }
 
 /*
- * Looks whether the counters move when the device is read. The block layer may
- * count a request just after its reader was told (blk_mq_end_request() in
- * block/blk-mq.c); a driver that counts by itself does so before.
+ * Tests whether a direct read moves the counters. The block layer may count a
+ * request just after the reader has its data (blk_mq_end_request() in
+ * block/blk-mq.c). A driver that counts by itself, whatever iostats says,
+ * counts before that.
  */
 static void probe_counters(struct block *block)
 {
@@ -320,12 +327,12 @@ static void probe_counters(struct block *block)
 						    : MOVED_OFF));
 }
 
-/* Do the counters tell of each write now? */
+/* Whether each write moves the counters now. */
 static bool is_counting(struct block *block)
 {
 	bool on = is_iostats_on(block);
 
-	/* It was switched on since. */
+	/* iostats may have been switched on since the last probe. */
 	if (on && !atomic_load(&block->counters))
 		probe_counters(block);
 	return atomic_load(&block->counters) &
@@ -352,18 +359,19 @@ static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 	bsp_medium_ask(to_block(dev)->source, depth, ret_medium);
 }
 
-/* --- The kernel's pages of the node --- */
+/* --- Cached pages of the node --- */
 
 /*
- * The kernel drops nothing when a device grows or shrinks (set_capacity() in
- * block/genhd.c): pages past the end stay, and the page that the end cuts
- * has zeros behind it. A device that only is read is not read from them; but
- * a writable one is read and written through these pages.
+ * The kernel drops no page when a device grows or shrinks (set_capacity() in
+ * block/genhd.c): pages past the end stay cached, and the page that the end
+ * cuts has zeros behind it. A read-only mount does not use these pages, but a
+ * writable device is read and written through them.
  *
- * DONTNEED skips pages that are locked, dirty, written back, mapped, or part of
- * a large folio that reaches out of the range (mm/truncate.c); so the range is
- * all of the device, and whether a page is left from a place on is asked of the
- * kernel. Pages that are being read are unlocked soon.
+ * POSIX_FADV_DONTNEED skips pages that are locked, dirty, under writeback,
+ * mapped, or part of a large folio that reaches out of the range
+ * (mm/truncate.c). So the range is all of the device, and the kernel is asked
+ * whether a page from an offset on is still cached. A page that is being read
+ * is unlocked soon; hence the tries.
  */
 static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 {
@@ -375,7 +383,8 @@ static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 	if (!dev->info.writable)
 		return 0;
 	for (int i = 0; i < TRIES; i++) {
-		/* It takes no error that flush or wait_written has to tell. */
+		/* direct_fd takes no error that flush or wait_written has to
+		 * return. */
 		write_back_all(block->direct_fd);
 		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 		if (from == UINT64_MAX)
@@ -402,7 +411,7 @@ static ssize_t write_fd(int fd, uint64_t off, const void *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* -EINVAL if it is not to go past the page cache, or cannot. */
+/* Writes directly. Returns -EINVAL if the caller has to use the page cache. */
 static ssize_t write_past_cache(struct block *block, uint64_t off,
 				const void *buf, size_t len)
 {
@@ -415,9 +424,8 @@ static ssize_t write_past_cache(struct block *block, uint64_t off,
 }
 
 /*
- * A writable device is written and read through the page cache: its node is
- * ours alone, and writes need no alignment there. The kernel drops the pages
- * of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
+ * Zeroing commands do not make these pages out of date: the kernel drops the
+ * pages of a range that it zeroes or discards (block/fops.c, block/ioctl.c).
  */
 static ssize_t block_write(struct bsp_device *dev, uint64_t off,
 			   const void *buf, size_t len)
@@ -429,11 +437,12 @@ static ssize_t block_write(struct bsp_device *dev, uint64_t off,
 }
 
 /*
- * Through the page cache, too. A direct write drops the pages of its range, but
- * not one that is dirty: pages may be larger than a granule, and somebody who
- * writes beside the range meanwhile would keep the old bytes in the cache, and
- * so bring them back (kiocb_invalidate_post_direct_write() in mm/filemap.c).
- * A long range is written back while the next part of it is given.
+ * Writes through the page cache as well. A direct write drops the pages of its
+ * range, but not a dirty one. Pages may be larger than a granule: a writer
+ * beside the range could dirty the page meanwhile and so keep the old bytes in
+ * the cache, and writeback would bring them back
+ * (kiocb_invalidate_post_direct_write() in mm/filemap.c). Writeback of a long
+ * range starts here, while the caller writes its next part.
  */
 static ssize_t block_write_through(struct bsp_device *dev, uint64_t off,
 				   const void *buf, size_t len)
@@ -451,10 +460,10 @@ static ssize_t block_write_through(struct bsp_device *dev, uint64_t off,
 }
 
 /*
- * sync_file_range(2) needs no flush of the device, which has a cache of its
- * own, and with these three flags gives the error that this descriptor was not
- * told of yet. What is zero nobody reads of the device: it need not stay in the
- * cache.
+ * sync_file_range(2) does not flush the device's own cache. With these three
+ * flags it returns a writeback error that this descriptor has not returned yet.
+ * Zeros need not stay in the page cache: readers of a hole do not read the
+ * device.
  */
 static int block_wait_written(struct bsp_device *dev, uint64_t off,
 			      uint64_t len)
@@ -484,13 +493,15 @@ static int block_fallocate(struct block *block, int mode, uint64_t off,
 	return r < 0 ? -errno : 0;
 }
 
-/* blkdev_fallocate(): zeroes, may unmap, and never falls back to writing. */
+/* The kernel zeroes the range, may unmap it, and never falls back to writing
+ * (blkdev_fallocate() in block/fops.c). */
 static int block_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return block_fallocate(to_block(dev), FALLOC_FL_PUNCH_HOLE, off, len);
 }
 
-/* Zeroes without unmapping, but would fall back to writing; hence the look. */
+/* The kernel zeroes the range without unmapping it. Where the device has no
+ * command for that, it would write zeros; so the limit is read first. */
 static int block_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct block *block = to_block(dev);
@@ -514,8 +525,8 @@ static int block_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return to_block(dev)->thin ? block_discard(dev, off, len) : -EOPNOTSUPP;
 }
 
-/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
- * (fs/sync.c). */
+/* Without the flags that wait, sync_file_range(2) does not take the error that
+ * fsync(2) has to return (fs/sync.c). */
 static void block_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(to_block(dev)->fd, (off_t)off, (off_t)len,
@@ -547,10 +558,11 @@ static void open_counters(struct block *block, dev_t rdev)
 }
 
 /*
- * Opens a device, that fd is open on, for direct I/O, and if it is writable
- * once more for zeroing: the kernel tells each opening once that a write-back
- * failed, and zeroing must not take from flush what it has to say of data. Each
- * block device takes O_DIRECT (block/fops.c).
+ * Opens the device once more for direct I/O and, if it is writable, once more
+ * for zeroing. The kernel returns a writeback error once to each open
+ * descriptor: zeroing with a descriptor of its own does not consume the error
+ * of data, which flush must return. Each block device takes O_DIRECT
+ * (block/fops.c).
  */
 static bool open_more_fds(struct block *block, int fd, GError **error)
 {
@@ -565,9 +577,8 @@ static bool open_more_fds(struct block *block, int fd, GError **error)
 }
 
 /*
- * Pages that the kernel has of the node may be out of date, if somebody wrote
- * through another one (the whole disk's): they go, before they are read, or
- * written to in part.
+ * Drops the cached pages of the node, before they are read or written in part.
+ * They are out of date if another program wrote through the disk's node.
  */
 static void drop_node_pages(int fd)
 {

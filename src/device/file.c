@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An image file in a device's place. It is read through the page cache, which
- * is coherent for all who use the file, and the file system below knows of
- * zeros that need no reading: its holes.
+ * An image file as a device. It is read and written through the page cache,
+ * which is coherent for all programs that use the file. The file system knows
+ * of zeros that need no read: the file's holes.
  *
- * Writers show in the change time. Two things blur it:
- *  - It moves when a write begins, and its clock ticks no finer than the
- *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and
- *    puts its bytes there some time after the time has moved. So a young time
- *    is not settled (identity.h). If a write takes longer than that, bytes
- *    that were read before it ended stay in the map until the next write.
- *  - Stores through a shared mapping touch it only when a clean page becomes
- *    dirty; pushing dirty pages out first makes them clean again. (On tmpfs,
- *    which writes nothing back, such stores cannot be seen.)
+ * Writers show in the file's change time, with two limits:
+ *  - The time moves when a write begins, and its clock ticks no finer than the
+ *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and its
+ *    bytes arrive some time after the change time has moved. So a recent change
+ *    time is not settled (identity.h). If a write takes longer than that takes,
+ *    the map keeps what was read before the write ended, until the next write.
+ *  - A store through a shared mapping moves the time only when a clean page
+ *    becomes dirty. Writing dirty pages back makes them clean again, so that
+ * the next store shows. (On tmpfs, which has no writeback, such stores cannot
+ * be seen.)
  */
 #include "device/device.h"
 
@@ -30,8 +31,9 @@ struct file {
 	struct bsp_device dev;
 	/* Fixed after opening. */
 	int fd;
-	int zero_fd; /* the same, for zeroing a writable one; otherwise -1 */
-	struct bsp_settling settling; /* content's own, one call at a time */
+	int zero_fd; /* the file once more, for zeroing; -1 if read-only */
+	/* Used by content() alone, of which one call runs at a time. */
+	struct bsp_settling settling;
 };
 
 static struct file *to_file(struct bsp_device *dev)
@@ -60,7 +62,7 @@ static int file_size(struct bsp_device *dev, uint64_t *ret_size)
 	return 0;
 }
 
-/* statx(2) */
+/* AT_STATX_DONT_SYNC: the kernel answers from its cache (statx(2)). */
 static int file_cached_size(struct bsp_device *dev, uint64_t *ret_size)
 {
 	struct statx st;
@@ -102,7 +104,7 @@ static void file_content(struct bsp_device *dev,
 	};
 }
 
-/* lseek(2): what lies before the next data reads as zeros. */
+/* Bytes before the next data of lseek(2) read as zeros. */
 static uint64_t file_known_zeros(struct bsp_device *dev, uint64_t off)
 {
 	struct file *file = to_file(dev);
@@ -164,8 +166,8 @@ static int file_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return file_fallocate(dev, FALLOC_FL_ZERO_RANGE, off, len);
 }
 
-/* Without the flags that wait, sync_file_range(2) takes no error from fsync(2)
- * (fs/sync.c). */
+/* Without the flags that wait, sync_file_range(2) does not take the error that
+ * fsync(2) has to return (fs/sync.c). */
 static void file_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	(void)sync_file_range(to_file(dev)->fd, (off_t)off, (off_t)len,
@@ -221,8 +223,9 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 			      path);
 		return NULL;
 	}
-	/* The kernel tells each opening once that a write-back failed: zeroing
-	 * must not take from flush what it has to say of data. */
+	/* The kernel returns a writeback error once to each open descriptor:
+	 * zeroing must not consume the error of data, which flush must
+	 * return. */
 	if (info->writable &&
 	    !bsp_device_open_again(path, fd, O_RDWR, &zero_fd, error))
 		return NULL;

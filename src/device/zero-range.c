@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The ladder, from the cheapest to the dearest, and what the device refused is
- * not asked of it again, unless it failed since: what is broken refuses much
- * that it takes when it is well (a volume, part of which is away).
+ * Zeroing a range, by the cheapest way that the device has. The ways are tried
+ * in this order:
  *
- *	punch	 unmaps, and the device promises zeros
- *	unmap	 unmaps, promises nothing; read back, and zeros written where
- *		 there are none. Where unmapped means zero for good (thin
- *		 volumes), this keeps a volume thin that punch would not
- *	zero-out one command zeroes, the space stays
- *	write	 reads first, and writes zeros only where there are none: a
- *		 read is cheaper than a write, on thin storage by far, and what
- *		 already is zero is not worn out or allocated
+ *	punch	  unmaps the blocks, and the device promises zeros
+ *	unmap	  unmaps the blocks and promises nothing: the range is read
+ *		  back, and zeros are written where it has other bytes. Used
+ *		  where unmapped blocks always read as zeros (thin volumes): it
+ *		  keeps a volume thin that punch would not
+ *	zero-out  one command zeroes, and the blocks stay mapped
+ *	write	  reads first, and writes zeros only where there are other
+ *		  bytes: a read is cheaper than a write, on thin storage by far,
+ *		  and zeros that are there already cause no wear and allocate no
+ *		  block
  *
- * A way that fails is no reason to give up: where zeros can be written, the
- * range must not stay a marker for ever, and every flush fail. The next way is
- * tried for this range, and the failure is not remembered. A long range is
- * taken apart first, so that little is written for one bad sector. Only a
- * device that is gone is not asked again.
+ * BSP_ZERO_KEEP leaves out the first two. BSP_ZERO_WRITE writes, without
+ * reading first.
  *
- * "Keep" leaves out the first two. "Write" writes, without reading first. So
- * does the last way once the device has failed: what is read may be in a cache
- * alone, of this kernel or of what lies below, from where it was not written.
- * And so it does where a way has just failed, unless only room or memory was
- * short.
+ * A way that the device refuses is not tried again, until the device fails: a
+ * device that is broken refuses commands that it takes otherwise (a volume, a
+ * part of which is away).
+ *
+ * A way that fails with another error does not end the attempt: if zeros can be
+ * written, the range must not stay a marker, or every flush would fail. The
+ * next way is tried for this range, and the failure is not remembered. A long
+ * range is split first, so that one bad sector costs few writes. Only a device
+ * that is gone is not asked again.
+ *
+ * Writing does not read first in two cases: after the device has failed,
+ * because a read may then return bytes that are in a cache alone, of this
+ * kernel or of a layer below, and were never written; and if another way has
+ * just failed for this range, unless space or memory was short.
  */
 #include "device/zero-range.h"
 
@@ -34,16 +41,16 @@
 #include "base/zero.h"
 
 enum {
-	/* What is refused: */
+	/* Ways that the device refused: */
 	PUNCH = 1 << 0,
 	UNMAP = 1 << 1,
 	ZERO_OUT = 1 << 2,
-	READ_FIRST = 1 << 3, /* to read before writing */
+	READ_FIRST = 1 << 3, /* reading before writing; see above */
 
-	FAST = 1 << 4, /* one command for a long range worked */
+	FAST = 1 << 4, /* not a refusal: a command did a long range at once */
 
-	PIECE = 1 << 20, /* read or written at once */
-	GRAIN = 4096,	 /* zero or not is asked of so much */
+	PIECE = 1 << 20, /* read at once */
+	GRAIN = 4096,	 /* the unit in which zeros are looked for */
 	STEP_WRITE = 16 << 20,
 };
 
@@ -64,16 +71,18 @@ static bool is_device_gone(int r)
 	return r == -ENODEV || r == -ENXIO || r == -ENOMEDIUM;
 }
 
-/* What a range has met on its way down the ladder. */
+/* The outcome of the ways that were tried for a range. */
 struct attempt {
-	int r;	     /* of the last way that was tried and not refused */
-	bool failed; /* a way, and not for want of room or memory */
+	int r;	     /* result of the last way that was not refused */
+	bool failed; /* a way failed, and not because space or memory was short
+		      */
 };
 
 /*
- * Tries a way; true if that was the end of it, well or badly (attempt->r). A
- * device may have a way and refuse it for this range, or no longer have it (a
- * loop device finds out from its file system).
+ * Tries a way. Returns true if no other way is to be tried: it succeeded, or
+ * the device is gone (attempt->r). A device may have a way and refuse it for
+ * this range, or no longer have it (a loop device finds out from its file
+ * system).
  */
 static bool try_way(struct bsp_device *dev, unsigned way,
 		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
@@ -104,7 +113,7 @@ void bsp_device_note_failure(struct bsp_device *dev)
 	atomic_fetch_and(&dev->zero_ways, READ_FIRST);
 }
 
-/* through_lock held. */
+/* Lock: through_lock. */
 static int write_all_through(struct bsp_device *dev, uint64_t off,
 			     const char *buf, size_t len)
 {
@@ -120,7 +129,8 @@ static int write_all_through(struct bsp_device *dev, uint64_t off,
 	return 0;
 }
 
-/* Also what failed is waited for. through_lock held, and given back. */
+/* Waits for the writeback of a range, even if a write of it failed with r, and
+ * unlocks through_lock. Returns the first error. */
 static int finish_write_through(struct bsp_device *dev, uint64_t off,
 				uint64_t len, int r)
 {
@@ -145,7 +155,7 @@ int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
 	return finish_write_through(dev, off, len, r);
 }
 
-/* Up to STEP_WRITE. */
+/* Writes up to STEP_WRITE zeros. */
 static int write_zeros_step(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	int r = 0;
@@ -171,7 +181,8 @@ static int write_zeros(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return r;
 }
 
-/* Writes zeros over the runs of [off, off + len) in buf that are not zero. */
+/* Writes zeros over those parts of [off, off + len) that have other bytes in
+ * buf. */
 static int zero_data_runs(struct bsp_device *dev, uint64_t off, const char *buf,
 			  uint64_t len)
 {
@@ -191,8 +202,8 @@ static int zero_data_runs(struct bsp_device *dev, uint64_t off, const char *buf,
 	return 0;
 }
 
-/* Reads, and writes zeros where there are none, or where it cannot read; all of
- * them if there is no memory to read to. */
+/* Reads, and writes zeros where there are other bytes or where it cannot read.
+ * Without memory for a buffer, writes them all. */
 static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	void *buf;
@@ -216,7 +227,8 @@ static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return r;
 }
 
-/* The ways that are commands; true if that was the end of it. */
+/* Tries the ways that are commands. Returns true if no other way is to be
+ * tried. */
 static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode mode,
 			 uint64_t off, uint64_t len, struct attempt *attempt)
 {
@@ -236,8 +248,8 @@ static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode mode,
 	return try_way(dev, ZERO_OUT, ops->zero_out, off, len, attempt);
 }
 
-/* The ladder, for whole logical blocks, up to STEP_WRITE of them if a command
- * may fail. */
+/* Zeroes whole logical blocks, at most STEP_WRITE bytes: no more has to be
+ * written if a command fails. */
 static int zero_step(struct bsp_device *dev, enum bsp_zero_mode mode,
 		     uint64_t off, uint64_t len)
 {
@@ -251,7 +263,7 @@ static int zero_step(struct bsp_device *dev, enum bsp_zero_mode mode,
 	return read_and_zero(dev, off, len);
 }
 
-/* The same for any number of them. */
+/* Zeroes any number of logical blocks. */
 static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 		       uint64_t off, uint64_t len)
 {
@@ -274,7 +286,7 @@ static int zero_blocks(struct bsp_device *dev, enum bsp_zero_mode mode,
 
 uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zero_mode mode)
 {
-	/* That it takes long is only known when it was tried. */
+	/* Whether a command is fast is known only after one was tried. */
 	bool fast = atomic_load(&dev->zero_ways) & FAST;
 
 	return fast && mode != BSP_ZERO_WRITE ? STEP_COMMAND : STEP_WRITE;
@@ -289,7 +301,7 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 	uint64_t whole = len - head - tail;
 	int r = 0;
 
-	/* Ragged ends are smaller than a block: they are written. */
+	/* Parts of a block at either end are written. */
 	if (head)
 		r = write_zeros(dev, off, head);
 	if (!r && whole)
