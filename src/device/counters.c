@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How the rest is measured. The kernel adds to a partition's counter first and
- * to the disk's then, within one preemption-off section (part_stat_add() in
- * include/linux/part_stat.h). So partitions that are read before the disk may
- * lack a write that the disk has, and others read after it may have one more.
- * Only if the partitions say the same before and after the disk was read, and
- * the disk says so once more, the difference is that of one instant.
+ * Measuring the rest. The kernel adds to a partition's counter first and then
+ * to the disk's, within one section with preemption off (part_stat_add() in
+ * include/linux/part_stat.h). So a partition that is read before the disk may
+ * lack a write that the disk has counted, and one that is read after the disk
+ * may have one more. The partitions and then the disk are read again and again.
+ * Only when two such samples in a row are equal, the difference is that of one
+ * instant.
+ *
+ * A sample of a disk that never stands still is not exact; bsp_counters_read()
+ * counts such samples, so that the caller takes each of them as a change.
  */
 #include "device/counters.h"
 
@@ -19,26 +23,26 @@
 #include "device/sysfs.h"
 
 enum {
-	TRIES = 32, /* until a busy disk is called so */
+	TRIES = 32, /* before a sample is taken as not exact */
 	PARTS_MAX = 256,
 };
 
 struct sample {
 	uint64_t own[BSP_COUNTERS];
-	uint64_t parts[BSP_COUNTERS]; /* all partitions together, own as well */
+	uint64_t parts[BSP_COUNTERS]; /* the sum of all partitions */
 	uint64_t disk[BSP_COUNTERS];
 };
 
 struct bsp_counters {
-	int disk_fd; /* the stat file of the whole disk */
-	int folder;  /* of the whole disk in sysfs; -1: the device is that */
+	int disk_fd; /* the stat file of the disk */
+	int folder;  /* of the disk in sysfs; -1: the device is the disk */
 	dev_t rdev;
 	int *part_fds; /* the stat files of all partitions */
 	size_t parts;
 	int own; /* index into part_fds; -1: not found */
 	struct sample last;
-	bool has_last;	  /* and it is exact */
-	uint64_t inexact; /* samples that are not */
+	bool has_last;	  /* last is set, and exact */
+	uint64_t inexact; /* samples that are not exact */
 };
 
 static bool read_stat(int fd, uint64_t value[BSP_COUNTERS])
@@ -63,7 +67,7 @@ static void close_parts(struct bsp_counters *counters)
 	counters->own = -1;
 }
 
-/* Is the device in that folder, of the disk's folder, the one of counters? */
+/* Whether a folder below the disk's is that of this partition. */
 static bool is_own_folder(const struct bsp_counters *counters, const char *name)
 {
 	int folder = bsp_sysfs_open_below(counters->folder, name);
@@ -76,8 +80,8 @@ static bool is_own_folder(const struct bsp_counters *counters, const char *name)
 	return rdev == counters->rdev;
 }
 
-/* Adds the folder, if it is a partition's. False if its counters cannot be
- * had. */
+/* Adds a folder below the disk's, if it is a partition's. Returns false if its
+ * counters cannot be read. */
 static bool add_part(struct bsp_counters *counters, const char *name)
 {
 	char path[300];
@@ -99,7 +103,7 @@ static bool add_part(struct bsp_counters *counters, const char *name)
 	return true;
 }
 
-/* Finds the partitions that there are now. */
+/* Finds the disk's partitions of now. */
 static bool find_parts(struct bsp_counters *counters)
 {
 	DIR *dir = bsp_sysfs_list(counters->folder, ".");
@@ -121,7 +125,7 @@ static bool read_parts(struct bsp_counters *counters, struct sample *sample)
 		uint64_t value[BSP_COUNTERS];
 
 		if (!read_stat(counters->part_fds[i], value))
-			return false; /* it is gone */
+			return false; /* the partition is gone */
 		for (int j = 0; j < BSP_COUNTERS; j++)
 			sample->parts[j] += value[j];
 		if ((int)i == counters->own)
@@ -137,8 +141,8 @@ static bool sample_equal(const struct sample *a, const struct sample *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* The same writes to the partition and through the disk, whatever others
- * wrote. */
+/* Whether two samples have the same own counters and the same rest. Writes to
+ * other partitions do not matter. */
 static bool rest_equal(const struct sample *a, const struct sample *b)
 {
 	for (int i = 0; i < BSP_COUNTERS; i++)
@@ -148,8 +152,8 @@ static bool rest_equal(const struct sample *a, const struct sample *b)
 	return true;
 }
 
-/* Samples partitions and disk again and again, until two samples that follow
- * each other are equal. */
+/* Samples the partitions and the disk until two samples in a row are equal.
+ * Returns false if a counter cannot be read. */
 static bool sample_until_equal(struct bsp_counters *counters,
 			       struct sample *sample, bool *ret_exact)
 {
@@ -167,8 +171,9 @@ static bool sample_until_equal(struct bsp_counters *counters,
 	return true;
 }
 
-/* The same; looks for partitions anew if it has not got them all, or if the
- * rest has moved: a new one may account for it. */
+/* Does the same. Finds the partitions anew if one is gone, if there was no
+ * exact sample before, or if the rest has moved: writes to a new partition move
+ * it. */
 static bool sample_finding_parts(struct bsp_counters *counters,
 				 struct sample *sample, bool *ret_exact)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The counters of writes to a block device.
+ * The kernel's counters of writes to a block device.
  *
- * They are those of the whole disk (Documentation/block/stat.rst, fields 5, 7,
- * 12 and 14: writes and discards, done and in sectors). Of a partition they are
- * its own, which miss writes through the disk's node, and the rest:
- * what the disk has counted more than all its partitions together. So a writer
- * to another partition does not move them, and a writer through the disk does,
- * wherever it writes.
+ * For a whole disk these are the counters of the disk: writes and discards,
+ * completed and in sectors (Documentation/block/stat.rst, fields 5, 7, 12 and
+ * 14). For a partition they are its own counters, and the rest: the disk's
+ * counters minus those of all its partitions. The partition's own counters miss
+ * writes through the disk's node; the rest has them. So a writer to another
+ * partition moves none of them, and a writer through the disk's node moves the
+ * rest, at whatever offset it writes.
  *
  * Threads: one call at a time.
  */
@@ -20,25 +21,26 @@
 
 enum {
 	BSP_COUNTERS = 4, /* of one device or partition */
-	/* The own, the rest (0 for a whole disk), and how often a busy disk did
-	 * not hold still for long enough: then the others are only near the
-	 * right values. */
+	/* The device's own counters, the rest (0 for a whole disk), and the
+	 * number of samples that were not exact because the disk was busy: the
+	 * other values of such a sample are only near the right ones. */
 	BSP_COUNTER_VALUES = 2 * BSP_COUNTERS + 1,
 };
 
 struct bsp_counters;
 
-/* Of the device with that number; NULL if sysfs has none. To be freed. */
+/* Opens the counters of a device. Returns NULL if sysfs does not have them. */
 struct bsp_counters *bsp_counters_new(dev_t rdev);
 
 /* NULL is fine. */
 void bsp_counters_free(struct bsp_counters *counters);
 
 /*
- * Reads them. False if they cannot be had.
+ * Reads the counters. Returns false if they cannot be read.
  *
- * Cost: one file of sysfs while the disk's counters stand still; two files for
- * each partition otherwise, and more where they move meanwhile.
+ * Cost: reads one file of sysfs while the disk's counters stand still.
+ * Otherwise reads two files for each partition, and more if the counters move
+ * meanwhile.
  */
 bool bsp_counters_read(struct bsp_counters *counters,
 		       uint64_t ret_value[BSP_COUNTER_VALUES]);

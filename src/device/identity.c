@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Comparing samples of a device. Pure: the clocks are arguments.
+ *
+ * A field that one of two samples lacks says nothing: the kernel may be older
+ * than the field, or the sample may be a cheap one. So only fields that both
+ * have are compared, and an update keeps the fields that the new sample lacks.
+ */
 #include "device/identity.h"
 
 #include <string.h>

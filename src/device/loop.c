@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asking sysfs and the loop driver about a loop device. bsp_loop_describe()
+ * reads sysfs alone and never waits; bsp_loop_ask() may wait for a file system
+ * that hangs, so it is also called in a child process (ask.h), where only
+ * async-signal-safe functions are allowed.
+ */
 #include "device/loop.h"
 
 #include <errno.h>
@@ -8,8 +14,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* How the kernel puts a device's number into 64 bits: huge_encode_dev() in
- * include/linux/kdev_t.h. */
+/* Decodes a device number as the kernel puts it into 64 bits: huge_encode_dev()
+ * in include/linux/kdev_t.h. */
 static dev_t decode_dev(uint64_t dev)
 {
 	return makedev((unsigned)(dev & 0xfff00) >> 8,

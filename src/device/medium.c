@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sampling the medium: the disk sequence number, the file of a loop device and
+ * the table of the device mapper (medium.h). Which of them a device has is
+ * found out once, when it is opened; a sample then takes one system call for
+ * each.
+ */
 #include "device/medium.h"
 
 #include <fcntl.h>
@@ -15,8 +21,8 @@ struct bsp_medium_source {
 	/* Fixed. */
 	int fd;
 	dev_t rdev;
-	bool loop;   /* a loop device that has a file, or a part of one */
-	int control; /* the device mapper's; -1 if the device is not its own */
+	bool loop;   /* a loop device with a file, or a partition of one */
+	int control; /* the device mapper's control node; -1 if not needed */
 };
 
 struct bsp_medium_source *bsp_medium_source_new(int fd, dev_t rdev)
@@ -29,8 +35,9 @@ struct bsp_medium_source *bsp_medium_source_new(int fd, dev_t rdev)
 	folder = bsp_sysfs_open(rdev);
 	source->fd = fd;
 	source->rdev = rdev;
-	/* The device mapper would pass the question on to the device below it
-	 * (dm_blk_ioctl() in drivers/md/dm.c). */
+	/* Only loop devices are asked for a file: the device mapper would pass
+	 * the ioctl on to the device below it (dm_blk_ioctl() in
+	 * drivers/md/dm.c). */
 	source->loop = bsp_sysfs_has(folder, "loop") ||
 		       (bsp_sysfs_has(folder, "partition") &&
 			bsp_sysfs_has(folder, "../loop"));

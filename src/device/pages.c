@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asking the kernel which pages it has cached: cachestat(2), or mincore(2)
+ * before Linux 6.5. mincore() needs a mapping, which is never touched, and a
+ * byte of memory for each page; so it gets 1 GiB of the range at a time.
+ */
 #include "device/pages.h"
 
 #include <errno.h>
@@ -9,7 +14,7 @@
 
 #include "base/range.h"
 
-/* cachestat(2), Linux 6.5: the same number for all architectures, but older
+/* cachestat(2), Linux 6.5. It has this number on all architectures; older
  * headers do not have it. */
 enum { CACHESTAT = 451 };
 
@@ -21,7 +26,8 @@ struct cachestat {
 	uint64_t cached, dirty, writeback, evicted, recently_evicted;
 };
 
-/* A range at a time, mapped and never touched: mincore(2). */
+/* Sets *ret_cached if a page of [from, to) is cached. Returns -1 if mincore(2)
+ * fails. */
 static int find_resident(int fd, uint64_t from, uint64_t to, uint64_t page,
 			 bool *ret_cached)
 {

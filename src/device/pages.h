@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whether the kernel has pages of a file or device in its page cache.
+ *
+ * Threads: any.
+ */
 #ifndef BSP_DEVICE_PAGES_H
 #define BSP_DEVICE_PAGES_H
 
@@ -6,10 +11,10 @@
 #include <stdint.h>
 
 /*
- * Has the kernel a page in its cache of [from, to), to which the pages that
- * either end cuts belong? True if that cannot be found out. The size of what fd
- * is open on does not matter. Where the kernel has no cachestat(2) it takes
- * some seconds for a TiB. Any thread.
+ * Whether the kernel has a page of [from, to) in its page cache; pages that
+ * either end cuts count. Returns true if that cannot be found out. The size of
+ * the file that fd is open on does not matter. Without cachestat(2), the call
+ * takes some seconds for a TiB.
  */
 bool bsp_pages_cached(int fd, uint64_t from, uint64_t to);
 
