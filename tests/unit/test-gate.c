@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The gate of a file: how many jobs run at once, in which order the others run,
+ * and that a waiting job has its own copy of its data. The jobs block until the
+ * test opens the gate, as requests to a device that hangs.
+ */
 #include "unit.h"
 
 #include <pthread.h>
@@ -17,8 +22,9 @@ enum {
 
 static struct gate gate;
 static atomic_uint running, most, n_done;
-static atomic_bool open_wide;
-static atomic_uint order[JOBS]; /* of the jobs, by their ends */
+static atomic_bool may_end;
+static atomic_uint
+	order[JOBS]; /* offsets of the jobs, in the order of their ends */
 
 static void run(const struct job *job)
 {
@@ -27,10 +33,10 @@ static void run(const struct job *job)
 
 	while (seen < now && !atomic_compare_exchange_weak(&most, &seen, now))
 		continue;
-	while (!atomic_load(&open_wide))
+	while (!atomic_load(&may_end))
 		usleep(STEP_US);
-	if (job->buf && memcmp(job->buf, "what it brings", job->size) != 0)
-		abort(); /* cmocka is for the main thread */
+	if (job->buf && memcmp(job->buf, "the data", job->size) != 0)
+		abort(); /* cmocka works in the main thread only */
 	atomic_fetch_sub(&running, 1);
 	atomic_store(&order[atomic_fetch_add(&n_done, 1)], (unsigned)job->off);
 }
@@ -47,7 +53,7 @@ static int setup(void **state)
 	atomic_store(&running, 0);
 	atomic_store(&most, 0);
 	atomic_store(&n_done, 0);
-	atomic_store(&open_wide, false);
+	atomic_store(&may_end, false);
 	return 0;
 }
 
@@ -57,7 +63,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Fills the gate with jobs that wait. */
+/* Fills the gate with jobs that block. */
 static void fill(pthread_t threads[], struct job *job)
 {
 	for (int i = 0; i < GATE_REQUESTS; i++)
@@ -69,18 +75,18 @@ static void fill(pthread_t threads[], struct job *job)
 
 static void drain(pthread_t threads[])
 {
-	atomic_store(&open_wide, true);
+	atomic_store(&may_end, true);
 	for (int i = 0; i < GATE_REQUESTS; i++)
 		(void)pthread_join(threads[i], NULL);
 }
 
-static void more_than_may_be_in_wait_without_a_thread(void **state)
+static void jobs_beyond_the_limit_wait_without_a_thread(void **state)
 {
 	pthread_t threads[GATE_REQUESTS];
 	struct job job = { .run = run };
 
 	fill(threads, &job);
-	/* Each of these returns, though nothing gets in. */
+	/* Each call returns, although its job does not run yet. */
 	for (int i = GATE_REQUESTS; i < JOBS; i++)
 		gate_run(&gate, &job);
 	assert_int_equal(atomic_load(&running), GATE_REQUESTS);
@@ -90,11 +96,11 @@ static void more_than_may_be_in_wait_without_a_thread(void **state)
 	assert_int_equal(atomic_load(&most), GATE_REQUESTS);
 }
 
-static void a_job_that_waits_keeps_what_it_brings(void **state)
+static void a_waiting_job_keeps_a_copy_of_its_data(void **state)
 {
 	pthread_t threads[GATE_REQUESTS];
 	struct job job = { .run = run };
-	char bytes[] = "what it brings";
+	char bytes[] = "the data";
 
 	fill(threads, &job);
 	job.buf = bytes;
@@ -107,12 +113,12 @@ static void a_job_that_waits_keeps_what_it_brings(void **state)
 	assert_int_equal(atomic_load(&n_done), GATE_REQUESTS + 1);
 }
 
-static void with_one_thread_left_they_come_in_order(void **state)
+static void waiting_jobs_run_in_order(void **state)
 {
 	struct job job = { .run = run };
 	pthread_t thread;
 
-	/* All but one are busy elsewhere. */
+	/* Leave room for one thread. */
 	gate.running = GATE_REQUESTS - 1;
 	assert_int_equal(pthread_create(&thread, NULL, run_one, &job), 0);
 	while (atomic_load(&running) < 1)
@@ -122,7 +128,7 @@ static void with_one_thread_left_they_come_in_order(void **state)
 
 		gate_run(&gate, &next);
 	}
-	atomic_store(&open_wide, true);
+	atomic_store(&may_end, true);
 	(void)pthread_join(thread, NULL);
 	assert_int_equal(atomic_load(&n_done), JOBS);
 	for (unsigned i = 1; i < JOBS; i++)
@@ -134,13 +140,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			more_than_may_be_in_wait_without_a_thread, setup,
+			jobs_beyond_the_limit_wait_without_a_thread, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(
-			a_job_that_waits_keeps_what_it_brings, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-			with_one_thread_left_they_come_in_order, setup,
+			a_waiting_job_keeps_a_copy_of_its_data, setup,
 			teardown),
+		cmocka_unit_test_setup_teardown(waiting_jobs_run_in_order,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("gate", tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is put into the kernel's cache, and when it is dropped. The test is the
- * kernel: it has the pages, and asks for those that are not there.
+ * Which pages a scan stores in the kernel's cache, and when they are dropped.
+ * The test plays the kernel: it keeps the pages, and requests those that it
+ * lacks.
  */
 #include "unit.h"
 
@@ -19,7 +20,7 @@ enum {
 	LIMIT = SIZE,
 };
 
-static unsigned char *pages; /* 0xff where there is none */
+static unsigned char *pages; /* 0xff: not cached */
 
 int fuse_lowlevel_notify_store(struct fuse_session *se, fuse_ino_t ino,
 			       off_t offset, struct fuse_bufvec *bufv,
@@ -47,9 +48,9 @@ struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
 	struct page_cache *cache;
-	uint64_t ahead; /* how far the kernel reads ahead, bytes */
-	uint64_t asked; /* pages that the device had to be read for */
-	uint64_t passed;
+	uint64_t ahead;	       /* how far the kernel reads ahead, bytes */
+	uint64_t device_reads; /* pages that the device was read for */
+	uint64_t passed;       /* how often pages behind the reader could go */
 };
 
 static struct fixture *fixture_new(void)
@@ -78,7 +79,7 @@ static void fixture_free(struct fixture *f)
 	free(f);
 }
 
-/* A generation that is current: a scan hands its own to whom it calls. */
+/* A current generation, learned from a scan. */
 static uint64_t generation;
 
 static void remember(void *data, uint64_t now, uint64_t off, const void *buf,
@@ -104,21 +105,21 @@ static void store(struct fixture *f, uint64_t from, uint64_t to)
 				 fake_bytes(f->fake) + off, PIECE);
 }
 
-/* The kernel asks for a page. */
-static void ask(struct fixture *f, uint64_t off, bool *passed)
+/* The kernel requests a page. */
+static void request_page(struct fixture *f, uint64_t off, bool *passed)
 {
 	unsigned char page[PAGE];
 
 	if (page_cache_read(f->cache, (char *)page, PAGE, off, passed) == 0) {
-		f->asked++;
+		f->device_reads++;
 		memcpy(page, fake_bytes(f->fake) + off, PAGE);
 	}
 	assert_memory_equal(page, fake_bytes(f->fake) + off, PAGE);
 	memcpy(pages + off, page, PAGE);
 }
 
-/* Reads as a program does. For a page that is not there the kernel asks, and
- * for those behind it in the way that it reads ahead. */
+/* Reads as a program does. The kernel requests a page that it lacks, and the
+ * pages behind it by read-ahead. */
 static void read_pages(struct fixture *f, uint64_t from, uint64_t to)
 {
 	for (uint64_t off = from; off < to; off += PAGE) {
@@ -130,7 +131,7 @@ static void read_pages(struct fixture *f, uint64_t from, uint64_t to)
 			bool one = false;
 
 			if (at < SIZE && pages[at] == 0xff)
-				ask(f, at, &one);
+				request_page(f, at, &one);
 			passed += one;
 		}
 		f->passed += passed;
@@ -150,12 +151,13 @@ static uint64_t cached(void)
 	return n * PAGE;
 }
 
-static void a_reader_leaves_little_behind_and_asks_for_nothing(void **state)
+static void
+pages_behind_a_reader_are_dropped_and_none_is_read_again(void **state)
 {
 	struct fixture *f = fixture_new();
 
 	learn_generation(f);
-	/* The scan is some way ahead. */
+	/* The scan is ahead of the reader. */
 	store(f, 0, 16 * MIB);
 	for (uint64_t off = 0; off < SIZE; off += MIB) {
 		if (off + 16 * MIB < SIZE)
@@ -163,13 +165,13 @@ static void a_reader_leaves_little_behind_and_asks_for_nothing(void **state)
 		read_pages(f, off, off + MIB);
 		assert_int_in_range(cached(), MIB, 28 * MIB);
 	}
-	assert_int_equal(f->asked, 0);
+	assert_int_equal(f->device_reads, 0);
 	assert_int_in_range(f->passed, 8, SIZE / (4 * MIB));
 	assert_int_in_range(cached(), 0, 12 * MIB);
 	fixture_free(f);
 }
 
-static void a_second_pass_reads_what_the_first_scanned(void **state)
+static void a_reader_after_a_scan_does_not_read_the_device(void **state)
 {
 	struct fixture *f = fixture_new();
 
@@ -177,14 +179,14 @@ static void a_second_pass_reads_what_the_first_scanned(void **state)
 	store(f, 0, SIZE);
 	assert_int_in_range(cached(), SIZE - 16 * PAGE, SIZE - PAGE);
 	read_pages(f, 0, SIZE);
-	assert_int_equal(f->asked, 0);
+	assert_int_equal(f->device_reads, 0);
 	assert_int_in_range(cached(), 0, 12 * MIB);
 	fixture_free(f);
 }
 
-/* A page that is not there any more sets off a read-ahead, which asks for a
- * mark that the reader has yet to come to. */
-static void what_the_kernel_gave_up_is_all_that_is_read_again(void **state)
+/* A page that the kernel dropped triggers a read-ahead, which requests a probe
+ * page before the reader gets to it. */
+static void only_pages_that_the_kernel_dropped_are_read_again(void **state)
 {
 	struct fixture *f = fixture_new();
 
@@ -195,13 +197,13 @@ static void what_the_kernel_gave_up_is_all_that_is_read_again(void **state)
 		pages[off + MIB / 2] = 0xff;
 		read_pages(f, off, off + MIB);
 	}
-	assert_int_equal(f->asked, SIZE / MIB);
+	assert_int_equal(f->device_reads, SIZE / MIB);
 	assert_int_in_range(f->passed, 8, SIZE / (4 * MIB));
 	assert_int_in_range(cached(), 0, 16 * MIB);
 	fixture_free(f);
 }
 
-static void with_two_readers_all_stays(void **state)
+static void with_two_readers_all_pages_stay(void **state)
 {
 	struct fixture *f = fixture_new();
 
@@ -209,13 +211,13 @@ static void with_two_readers_all_stays(void **state)
 	page_cache_set_readers(f->cache, 2);
 	store(f, 0, SIZE);
 	read_pages(f, 0, SIZE);
-	assert_int_equal(f->asked, 0);
+	assert_int_equal(f->device_reads, 0);
 	assert_int_equal(f->passed, 0);
 	assert_int_equal(cached(), SIZE);
 	fixture_free(f);
 }
 
-static void who_reads_here_and_there_passes_nothing(void **state)
+static void behind_a_reader_that_jumps_no_pages_are_dropped(void **state)
 {
 	struct fixture *f = fixture_new();
 
@@ -226,16 +228,16 @@ static void who_reads_here_and_there_passes_nothing(void **state)
 	assert_int_equal(f->passed, 0);
 	page_cache_drop_all(f->cache, never, NULL);
 	read_pages(f, 0, PAGE);
-	f->asked = 0;
+	f->device_reads = 0;
 	store(f, 0, SIZE);
 	for (uint64_t off = 0; off < SIZE; off += 8 * MIB)
 		read_pages(f, off, off + MIB);
 	assert_int_equal(f->passed, 0);
-	assert_int_equal(f->asked, 0);
+	assert_int_equal(f->device_reads, 0);
 	fixture_free(f);
 }
 
-static void for_nobody_no_page_is_kept_back(void **state)
+static void without_a_reader_there_are_no_probe_pages(void **state)
 {
 	struct fixture *f = fixture_new();
 
@@ -246,11 +248,11 @@ static void for_nobody_no_page_is_kept_back(void **state)
 	assert_int_in_range(cached(), SIZE - 4 * PAGE, SIZE - 2 * PAGE);
 	page_cache_set_readers(f->cache, 1);
 	read_pages(f, 0, SIZE);
-	assert_int_in_range(f->asked, 2, 4);
+	assert_int_in_range(f->device_reads, 2, 4);
 	fixture_free(f);
 }
 
-static void for_who_only_seeks_the_memory_is_not_filled(void **state)
+static void without_reads_only_a_limited_number_of_pages_is_stored(void **state)
 {
 	struct fixture *f = fixture_new();
 	bool passed;
@@ -259,7 +261,7 @@ static void for_who_only_seeks_the_memory_is_not_filled(void **state)
 	learn_generation(f);
 	store(f, 0, SIZE);
 	page_cache_drop_all(f->cache, never, NULL);
-	/* As much again, and still nobody reads. */
+	/* The same again, still without a read. */
 	store(f, 0, 16 * MIB);
 	assert_int_equal(cached(), 0);
 	assert_int_equal(page_cache_read(f->cache, page, PAGE, 0, &passed), 0);
@@ -268,10 +270,10 @@ static void for_who_only_seeks_the_memory_is_not_filled(void **state)
 	fixture_free(f);
 }
 
-static void nothing_old_is_put_there_or_kept(void **state)
+static void no_data_from_before_a_change_is_stored_or_kept(void **state)
 {
 	struct fixture *f = fixture_new();
-	uint64_t marks = 0;
+	uint64_t probes = 0;
 
 	learn_generation(f);
 	store(f, 0, 16 * MIB);
@@ -285,21 +287,21 @@ static void nothing_old_is_put_there_or_kept(void **state)
 
 		if (pages[off] != 0xff)
 			continue;
-		marks++;
+		probes++;
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_int_in_range(marks, 2, 4);
+	assert_int_in_range(probes, 2, 4);
 	page_cache_drop_all(f->cache, never, NULL);
 	assert_int_equal(cached(), 0);
 	fixture_free(f);
 }
 
-/* Nobody has looked since: it does so itself. */
-static void no_page_is_given_that_was_changed_since(void **state)
+/* page_cache_read() itself looks for the change. */
+static void no_probe_page_from_before_a_change_is_returned(void **state)
 {
 	struct fixture *f = fixture_new();
-	uint64_t marks = 0;
+	uint64_t probes = 0;
 	char page[PAGE];
 	bool passed;
 
@@ -309,18 +311,18 @@ static void no_page_is_given_that_was_changed_since(void **state)
 	for (uint64_t off = 0; off < SIZE; off += PAGE) {
 		if (pages[off] != 0xff)
 			continue;
-		marks++;
+		probes++;
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_int_in_range(marks, 8, SIZE / (4 * MIB));
+	assert_int_in_range(probes, 8, SIZE / (4 * MIB));
 	fixture_free(f);
 }
 
-static void no_page_is_given_past_the_end(void **state)
+static void no_probe_page_past_the_end_is_returned(void **state)
 {
 	struct fixture *f = fixture_new();
-	uint64_t marks = 0;
+	uint64_t probes = 0;
 	char page[PAGE];
 	bool passed;
 
@@ -330,11 +332,11 @@ static void no_page_is_given_past_the_end(void **state)
 	for (uint64_t off = SIZE / 2; off < SIZE; off += PAGE) {
 		if (pages[off] != 0xff)
 			continue;
-		marks++;
+		probes++;
 		assert_int_equal(
 			page_cache_read(f->cache, page, PAGE, off, &passed), 0);
 	}
-	assert_int_in_range(marks, 4, SIZE / (4 * MIB));
+	assert_int_in_range(probes, 4, SIZE / (4 * MIB));
 	fixture_free(f);
 }
 
@@ -342,17 +344,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			a_reader_leaves_little_behind_and_asks_for_nothing),
-		cmocka_unit_test(a_second_pass_reads_what_the_first_scanned),
+			pages_behind_a_reader_are_dropped_and_none_is_read_again),
 		cmocka_unit_test(
-			what_the_kernel_gave_up_is_all_that_is_read_again),
-		cmocka_unit_test(with_two_readers_all_stays),
-		cmocka_unit_test(who_reads_here_and_there_passes_nothing),
-		cmocka_unit_test(for_nobody_no_page_is_kept_back),
-		cmocka_unit_test(for_who_only_seeks_the_memory_is_not_filled),
-		cmocka_unit_test(no_page_is_given_that_was_changed_since),
-		cmocka_unit_test(no_page_is_given_past_the_end),
-		cmocka_unit_test(nothing_old_is_put_there_or_kept),
+			a_reader_after_a_scan_does_not_read_the_device),
+		cmocka_unit_test(
+			only_pages_that_the_kernel_dropped_are_read_again),
+		cmocka_unit_test(with_two_readers_all_pages_stay),
+		cmocka_unit_test(
+			behind_a_reader_that_jumps_no_pages_are_dropped),
+		cmocka_unit_test(without_a_reader_there_are_no_probe_pages),
+		cmocka_unit_test(
+			without_reads_only_a_limited_number_of_pages_is_stored),
+		cmocka_unit_test(
+			no_probe_page_from_before_a_change_is_returned),
+		cmocka_unit_test(no_probe_page_past_the_end_is_returned),
+		cmocka_unit_test(
+			no_data_from_before_a_change_is_stored_or_kept),
 	};
 
 	return cmocka_run_group_tests_name("page-cache", tests, NULL, NULL);

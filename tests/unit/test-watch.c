@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watch over a file: what an opening may use of the kernel's cache, and
- * what a stat is told of a device that was written or hangs. The test is the
- * kernel, which may take its time to drop pages or to take them.
+ * The watch of a file: whether an opening may use the kernel's cache, and which
+ * times, size and blocks a stat gets after a write to the device or while it
+ * hangs. The test plays the kernel, and can block drops, stores and looks.
  */
 #include "unit.h"
 
@@ -17,7 +17,7 @@
 
 enum { G = 4096, SIZE = 1 << 20 };
 
-/* A door that those who go through wait at while it is closed. */
+/* Threads wait at the door while it is closed. */
 struct door {
 	bool closed;
 	unsigned waiting;
@@ -46,17 +46,17 @@ static void set_closed(struct door *door, bool closed)
 	pthread_mutex_unlock(&lock);
 }
 
-static bool is_one_at(struct door *door)
+static bool has_waiter(struct door *door)
 {
-	bool is;
+	bool has;
 
 	pthread_mutex_lock(&lock);
-	is = door->waiting > 0;
+	has = door->waiting > 0;
 	pthread_mutex_unlock(&lock);
-	return is;
+	return has;
 }
 
-static void wait_for_one_at(struct door *door)
+static void wait_for_waiter(struct door *door)
 {
 	pthread_mutex_lock(&lock);
 	while (!door->waiting)
@@ -64,7 +64,7 @@ static void wait_for_one_at(struct door *door)
 	pthread_mutex_unlock(&lock);
 }
 
-static void at_stamp(void *data)
+static void on_sample(void *data)
 {
 	go_through(&looking);
 }
@@ -101,7 +101,7 @@ static struct fixture fixture_new(bool counted)
 	memset(fake_bytes(f.fake), 'd', SIZE / 2);
 	if (!counted)
 		fake_stop_counting(f.fake);
-	fake_on_sample(f.fake, at_stamp, NULL);
+	fake_on_sample(f.fake, on_sample, NULL);
 	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
 	assert_non_null(f.sp);
 	f.watch = watch_new(f.sp, "device", 2);
@@ -136,7 +136,7 @@ static int64_t mtime_of(struct fixture *f)
 /* --- Openings --- */
 
 static void
-an_opening_keeps_the_cache_of_a_device_nothing_wrote_to(void **state)
+an_opening_keeps_the_cache_if_the_device_did_not_change(void **state)
 {
 	struct fixture f = fixture_new(true);
 
@@ -145,7 +145,7 @@ an_opening_keeps_the_cache_of_a_device_nothing_wrote_to(void **state)
 	fixture_free(&f);
 }
 
-static void no_opening_keeps_the_cache_before_it_was_dropped(void **state)
+static void openings_drop_the_cache_until_a_drop_has_ended(void **state)
 {
 	struct fixture f = fixture_new(true);
 
@@ -153,7 +153,7 @@ static void no_opening_keeps_the_cache_before_it_was_dropped(void **state)
 	fake_write(f.fake, 0, G, 'n');
 	assert_int_equal(opened(&f), WATCH_DROP);
 	assert_int_equal(opened(&f), WATCH_DROP);
-	wait_for_one_at(&dropping);
+	wait_for_waiter(&dropping);
 	assert_int_equal(opened(&f), WATCH_DROP);
 	set_closed(&dropping, false);
 	while (opened(&f) != WATCH_KEEP)
@@ -161,14 +161,14 @@ static void no_opening_keeps_the_cache_before_it_was_dropped(void **state)
 	fixture_free(&f);
 }
 
-static void a_change_during_the_drop_is_dropped_again(void **state)
+static void a_change_during_a_drop_causes_another_drop(void **state)
 {
 	struct fixture f = fixture_new(true);
 
 	set_closed(&dropping, true);
 	fake_write(f.fake, 0, G, 'n');
 	(void)opened(&f);
-	wait_for_one_at(&dropping);
+	wait_for_waiter(&dropping);
 	fake_write(f.fake, 0, G, 'o');
 	assert_int_equal(opened(&f), WATCH_DROP);
 	set_closed(&dropping, false);
@@ -178,14 +178,14 @@ static void a_change_during_the_drop_is_dropped_again(void **state)
 }
 
 static void
-an_opening_bypasses_the_cache_while_old_bytes_are_on_their_way(void **state)
+an_opening_bypasses_the_cache_while_a_store_has_old_bytes(void **state)
 {
 	struct fixture f = fixture_new(true);
 	uint64_t at;
 
 	set_closed(&storing, true);
 	assert_int_equal(bsp_sparse_seek_hole(f.sp, 0, NULL, NULL, &at), 0);
-	wait_for_one_at(&storing);
+	wait_for_waiter(&storing);
 	assert_int_equal(opened(&f), WATCH_KEEP);
 	fake_write(f.fake, 0, G, 'n');
 	assert_int_equal(opened(&f), WATCH_BYPASS);
@@ -206,7 +206,7 @@ static void every_opening_of_an_uncounted_device_drops_the_cache(void **state)
 
 /* --- Stat --- */
 
-static void a_stat_tells_of_a_write_without_an_opening(void **state)
+static void a_stat_of_a_closed_file_shows_a_write(void **state)
 {
 	struct fixture f = fixture_new(true);
 	int64_t at_first = mtime_of(&f), written;
@@ -219,21 +219,21 @@ static void a_stat_tells_of_a_write_without_an_opening(void **state)
 	fixture_free(&f);
 }
 
-static void stats_one_behind_the_other_look_once(void **state)
+static void many_stats_cause_one_look_a_second(void **state)
 {
 	struct fixture f = fixture_new(true);
 	int64_t at_first = mtime_of(&f);
-	unsigned stamps;
+	unsigned samples;
 	gint64 began;
 
 	fake_write(f.fake, 0, G, 'n');
 	while (mtime_of(&f) == at_first)
 		g_usleep(1000);
-	stamps = fake_samples(f.fake);
+	samples = fake_samples(f.fake);
 	began = g_get_monotonic_time();
 	for (int i = 0; i < 1000; i++)
 		(void)mtime_of(&f);
-	assert_int_in_range(fake_samples(f.fake) - stamps, 0,
+	assert_int_in_range(fake_samples(f.fake) - samples, 0,
 			    (g_get_monotonic_time() - began) / G_USEC_PER_SEC +
 				    1);
 	fixture_free(&f);
@@ -247,8 +247,8 @@ static void a_stat_does_not_wait_for_a_device_that_hangs(void **state)
 	(void)watch_opened(f.watch);
 	at_first = mtime_of(&f);
 	set_closed(&looking, true);
-	wait_for_one_at(&looking);
-	/* Were each of them to wait, this would take hours. */
+	wait_for_waiter(&looking);
+	/* If each of them waited, this would take hours. */
 	for (int i = 0; i < 100000; i++)
 		assert_int_equal(mtime_of(&f), at_first);
 	set_closed(&looking, false);
@@ -256,8 +256,8 @@ static void a_stat_does_not_wait_for_a_device_that_hangs(void **state)
 	fixture_free(&f);
 }
 
-/* It may be writing back what another program wrote. */
-static void times_move_while_a_look_takes_long(void **state)
+/* The device may be slow because another program's writes go out. */
+static void mtime_moves_while_a_look_takes_long(void **state)
 {
 	struct fixture f = fixture_new(true);
 	int64_t at_first = mtime_of(&f);
@@ -265,12 +265,12 @@ static void times_move_while_a_look_takes_long(void **state)
 	set_closed(&looking, true);
 	while (mtime_of(&f) == at_first)
 		g_usleep(1000);
-	assert_true(is_one_at(&looking));
+	assert_true(has_waiter(&looking));
 	set_closed(&looking, false);
 	fixture_free(&f);
 }
 
-static void no_blocks_are_told_after_a_look_alone(void **state)
+static void after_a_change_a_stat_reports_at_least_one_block(void **state)
 {
 	struct fixture f = fixture_new(true);
 	struct bsp_stat st;
@@ -297,7 +297,7 @@ static void no_blocks_are_told_after_a_look_alone(void **state)
 	fixture_free(&f);
 }
 
-static void a_stat_follows_the_size(void **state)
+static void a_stat_shows_a_new_size(void **state)
 {
 	struct fixture f = fixture_new(true);
 	struct bsp_stat st;
@@ -310,16 +310,17 @@ static void a_stat_follows_the_size(void **state)
 	fixture_free(&f);
 }
 
-static void times_of_an_uncounted_device_move_while_it_is_not_open(void **state)
+static void
+mtime_of_an_uncounted_device_moves_while_the_file_is_closed(void **state)
 {
 	struct fixture f = fixture_new(false);
 	int64_t at_first, closed;
 
 	(void)watch_opened(f.watch);
 	at_first = mtime_of(&f);
-	/* The thread looks every second meanwhile. */
-	for (unsigned stamps = fake_samples(f.fake);
-	     fake_samples(f.fake) < stamps + 2; g_usleep(1000))
+	/* The thread looks every second. */
+	for (unsigned samples = fake_samples(f.fake);
+	     fake_samples(f.fake) < samples + 2; g_usleep(1000))
 		assert_int_equal(mtime_of(&f), at_first);
 	watch_closed(f.watch);
 	while ((closed = mtime_of(&f)) == at_first)
@@ -332,22 +333,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			an_opening_keeps_the_cache_of_a_device_nothing_wrote_to),
+			an_opening_keeps_the_cache_if_the_device_did_not_change),
 		cmocka_unit_test(
-			no_opening_keeps_the_cache_before_it_was_dropped),
-		cmocka_unit_test(a_change_during_the_drop_is_dropped_again),
+			openings_drop_the_cache_until_a_drop_has_ended),
+		cmocka_unit_test(a_change_during_a_drop_causes_another_drop),
 		cmocka_unit_test(
-			an_opening_bypasses_the_cache_while_old_bytes_are_on_their_way),
+			an_opening_bypasses_the_cache_while_a_store_has_old_bytes),
 		cmocka_unit_test(
 			every_opening_of_an_uncounted_device_drops_the_cache),
-		cmocka_unit_test(a_stat_tells_of_a_write_without_an_opening),
-		cmocka_unit_test(stats_one_behind_the_other_look_once),
+		cmocka_unit_test(a_stat_of_a_closed_file_shows_a_write),
+		cmocka_unit_test(many_stats_cause_one_look_a_second),
 		cmocka_unit_test(a_stat_does_not_wait_for_a_device_that_hangs),
-		cmocka_unit_test(times_move_while_a_look_takes_long),
-		cmocka_unit_test(no_blocks_are_told_after_a_look_alone),
-		cmocka_unit_test(a_stat_follows_the_size),
+		cmocka_unit_test(mtime_moves_while_a_look_takes_long),
 		cmocka_unit_test(
-			times_of_an_uncounted_device_move_while_it_is_not_open),
+			after_a_change_a_stat_reports_at_least_one_block),
+		cmocka_unit_test(a_stat_shows_a_new_size),
+		cmocka_unit_test(
+			mtime_of_an_uncounted_device_moves_while_the_file_is_closed),
 	};
 
 	return cmocka_run_group_tests_name("watch", tests, NULL, NULL);
