@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Permissions of a device or image that has a POSIX ACL, as mode bits. Under
- * an ACL the mode's group bits are the mask, the upper limit of all named
- * users and groups (acl(5)), and not what the owning group may do. A file
- * system without ACLs that showed them would let that group in.
+ * The permissions of a device or image with a POSIX ACL, as mode bits. With an
+ * ACL, the group bits of the mode are the mask: the upper limit for all users
+ * and groups that the ACL names, and for the owning group (acl(5)). A file
+ * system without ACLs that showed these bits would grant them to the owning
+ * group, even if its entry in the ACL denies them.
  *
- * The attribute's layout: linux/posix_acl_xattr.h.
+ * The layout of the attribute: linux/posix_acl_xattr.h.
  */
 #include "device/acl.h"
 
@@ -24,7 +25,7 @@ enum {
 	ENTRY_BYTES = 8,
 	ACL_BYTES_MAX = 65536, /* XATTR_SIZE_MAX */
 	ALL_BITS = 07,
-	OWNER_BITS = 07700, /* and set-id bits */
+	OWNER_BITS = 07700, /* and the set-id and sticky bits */
 	GROUP_SHIFT = 3,
 };
 
@@ -37,10 +38,11 @@ enum tag {
 	TAG_OTHER = 0x20,
 };
 
-/* Permissions, each rwx. users and groups: what every named one has. */
+/* Permissions, each rwx. users and groups: those that all named users and all
+ * named groups have. */
 struct acl {
 	unsigned owning_group, users, groups, mask, other;
-	bool named; /* there is a named one */
+	bool named; /* the ACL names a user or a group */
 };
 
 static unsigned get_le16(const uint8_t *from)
@@ -103,7 +105,8 @@ mode_t bsp_acl_limit_mode(mode_t mode, const void *bytes, size_t len)
 
 	if (!parse_acl(bytes, len, &acl))
 		return owner;
-	/* A named user may be in the owning group, or be one of the others. */
+	/* A named user may be in the owning group, or be one of the others, and
+	 * must not get more than its entry grants. */
 	acl.owning_group &= acl.users & acl.mask;
 	if (acl.named)
 		acl.other &= acl.users & acl.groups & acl.mask;

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Two processes: this one forks a guard, and the guard forks the worker, which
- * asks. The guard never waits for a device, so it can always be killed and
- * reaped; the kernel kills the worker when the guard ends, and init reaps it.
+ * Asking questions in a child process. This process forks a guard, and the
+ * guard forks the worker, which asks. The guard never waits for a device, so
+ * this process can always kill and reap it. The kernel kills the worker when
+ * the guard ends, and init reaps the worker.
+ *
+ * The worker writes answers to a pipe, in order, as it gets them. If the next
+ * answer does not come in time, this process ends the guard, notes that the
+ * question hangs, and starts another pair for the rest.
  */
 #include "device/ask.h"
 
@@ -21,16 +26,16 @@
 #include "base/range.h"
 
 enum {
-	PATIENCE_MS = 2000, /* with the first question that hangs */
+	PATIENCE_MS = 2000, /* for the first question that hangs */
 	PATIENCE_MIN_MS = 20,
 	ANSWERS_FD = 0,	      /* the worker's end of the pipe */
-	CLOSED_FILES = 65536, /* at most, before Linux 5.9 */
+	CLOSED_FILES = 65536, /* at most, without close_range() (Linux 5.9) */
 };
 
 struct questions {
 	bsp_ask_fn ask;
 	const void *all;
-	size_t from, to; /* ask these: [from, to) */
+	size_t from, to; /* those to ask */
 };
 
 /* --- The guard and the worker --- */
@@ -46,7 +51,7 @@ static void close_above(int fd)
 		close(fd);
 }
 
-/* Has the kernel end this process with its parent. */
+/* Has the kernel kill this process when its parent ends. */
 static void die_with_parent(pid_t parent)
 {
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -67,7 +72,7 @@ static _Noreturn void work(const struct questions *questions, pid_t guard)
 	_exit(0);
 }
 
-/* It stays until it is killed, so that no other process gets its number. */
+/* Runs until it is killed, so that no other process gets its number. */
 static _Noreturn void guard(const struct questions *questions, int answers,
 			    pid_t parent)
 {
@@ -87,10 +92,10 @@ static _Noreturn void guard(const struct questions *questions, int answers,
 
 struct child {
 	pid_t guard;
-	int answers; /* a pipe; at its end the worker has ended */
+	int answers; /* the end of the pipe to read from */
 };
 
-/* Signals are blocked in the child: their handlers are the program's. */
+/* Signals are blocked in the child: their handlers belong to the program. */
 static bool start_child(const struct questions *questions,
 			struct child *ret_child)
 {
@@ -148,8 +153,8 @@ static bool receive(int fd, struct bsp_answer *ret_answer)
 	return n == sizeof(*ret_answer);
 }
 
-/* Receives answers to the questions, and takes these from them. True if the
- * next one hangs. */
+/* Receives answers, and raises questions->from for each. Returns true if the
+ * next question hangs. */
 static bool hangs(const struct child *child, int patience_ms,
 		  struct questions *questions, struct bsp_answer *answers)
 {

@@ -204,7 +204,7 @@ static ssize_t read_bounced(struct block *block, uint64_t off, void *buf,
 	return n;
 }
 
-/* Reads what the device holds; the page cache of its node may differ. */
+/* Reads the bytes that the device holds, past the page cache of its node. */
 static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
 				  void *buf, size_t len)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the device mapper says of a device (linux/dm-ioctl.h), and of those that
- * it is made of, which sysfs lists.
+ * Asking the device mapper about a device (linux/dm-ioctl.h), and about the
+ * devices below it, which sysfs lists as slaves.
  *
- * Of a thin volume, blocks that nobody wrote are not there, and read as zeros.
- * A write to a part of such a block maps it, whole, to a block of the pool;
- * what is not written of it is zeroed then, unless the pool was told to skip
- * that. In that case zeros that were read, or found there already and so not
- * written, turn into somebody's old bytes later, whoever writes beside them:
- * nothing that is known of such a volume can be relied on.
+ * The check of stacks is for thin pools. A block of a thin volume that was
+ * never written has no block of the pool, and reads as zeros. The first write
+ * to a part of it maps all of it to a block of the pool. The pool then zeroes
+ * the rest of that block, unless it was told to skip that (skip_block_zeroing).
+ * With such a pool, zeros may turn into old bytes of the pool when any program
+ * writes beside them: zeros that were read, and zeros that were found there and
+ * so not written. No map of such a volume can be relied on.
  */
 #include "device/dm.h"
 
@@ -33,7 +34,8 @@ enum {
 
 /* --- Tables --- */
 
-/* The targets of a table as "TYPE PARAMETERS" each; NULL if it is cut off. */
+/* Returns the targets of a table, each as "TYPE PARAMETERS"; NULL if the table
+ * is cut off. */
 static char **parse_table(const char *table, size_t size)
 {
 	g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
@@ -61,8 +63,8 @@ static char **parse_table(const char *table, size_t size)
 	return g_strv_builder_end(builder);
 }
 
-/* What the device mapper says of a device's table, and how much of it is used,
- * to be freed; NULL, and errno, if it cannot be had. */
+/* Gets the table of a device from the device mapper, to be freed. *ret_size is
+ * the part of the buffer that is used. Returns NULL, and errno, on failure. */
 static char *fetch_table(int control, dev_t rdev, size_t *ret_size)
 {
 	for (size_t size = TABLE_MIN; size <= TABLE_MAX; size *= 4) {
@@ -88,7 +90,7 @@ static char *fetch_table(int control, dev_t rdev, size_t *ret_size)
 	return NULL;
 }
 
-/* The targets of a device; NULL, and errno, if they cannot be had. */
+/* Gets the targets of a device. Returns NULL, and errno, on failure. */
 static char **targets_of(int control, dev_t rdev)
 {
 	size_t size;
@@ -162,7 +164,7 @@ static bool skips_zeroing(const char *target)
 
 struct stack {
 	const char *path; /* of the device on top */
-	int control;	  /* or -errno, if it cannot be had */
+	int control;	  /* the control node, or -errno */
 	GError **error;
 };
 
@@ -174,7 +176,8 @@ static bool cannot_ask(const struct stack *stack, int errnum)
 		stack->path, g_strerror(errnum));
 }
 
-/* The targets of a device by its folder; NULL, and an error. */
+/* Gets the targets of the device of a folder. Returns NULL, and an error, on
+ * failure. */
 static char **targets_at(const struct stack *stack, int folder)
 {
 	dev_t rdev = bsp_sysfs_rdev(folder);
@@ -190,7 +193,7 @@ static char **targets_at(const struct stack *stack, int folder)
 	return targets;
 }
 
-/* Is the pool of a thin volume one that zeroes new blocks? */
+/* Checks that the pool of a thin volume zeroes new blocks. */
 static bool check_pool(const struct stack *stack, int folder)
 {
 	g_auto(GStrv) targets = targets_at(stack, folder);
@@ -212,9 +215,10 @@ static bool check_pool(const struct stack *stack, int folder)
 static bool check_rdev(const struct stack *stack, dev_t rdev);
 
 /*
- * Checks a device that disk is made of, by its folder, and what that is made
- * of. A pool is the device mapper's, too; where there is no such pair it need
- * not be asked, which takes root. The disk's targets are asked for once.
+ * Checks a slave of disk, and all devices below it. A thin volume and its pool
+ * both belong to the device mapper; other pairs need no question to it, which
+ * only root may ask. *targets keeps the targets of disk from one slave to the
+ * next.
  */
 static bool check_slave(const struct stack *stack, int disk, int slave,
 			char ***targets)
@@ -250,7 +254,9 @@ static bool check_slaves(const struct stack *stack, int disk)
 	return ok;
 }
 
-/* A loop device may be over a device instead of a file. */
+/* Checks the device below a loop device, if that has a device instead of a
+ * file.
+ */
 static bool check_backing(const struct stack *stack, dev_t rdev)
 {
 	struct bsp_loop_backing backing;
@@ -260,7 +266,7 @@ static bool check_backing(const struct stack *stack, dev_t rdev)
 	return check_rdev(stack, backing.rdev);
 }
 
-/* Checks a device, and all that it is made of. */
+/* Checks a device and all devices below it. */
 static bool check_rdev(const struct stack *stack, dev_t rdev)
 {
 	bool partition;

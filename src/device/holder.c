@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Find what uses a device, when the kernel says no more than "busy":
- * /proc/self/mountinfo (proc(5)), /proc/swaps, and in sysfs the devices that
- * are made of it (holders) and its partitions, which hold the disk when they
- * are held themselves.
+ * Finding the holder of a device, when the kernel returns EBUSY alone. It may
+ * be a mount (/proc/self/mountinfo, proc(5)), swap space (/proc/swaps), a
+ * device that this one is a part of (holders in sysfs), or the holder of a
+ * partition: a disk cannot be opened exclusively while one of its partitions is
+ * held.
  *
- * A path or a loop device of another mount may lie on a file system that hangs,
- * which must not keep this program: a child process asks about those.
+ * Of an image file, the holder may be a loop device, which takes no lock on the
+ * file.
+ *
+ * A path in these lists, or the file of a loop device, may lie on a file system
+ * that hangs. This program must not wait for it: a child process asks (ask.h).
  */
 #include "device/holder.h"
 
@@ -22,8 +26,8 @@
 #include "device/loop.h"
 #include "device/sysfs.h"
 
-/* The first of the paths (char *) that is a node of the device, or NULL. Each
- * may lie on a file system that does not answer. */
+/* Returns the first of the paths (char *) that is a node of the device, or
+ * NULL. A path may lie on a file system that does not answer. */
 static const char *find_node(const GPtrArray *paths, dev_t rdev)
 {
 	g_autofree struct bsp_answer *answers =
@@ -37,7 +41,7 @@ static const char *find_node(const GPtrArray *paths, dev_t rdev)
 	return NULL;
 }
 
-/* Adds the paths that list may begin with. Each may have commas in it. */
+/* Adds all paths that list may begin with: a path may have commas in it. */
 static void add_prefixes(GPtrArray *paths, const char *list)
 {
 	size_t len = strcspn(list, ",");
@@ -49,8 +53,9 @@ static void add_prefixes(GPtrArray *paths, const char *list)
 	}
 }
 
-/* One of the devices of a mount of blksparsefs, whose source is the list of
- * their paths, or the beginning of that. */
+/* Whether a device is one of those that a mount of blksparsefs shows. The
+ * source of such a mount is the list of their paths, or the beginning of that
+ * list. */
 static bool sources_have(const char *sources, dev_t rdev)
 {
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
@@ -112,7 +117,7 @@ static char *swapped_on(dev_t rdev)
 		    : NULL;
 }
 
-/* The device that this one is a part of, as by LVM, RAID or dm-crypt. */
+/* Names the device that this one is a part of, as of LVM, RAID or dm-crypt. */
 static char *member_of(int folder)
 {
 	DIR *dir = bsp_sysfs_list(folder, "holders");
@@ -135,8 +140,8 @@ static char *member_of(int folder)
 
 static char *holder_of(dev_t rdev);
 
-/* The device of a partition by its name in the disk's folder; 0 if it is none.
- */
+/* Returns the device number of a partition, by its name in the disk's folder; 0
+ * if it is not a partition. */
 static dev_t partition_rdev(int disk, const char *name)
 {
 	int folder = bsp_sysfs_open_below(disk, name);
@@ -149,7 +154,7 @@ static dev_t partition_rdev(int disk, const char *name)
 	return rdev;
 }
 
-/* A partition of it that is held. */
+/* Names a partition that is held, and its holder. */
 static char *partition_held(int disk)
 {
 	DIR *dir = bsp_sysfs_list(disk, ".");
@@ -197,7 +202,7 @@ char *bsp_holder_of_device(dev_t rdev)
 
 /* --- Image files --- */
 
-/* The loop devices of the machine that have a file: struct bsp_loop. */
+/* Returns the loop devices of the machine that have a file: struct bsp_loop. */
 static GArray *find_loops(void)
 {
 	GArray *loops = g_array_new(FALSE, FALSE, sizeof(struct bsp_loop));
@@ -239,9 +244,10 @@ static bool is_path_below(const char *path, const char *folder)
 }
 
 /*
- * The number of the file system that a path lies on: of the last mount that is
- * nearest above it in mountinfo. NULL if that cannot be had. Compares text, for
- * to follow the path might hang.
+ * Returns the device number of the file system that a path lies on: that of the
+ * last mount in mountinfo with the longest mount point above the path. NULL if
+ * the list cannot be read. Compares text, because following the path might
+ * hang.
  */
 static char *file_system_of(const char *path)
 {
@@ -262,12 +268,12 @@ static char *file_system_of(const char *path)
 }
 
 /*
- * May a loop device that does not answer have the open image? To open and stat
- * the image asked its file system, and that answered a moment ago. The loop
- * device waits for the file system of its own file. If that is another one by
- * the file's name, the file is not the image, though the image may have names
- * beside the one that it was opened by. If it is the same, or cannot be told,
- * the file may be the image.
+ * Whether a loop device that does not answer may have the open image. The
+ * image's file system answered when the image was opened, a moment ago. The
+ * loop device waits for the file system of its own file. If that is another
+ * file system, by the file's name, the file is not the image, even if the image
+ * has other names as well. If it is the same one, or cannot be found out, the
+ * file may be the image.
  */
 static bool may_use_image(const struct bsp_loop *loop, int image)
 {
@@ -279,7 +285,8 @@ static bool may_use_image(const struct bsp_loop *loop, int image)
 	return g_strcmp0(ours, theirs) == 0 || !ours || !theirs;
 }
 
-/* How loop, which gave the answer, has the open image; NULL if it has not. */
+/* Says how loop, which gave the answer, has the open image. Returns NULL if it
+ * does not have it. */
 static char *describe_loop(const struct bsp_loop *loop,
 			   const struct bsp_answer *answer, int image,
 			   const struct stat *st)

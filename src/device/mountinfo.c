@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Parsing mountinfo. A long list takes several reads and so is not of one
+ * moment: a mount that comes or goes meanwhile may be in it or not. A caller
+ * that acts on the list reads it once more to see the result.
+ */
 #include "blksparse-mountinfo.h"
 
 #include <stdio.h>
@@ -18,8 +23,9 @@ static void mount_free(void *data)
 	g_free(mount);
 }
 
-/* The fields: id, parent, device, root, mount point, options, any number more,
- * "-", type, source, and others. NULL if line is not so. */
+/* The fields of a line: id, parent, device, root, mount point, options, any
+ * number of optional fields, "-", type, source, and others (proc(5)). Returns
+ * NULL if line has other fields. */
 static struct bsp_mount *parse_line(const char *line)
 {
 	g_auto(GStrv) field = g_strsplit(line, " ", -1);

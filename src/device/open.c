@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opening: which kind of device is it, and what is it like? All that differs
- * between the kinds is in block.c and file.c.
+ * Opening a device: its kind, its size, owner and mode, and, for writing,
+ * whether this program can have it alone.
+ *
+ * A path is followed once. It is opened with O_PATH first, which neither waits
+ * nor has effects, and the file that this descriptor holds is looked at and
+ * then opened, wherever the path leads by then. So a path that another program
+ * changes meanwhile cannot make this one open a pipe or write to another disk.
+ * (Without /proc the path has to be followed again, and must lead to the same
+ * file.)
+ *
+ * Opening for writing takes a block device exclusively (O_EXCL), and locks an
+ * image file against other programs. A new image is emptied only after all
+ * checks were made on the open file.
  */
 #include "device/open.h"
 
@@ -30,7 +41,7 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Does a path lead there? Sets errno if not. */
+/* Whether a path leads to this file. Sets errno if not. */
 static bool path_leads_to(const char *path, const struct stat *what)
 {
 	struct stat st;
@@ -93,7 +104,7 @@ static const char *file_type_name(mode_t mode)
 	return "something else";
 }
 
-/* What to do about a path that cannot be opened. */
+/* Says what to do about a path that cannot be opened. */
 static const char *advice_for(const char *path, int errnum)
 {
 	switch (errnum) {
@@ -153,10 +164,8 @@ static struct bsp_device *device_new(const char *path, int fd, bool writable,
 }
 
 /*
- * Takes hold of the file at path without opening it: opening a pipe or a
- * terminal would wait, or have effects. Later the file that this descriptor
- * holds is opened, wherever the path leads by then. -1, and errno, if there is
- * none.
+ * Opens the file at path with O_PATH: opening a pipe or a terminal for reading
+ * could wait, or have effects. Returns -1, and errno, if there is no such file.
  */
 static int open_path_fd(const char *path, struct stat *ret_stat)
 {
@@ -170,7 +179,8 @@ static int open_path_fd(const char *path, struct stat *ret_stat)
 	return -1;
 }
 
-/* The same of what can be a device; -1, and an error, if it cannot. */
+/* Does the same for a block device or a regular file. Returns -1, and an error,
+ * for any other file. */
 static int open_device_path_fd(const char *path, struct stat *ret_stat,
 			       GError **error)
 {
@@ -228,7 +238,7 @@ static bool path_fd_is_read_only(int path_fd, const char *path)
 	return read_only;
 }
 
-/* Why the held file could not be opened for writing, and what to do. */
+/* Says why the file could not be opened for writing, and what to do. */
 static bool open_writable_failed(const char *path, int path_fd,
 				 const struct stat *st, int errnum,
 				 GError **error)
@@ -255,8 +265,8 @@ static bool open_writable_failed(const char *path, int path_fd,
 	return open_failed(path, errnum, error);
 }
 
-/* An image file: nobody else may have a lock on any byte of it, and no loop
- * device, which takes none, may have it. */
+/* Locks all bytes of an image file. Fails if another program has a lock on any
+ * of them, or if a loop device, which takes no lock, has the file. */
 static bool lock_image(const char *path, int fd, const struct stat *st,
 		       GError **error)
 {
@@ -277,12 +287,12 @@ static bool lock_image(const char *path, int fd, const struct stat *st,
 	return bsp_error_set_errno(error, errno, "lock %s", path);
 }
 
-/* Opens the held file for this program alone. */
+/* Opens the file of path_fd for writing, for this program alone. */
 static int open_exclusively(const char *path, int path_fd,
 			    const struct stat *st, GError **error)
 {
 	bool block = S_ISBLK(st->st_mode);
-	/* O_EXCL without O_CREAT: open(2), for block devices. */
+	/* O_EXCL without O_CREAT is for block devices (open(2)). */
 	int fd =
 		bsp_device_reopen(path_fd, path, O_RDWR | (block ? O_EXCL : 0));
 
@@ -290,7 +300,8 @@ static int open_exclusively(const char *path, int path_fd,
 		open_writable_failed(path, path_fd, st, errno, error);
 		return -1;
 	}
-	/* Drivers, and set_disk_ro(), may let it be opened all the same. */
+	/* A device may be read-only and yet open for writing, as by drivers
+	 * that do not check, or after set_disk_ro(). */
 	if (block && is_read_only(fd))
 		open_writable_failed(path, path_fd, st, EROFS, error);
 	else if (block ? bsp_dm_check_stack(path, st->st_rdev, error)
@@ -318,7 +329,8 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 	return dev;
 }
 
-/* Would a file at path stand among the device nodes, for a mistyped one? */
+/* Whether path lies in /dev, so that it is rather a mistyped name of a device
+ * than that of a new file. */
 static bool is_in_dev(const char *path)
 {
 	g_autofree char *folder = g_path_get_dirname(path);
@@ -328,7 +340,7 @@ static bool is_in_dev(const char *path)
 	       st.st_dev == dev.st_dev;
 }
 
-/* Empties it, and makes it size bytes long. */
+/* Empties a file and sets its size, so that it is one hole. */
 static bool truncate_to(const char *path, int fd, uint64_t size, GError **error)
 {
 	if (size > INT64_MAX || ftruncate(fd, 0) < 0 ||
@@ -351,9 +363,9 @@ static bool check_regular(const char *path, const struct stat *st,
 }
 
 /*
- * Makes a file where there was nothing, for itself. By now there may be
- * something: it is looked at before anything is done to it, and O_NONBLOCK is
- * for a pipe.
+ * Creates an image file at a path where there was none, for this program alone.
+ * By now there may be another file: it is checked before anything is done to
+ * it. With O_NONBLOCK the opening of a pipe does not wait.
  */
 static int create_file(const char *path, GError **error)
 {
@@ -372,8 +384,8 @@ static int create_file(const char *path, GError **error)
 	return -1;
 }
 
-/* Opens the regular file at path for itself, made if it is missing; -1, and an
- * error. */
+/* Opens the regular file at path for this program alone, and creates it if it
+ * is missing. Returns -1, and an error, on failure. */
 static int open_or_create_image(const char *path, GError **error)
 {
 	struct stat st;
@@ -398,7 +410,7 @@ static int open_or_create_image(const char *path, GError **error)
 	return fd;
 }
 
-/* Does what fd is open on hold nothing of from, which may be NULL? */
+/* Checks that the file of fd shares no byte with from, which may be NULL. */
 static bool check_not_source(const char *path, int fd,
 			     const struct bsp_device *from, GError **error)
 {

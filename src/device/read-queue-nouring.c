@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Built where liburing is not.
+ * Built without liburing: read-queue.c then always uses threads.
  */
 #include "device/read-queue.h"
 

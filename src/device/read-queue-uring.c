@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reads by io_uring: one thread, one system call for each read that comes back
- * and all that are asked for meanwhile.
+ * Reads by io_uring: one thread, and one system call that submits all new reads
+ * and waits for one to complete.
  *
- * A kernel, or whoever confines the program, may refuse io_uring, and not only
- * when the ring is made; so an empty operation is sent through it first.
+ * The kernel, or a policy that confines the program (seccomp, SELinux), may
+ * refuse io_uring, and not only when the ring is made. So a no-op is sent
+ * through a new ring first.
  */
 #include "device/read-queue.h"
 
@@ -23,9 +24,10 @@ struct uring {
 };
 
 /*
- * Held while a ring is mapped or unmapped. The kernel may give one ring the
- * addresses that another thread's had before; liburing asks it past libc, where
- * ThreadSanitizer does not see that the one ended before the other began.
+ * Held while a ring is mapped or unmapped. The kernel may map a ring at
+ * addresses that a ring of another thread had before. liburing makes these
+ * system calls without libc, so ThreadSanitizer does not see that the one ended
+ * before the other began.
  */
 static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -36,7 +38,7 @@ static void sleep_1_ms(void)
 	(void)nanosleep(&moment, NULL);
 }
 
-/* The next completion, taken out of the ring. */
+/* Waits for a completion and takes it out of the ring. */
 static struct io_uring_cqe next_completion(struct uring *u)
 {
 	struct io_uring_cqe *cqe, copy;
@@ -44,7 +46,7 @@ static struct io_uring_cqe next_completion(struct uring *u)
 	while (io_uring_peek_cqe(&u->ring, &cqe) != 0) {
 		int r = io_uring_submit_and_wait(&u->ring, 1);
 
-		/* The kernel is short of memory; what is in flight goes on. */
+		/* The kernel is short of memory; reads in flight go on. */
 		if (r < 0 && r != -EINTR)
 			sleep_1_ms();
 	}
@@ -56,7 +58,7 @@ static struct io_uring_cqe next_completion(struct uring *u)
 static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 {
 	struct uring *u = (struct uring *)queue;
-	/* There is one for each read that may be in flight. */
+	/* The ring has an entry for each read that may be in flight. */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
 	io_uring_prep_read(sqe, u->fd, read->buf, (unsigned)read->len,
@@ -92,8 +94,8 @@ static bool make_ring(struct io_uring *ring, unsigned depth)
 	int r;
 
 	pthread_mutex_lock(&mapping_lock);
-	/* Since Linux 6.1 completions can be left until they are asked for,
-	 * which spares the reader interruptions (io_uring_setup(2)). */
+	/* Since Linux 6.1 the kernel can leave completions until they are asked
+	 * for, so that they do not interrupt the reader (io_uring_setup(2)). */
 	r = io_uring_queue_init(depth, ring,
 				IORING_SETUP_SINGLE_ISSUER |
 					IORING_SETUP_DEFER_TASKRUN);

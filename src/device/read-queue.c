@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The choice of a read queue, and the kind that uses threads.
+ * The choice between the two kinds of read queue, and the kind that uses
+ * threads.
+ *
+ * That kind starts a thread for a read while all others are busy, up to
+ * THREADS_MAX. If it cannot start any, the owner reads by itself when it waits.
  */
 #include "device/read-queue.h"
 
@@ -47,8 +51,8 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 		return NULL;
 	queue->in_flight--;
 	read = queue->wait(queue);
-	/* The descriptor does not take all that the device does, as a part of a
-	 * block at its end. */
+	/* The descriptor refuses some reads that the device's own read() takes,
+	 * as of a part of a block at the device's end. */
 	if (read->result == -EINVAL && queue->dev)
 		read->result = queue->dev->ops->read(queue->dev, read->off,
 						     read->buf, read->len);
@@ -57,8 +61,8 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 
 /* --- Threads --- */
 
-/* More do not help: a device that is behind this is an image file, or has a
- * driver without direct reads. */
+/* More do not help: this kind reads image files, and devices whose driver
+ * refuses direct reads. */
 enum { THREADS_MAX = 8 };
 
 struct list {
@@ -67,11 +71,11 @@ struct list {
 
 struct threads {
 	struct bsp_read_queue queue;
-	/* Fixed after it was made. */
+	/* Fixed after creation. */
 	struct bsp_device *dev;
 	unsigned n_max;
 
-	/* The owner's. */
+	/* Used by the owner of the queue alone. */
 	pthread_t thread[THREADS_MAX];
 	unsigned n;
 
@@ -79,7 +83,7 @@ struct threads {
 	pthread_cond_t work, done;
 	/* Protected by lock: */
 	struct list todo, finished;
-	unsigned idle; /* threads that wait for work */
+	unsigned idle; /* number of threads that wait for work */
 	bool stop;
 };
 
@@ -137,7 +141,7 @@ static void threads_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	busy = !t->idle;
 	pthread_cond_signal(&t->work);
 	pthread_mutex_unlock(&t->lock);
-	/* Without any the owner reads by itself. */
+	/* Without any thread, the owner reads by itself in threads_wait(). */
 	if (busy && t->n < t->n_max)
 		t->n += bsp_thread_start(&t->thread[t->n], threads_main, t) ==
 			0;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Several reads of one device in flight: by io_uring where the device has a
- * descriptor for it and the kernel allows it, otherwise by threads.
+ * Several reads of one device in flight: by io_uring if the device has a
+ * descriptor for that and the kernel allows it, otherwise by threads.
+ *
+ * A scan keeps several reads in flight because a single one leaves most devices
+ * idle between requests. Reads come back in any order.
  *
  * Threads: a queue belongs to the thread that made it.
  */
@@ -10,12 +13,12 @@
 
 #include "device/device.h"
 
-/* One read. It, and buf, are the queue's while it is in flight. */
+/* One read. It and buf belong to the queue while it is in flight. */
 struct bsp_read {
 	void *buf; /* aligned to BSP_BUFFER_ALIGN */
 	size_t len;
 	uint64_t off;
-	ssize_t result; /* as of the device's read, once it is back */
+	ssize_t result; /* of the device's read(), once it is done */
 	/* The queue's own: */
 	struct bsp_read *next;
 	uint64_t started; /* for a trace */
@@ -25,7 +28,7 @@ struct bsp_read_queue {
 	void (*submit)(struct bsp_read_queue *queue, struct bsp_read *read);
 	struct bsp_read *(*wait)(struct bsp_read_queue *queue);
 	void (*free)(struct bsp_read_queue *queue);
-	struct bsp_device *dev; /* NULL: refused reads are not tried there */
+	struct bsp_device *dev; /* repeats refused reads; NULL: none does */
 	unsigned in_flight;
 };
 
@@ -33,17 +36,17 @@ struct bsp_read_queue {
 struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
 					  unsigned depth);
 
-/* Waits for what is in flight. NULL is fine. */
+/* Waits for all reads in flight, and frees the queue. NULL is fine. */
 void bsp_read_queue_free(struct bsp_read_queue *queue);
 
-/* Starts a read, at the latest with the next wait. */
+/* Submits a read. It starts at the latest with the next wait. */
 void bsp_read_submit(struct bsp_read_queue *queue, struct bsp_read *read);
 
-/* Waits for any read to be back; NULL if none is in flight. */
+/* Waits until a read is done and returns it; NULL if none is in flight. */
 struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue);
 
-/* The kinds; NULL if it cannot be had. That with io_uring is one of two files,
- * of which the other never has any. */
+/* The kinds. They return NULL if they cannot work here. meson builds one of two
+ * files for io_uring; the other's function always returns NULL. */
 struct bsp_read_queue *bsp_read_queue_uring_new(int fd, unsigned depth);
 struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
 						  unsigned depth);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Are two paths two things? Copying a disk onto its own partition, or an image
- * onto the loop device that it is behind, would destroy what is being read.
+ * The check that a source and a target share no bytes. A copy of a disk onto
+ * its own partition, or of an image onto a loop device of it, would overwrite
+ * the bytes that it has yet to read.
  *
- * A thing is followed down through partitions and loop devices to what it shows
- * a range of. Two partitions of a disk, or two loop devices over parts of one
- * image that do not overlap, are distinct.
+ * Each of the two is an extent of a device or a file. It is followed down,
+ * through partitions and loop devices, to the extents of the devices and files
+ * below. The two share bytes if any extent of the one overlaps an extent of the
+ * other. So two partitions of a disk do not, nor do two loop devices over parts
+ * of one image that do not overlap.
  */
 #include "device/same-device.h"
 
@@ -23,15 +26,15 @@ enum {
 	DEPTH_MAX = 16,
 };
 
-/* The bytes [from, to) of a block device, or of a file. */
+/* Bytes [from, to) of a block device or of a file. */
 struct extent {
 	bool block;
-	dev_t dev; /* of a block device its own number, and ino is 0 */
+	dev_t dev; /* st_dev; of a block device its own number, and ino is 0 */
 	ino_t ino;
 	uint64_t from, to;
 };
 
-/* The place of all of it. */
+/* Returns the extent of all of a file or device. */
 static struct extent whole_extent(const struct stat *st)
 {
 	bool block = S_ISBLK(st->st_mode);
@@ -51,8 +54,8 @@ static struct extent whole_extent(const struct stat *st)
 	return extent;
 }
 
-/* Sets *place to its place on the device or file below; false if there is none.
- */
+/* Replaces *extent by its extent of the device or file below. Returns false if
+ * there is none below. */
 static bool to_lower_extent(struct extent *extent)
 {
 	struct bsp_loop_backing backing;
@@ -88,7 +91,9 @@ static bool to_lower_extent(struct extent *extent)
 	return true;
 }
 
-/* The places of it, from what it is down. */
+/* Finds the extents of a file or device, and of all below it, from the top
+ * down.
+ */
 static unsigned find_extents(const struct stat *st, struct extent *extents)
 {
 	unsigned n = 0;
@@ -106,7 +111,8 @@ static bool overlap(const struct extent *a, const struct extent *b)
 	       a->from < b->to && b->from < a->to;
 }
 
-/* How the place is both a's, so many steps down, and b's. */
+/* Says how the source, a levels above extent, and the target, b levels above
+ * it, share it. */
 static const char *describe(const struct extent *extent, unsigned a, unsigned b)
 {
 	if (a && b)

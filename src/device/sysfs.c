@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading sysfs by descriptors. A descriptor of a device's folder stays with
+ * that device: if the device goes and another one gets its number, reads by the
+ * descriptor fail instead of telling about the other one.
+ */
 #include "device/sysfs.h"
 
 #include <errno.h>
@@ -74,7 +79,7 @@ const char *bsp_sysfs_next(DIR *dir)
 	return NULL;
 }
 
-/* Reads the beginning of a file as a string. */
+/* Reads the start of a file as a string. */
 static bool read_text(int folder, const char *name, char *text, size_t size)
 {
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);

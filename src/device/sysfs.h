@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The folders of block devices in sysfs.
+ * Block devices in sysfs. No other file knows paths below /sys/dev/block or
+ * /sys/block.
+ *
+ * A folder is a descriptor (O_PATH) of a device's folder, to be closed by the
+ * caller. Names are relative to it and may have slashes ("queue/iostats"). The
+ * kernel formats these files when they are read, from its own memory: no read
+ * waits for the device.
  *
  * Threads: any.
  */
@@ -13,53 +19,54 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The folder of a device, to be closed; -1 if there is none. */
+/* Opens the folder of a device. Returns -1 if there is none. */
 int bsp_sysfs_open(dev_t rdev);
 
-/* The folder of the whole disk of a partition, or of the device itself, to be
- * closed; -1 if there is none. */
+/* Opens the folder of the disk of a partition, or of the device itself if it is
+ * not a partition. Returns -1 if there is none. */
 int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition);
 
-/* A folder below another, to be closed; -1 if there is none. */
+/* Opens a folder below another. Returns -1 if there is none. */
 int bsp_sysfs_open_below(int folder, const char *name);
 
-/* Is there such a file or folder in a folder? False for folder -1. */
+/* Whether a folder has such a file or folder. False for folder -1. */
 bool bsp_sysfs_has(int folder, const char *name);
 
-/* The entries of a folder below another (or "."), for bsp_sysfs_next() and
- * closedir(3); NULL if there is none. */
+/* Opens a folder below another (or ".") for bsp_sysfs_next(); to be closed by
+ * closedir(3). Returns NULL if there is none. */
 DIR *bsp_sysfs_list(int folder, const char *name);
 
-/* The same of the folder of all disks. */
+/* Does the same for the folder of all disks. */
 DIR *bsp_sysfs_list_disks(void);
 
-/* The next entry's name, without "." and "..", until the next call; NULL at the
- * end, and for NULL. */
+/* Returns the name of the next entry, but never "." or ".."; it is valid until
+ * the next call. Returns NULL at the end, and for a NULL dir. */
 const char *bsp_sysfs_next(DIR *dir);
 
-/* Reads the first line of a file in a folder; false, and an empty line, if it
- * cannot be had. */
+/* Reads the first line of a file. Returns false, and an empty line, if it
+ * cannot be read. */
 bool bsp_sysfs_read_line(int folder, const char *name, char *line, size_t size);
 
-/* A number in a folder; 0 if it cannot be had. */
+/* Reads a number from a file. Returns 0 if it cannot be read. */
 uint64_t bsp_sysfs_read_number(int folder, const char *name);
 
-/* The number of the device whose folder this is; 0 if it cannot be had. */
+/* Returns the number of the device of a folder; 0 if it cannot be read. */
 dev_t bsp_sysfs_rdev(int folder);
 
 enum {
-	BSP_NODE_SIZE = 264, /* the longest path of a node, and its end */
+	BSP_NODE_SIZE =
+		264, /* the longest path of a node, with its final NUL */
 };
 
-/* The path in /dev of the device whose folder this is, as the kernel names it;
- * false, and an empty path, if it cannot be had. */
+/* Gets the path of the node in /dev, by the kernel's name of the device of a
+ * folder. Returns false, and an empty path, if it cannot be read. */
 bool bsp_sysfs_node(int folder, char path[BSP_NODE_SIZE]);
 
-/* Opens a node, to be read; -1, and errno, if it cannot be, or if it is another
- * device. Async-signal-safe. */
+/* Opens a node for reading. Returns -1, and errno, if it cannot be opened or is
+ * a node of another device. Async-signal-safe. */
 int bsp_sysfs_open_path(const char *node, dev_t rdev);
 
-/* The same of the device whose folder this is. */
+/* Opens the node of the device of a folder for reading. */
 int bsp_sysfs_open_node(int folder);
 
 #endif
