@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Learning: telling the map what a read of the device found.
+ * Learning: telling the map the content that a read of the device found. All of
+ * it goes through here, whether a reader or a scan did the read.
+ *
+ * Reads go by bytes, the map by granules. Only whole granules are learned; a
+ * part of one says nothing of the rest. The exception is the last granule of a
+ * device that ends inside of it.
+ *
+ * Learning takes no lock: the map accepts a state only where it knew nothing,
+ * and only if nothing was forgotten since the generation that the caller took
+ * before the read. So a caller must take the generation first, then read, then
+ * learn.
  */
 #include "sparse/sparse.h"
 
@@ -8,9 +18,10 @@
 #include "base/zero.h"
 
 /*
- * The last granule, short because the device ends in it, is learned while the
- * size cannot change: were it to grow in between, a hole that is known for the
- * short granule would be taken for one of the whole granule.
+ * Learns the last granule, which is short because the device ends in it.
+ * watch_lock keeps the size as it is: if the device grew in between, a hole
+ * that is known for the short granule would count as a hole of the whole
+ * granule.
  */
 static int learn_last(struct bsp_sparse *sp, uint64_t generation,
 		      uint64_t granule, uint64_t size, bool zero)

@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reads.
+ * Reads of the file: zeros where the map says so, bytes of the device
+ * elsewhere.
+ *
+ * A read goes run by run. A run of holes and markers is answered without the
+ * device; before the first one, the object checks for outside changes, because
+ * a hole that another program wrote to must not be read as zeros. A run of data
+ * or unknown granules is read from the device, and the map learns from it.
+ *
+ * Two races matter. The size may change between the look at the size and the
+ * look into the map, so a count of resizes is compared. And inside data there
+ * may be pieces of zeros that the device lost (undurable.h): a read that
+ * crossed such a loss starts the run over.
  */
 #include "sparse/sparse.h"
 
@@ -10,7 +21,7 @@
 #include "base/range.h"
 #include "base/trace.h"
 
-/* Reads from the device, and learns what there is to learn from it. */
+/* Reads from the device, and learns from the bytes. */
 static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
 			      size_t len)
 {
@@ -19,16 +30,16 @@ static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
 	uint64_t to = bsp_granules(off + len, sp->shift);
 	ssize_t n = bsp_device_read_all(sp->dev, off, buf, len);
 
-	/* No memory to learn: the bytes are right all the same. */
+	/* Without memory to learn, the bytes are right all the same. */
 	if (n > 0 && bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to)
 		(void)bsp_sparse_learn(sp, generation, off, buf, (uint64_t)n);
 	return n;
 }
 
 /*
- * Where the run from off on, which is not zero by the map, ends as far as zeros
- * go that are not durable yet: the device may have lost them. *ret_zero tells
- * whether it is such zeros.
+ * The end of the run from off on, which is not zero by the map, as far as zeros
+ * go that are not durable yet: the device may have lost them. *ret_zero is set
+ * if the run is such zeros.
  */
 static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 			  bool *ret_zero)
@@ -65,7 +76,8 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 		zeros_end = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
 					       at, end);
 		if (zeros_end > at && !refreshed) {
-			/* Is it still a hole? Look anew, and at the size. */
+			/* Is it still a hole? Check for changes, and look
+			 * again. */
 			(void)bsp_sparse_refresh(sp);
 			refreshed = true;
 			continue;
@@ -79,7 +91,7 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 		}
 		device_end = bsp_sparse_run_end(sp, BSP_IN_ZERO, at, end);
 		if (device_end == at)
-			continue; /* it was found to be zero in between */
+			continue; /* it became zero in between */
 		device_end = piece_end(sp, at, device_end, &piece);
 		if (piece) {
 			memset(to, 0, device_end - at);
@@ -87,14 +99,18 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 			continue;
 		}
 		n = read_and_learn(sp, at, to, device_end - at);
-		/* Where a piece was lost the device has old bytes, which now
-		 * may be a marker's: then neither of both was found. */
+		/*
+		 * Where a piece was lost, the device holds old bytes, and its
+		 * granule may be a marker now: the read found neither the piece
+		 * nor the marker.
+		 */
 		if (lost_version != bsp_undurable_lost_version(&sp->undurable))
 			continue;
 		if (n < 0)
 			return n;
 		if (n == 0) {
-			/* It ended early: it shrank, or does not say so. */
+			/* The device ended early: it shrank, or fails without
+			 * an error. */
 			(void)bsp_sparse_refresh(sp);
 			if (at < atomic_load(&sp->size))
 				return -EIO;

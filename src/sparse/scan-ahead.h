@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A thread that scans ahead of an object's seeks, so that the device is read
- * while the one who asks works on what it was told.
+ * The thread that scans ahead of an object's seeks, so that the device is read
+ * while the program that seeks works on the last answer. All functions but new,
+ * start and free may be called by any thread.
  */
 #ifndef BSP_SPARSE_SCAN_AHEAD_H
 #define BSP_SPARSE_SCAN_AHEAD_H
@@ -21,24 +22,25 @@ int bsp_scan_ahead_start(struct bsp_scan_ahead *scan_ahead);
 /* Waits for the thread to end. NULL is fine. */
 void bsp_scan_ahead_free(struct bsp_scan_ahead *scan_ahead);
 
-/* Asks the thread to end; who waits for it goes on at once. Any thread. */
+/* Asks the thread to end; callers that wait for it go on at once. */
 void bsp_scan_ahead_stop(struct bsp_scan_ahead *scan_ahead);
 
-/* Is it there, and not asked to end? */
+/* Was it not asked to end? */
 bool bsp_scan_ahead_running(struct bsp_scan_ahead *scan_ahead);
 
 /* Has the thread not ended? */
 bool bsp_scan_ahead_alive(struct bsp_scan_ahead *scan_ahead);
 
-/* Whether to scan all of the device when nobody asks. */
+/* Sets whether the thread scans all of the device when no caller needs it. */
 void bsp_scan_ahead_set_background(struct bsp_scan_ahead *scan_ahead,
 				   bool background);
 
 /*
- * Waits until the unknown granule, and those that follow it up to the first of
- * [granule, end) that is in the set, are settled. Returns 0 (look again),
- * -EINTR if over() said so before, or what was read could not be handed out for
- * a second, or -ENOMEM. over() is asked every few milliseconds.
+ * Waits until the unknown granule is learned, and the unknown granules that
+ * follow it up to the first granule of [granule, end) that is in the set.
+ * Returns 0 (the caller looks again); -EINTR if over() returned true before, or
+ * if the data that was read could not be delivered for a second; or -ENOMEM.
+ * over() is called every few milliseconds.
  */
 int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 			uint64_t granule, uint64_t end, bsp_interrupted_fn over,
@@ -48,13 +50,13 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 void bsp_scan_ahead_hint(struct bsp_scan_ahead *scan_ahead, uint64_t off,
 			 bool data);
 
-/* Somebody reads at off, and what it reads was not handed out, or is seen now
- * by who handed it out. */
+/* Reports a read at off. Call it on each cache miss, and now and then on a hit,
+ * so that the scan reads known data ahead of the reader. */
 void bsp_scan_ahead_report_read(struct bsp_scan_ahead *scan_ahead,
 				uint64_t off);
 
-/* Waits until what is known to be data in granules [from, to) was handed out,
- * if that is about to be done. over() as above. */
+/* Waits until the known data of granules [from, to) is delivered, if that is
+ * about to happen. over() as above. */
 void bsp_scan_ahead_wait_delivered(struct bsp_scan_ahead *scan_ahead,
 				   uint64_t from, uint64_t to,
 				   bsp_interrupted_fn over, void *data);

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The scanner reads unknown granules and tells the map what it saw; the map
- * refuses what is out of date.
+ * Scans read unknown granules and tell the map what they found; the map refuses
+ * what is out of date (its generation, base/map.h).
  *
- * A seek of an object that nobody scans ahead for reads a chunk in its own
- * thread, under the object's scan_lock: two seeks that want the same granules
- * read them once. Who scans much keeps several smaller reads in flight.
+ * A seek of an object without a scan ahead reads one chunk in its own thread,
+ * under the object's scan_lock, so that two seeks that need the same granules
+ * read them once. A long scan (struct bsp_scan) keeps several smaller reads in
+ * flight instead, and needs no lock.
+ *
+ * A device may know zeros without a read: those are learned first. Where a read
+ * fails, the scan reads granule by granule to find the unreadable ones, and
+ * these become data, so that a reader of the file gets the error. A scan never
+ * returns an I/O error itself.
  */
 #include "sparse/scan.h"
 
@@ -18,8 +24,8 @@
 #include "base/zero.h"
 
 /*
- * The device says how far it holds zeros from the granule on: learns the
- * granules that lie in there. Sets *ret_done if there were any.
+ * Asks the device up to where it holds zeros from the granule on, and learns
+ * the whole granules in that range. Sets *ret_done if there were any.
  */
 static int learn_known_zeros(struct bsp_sparse *sp, uint64_t generation,
 			     uint64_t granule, uint64_t size, bool *ret_done)
@@ -36,9 +42,9 @@ static int learn_known_zeros(struct bsp_sparse *sp, uint64_t generation,
 }
 
 /*
- * [off, off + len) could not be read in one go. Learns its first granule from
- * a read of its own, or as data if that fails as well, and sets *ret_len to
- * what was settled. Done again and again this isolates what is unreadable.
+ * [off, off + len) could not be read at once. Learns its first granule from a
+ * read of its own, or as data if that fails as well, and sets *ret_len to the
+ * bytes that were learned. Repeated calls isolate the unreadable granules.
  */
 static int learn_first_granule(struct bsp_sparse *sp, uint64_t generation,
 			       uint64_t off, char *buf, uint64_t len,
@@ -61,7 +67,7 @@ static int learn_first_granule(struct bsp_sparse *sp, uint64_t generation,
 			       false);
 }
 
-/* Reads and learns [off, off + len), for which buf has room. */
+/* Reads and learns [off, off + len); buf has room for it. */
 static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 		       char *buf, uint64_t len)
 {
@@ -104,7 +110,7 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	bool done;
 	int r;
 
-	/* Somebody else may have settled it, or cut it off, meanwhile. */
+	/* Meanwhile another thread may have learned it, or cut it off. */
 	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return 0;
 	r = learn_known_zeros(sp, generation, granule, size, &done);
@@ -171,8 +177,8 @@ static struct bsp_scan_slot *free_slot(struct bsp_scan *scan)
 	return NULL;
 }
 
-/* Moves the cursor to the next granule that is wanted; false if there is none
- * before last, or none for now. */
+/* Moves the cursor to the next granule to be read. False if there is none
+ * before last, or if its read must wait for credit. */
 static bool find_wanted(struct bsp_scan *scan, uint64_t last)
 {
 	struct bsp_sparse *sp = scan->sp;
@@ -218,7 +224,7 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		to = bsp_map_next(sp->map, BSP_IN_ALL & ~(1U << state), from,
 				  to);
 		if (to == from)
-			continue; /* it has changed in between */
+			continue; /* another thread changed it */
 		slot->generation = generation;
 		slot->known = state == BSP_DATA;
 		slot->read.off = from << sp->shift;
@@ -235,8 +241,8 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 	return 0;
 }
 
-/* Hands out what is data, then learns: whoever finds it in the map finds what
- * was handed out, too. */
+/* Delivers data before it is learned, so that a reader that finds data in the
+ * map finds it delivered, too. */
 static int learn_slot(struct bsp_scan *scan, const struct bsp_scan_slot *slot,
 		      size_t len)
 {
@@ -276,7 +282,7 @@ int bsp_scan_complete(struct bsp_scan *scan)
 	if (read->result > 0 && read->result < (ssize_t)read->len)
 		read->result &= ~(ssize_t)((1 << sp->shift) - 1);
 	if (slot->known) {
-		/* That it fails its reader will see. */
+		/* Ignore the error here: the reader gets it. */
 		if (read->result > 0 && scan->scanned)
 			scan->scanned(scan->scanned_data, slot->generation,
 				      read->off, read->buf,
@@ -285,8 +291,11 @@ int bsp_scan_complete(struct bsp_scan *scan)
 		return 1;
 	}
 	scan->failing = read->result <= 0;
-	/* The granules behind one that cannot be read stay unknown: somebody
-	 * else may never want them, and each may take long to fail. */
+	/*
+	 * After a failed read only its first granule is learned. The others
+	 * stay unknown: no reader may ever need them, and each may take long to
+	 * fail.
+	 */
 	if (scan->failing)
 		r = learn_first_granule(sp, slot->generation, read->off,
 					read->buf, read->len, &len);
@@ -325,9 +334,9 @@ bool bsp_scan_covers(const struct bsp_scan *scan, uint64_t granule)
 }
 
 /*
- * Goes over the range once: what is forgotten behind it meanwhile stays so.
- * Where granules are still unknown after they were read, because something was
- * forgotten in between, they are read again.
+ * Goes over the range once: granules behind the scan that are forgotten
+ * meanwhile stay unknown. Granules that are still unknown after they were read,
+ * because something was forgotten in between, are read again.
  */
 static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		      bsp_interrupted_fn interrupted, bsp_progress_fn progress,
@@ -355,12 +364,12 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		}
 		if (!bsp_scan_covers(scan, granule))
 			scan->pos.cursor = granule;
-		/* One at a time, where they fail. */
+		/* Read one granule at a time where reads fail. */
 		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
 		if (r == 0)
 			r = bsp_scan_complete(scan);
 	}
-	/* What was read already need not be read again. */
+	/* Learn from the reads in flight, so that they are not repeated. */
 	while (scan && bsp_scan_complete(scan) > 0)
 		;
 	bsp_scan_end(scan);

@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lseek(SEEK_DATA) and lseek(SEEK_HOLE): bounded, aligned, always moving on.
+ * lseek(SEEK_DATA) and lseek(SEEK_HOLE), in bounded time and at granule
+ * boundaries.
+ *
+ * A seek walks the map. Where granules are unknown it scans, or waits for the
+ * scan ahead. On a large device that may take long, so a seek ends early when
+ * its time is up, or when a signal interrupts it, and answers with the next
+ * unknown granule. A seek for data calls this granule data, which is correct
+ * because data may be all zeros; a seek for a hole answers with its offset,
+ * where the next seek for data goes on. Each answer moves the caller on by at
+ * least a granule. Seeks for a hole also scan no further than the look-ahead.
+ *
+ * If a device changes its size during a seek, the seek starts over: the last
+ * granule may be longer now. Holes shorter than minhole are skipped as if they
+ * were data.
  */
 #include "sparse/sparse.h"
 
@@ -11,12 +24,13 @@
 #include "base/trace.h"
 #include "sparse/scan.h"
 
-/* What ends a seek early: the caller, or its time. */
+/* What makes a seek end early: the caller, or its time. */
 struct seek_stop {
 	bsp_interrupted_fn interrupted;
 	void *data;
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
-	bool at_start;	   /* nothing is settled yet: its time does not count */
+	bool at_start;	   /* its first granule is still unknown: time does not
+			      count */
 };
 
 static uint64_t now_ns(void)
@@ -44,8 +58,8 @@ static struct seek_stop stop_new(const struct bsp_sparse *sp,
 }
 
 /*
- * A boundary in data: the granule is called data from now on, so that asking
- * for a hole from it moves on. The map decides; the caller looks again.
+ * Treats the unknown granule as data from now on, so that a seek for a hole
+ * from it moves on. The map decides; the caller looks again.
  */
 static int treat_as_data(struct bsp_sparse *sp, uint64_t granule)
 {
@@ -54,24 +68,24 @@ static int treat_as_data(struct bsp_sparse *sp, uint64_t granule)
 }
 
 /*
- * Has the unknown granule settled, and with a scan ahead those that follow it,
- * up to the first in [granule, end) that is in the set. Returns 0, -EINTR if
- * it was over before, or -ENOMEM.
+ * Learns the unknown granule; with a scan ahead also those that follow it, up
+ * to the first in [granule, end) that is in the set. Returns 0, -EINTR if the
+ * seek must stop before that, or -ENOMEM.
  */
 static int learn_granule(struct bsp_sparse *sp, unsigned set, uint64_t granule,
 			 uint64_t end, struct seek_stop *stop)
 {
 	if (!sp->scan_ahead || !bsp_scan_ahead_running(sp->scan_ahead))
 		return bsp_scan_chunk(sp, granule);
-	/* From the second one on its time counts. */
+	/* The time counts from the second granule on. */
 	return bsp_scan_ahead_wait(sp->scan_ahead, set, granule,
 				   stop->at_start ? granule + 1 : end,
 				   must_stop, stop);
 }
 
 /*
- * Both finders start over when the size has changed: a granule that was short,
- * and a hole, may be longer now, and have data.
+ * Like find_hole(), starts over when the size has changed: a granule that was
+ * short, and a hole, may be longer now, and hold data.
  */
 static int find_data(struct bsp_sparse *sp, uint64_t off,
 		     struct seek_stop *stop, uint64_t *ret_off)
@@ -113,8 +127,7 @@ static int find_data(struct bsp_sparse *sp, uint64_t off,
 	}
 }
 
-/* The next hole, of any length; up to limit (a granule) unknown ones are
- * scanned. */
+/* Finds the next hole, of any length. Scans unknown granules before limit. */
 static int find_hole(struct bsp_sparse *sp, uint64_t off, uint64_t limit,
 		     struct seek_stop *stop, uint64_t *ret_off)
 {
@@ -167,9 +180,9 @@ static bool is_zero_at(struct bsp_sparse *sp, uint64_t granule)
 }
 
 /*
- * Is the hole that off lies in, as far as it is known, shorter than what is to
- * be reported as one? Sets *ret_end to its end; unknown granules that follow it
- * are scanned until it is long enough.
+ * Is the hole that off lies in, as far as it is known, shorter than minhole?
+ * Sets *ret_end to its end. Scans unknown granules that follow the hole until
+ * it is long enough.
  */
 static int is_short_hole(struct bsp_sparse *sp, uint64_t off,
 			 struct seek_stop *stop, bool *ret_short,
@@ -178,7 +191,7 @@ static int is_short_hole(struct bsp_sparse *sp, uint64_t off,
 	uint64_t min_granules = sp->minhole >> sp->shift;
 	uint64_t from = off >> sp->shift, to = from, size, end;
 
-	stop->at_start = false; /* this one is */
+	stop->at_start = false; /* the granule at off is known */
 	while (from > 0 && to - from < min_granules && is_zero_at(sp, from - 1))
 		from--;
 	for (;;) {
@@ -201,8 +214,8 @@ static int is_short_hole(struct bsp_sparse *sp, uint64_t off,
 	return 0;
 }
 
-/* Moves *off over short holes, and the data between them, to a hole that is to
- * be reported, a boundary, or the end. */
+/* Moves *off over short holes, and the data between them, to a hole that is
+ * long enough, a boundary, or the end. */
 static int skip_short_holes(struct bsp_sparse *sp, uint64_t limit,
 			    struct seek_stop *stop, uint64_t *off)
 {

@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sparse object: a device, a map of what is known of it, and what follows
- * from the two for reads, seeks and stat.
+ * The sparse object's life, its options, and the answers to stat and extents.
+ *
+ * An object owns its device and all knowledge of the device's content. Other
+ * files of this folder do the work: read, seek, write, refresh, flush, scan.
+ * The functions here only look: they do no I/O on content, so that stat and map
+ * reports answer at once, even while the device is slow.
+ *
+ * stat has a trap: programs such as tar and cp look for holes only in files
+ * with fewer blocks than their size needs, and GNU tar takes a file without
+ * blocks for one hole. While granules are unknown, the number of blocks is
+ * neither.
  */
 #include "sparse/sparse.h"
 
@@ -44,7 +53,7 @@ static bool check_granule(const struct bsp_device *dev, uint64_t granule,
 	return true;
 }
 
-/* Options with their defaults filled in. */
+/* Returns the options with their defaults filled in. */
 static struct bsp_sparse_options
 fill_options(const struct bsp_device *dev,
 	     const struct bsp_sparse_options *options)
@@ -78,10 +87,12 @@ static void take_first_samples(struct bsp_sparse *sp)
 	atomic_init(&sp->gone, false);
 }
 
-/* By default a thread that wants such a lock exclusively waits for as long as
- * others come that share it (pthread_rwlockattr_setkind_np(3)): writers to one
- * file would keep a truncation away for good, and a look at the device's size.
- * With this kind no thread may share the lock twice. */
+/*
+ * By default, a thread that wants an rwlock exclusively waits as long as other
+ * threads keep coming to share it (pthread_rwlockattr_setkind_np(3)): writers
+ * to one file would delay a truncation, and a check of the device's size, for
+ * ever. With this kind no thread may share the lock twice.
+ */
 static void init_size_lock(pthread_rwlock_t *lock)
 {
 	pthread_rwlockattr_t attr;
@@ -266,7 +277,8 @@ bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
 
 /* --- What is known --- */
 
-/* Bytes of so many granules, of which the last of the device may be short. */
+/* The bytes of a number of granules, of which the device's last may be
+ * short. */
 static uint64_t bytes_in(struct bsp_sparse *sp, uint64_t granules,
 			 uint64_t size, bool with_last)
 {
@@ -282,8 +294,8 @@ static uint64_t blocks_of(const struct bsp_stat *st)
 
 	if (!st->unknown)
 		return blocks;
-	/* Tools look for holes only if blocks are missing, and GNU tar takes a
-	 * file without any for one hole. */
+	/* Programs look for holes only if blocks are missing, and GNU tar takes
+	 * a file without any for one hole. */
 	return bsp_max(bsp_min(blocks, full ? full - 1 : 0), 1);
 }
 
@@ -296,8 +308,8 @@ static void fill_known(struct bsp_sparse *sp, struct bsp_stat *st)
 	/* The two do not change at one instant. */
 	st->capacity = bsp_max(atomic_load(&sp->capacity), st->size);
 	end = bsp_granules(st->size, sp->shift);
-	/* What is known of the last granule tells where it is short. Past the
-	 * logical size all are holes or markers. */
+	/* The last granule's state counts for its short length. Past the
+	 * logical size all granules are holes or markers. */
 	bsp_map_totals(sp->map, end ? end - 1 : 0, totals, &last);
 	st->unknown = bytes_in(sp, totals[BSP_UNKNOWN], st->size,
 			       last == BSP_UNKNOWN);
@@ -310,7 +322,8 @@ static void fill_known(struct bsp_sparse *sp, struct bsp_stat *st)
 			bsp_map_next(sp->map, BSP_IN_MARKER, 0, end) < end));
 }
 
-/* Seconds are rounded down, also before 1970: nanoseconds are not negative. */
+/* Seconds are rounded down, also before 1970, so that nanoseconds are not
+ * negative. */
 static struct timespec mtime_of(struct bsp_sparse *sp)
 {
 	int64_t ns = atomic_load(&sp->mtime_ns);
@@ -336,7 +349,8 @@ bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
 	fill_known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
-	/* "No blocks" is what a hole is to those who do not ask further. */
+	/* Programs take "no blocks" for one hole and look no further, so that
+	 * this needs a check for changes. */
 	return ret_stat->blocks != 0 && has_cached_size(sp);
 }
 
@@ -371,7 +385,7 @@ int bsp_sparse_extent(struct bsp_sparse *sp, uint64_t off,
 			bsp_sparse_run_end(sp, BSP_IN_ALL & ~sets[type], off,
 					   size) -
 			off;
-		/* It became something else in between. */
+		/* Again, if another thread changed the granule in between. */
 	} while (ret_extent->len == 0);
 	ret_extent->type = type;
 	return 1;

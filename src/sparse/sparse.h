@@ -1,38 +1,46 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Inside the sparse object; the contract is in blksparse.h.
+ * The sparse object as its own files see it; its public contract is in
+ * blksparse.h.
+ *
+ * The object joins a device with a map, which has one of four states for each
+ * granule (base/map.h). Reads, seeks and scans learn states; writes, punches
+ * and changes of size set them. A marker is a granule that the file reads as
+ * zeros while the device still holds other bytes: a flush zeroes the device
+ * there, and the marker becomes a hole.
  *
  * Locks, in the order in which they are taken:
  *
- *	scan_lock	one chunk is scanned at a time, so that nothing is read
- *			twice to learn the same
- *	watch_lock	one look for changes at a time: whoever waited for it
- *			finds the map as that look left it
- *	flush_lock	one flush at a time: the next finds as markers again
- *			what this one lost, and one thread zeroes again the
- *			pieces that it lost. Room for pieces is reserved before
- *			(undurable.h)
- *	size_lock	shared by those who write inside the logical size, or
- *			zero up to it; exclusive to change it, before which no
- *			more threads may share it
- *	ranges		shared by those who write parts of a granule, side by
- *			side; exclusive for who writes or zeroes whole ones, on
- *			the map or on the device, and for who fills the rest of
- *			a marker's granule
- *	undurable's	a leaf lock but for its maps'
- *	behind's	a leaf lock
- *	the map's own	(map.c) a leaf lock
- *	the scan ahead's (ahead.c) a leaf lock but for the map's
+ *	scan_lock	one chunk is scanned at a time, so that two seeks do not
+ *			read the same granules
+ *	watch_lock	one check for outside changes at a time: a thread that
+ *			waited for it finds the map as the other check left it
+ *	flush_lock	one flush at a time: the next flush finds the zeros that
+ *			this one lost as markers, and one thread zeroes the lost
+ *			pieces again. Room for pieces is reserved before the
+ *			locks below are taken (undurable.h)
+ *	size_lock	shared by threads that write or zero inside the logical
+ *			size; exclusive to change it. No thread may share it
+ *			twice: a thread that waits for exclusive use comes first
+ *	ranges		shared by threads that write parts of a granule, side by
+ *			side; exclusive to write or zero whole granules, on the
+ *			map or on the device, and to fill the rest of a marker's
+ *			granule
+ *	undurable.lock	a leaf lock but for the locks of its maps
+ *	writeback.lock	a leaf lock
+ *	scan-ahead.c's	a leaf lock but for the map's
+ *	map.c's		a leaf lock
  *
- * Reads, seeks and scans take none from flush_lock on but the map's: what they
- * learn, the map accepts only where it knew nothing.
+ * Reads, seeks and scans need no lock from flush_lock on but leaf locks: the
+ *map accepts their findings only where it knew nothing. Only the check for
+ *outside changes, which a read or seek may begin, takes the others.
  *
- * Device I/O may run under any of them but the leaf locks.
+ * A thread may do device I/O while it holds any of these but the leaf locks.
  *
- * Past the logical size all granules are holes or markers. In the granule that
- * it cuts, the device may hold any bytes past it, whatever the granule's state:
- * they are the tail's, which stays as it is, and are zeroed when the file grows
- * over them.
+ * Past the logical size all granules are holes or markers. The granule that the
+ * logical size cuts may hold any bytes past it on the device, whatever its
+ * state: they belong to the tail, which stays as it is, and are zeroed when the
+ * file grows over them.
  */
 #ifndef BSP_SPARSE_SPARSE_H
 #define BSP_SPARSE_SPARSE_H
@@ -60,50 +68,64 @@ struct bsp_sparse {
 	void *changed_data;
 	enum bsp_zero_mode zero_mode;
 	uint64_t minhole; /* bytes; 0: all holes are reported */
-	struct bsp_scan_ahead *scan_ahead; /* NULL: seeks scan by themselves */
+	/* NULL: seeks scan by themselves. Set before other threads use the
+	 * object. */
+	struct bsp_scan_ahead *scan_ahead;
 
-	/* Logical. Changed under watch_lock where only the device changes it,
-	 * and under size_lock where it is writable. */
-	_Atomic uint64_t size;
-	_Atomic uint64_t capacity; /* the device's; changed under watch_lock */
 	/*
-	 * How often the device's size changed; changed under watch_lock. What
-	 * is known of a granule that the size cuts is of a part of it. Whoever
-	 * loads the size, looks into the map and finds zeros looks whether the
-	 * two belong together.
+	 * Atomic, and written under locks. Both are written under watch_lock if
+	 * the device is read-only. If it is writable, the logical size is
+	 * written under size_lock held exclusively, and the capacity under
+	 * both.
+	 */
+	_Atomic uint64_t size;
+	_Atomic uint64_t capacity; /* the device's size */
+	/*
+	 * Atomic; how often the device's size changed, counted under
+	 * watch_lock. The state of a granule that the size cuts covers only a
+	 * part of the granule. So a thread that loads the size, looks into the
+	 * map and finds zeros must check that this count is the same before and
+	 * after.
 	 */
 	atomic_uint resizes;
-	/* The map stays right until another program writes. */
+	/*
+	 * Atomic; written under watch_lock. The device counts writes and is
+	 * unchanged since the last check: the map stays right until another
+	 * program writes.
+	 */
 	atomic_bool counted;
-	/* The medium of a writable object was taken out; never unset. */
+	/* Atomic. The medium of a writable object was taken out; never
+	 * unset. */
 	atomic_bool gone;
-	uint64_t sequence; /* medium.sequence as of opening; fixed */
+	uint64_t sequence; /* medium.sequence at the time of opening; fixed */
 
 	pthread_mutex_t scan_lock;
-	void *scan_buffer; /* of BSP_SCAN_CHUNK bytes; under scan_lock */
+	void *scan_buffer; /* of BSP_SCAN_CHUNK bytes; protected by scan_lock */
 
 	pthread_mutex_t watch_lock;
-	/* protected by watch_lock: */
-	/* The samples that all which is known is about. */
+	/* Protected by watch_lock: */
+	/* The samples that the map's states are about. */
 	struct bsp_medium medium;
 	struct bsp_content content;
-	bool mtime_provisional; /* it moved for a write that may not be done */
-	bool gone_reported; /* that the medium is gone counts as a change, once
-			     */
+	bool mtime_provisional; /* it moved for a write that may still be in
+				   progress */
+	bool gone_reported; /* a gone medium is counted as a change only once */
 	uint64_t changes;
 
-	/* For stat, CLOCK_REALTIME in nanoseconds. Not under watch_lock, which
-	 * a look holds for as long as the device takes. */
+	/* Atomic. For stat, CLOCK_REALTIME in nanoseconds. Not protected by
+	 * watch_lock, which a check holds for as long as the device takes. */
 	_Atomic int64_t mtime_ns;
 
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
 	struct bsp_range_lock ranges;
 
-	/* Past the end may be others than holes and markers, by a failed write
-	 * for which there was no memory to punch them, or as all was forgotten:
-	 * they must be punched before the file grows. Protected by size_lock,
-	 * held exclusively. */
+	/*
+	 * Protected by size_lock, held exclusively. Granules past the end may
+	 * be neither holes nor markers, after a failed write for which there
+	 * was no memory to punch them, or after all was forgotten. They must be
+	 * punched before the file grows.
+	 */
 	bool unpunched_end;
 
 	struct bsp_undurable undurable; /* guards itself */
@@ -111,16 +133,17 @@ struct bsp_sparse {
 };
 
 /*
- * Tells the map what [off, off + len), read after it was in that generation,
- * holds. Only granules that lie in the range whole are learned (the last of
- * the device may be short). Returns 0 or -ENOMEM.
+ * Tells the map the content of [off, off + len), which was read after
+ * bsp_map_generation() gave that generation. Only granules that lie entirely in
+ * the range are learned (the last one of the device may be short). Returns 0 or
+ * -ENOMEM.
  */
 int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 		     const void *buf, uint64_t len);
 
 /*
- * The same for a range that is known to hold only zeros, or (as far as whole
- * granules go) a nonzero byte in each granule.
+ * The same for a range that is known to hold only zeros, or to hold a nonzero
+ * byte in each whole granule.
  */
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
@@ -132,51 +155,51 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 bool bsp_sparse_is_gone(struct bsp_sparse *sp);
 
 /*
- * Carries out the markers [from, to), the last one up to the file's end, which
- * is at size: zeroes the device there, and they are holes. The caller holds
- * what keeps others from writing there, and size_lock if the file ends in the
- * last of them. Returns 0 or -errno; then they are markers still.
+ * Zeroes the device in the markers [from, to), the last one up to the file's
+ * end, which is at size, and makes holes of them. The caller keeps writers away
+ * from them, by ranges or by size_lock, and holds size_lock if the file ends in
+ * the last of them. Returns 0 or -errno; after an error they are still markers.
  */
 int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 			    uint64_t size);
 
 /*
- * Makes markers of the holes whose zeros are not durable yet. To be called when
- * the device may have lost them, and before they are forgotten. size_lock is
- * held.
+ * Makes markers of the holes whose zeros are not durable yet. Call it when the
+ * device may have lost these zeros, and before the map forgets the holes. The
+ * caller holds size_lock.
  */
 void bsp_sparse_mark_undurable(struct bsp_sparse *sp);
 
 /*
  * Makes holes or markers of all granules past a size that the file has, or is
- * about to have. 0, or -ENOMEM with none of them changed: then it is done
- * before the file grows. size_lock is held exclusively.
+ * about to have. Returns 0, or -ENOMEM with none of them changed: then it is
+ * done before the file grows. The caller holds size_lock exclusively.
  */
 int bsp_sparse_punch_past(struct bsp_sparse *sp, uint64_t size);
 
 /*
- * To be called before size_lock is taken to write to a part of a granule, or to
- * make the file longer: there is room for the zeros beside it (undurable.h). It
- * flushes the device if there is none, and takes flush_lock for that. 0, to be
- * followed by bsp_undurable_release(), or -errno.
+ * Reserves room for the zeros beside data that one write to a part of a
+ * granule, or one growth of the file, may add (undurable.h). Call it before
+ * taking size_lock. Flushes the device if there is no room, and takes
+ * flush_lock for that. Returns 0, to be followed by bsp_undurable_release(), or
+ * -errno.
  */
 int bsp_sparse_reserve_pieces(struct bsp_sparse *sp);
 
 /*
- * For who writes upwards: carries out the runs of markers from *off on that end
- * before limit, or with the file, and sets *off to where to go on; both are
- * taken down to a granule's start. Of a run that reaches further some may be
- * carried out, as far as limit. Returns as bsp_sparse_flush_markers(). Those
- * who write elsewhere need not wait.
+ * Flushes the runs of markers from *off on that end before limit, or with the
+ * file, and sets *off to where to go on; both are rounded down to a granule. A
+ * part of a run that reaches past limit may be flushed, too, up to limit.
+ * Returns as bsp_sparse_flush_markers(). Writers elsewhere need not wait.
  */
 int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
 				    uint64_t limit,
 				    bsp_interrupted_fn interrupted, void *data);
 
 /*
- * Where, from off on and up to end, the first granule begins whose state is in
- * the set; off if that is the one it lies in; end if none is. Another thread
- * may change what it finds at any time: two answers for one place need not
+ * The offset at which the first granule of [off, end) begins whose state is in
+ * the set; off if that is the granule it lies in; end if there is none. Another
+ * thread may change the state at any time: two answers for one offset need not
  * agree.
  */
 uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
