@@ -24,7 +24,8 @@
 #include "base/trace.h"
 #include "sparse/scan.h"
 
-/* What makes a seek end early: the caller, or its time. */
+/* The two reasons for a seek to end early: the caller interrupts it, or its
+ * time is up. */
 struct seek_stop {
 	bsp_interrupted_fn interrupted;
 	void *data;

@@ -275,7 +275,7 @@ bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
 	return bsp_map_generation(sp->map) == generation;
 }
 
-/* --- What is known --- */
+/* --- Answers from the map --- */
 
 /* The bytes of a number of granules, of which the device's last may be
  * short. */

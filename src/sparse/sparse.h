@@ -32,8 +32,8 @@
  *	map.c's		a leaf lock
  *
  * Reads, seeks and scans need no lock from flush_lock on but leaf locks: the
- *map accepts their findings only where it knew nothing. Only the check for
- *outside changes, which a read or seek may begin, takes the others.
+ * map accepts their findings only where it knew nothing. Only the check for
+ * outside changes, which a read or seek may begin, takes the others.
  *
  * A thread may do device I/O while it holds any of these but the leaf locks.
  *

@@ -155,9 +155,21 @@ static void make_object(struct trial *t)
 	};
 
 	failing_memory(&t->memory_dice, t->memory_chance);
-	while (!t->sp)
-		t->sp = bsp_sparse_new(disk_device(t->disk), &options, NULL);
+	t->sp = bsp_sparse_new(disk_device(t->disk), &options, NULL);
 	failing_memory(NULL, 0);
+}
+
+/* Without memory for the object its disk is closed: makes the same again. */
+static void make_disk_and_object(struct trial *t)
+{
+	struct dice dice = t->dice, disk_dice = t->disk_dice;
+
+	do {
+		t->dice = dice;
+		t->disk_dice = disk_dice;
+		make_disk(t);
+		make_object(t);
+	} while (!t->sp);
 }
 
 struct trial *trial_new(uint64_t seed)
@@ -184,8 +196,7 @@ struct trial *trial_new(uint64_t seed)
 	t->now = g_malloc(t->capacity);
 	t->lost = g_new0(bool, t->capacity / DISK_SECTOR + 1);
 	make_mood(t);
-	make_disk(t);
-	make_object(t);
+	make_disk_and_object(t);
 	return t;
 }
 
