@@ -71,12 +71,58 @@ unsigned bsp_version(void);
 
 #define BSP_ERROR (bsp_error_quark())
 
+/* Take a code that is not listed here as BSP_ERROR_FAILED. */
 enum bsp_error {
-	BSP_ERROR_FAILED, /* the system refused; the message says what */
-	BSP_ERROR_USAGE,  /* the caller asked for something that cannot be */
+	BSP_ERROR_FAILED,      /* a system call, a device or a stream failed */
+	BSP_ERROR_USAGE,       /* the call asks for something impossible */
+	BSP_ERROR_INTERRUPTED, /* the caller's bsp_interrupted_fn said so */
+	BSP_ERROR_TOO_SMALL,   /* the target is too small for the content */
+	BSP_ERROR_DIFFERS,     /* the copy was verified, and differs */
 };
 
 GQuark bsp_error_quark(void);
+
+/* --- Callbacks --- */
+
+/*
+ * Called often in a call that may take long. Returns true to have that call end
+ * early. It runs in the thread that made the call, must be quick, and must not
+ * call a function on the same object. A NULL in its place never interrupts.
+ */
+typedef bool (*bsp_interrupted_fn)(void *data);
+
+/* What a transfer is doing. */
+enum bsp_phase {
+	BSP_PHASE_TRANSFER, /* reading the source, writing the target */
+	BSP_PHASE_FLUSH,    /* zeroing the holes left, making all durable */
+	BSP_PHASE_VERIFY,   /* reading both again, and comparing */
+};
+
+/* How far a transfer or a scan has come. All sizes are in bytes. */
+struct bsp_progress {
+	enum bsp_phase phase;
+	bool size_known; /* false for a raw stream until its end */
+	uint64_t size;	 /* of the content; of a scan, of its range */
+	uint64_t start;	 /* where a stream starts; 0 unless it was resumed */
+	/*
+	 * During a call, [start, done) is done; a copy and a scan work in
+	 * several places at once, and count bytes.
+	 * When bsp_send() has returned, [start, done) was sent.
+	 * When bsp_recv() has returned, [0, done) of the target is good and
+	 * durable, provided that [0, start) was good before; 0 if that is not
+	 * certain.
+	 * When bsp_copy() has returned, size, or 0 if it failed.
+	 */
+	uint64_t done;
+	uint64_t data;	/* bytes of [start, done) that were data */
+	uint64_t hole;	/* bytes of [start, done) that were zero */
+	uint64_t moved; /* bytes of the stream that were read or written */
+};
+
+/* Called often with the progress of a call, in the thread that made it. NULL
+ * in its place: not called. */
+typedef void (*bsp_progress_fn)(void *data,
+				const struct bsp_progress *progress);
 
 /* --- Sizes as people write them --- */
 
@@ -189,13 +235,6 @@ struct bsp_sparse_options {
 	 */
 	uint64_t minhole;
 };
-
-/*
- * Is asked, often, whether a long call should end early. It is called from
- * the thread that made the call, must be quick and must not call back into
- * the object. NULL in its place: never.
- */
-typedef bool (*bsp_interrupted_fn)(void *data);
 
 /*
  * Makes an object of dev, and takes dev over in any case: the object closes it,
@@ -377,9 +416,6 @@ int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail);
 
 /* --- Scanning --- */
 
-/* Is told how far a scan has come; called from the scanning thread. */
-typedef void (*bsp_progress_fn)(void *data, uint64_t done, uint64_t total);
-
 /*
  * Looks at every unknown granule that [off, off + len) touches, cut at the
  * logical size. Unreadable granules are data. progress (may be NULL) gets
@@ -389,48 +425,6 @@ typedef void (*bsp_progress_fn)(void *data, uint64_t done, uint64_t total);
 int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
 		    void *data);
-
-/* --- Copying --- */
-
-/* Zero in a field stands for its default. */
-struct bsp_copy_options {
-	unsigned jobs;	     /* reads, and writes, at once; default 8 */
-	bool target_is_zero; /* all of the target reads as zeros already */
-	bool verify;	     /* read both again, and compare */
-};
-
-/* What a copy was doing. */
-enum bsp_copy_step {
-	BSP_COPY_READING,   /* the source */
-	BSP_COPY_WRITING,   /* the target */
-	BSP_COPY_FLUSHING,  /* carrying out zeros, making it durable */
-	BSP_COPY_VERIFYING, /* reading the target again */
-};
-
-struct bsp_copy_totals {
-	uint64_t data;			/* bytes written */
-	uint64_t hole;			/* bytes that are zero, and were not */
-	enum bsp_copy_step failed_step; /* after an error: where, */
-	uint64_t failed_off;		/* and at which offset */
-};
-
-/*
- * Makes the content of to, which must be writable, that of from: as long, byte
- * for byte, and durable. What the device holds past that is its tail. Each
- * block of from is read once, and zeros are not written but carried out as
- * those of bsp_sparse_write(). Starts threads of its own, and ends them.
- * progress and interrupted (either may be NULL) are called with data by the
- * calling thread; *ret_totals is up to date then.
- *
- * Returns 0; -EFBIG, with nothing changed, if from does not fit; -EROFS;
- * -ECANCELED when interrupted; -EBADMSG if verifying found a byte that differs;
- * or another error of either device, about which *ret_totals says more. After
- * an error the content of to is undefined.
- */
-int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
-	     const struct bsp_copy_options *options,
-	     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
-	     void *data, struct bsp_copy_totals *ret_totals);
 
 /*
  * True if what is at the two paths are different things, so that one may be
@@ -543,88 +537,105 @@ bool bsp_stream_format_from_name(const char *name,
 				 enum bsp_stream_format *ret_format,
 				 GError **error);
 
-/* How far a transfer has come. All in bytes. */
-struct bsp_transfer {
-	bool sized;	/* size is known: not of a raw stream before its end */
-	uint64_t size;	/* of what is sent, or what comes */
-	uint64_t start; /* where it begins; 0 unless it goes on from there */
-	/*
-	 * Sent: [start, done) was. Received: while it goes on, [start, done)
-	 * was written. When bsp_recv() has returned, [0, done) of the target
-	 * is good and durable, provided that [0, start) was good before; 0 if
-	 * nothing can be said of it.
-	 */
-	uint64_t done;
-	uint64_t data;	/* of [start, done), in data */
-	uint64_t hole;	/* and in holes */
-	uint64_t moved; /* of the stream itself */
-};
-
-/*
- * Is told, often, how far it is; in the thread that made the call. In what is
- * being sent, a hole counts as far as its end is looked for: it is sent when
- * that was found.
- */
-typedef void (*bsp_transfer_fn)(void *data,
-				const struct bsp_transfer *transfer);
-
-/* Zero, false or NULL in a field stands for its default. */
+/* Each function ignores the fields of the others. */
 struct bsp_transfer_options {
-	enum bsp_stream_format format;
-	bsp_interrupted_fn interrupted; /* may be NULL, and so may progress */
-	bsp_transfer_fn progress;
-	void *data; /* what both are called with */
+	bsp_interrupted_fn interrupted;
+	bsp_progress_fn progress;
+	void *data; /* argument of both */
 
-	/* For bsp_send(): leave out what lies before this offset, rounded down
-	 * to a granule. Native streams only. */
+	/* bsp_send(), bsp_recv(), bsp_recv_into(): the format of the stream. */
+	enum bsp_stream_format format;
+
+	/* bsp_send(): leave out all before this offset, rounded down to a
+	 * granule. Native streams only. */
 	uint64_t from;
 
-	/* For bsp_recv(): */
-	bool resume;	     /* [0, start of the stream) is there already */
-	bool target_is_zero; /* it holds zeros all over: holes cost nothing */
-	enum bsp_zero_mode zero_mode; /* how holes are made on a device */
+	/* bsp_recv(), bsp_recv_into(): accept a stream that starts at an
+	 * offset; [0, start) of the target is good. Native streams only. */
+	bool resume;
+
+	/* bsp_copy(), bsp_recv(): the target reads as zeros all over, so that
+	 * holes cost nothing. Not with resume. */
+	bool target_is_zero;
+
+	/* bsp_recv(): how holes get to a device. The other functions write to
+	 * an object, which has its own. */
+	enum bsp_zero_mode zero_mode;
+
+	/* bsp_copy(): read source and target again, and compare. */
+	bool verify;
+
+	/* bsp_copy(): how many reads, and how many writes, run at once, at most
+	 * 64. Default 8. */
+	unsigned jobs;
 };
 
 /*
- * Writes what sp holds as a stream to the descriptor fd, reading each byte of
- * the device at most once; what is known to be a hole is not read. Takes some
- * MiB of memory whatever the size. A thread reads ahead until it returns. The
- * size is that of the beginning. If others write to sp meanwhile, each granule
- * is of some time during the call. Returns false and an error if it could not
- * be read, or written (BSP_ERROR_USAGE: options that go not together), or was
- * interrupted. *ret_transfer is set in any case. To a pipe that nobody reads it
- * is an error only where the program ignores SIGPIPE.
- */
-bool bsp_send(struct bsp_sparse *sp, int fd,
-	      const struct bsp_transfer_options *options,
-	      struct bsp_transfer *ret_transfer, GError **error);
-
-/*
- * Reads a stream from the descriptor fd, up to its end, into the block device
- * or regular file at path, which it opens for itself, as
- * bsp_device_open_writable(). A file is made if it is missing, emptied, and
- * gets the size of the stream; a device that is smaller than that is refused
- * before anything is written, and what a larger one has behind it stays.
- * Takes 1 MiB of memory or so, whatever the size.
+ * Four functions transfer content: from an object to another, from an object to
+ * a stream, and from a stream to a path or an object. All follow one contract:
  *
- * Returns true when all of it was written and is durable. Otherwise, an error;
- * what came so far, and was whole, is made durable, and ret_transfer->done says
- * up to where (see there), so that bsp_send() from there and bsp_recv() with
- * resume go on. *ret_transfer is set in any case.
+ * - They return true when all of the content is there; a target is durable
+ *   then. Otherwise they return false and an error: BSP_ERROR_USAGE for options
+ *   that do not go together, BSP_ERROR_TOO_SMALL if the content does not fit,
+ *   BSP_ERROR_INTERRUPTED, BSP_ERROR_DIFFERS, or BSP_ERROR_FAILED.
+ * - *ret_progress, unless NULL, is set in both cases: how far it came, and
+ *   where it failed. options->progress gets the same during the call.
+ * - options may be NULL.
+ * - options->interrupted ends them early. The content of the target is
+ *   incomplete then, as after any error.
  */
-bool bsp_recv(const char *path, int fd,
-	      const struct bsp_transfer_options *options,
-	      struct bsp_transfer *ret_transfer, GError **error);
 
 /*
- * The same into an object, which may be in use by others. One that is shorter
- * than the stream grows; what a longer one has behind the stream stays. Holes
- * are markers until all has come, and are carried out then, as its own options
- * say; so target_is_zero and zeroing mean nothing here.
+ * Makes the content of to, which must be writable, the content of from, byte
+ * for byte; the device keeps its bytes past that size. Each byte of from is
+ * read once; known holes are not read. Zeros are not written: they become
+ * markers, and get to the device as to's own zero_mode tells.
+ *
+ * After an error no part of to is certain, but for BSP_ERROR_TOO_SMALL and
+ * BSP_ERROR_USAGE: to is unchanged then. If the error came in
+ * BSP_PHASE_VERIFY, all was copied and is durable.
  */
-bool bsp_recv_into(struct bsp_sparse *sp, int fd,
+bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_progress *ret_progress, GError **error);
+
+/*
+ * Writes the content of sp as a stream to the descriptor to. Each byte of the
+ * device is read at most once; known holes are not read. It takes a few MiB of
+ * memory whatever the size. The size is that of the beginning. If other
+ * programs write to the device meanwhile, each granule is from some moment
+ * during the call.
+ *
+ * After an error, bsp_send() with from set to the done of bsp_recv() goes on.
+ * Writing to a pipe that has lost its reader is an error only in a program that
+ * ignores SIGPIPE.
+ */
+bool bsp_send(struct bsp_sparse *sp, int to,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_progress *ret_progress, GError **error);
+
+/*
+ * Reads a stream from the descriptor from, up to its end, into the block device
+ * or regular file at path, which it opens as bsp_device_open_writable() does. A
+ * missing file is created; a file is emptied, and gets the size of the stream.
+ * A device must be as large as the stream, and keeps its bytes past that size.
+ * It takes about 1 MiB of memory whatever the size.
+ *
+ * After an error, the part that came and was whole is durable: see
+ * ret_progress->done. bsp_send() from there and bsp_recv() with resume go on.
+ */
+bool bsp_recv(int from, const char *path,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_progress *ret_progress, GError **error);
+
+/*
+ * The same into an object, which other threads may use. An object that is
+ * shorter than the stream grows; a longer one keeps its bytes past the stream.
+ * Holes are markers until the end of the stream.
+ */
+bool bsp_recv_into(int from, struct bsp_sparse *sp,
 		   const struct bsp_transfer_options *options,
-		   struct bsp_transfer *ret_transfer, GError **error);
+		   struct bsp_progress *ret_progress, GError **error);
 
 G_END_DECLS
 

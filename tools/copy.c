@@ -57,11 +57,10 @@ struct job {
 	const char *from_path, *to_path;
 	struct bsp_sparse *from, *to;
 	struct progress progress;
-	struct bsp_copy_totals totals;
-	uint64_t size;
-	uint64_t done;	 /* bytes, of copying or verifying */
-	int64_t started; /* microseconds */
-	bool is_new;	 /* the target is a file, made empty for this */
+	struct bsp_progress now; /* when bsp_copy() has returned */
+	enum bsp_phase phase;	 /* the last one that was shown */
+	int64_t started;	 /* microseconds */
+	bool is_new;		 /* the target is a file, made empty for this */
 };
 
 /* --- Source and target --- */
@@ -106,56 +105,43 @@ static bool open_both(struct job *job, GError **error)
 
 /* --- What came of it --- */
 
-/* Nothing can be gone on with: pieces are copied in no order, zeros at the end.
- */
+/* It cannot be resumed: pieces are copied in no order, zeros at the end. */
 static char *describe_interrupt(const struct job *job)
 {
-	uint64_t done = job->totals.data + job->totals.hole;
+	uint64_t done = job->now.data + job->now.hole;
 
-	if (job->totals.failed_step == BSP_COPY_VERIFYING)
+	if (job->now.phase == BSP_PHASE_VERIFY)
 		return g_strdup_printf("interrupted; %s is copied, and not "
 				       "verified",
 				       job->to_path);
 	return g_strdup_printf("interrupted after %" G_GUINT64_FORMAT
 			       " of %" G_GUINT64_FORMAT
 			       " bytes; %s is incomplete",
-			       done, job->size, job->to_path);
+			       done, job->now.size, job->to_path);
 }
 
-/* A message of what went wrong, to be freed. */
-static char *describe_failure(const struct job *job, int r)
+/* Whether the target had content before, of which the copy left a part. */
+static bool is_mixed(const struct job *job, const GError *error)
 {
-	const struct bsp_copy_totals *totals = &job->totals;
-	const char *then =
-		job->is_new || totals->failed_step == BSP_COPY_VERIFYING
-			? ""
-			: "; what is there now is incomplete";
+	return !job->is_new && job->now.phase != BSP_PHASE_VERIFY &&
+	       g_error_matches(error, BSP_ERROR, BSP_ERROR_FAILED);
+}
 
-	if (r == -ECANCELED)
+/* The message for an error, to be freed. */
+static char *describe_failure(const struct job *job, const GError *error)
+{
+	if (g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED))
 		return describe_interrupt(job);
-	if (r == -EBADMSG)
-		return g_strdup_printf(
-			"%s is not what %s is, at byte %" G_GUINT64_FORMAT
-			": one of the two is failing, or was written to",
-			job->to_path, job->from_path, totals->failed_off);
-	if (totals->failed_step == BSP_COPY_READING)
-		return g_strdup_printf(
-			"reading %s at byte %" G_GUINT64_FORMAT ": %s",
-			job->from_path, totals->failed_off, g_strerror(-r));
-	if (totals->failed_step == BSP_COPY_FLUSHING)
-		return g_strdup_printf("zeroing or syncing %s: %s%s",
-				       job->to_path, g_strerror(-r), then);
-	return g_strdup_printf(
-		"%s %s at byte %" G_GUINT64_FORMAT ": %s%s",
-		totals->failed_step == BSP_COPY_WRITING ? "writing"
-							: "reading back",
-		job->to_path, totals->failed_off, g_strerror(-r), then);
+	return g_strconcat(error->message,
+			   is_mixed(job, error)
+				   ? "; what is there now is incomplete"
+				   : NULL,
+			   NULL);
 }
 
 /* Returns an exit status. */
 static int write_json(const struct job *job, double seconds, const char *error)
 {
-	const struct bsp_copy_totals *totals = &job->totals;
 	g_autoptr(JsonBuilder) builder = json_builder_new();
 	g_autofree char *text = NULL;
 
@@ -165,9 +151,9 @@ static int write_json(const struct job *job, double seconds, const char *error)
 	json_builder_set_member_name(builder, "complete");
 	json_builder_add_boolean_value(builder, !error);
 	summary_text(builder, "error", error);
-	summary_number(builder, "size", job->size);
-	summary_number(builder, "data", totals->data);
-	summary_number(builder, "hole", totals->hole);
+	summary_number(builder, "size", job->now.size);
+	summary_number(builder, "data", job->now.data);
+	summary_number(builder, "hole", job->now.hole);
 	json_builder_set_member_name(builder, "verified");
 	json_builder_add_boolean_value(builder, opt_verify && !error);
 	json_builder_end_object(builder);
@@ -178,7 +164,6 @@ static int write_json(const struct job *job, double seconds, const char *error)
 /* error: what went wrong, or NULL. Returns an exit status. */
 static int summarize(const struct job *job, const char *error)
 {
-	const struct bsp_copy_totals *totals = &job->totals;
 	double seconds = (double)(g_get_monotonic_time() - job->started) / 1e6;
 
 	if (opt_json)
@@ -188,49 +173,62 @@ static int summarize(const struct job *job, const char *error)
 			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
 			      " of data written, %" G_GUINT64_FORMAT
 			      " in holes; %.3f seconds%s\n",
-			      job->size, totals->data, totals->hole, seconds,
-			      opt_verify ? ", verified" : "");
+			      job->now.size, job->now.data, job->now.hole,
+			      seconds, opt_verify ? ", verified" : "");
 	return STATUS_OK;
 }
 
-static void show_progress(void *data, uint64_t done, uint64_t total)
+static void show_progress(void *data, const struct bsp_progress *now)
 {
 	struct job *job = data;
-	const struct bsp_copy_totals *totals = &job->totals;
 
-	if (done < job->done) /* from copying to verifying */
+	if (now->phase != job->phase) /* from copying to verifying */
 		job->progress.started = g_get_monotonic_time();
-	job->done = done;
-	progress_update_parts(&job->progress, done, total, totals->data,
-			      totals->hole);
+	job->phase = now->phase;
+	progress_update_parts(&job->progress, now->done, now->size, now->data,
+			      now->hole);
+}
+
+/* What bsp_copy() leaves of a target that is larger than the source. */
+static bool finish_tail(struct job *job, GError **error)
+{
+	int r = bsp_sparse_finish(job->to, opt_tail);
+
+	if (r == 0)
+		return true;
+	job->now.phase = BSP_PHASE_FLUSH;
+	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,
+		    "zeroing or syncing %s: %s", job->to_path, g_strerror(-r));
+	return false;
 }
 
 static int run(struct job *job)
 {
-	const struct bsp_copy_options options = {
+	const struct bsp_transfer_options options = {
+		.interrupted = interrupted,
+		.progress = show_progress,
+		.data = job,
 		.jobs = (unsigned)opt_jobs,
 		.target_is_zero = job->is_new || opt_target_is_zero,
 		.verify = opt_verify,
 	};
-	g_autofree char *error = NULL;
-	int r, status;
+	g_autoptr(GError) error = NULL;
+	g_autofree char *message = NULL;
+	bool copied;
+	int status;
 
-	job->size = bsp_sparse_size(job->from);
 	job->started = g_get_monotonic_time();
 	progress_begin(&job->progress, 0);
 	job->progress.enabled |= opt_progress;
 	job->progress.enabled &= !opt_quiet;
-	r = bsp_copy(job->from, job->to, &options, interrupted, show_progress,
-		     job, &job->totals);
-	if (r == 0 && opt_tail != BSP_TAIL_KEEP) {
-		job->totals.failed_step = BSP_COPY_FLUSHING;
-		r = bsp_sparse_finish(job->to, opt_tail);
-	}
+	copied = bsp_copy(job->from, job->to, &options, &job->now, &error);
+	if (copied && opt_tail != BSP_TAIL_KEEP)
+		copied = finish_tail(job, &error);
 	progress_clear(&job->progress);
-	if (r < 0)
-		error = describe_failure(job, r);
-	status = summarize(job, error);
-	return error ? failure("%s", error) : status;
+	if (!copied)
+		message = describe_failure(job, error);
+	status = summarize(job, message);
+	return message ? failure("%s", message) : status;
 }
 
 int command_copy(int argc, char **argv)

@@ -80,11 +80,11 @@ struct scan {
 	bool changed; /* by another program, meanwhile */
 };
 
-static void scan_progress(void *data, uint64_t done, uint64_t total)
+static void scan_progress(void *data, const struct bsp_progress *now)
 {
 	struct scan *scan = data;
 
-	progress_update(&scan->progress, done, total);
+	progress_update(&scan->progress, now->done, now->size);
 }
 
 static void scan_changed(void *data, enum bsp_change change)

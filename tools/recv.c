@@ -36,7 +36,7 @@ static char *quote(const char *path)
 }
 
 /* What went wrong, and what there is all the same. */
-static int fail(const GError *error, const struct bsp_transfer *done,
+static int fail(const GError *error, const struct bsp_progress *done,
 		const char *path, bool native)
 {
 	g_autofree char *quoted = quote(path);
@@ -62,12 +62,12 @@ static int recv_path(const char *path)
 	};
 	g_autoptr(GError) error = NULL;
 	struct transfer transfer = { .json_to_stdout = true };
-	struct bsp_transfer done;
+	struct bsp_progress done;
 	bool received;
 	int status;
 
 	transfer_begin(&transfer, "recv", path, &options);
-	received = bsp_recv(path, STDIN_FILENO, &options, &done, &error);
+	received = bsp_recv(STDIN_FILENO, path, &options, &done, &error);
 	status = transfer_end(&transfer, &done, error);
 	if (!received)
 		return fail(error, &done, path,

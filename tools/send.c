@@ -40,7 +40,7 @@ static void on_change(void *data, enum bsp_change change)
 		*changed = true;
 }
 
-static int fail(const GError *error, const struct bsp_transfer *done)
+static int fail(const GError *error, const struct bsp_progress *done)
 {
 	if (done->moved)
 		failure("%s; it was sent up to byte %" PRIu64 " of %" PRIu64,
@@ -55,7 +55,7 @@ static int send_sparse(struct bsp_sparse *sp, const char *path)
 	struct bsp_transfer_options options = { .from = opt_from };
 	g_autoptr(GError) error = NULL;
 	struct transfer transfer = { 0 };
-	struct bsp_transfer done;
+	struct bsp_progress done;
 	bool changed = false, sent;
 
 	transfer_begin(&transfer, "send", path, &options);

@@ -62,12 +62,12 @@ int transfer_one_path(char **paths, const char *what)
 
 /* --- Progress --- */
 
-static void on_progress(void *data, const struct bsp_transfer *done)
+static void on_progress(void *data, const struct bsp_progress *done)
 {
 	struct transfer *transfer = data;
 
 	progress_update_parts(&transfer->progress, done->done - done->start,
-			      done->sized ? done->size - done->start : 0,
+			      done->size_known ? done->size - done->start : 0,
 			      done->data, done->hole);
 }
 
@@ -106,7 +106,7 @@ static char *size_text(uint64_t bytes)
 }
 
 static void write_text(const struct transfer *transfer,
-		       const struct bsp_transfer *done, double seconds)
+		       const struct bsp_progress *done, double seconds)
 {
 	g_autofree char *size = size_text(done->size - done->start);
 	g_autofree char *data = size_text(done->data);
@@ -121,7 +121,7 @@ static void write_text(const struct transfer *transfer,
 
 /* Returns an exit status. */
 static int write_json(const struct transfer *transfer,
-		      const struct bsp_transfer *done, double seconds,
+		      const struct bsp_progress *done, double seconds,
 		      const GError *error)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
@@ -135,7 +135,7 @@ static int write_json(const struct transfer *transfer,
 	json_builder_set_member_name(builder, "complete");
 	json_builder_add_boolean_value(builder, !error);
 	summary_text(builder, "error", error ? error->message : NULL);
-	if (done->sized)
+	if (done->size_known)
 		summary_number(builder, "size", done->size);
 	else
 		summary_text(builder, "size", NULL);
@@ -152,7 +152,7 @@ static int write_json(const struct transfer *transfer,
 	return STATUS_OK;
 }
 
-int transfer_end(struct transfer *transfer, const struct bsp_transfer *done,
+int transfer_end(struct transfer *transfer, const struct bsp_progress *done,
 		 const GError *error)
 {
 	double seconds = (double)(g_get_monotonic_time() - transfer->started) /

@@ -35,7 +35,7 @@ void transfer_begin(struct transfer *transfer, const char *command,
  * otherwise it is not shown, but told in JSON. Returns an exit status: of the
  * writing of that.
  */
-int transfer_end(struct transfer *transfer, const struct bsp_transfer *done,
+int transfer_end(struct transfer *transfer, const struct bsp_progress *done,
 		 const GError *error);
 
 /* The paths that were given are one path; if not, an exit status. */

@@ -344,18 +344,21 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 {
 	struct bsp_scan *scan = bsp_scan_begin(sp, NULL, NULL);
 	uint64_t granule = off >> sp->shift, end;
+	struct bsp_progress now = { .size_known = true };
 	int r = scan ? 0 : -ENOMEM;
 
 	(void)bsp_sparse_refresh(sp);
 	len = bsp_range_clamp(off, len, atomic_load(&sp->size));
 	end = bsp_granules(off + len, sp->shift);
+	now.size = len;
 	while (r >= 0) {
 		uint64_t at;
 
 		granule = bsp_map_next(sp->map, BSP_IN_UNKNOWN, granule, end);
 		at = bsp_granule_start(granule, sp->shift, off + len);
+		now.done = at > off ? at - off : 0;
 		if (progress)
-			progress(data, at > off ? at - off : 0, len);
+			progress(data, &now);
 		if (granule >= end || len == 0)
 			break;
 		if (interrupted && interrupted(data)) {

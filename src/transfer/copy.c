@@ -20,12 +20,15 @@
 #include "sparse/sparse.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/range.h"
 #include "blksparse-thread.h"
+#include "base/error.h"
 #include "base/zero.h"
+#include "transfer/transfer.h"
 
 enum {
 	JOBS_DEFAULT = 8,
@@ -38,7 +41,8 @@ enum {
 	TICK_MS = 100,	   /* between two looks of the one who waits */
 };
 
-enum phase { COPY, VERIFY };
+/* What a thread was doing when it failed. */
+enum step { READING, WRITING, FLUSHING, READING_BACK, COMPARING };
 
 /* One side: so many threads are at it. Protected by the copy's lock. */
 struct side {
@@ -48,9 +52,10 @@ struct side {
 
 struct copy {
 	/* Fixed while threads run. */
+	struct bsp_transfer call;
 	struct bsp_sparse *from, *to;
-	enum phase phase;
 	uint64_t size;
+	bool verifying;
 	unsigned jobs; /* at once on each side */
 	char *memory;  /* a buffer for each thread */
 	size_t buffer_size;
@@ -60,17 +65,16 @@ struct copy {
 	pthread_cond_t moved; /* for the one that zeroes */
 	/* protected by lock: */
 	uint64_t cursor; /* up to where the source has been handed out */
-	uint64_t finished;
 	uint64_t at[THREADS_MAX]; /* where each is; UINT64_MAX: nowhere */
 	uint64_t look_at;	  /* where there is enough to zero */
 	unsigned started;
 	unsigned running; /* threads */
 	bool stop;
 	int error;
-	struct bsp_copy_totals totals;
+	enum step failed_step; /* if there is an error: where, */
+	uint64_t failed_off;   /* and at which offset */
+	struct bsp_progress progress;
 	struct side source, target;
-
-	struct bsp_copy_totals *ret_totals; /* the calling thread's */
 };
 
 struct piece {
@@ -142,13 +146,13 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 
 	pthread_mutex_lock(&c->lock);
 	enter(c, &c->source);
-	while (c->phase == COPY && !c->stop && c->cursor < c->size) {
+	while (!c->verifying && !c->stop && c->cursor < c->size) {
 		uint64_t end = known_zeros(c, c->cursor);
 
 		if (end <= c->cursor)
 			break;
-		c->finished += end - c->cursor;
-		c->totals.hole += end - c->cursor;
+		c->progress.done += end - c->cursor;
+		c->progress.hole += end - c->cursor;
 		c->cursor = end;
 	}
 	found = !c->stop && c->cursor < c->size;
@@ -173,25 +177,23 @@ static void finish_piece(struct copy *c, unsigned self,
 	/* It may wait long for its next one. */
 	is_at(c, self, UINT64_MAX);
 	if (ok)
-		c->finished += piece->len;
-	if (ok && c->phase == COPY) {
-		c->totals.data += data;
-		c->totals.hole += piece->len - data;
+		c->progress.done += piece->len;
+	if (ok && !c->verifying) {
+		c->progress.data += data;
+		c->progress.hole += piece->len - data;
 	}
 	pthread_mutex_unlock(&c->lock);
 }
 
 /* Of several threads that fail, the first place counts: all before it was
  * taken, and ends well or fails. */
-static void fail(struct copy *c, int error, enum bsp_copy_step step,
-		 uint64_t off)
+static void fail(struct copy *c, int error, enum step step, uint64_t off)
 {
 	pthread_mutex_lock(&c->lock);
-	if (!c->error ||
-	    (c->error != -ECANCELED && off < c->totals.failed_off)) {
+	if (!c->error || (c->error != -ECANCELED && off < c->failed_off)) {
 		c->error = error;
-		c->totals.failed_step = step;
-		c->totals.failed_off = off;
+		c->failed_step = step;
+		c->failed_off = off;
 	}
 	c->stop = true;
 	pthread_mutex_unlock(&c->lock);
@@ -217,8 +219,7 @@ static bool write_data(struct copy *c, const char *buf,
 			*data += n > 0 ? (uint64_t)n : 0;
 		}
 		if (n <= 0) {
-			fail(c, n ? (int)n : -ENOSPC, BSP_COPY_WRITING,
-			     piece->off + at);
+			fail(c, n ? (int)n : -ENOSPC, WRITING, piece->off + at);
 			return false;
 		}
 		at += (size_t)n;
@@ -239,7 +240,7 @@ static bool compare(struct copy *c, const char *buf, char *other,
 					       other + done, piece->len - done);
 
 		if (n <= 0) {
-			fail(c, n ? (int)n : -EIO, BSP_COPY_VERIFYING,
+			fail(c, n ? (int)n : -EIO, READING_BACK,
 			     piece->off + done);
 			return false;
 		}
@@ -251,7 +252,7 @@ static bool compare(struct copy *c, const char *buf, char *other,
 		if (memcmp(buf + at, other + at, rest) == 0) {
 			at += rest - 1;
 		} else if (buf[at] != other[at]) {
-			fail(c, -EBADMSG, BSP_COPY_VERIFYING, piece->off + at);
+			fail(c, -EBADMSG, COMPARING, piece->off + at);
 			return false;
 		}
 	}
@@ -267,8 +268,8 @@ static bool do_piece(struct copy *c, unsigned self, char *buf,
 
 	change_sides(c);
 	if (!ok)
-		fail(c, n < 0 ? (int)n : -EIO, BSP_COPY_READING, piece->off);
-	else if (c->phase == COPY)
+		fail(c, n < 0 ? (int)n : -EIO, READING, piece->off);
+	else if (!c->verifying)
 		ok = write_data(c, buf, piece, &data);
 	else
 		ok = compare(c, buf, buf + PIECE, piece);
@@ -361,71 +362,65 @@ static unsigned start_workers(struct copy *c, pthread_t *threads, unsigned n)
 	c->running = started;
 	pthread_mutex_unlock(&c->lock);
 	if (started == 0)
-		fail(c, r, BSP_COPY_READING, 0);
+		fail(c, r, READING, 0);
 	return started;
 }
 
-/* Waits for the threads, and tells how far they are. */
-static void watch_threads(struct copy *c, bsp_interrupted_fn interrupted,
-			  bsp_progress_fn progress, void *data)
+/* Waits for the threads, and reports how far they are. */
+static void watch_threads(struct copy *c)
 {
+	struct bsp_progress now;
+
 	pthread_mutex_lock(&c->lock);
 	while (c->running) {
-		uint64_t finished = c->finished;
 		struct timespec until;
 		bool end;
 
-		*c->ret_totals = c->totals;
+		now = c->progress;
 		pthread_mutex_unlock(&c->lock);
-		if (progress)
-			progress(data, finished, c->size);
-		end = interrupted && interrupted(data);
+		bsp_transfer_report(&c->call, &now);
+		end = bsp_transfer_is_interrupted(&c->call);
 		until = bsp_cond_limit(TICK_MS);
 		pthread_mutex_lock(&c->lock);
-		if (end && !c->stop && !c->error) {
+		if (end && !c->stop && !c->error)
 			c->error = -ECANCELED;
-			c->totals.failed_step = c->phase == COPY
-							? BSP_COPY_READING
-							: BSP_COPY_VERIFYING;
-		}
 		c->stop |= end;
 		if (c->running)
 			(void)pthread_cond_timedwait(&c->changed, &c->lock,
 						     &until);
 	}
-	*c->ret_totals = c->totals;
+	now = c->progress;
 	pthread_mutex_unlock(&c->lock);
-	if (progress)
-		progress(data, c->finished, c->size);
+	bsp_transfer_report(&c->call, &now);
 }
 
-static int run_phase(struct copy *c, enum phase phase,
-		     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
-		     void *data)
+/* Goes over the source once, to copy it or to verify the copy. */
+static int run_phase(struct copy *c, bool verifying)
 {
 	pthread_t threads[THREADS_MAX], zero_thread;
 	bool zeroes;
 	unsigned n = THREADS_EACH * c->jobs;
 
+	c->verifying = verifying;
+	c->progress.phase = verifying ? BSP_PHASE_VERIFY : BSP_PHASE_TRANSFER;
+	c->progress.done = 0;
 	/* All in one, for large pages: a piece in pages that lie here and there
 	 * is more segments than many devices take in one request. */
-	c->buffer_size = phase == VERIFY ? 2 * PIECE : PIECE;
+	c->buffer_size = verifying ? 2 * PIECE : PIECE;
 	c->memory = bsp_buffer_new(n * c->buffer_size);
 	if (!c->memory) {
-		fail(c, -ENOMEM, BSP_COPY_READING, 0);
+		fail(c, -ENOMEM, READING, 0);
 		return c->error;
 	}
-	c->phase = phase;
 	c->cursor = 0;
-	c->finished = 0;
 	c->started = 0;
 	c->look_at = BEHIND;
 	for (unsigned i = 0; i < THREADS_MAX; i++)
 		c->at[i] = UINT64_MAX;
 	n = start_workers(c, threads, n);
-	zeroes = phase == COPY && n &&
+	zeroes = !verifying && n &&
 		 bsp_thread_start(&zero_thread, zeroer, c) == 0;
-	watch_threads(c, interrupted, progress, data);
+	watch_threads(c);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	if (zeroes)
@@ -447,59 +442,112 @@ static int prepare_target(struct copy *c, bool is_zero)
 	return r ? r : bsp_sparse_truncate(c->to, c->size);
 }
 
-static int copy_and_verify(struct copy *c,
-			   const struct bsp_copy_options *options,
-			   bsp_interrupted_fn interrupted,
-			   bsp_progress_fn progress, void *data)
+static int flush_target(struct copy *c)
 {
-	int r = prepare_target(c, options->target_is_zero);
+	const struct bsp_transfer_options *options = c->call.options;
+	int r;
 
-	c->jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
-	c->jobs = c->jobs < JOBS_MAX ? c->jobs : JOBS_MAX;
-	if (!r) {
-		atomic_store(&c->to->dev->past_cache, true);
-		r = run_phase(c, COPY, interrupted, progress, data);
-		atomic_store(&c->to->dev->past_cache, false);
-	}
+	c->progress.phase = BSP_PHASE_FLUSH;
+	r = bsp_sparse_flush(c->to, options->interrupted, options->data);
 	if (r)
-		return r;
-	c->ret_totals->failed_step = BSP_COPY_FLUSHING;
-	r = bsp_sparse_flush(c->to, interrupted, data);
-	if (r)
-		return r == -EINTR ? -ECANCELED : r;
-	if (options->verify)
-		r = run_phase(c, VERIFY, interrupted, progress, data);
+		fail(c, r == -EINTR ? -ECANCELED : r, FLUSHING, 0);
 	return r;
 }
 
-int bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
-	     const struct bsp_copy_options *options,
-	     bsp_interrupted_fn interrupted, bsp_progress_fn progress,
-	     void *data, struct bsp_copy_totals *ret_totals)
+static int copy_and_verify(struct copy *c)
 {
-	static const struct bsp_copy_options defaults;
-	struct copy c = { .from = from, .to = to, .ret_totals = ret_totals };
-	int r;
+	const struct bsp_transfer_options *options = c->call.options;
+	int r = prepare_target(c, options->target_is_zero);
 
-	*ret_totals = (struct bsp_copy_totals){ 0 };
-	if (!to->dev->info.writable)
-		return -EROFS;
+	if (r) {
+		fail(c, r, WRITING, 0);
+		return r;
+	}
+	c->jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
+	c->jobs = c->jobs < JOBS_MAX ? c->jobs : JOBS_MAX;
+	atomic_store(&c->to->dev->past_cache, true);
+	r = run_phase(c, false);
+	atomic_store(&c->to->dev->past_cache, false);
+	if (!r)
+		r = flush_target(c);
+	if (!r && options->verify)
+		r = run_phase(c, true);
+	return r;
+}
+
+/* Sets the error that the threads left. Returns false. */
+static bool set_error(const struct copy *c)
+{
+	static const char *const verbs[] = {
+		[READING] = "reading",
+		[WRITING] = "writing",
+		[READING_BACK] = "reading back",
+	};
+	const char *from = c->from->dev->path, *to = c->to->dev->path;
+	GError **error = c->call.error;
+
+	if (c->error == -ECANCELED)
+		return bsp_transfer_interrupted(&c->call);
+	if (c->failed_step == FLUSHING)
+		return bsp_error_set_errno(error, -c->error,
+					   "zeroing or syncing %s", to);
+	if (c->failed_step == COMPARING)
+		return bsp_error_set(
+			error, BSP_ERROR_DIFFERS,
+			"%s is not what %s is, at byte %" PRIu64
+			": one of the two is failing, or was written to",
+			to, from, c->failed_off);
+	return bsp_error_set_errno(error, -c->error, "%s %s at byte %" PRIu64,
+				   verbs[c->failed_step],
+				   c->failed_step == READING ? from : to,
+				   c->failed_off);
+}
+
+static bool check_target(const struct copy *c)
+{
+	const char *from = c->from->dev->path, *to = c->to->dev->path;
+	uint64_t capacity = atomic_load(&c->to->capacity);
+
+	if (!c->to->dev->info.writable)
+		return bsp_error_set_errno(c->call.error, EROFS, "write to %s",
+					   to);
+	if (c->size > capacity)
+		return bsp_error_set(c->call.error, BSP_ERROR_TOO_SMALL,
+				     "%s is too small: %" PRIu64
+				     " bytes, and %s has %" PRIu64
+				     "; nothing was written",
+				     to, capacity, from, c->size);
+	return true;
+}
+
+bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
+	      const struct bsp_transfer_options *options,
+	      struct bsp_progress *ret_progress, GError **error)
+{
+	struct copy c = { .from = from, .to = to };
+	bool copied;
+
+	bsp_transfer_begin(&c.call, options, ret_progress, error);
 	(void)bsp_sparse_refresh(from);
 	(void)bsp_sparse_refresh(to);
 	c.size = bsp_sparse_size(from);
-	if (c.size > atomic_load(&to->capacity))
-		return -EFBIG;
+	c.progress.size_known = true;
+	c.progress.size = c.size;
+	*c.call.progress = c.progress;
+	if (!check_target(&c))
+		return false;
 	pthread_mutex_init(&c.lock, NULL);
 	bsp_cond_init(&c.changed);
 	bsp_cond_init(&c.moved);
 	bsp_cond_init(&c.source.left);
 	bsp_cond_init(&c.target.left);
-	r = copy_and_verify(&c, options ? options : &defaults, interrupted,
-			    progress, data);
+	copied = copy_and_verify(&c) == 0 || set_error(&c);
+	c.progress.done = copied ? c.size : 0;
+	*c.call.progress = c.progress;
 	pthread_cond_destroy(&c.target.left);
 	pthread_cond_destroy(&c.source.left);
 	pthread_cond_destroy(&c.moved);
 	pthread_cond_destroy(&c.changed);
 	pthread_mutex_destroy(&c.lock);
-	return r;
+	return copied;
 }

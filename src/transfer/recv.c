@@ -29,17 +29,16 @@
 #include "transfer/fd-io.h"
 #include "stream/format.h"
 #include "device/zero-range.h"
+#include "transfer/transfer.h"
 
 struct receiver {
-	const struct bsp_transfer_options *options;
+	struct bsp_transfer call;
 	const char *path;
-	struct bsp_transfer *transfer;
 	struct bsp_decoder dec;
 	struct bsp_fd from;
 	struct bsp_sparse *sp;	/* the target; NULL where it is at path */
 	struct bsp_device *dev; /* the target's; NULL until the stream began */
 	bool made;		/* a file of ours, emptied: zeros all over */
-	GError **error;
 };
 
 /* --- The target --- */
@@ -59,14 +58,14 @@ static bool check_size(struct receiver *recv)
 	if (!recv->dec.sized)
 		return true;
 	if (info.size < recv->dec.size)
-		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+		return bsp_error_set(recv->call.error, BSP_ERROR_TOO_SMALL,
 				     "%s is too small: it has %" PRIu64
 				     " bytes, and %" PRIu64
 				     " are to come; nothing was written",
 				     recv->path, info.size, recv->dec.size);
 	if (!info.is_block && info.size != recv->dec.size)
 		return bsp_error_set(
-			recv->error, BSP_ERROR_FAILED,
+			recv->call.error, BSP_ERROR_FAILED,
 			"%s is not what the stream goes on with: it has %" PRIu64
 			" bytes, and should have %" PRIu64
 			"; nothing was written",
@@ -78,14 +77,14 @@ static bool open_path(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
 
-	recv->made =
-		!recv->options->resume && is_regular_or_missing(recv->path);
+	recv->made = !recv->call.options->resume &&
+		     is_regular_or_missing(recv->path);
 	/* An image of no bytes cannot be; it gets its size in the end. */
-	recv->dev = recv->made
-			    ? bsp_device_create_image(recv->path,
-						      bsp_max(dec->size, 1),
-						      NULL, recv->error)
-			    : bsp_device_open_writable(recv->path, recv->error);
+	recv->dev = recv->made ? bsp_device_create_image(recv->path,
+							 bsp_max(dec->size, 1),
+							 NULL, recv->call.error)
+			       : bsp_device_open_writable(recv->path,
+							  recv->call.error);
 	if (!recv->dev)
 		return false;
 	if (!check_size(recv)) {
@@ -103,7 +102,7 @@ static bool grow_object(struct receiver *recv, uint64_t size)
 
 	if (bsp_sparse_size(recv->sp) < size)
 		r = bsp_sparse_truncate(recv->sp, size);
-	return r == 0 || bsp_error_set_errno(recv->error, -r,
+	return r == 0 || bsp_error_set_errno(recv->call.error, -r,
 					     "make %s %" PRIu64 " bytes long",
 					     recv->path, size);
 }
@@ -114,11 +113,11 @@ static bool take_object(struct receiver *recv)
 	if (!recv->dev->info.writable)
 		recv->dev = NULL;
 	if (!recv->dev)
-		return bsp_error_set_errno(recv->error, EROFS, "write to %s",
-					   recv->path);
+		return bsp_error_set_errno(recv->call.error, EROFS,
+					   "write to %s", recv->path);
 	if (recv->dec.sized && recv->dec.size > recv->sp->capacity) {
 		recv->dev = NULL;
-		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+		return bsp_error_set(recv->call.error, BSP_ERROR_TOO_SMALL,
 				     "%s is too small: it has %" PRIu64
 				     " bytes, and %" PRIu64
 				     " are to come; nothing was written",
@@ -132,17 +131,17 @@ static bool open_target(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
 
-	if (dec->start && !recv->options->resume)
+	if (dec->start && !recv->call.options->resume)
 		return bsp_error_set(
-			recv->error, BSP_ERROR_FAILED,
+			recv->call.error, BSP_ERROR_FAILED,
 			"the stream goes on from byte %" PRIu64
 			"; to have it written to a target that is good up to there, ask for it (--resume)",
 			dec->start);
 	if (!(recv->sp ? take_object(recv) : open_path(recv)))
 		return false;
-	recv->transfer->sized = dec->sized;
-	recv->transfer->size = dec->size;
-	recv->transfer->start = recv->transfer->done = dec->start;
+	recv->call.progress->size_known = dec->sized;
+	recv->call.progress->size = dec->size;
+	recv->call.progress->start = recv->call.progress->done = dec->start;
 	return true;
 }
 
@@ -165,7 +164,8 @@ static int sync_directory(const char *path)
 static int settle(struct receiver *recv)
 {
 	struct bsp_device *dev = recv->dev;
-	uint64_t size = recv->dec.sized ? recv->dec.size : recv->transfer->done;
+	uint64_t size =
+		recv->dec.sized ? recv->dec.size : recv->call.progress->done;
 	int r = 0;
 
 	if (recv->sp)
@@ -181,30 +181,23 @@ static int settle(struct receiver *recv)
 
 /* --- Pieces --- */
 
-static bool is_interrupted(const struct receiver *recv)
-{
-	return recv->from.interrupted &&
-	       recv->from.interrupted(recv->from.data);
-}
-
 static bool failed_at(struct receiver *recv, const char *verb, uint64_t off,
 		      int r)
 {
 	if (r == -ECANCELED)
-		return bsp_error_set(recv->error, BSP_ERROR_FAILED,
-				     "interrupted");
-	return bsp_error_set_errno(recv->error, -r, "%s %s at byte %" PRIu64,
-				   verb, recv->path, off);
+		return bsp_transfer_interrupted(&recv->call);
+	return bsp_error_set_errno(recv->call.error, -r,
+				   "%s %s at byte %" PRIu64, verb, recv->path,
+				   off);
 }
 
 static void tell(struct receiver *recv, uint64_t done)
 {
-	struct bsp_transfer *transfer = recv->transfer;
+	struct bsp_progress *progress = recv->call.progress;
 
-	transfer->done = done;
-	transfer->moved = recv->dec.at;
-	if (recv->options->progress)
-		recv->options->progress(recv->options->data, transfer);
+	progress->done = done;
+	progress->moved = recv->dec.at;
+	bsp_transfer_report(&recv->call, progress);
 }
 
 /* Only a raw stream can be too long: of others the size is known before. */
@@ -217,7 +210,7 @@ static bool check_room(struct receiver *recv)
 	if (recv->made ||
 	    bsp_range_clamp(dec->off, dec->len, info.size) == dec->len)
 		return true;
-	return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+	return bsp_error_set(recv->call.error, BSP_ERROR_TOO_SMALL,
 			     "%s is too small: it has %" PRIu64
 			     " bytes, and there are more to come",
 			     recv->path, info.size);
@@ -248,7 +241,7 @@ static bool write_data(struct receiver *recv)
 	if (n < 0 || (uint64_t)n < dec->len)
 		return failed_at(recv, "write", dec->off,
 				 n < 0 ? (int)n : -EIO);
-	recv->transfer->data += dec->len;
+	recv->call.progress->data += dec->len;
 	tell(recv, dec->off + dec->len);
 	return true;
 }
@@ -266,14 +259,14 @@ static bool punch_hole(struct receiver *recv)
 				 dec->off, dec->len);
 	if (r)
 		return failed_at(recv, "zero", dec->off, r);
-	recv->transfer->hole += dec->len;
+	recv->call.progress->hole += dec->len;
 	tell(recv, dec->off + dec->len);
 	return true;
 }
 
 static bool zero_hole(struct receiver *recv)
 {
-	const struct bsp_transfer_options *options = recv->options;
+	const struct bsp_transfer_options *options = recv->call.options;
 	const struct bsp_decoder *dec = &recv->dec;
 	uint64_t off = dec->off, end = dec->off + dec->len;
 
@@ -293,9 +286,9 @@ static bool zero_hole(struct receiver *recv)
 		if (r)
 			return failed_at(recv, "zero", off, r);
 		off += step;
-		recv->transfer->hole += step;
+		recv->call.progress->hole += step;
 		tell(recv, off);
-		if (is_interrupted(recv))
+		if (bsp_transfer_is_interrupted(&recv->call))
 			return failed_at(recv, "zero", off, -ECANCELED);
 	}
 	return true;
@@ -312,17 +305,17 @@ static bool read_more(struct receiver *recv)
 	if (n == -ECANCELED)
 		return failed_at(recv, "read", 0, (int)n);
 	if (n < 0)
-		return bsp_error_set_errno(recv->error, (int)-n,
+		return bsp_error_set_errno(recv->call.error, (int)-n,
 					   "read the stream at byte %" PRIu64,
 					   recv->dec.at);
 	bsp_decoder_fill(&recv->dec, (size_t)n);
-	recv->transfer->moved = recv->dec.at;
+	recv->call.progress->moved = recv->dec.at;
 	return true;
 }
 
 static bool broke(struct receiver *recv, uint64_t at, const char *why)
 {
-	return bsp_error_set(recv->error, BSP_ERROR_FAILED,
+	return bsp_error_set(recv->call.error, BSP_ERROR_FAILED,
 			     "the stream broke at byte %" PRIu64 ": %s", at,
 			     why);
 }
@@ -335,8 +328,8 @@ static bool check_end(struct receiver *recv)
 
 	if (n > 0)
 		return broke(recv, recv->dec.at, "more bytes follow its end");
-	recv->transfer->sized = true;
-	recv->transfer->size = recv->dec.size;
+	recv->call.progress->size_known = true;
+	recv->call.progress->size = recv->dec.size;
 	return true;
 }
 
@@ -375,11 +368,13 @@ static bool run(struct receiver *recv)
 
 	if (!recv->dev)
 		return received;
+	if (received)
+		recv->call.progress->phase = BSP_PHASE_FLUSH;
 	r = settle(recv);
 	if (r)
-		recv->transfer->done = 0;
+		recv->call.progress->done = 0;
 	if (r && received)
-		received = bsp_error_set_errno(recv->error, -r,
+		received = bsp_error_set_errno(recv->call.error, -r,
 					       "make %s durable", recv->path);
 	if (!recv->sp)
 		bsp_device_close(recv->dev);
@@ -402,52 +397,43 @@ static bool check_options(const struct bsp_transfer_options *options,
 	return true;
 }
 
-static bool receive_all(struct receiver *recv, int fd)
+static bool receive_all(struct receiver *recv, int from)
 {
-	const struct bsp_transfer_options *options = recv->options;
+	const struct bsp_transfer_options *options = recv->call.options;
 	void *buffer;
 	bool received;
 
-	recv->from = (struct bsp_fd){ fd, options->interrupted, options->data };
-	*recv->transfer = (struct bsp_transfer){ 0 };
-	if (!check_options(options, recv->error))
+	recv->from =
+		(struct bsp_fd){ from, options->interrupted, options->data };
+	if (!check_options(options, recv->call.error))
 		return false;
 	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
-		return bsp_error_set_errno(recv->error, ENOMEM, "receive %s",
-					   recv->path);
+		return bsp_error_set_errno(recv->call.error, ENOMEM,
+					   "receive %s", recv->path);
 	bsp_stream_format_info(options->format)
 		->decoder_init(&recv->dec, buffer);
-	bsp_fd_widen(fd);
+	bsp_fd_widen(from);
 	received = run(recv);
 	free(buffer);
 	return received;
 }
 
-bool bsp_recv(const char *path, int fd,
+bool bsp_recv(int from, const char *path,
 	      const struct bsp_transfer_options *options,
-	      struct bsp_transfer *ret_transfer, GError **error)
+	      struct bsp_progress *ret_progress, GError **error)
 {
-	struct receiver recv = {
-		.options = options,
-		.path = path,
-		.transfer = ret_transfer,
-		.error = error,
-	};
+	struct receiver recv = { .path = path };
 
-	return receive_all(&recv, fd);
+	bsp_transfer_begin(&recv.call, options, ret_progress, error);
+	return receive_all(&recv, from);
 }
 
-bool bsp_recv_into(struct bsp_sparse *sp, int fd,
+bool bsp_recv_into(int from, struct bsp_sparse *sp,
 		   const struct bsp_transfer_options *options,
-		   struct bsp_transfer *ret_transfer, GError **error)
+		   struct bsp_progress *ret_progress, GError **error)
 {
-	struct receiver recv = {
-		.options = options,
-		.path = sp->dev->path,
-		.sp = sp,
-		.transfer = ret_transfer,
-		.error = error,
-	};
+	struct receiver recv = { .path = sp->dev->path, .sp = sp };
 
-	return receive_all(&recv, fd);
+	bsp_transfer_begin(&recv.call, options, ret_progress, error);
+	return receive_all(&recv, from);
 }

@@ -13,23 +13,21 @@
 #include "transfer/chunk-reader.h"
 #include "stream/format.h"
 #include "base/zero.h"
+#include "transfer/transfer.h"
 
 struct sender {
-	const struct bsp_transfer_options *options;
+	struct bsp_transfer call;
 	struct bsp_sparse *sp;
-	struct bsp_transfer *transfer;
 	struct bsp_encoder enc;
 	struct bsp_fd to;
 	uint64_t hole; /* bytes that came, and are not sent yet */
-	GError **error;
 };
 
 static bool write_failed(struct sender *sender, int r)
 {
 	if (r == -ECANCELED)
-		return bsp_error_set(sender->error, BSP_ERROR_FAILED,
-				     "interrupted");
-	return bsp_error_set_errno(sender->error, -r, "write the stream");
+		return bsp_transfer_interrupted(&sender->call);
+	return bsp_error_set_errno(sender->call.error, -r, "write the stream");
 }
 
 static bool write_zeros(struct sender *sender, uint64_t len)
@@ -41,7 +39,7 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 
 		r = bsp_fd_write(&sender->to, NULL, 0, bsp_zeros, part);
 		len -= part;
-		sender->transfer->moved += r ? 0 : part;
+		sender->call.progress->moved += r ? 0 : part;
 	}
 	return r ? write_failed(sender, r) : true;
 }
@@ -49,30 +47,29 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 /* A hole is sent when its end is found; how far the search is counts too. */
 static void tell(struct sender *sender)
 {
-	struct bsp_transfer now = *sender->transfer;
+	struct bsp_progress now = *sender->call.progress;
 
 	now.done += sender->hole;
 	now.hole += sender->hole;
-	if (sender->options->progress)
-		sender->options->progress(sender->options->data, &now);
+	bsp_transfer_report(&sender->call, &now);
 }
 
 /* Writes what the encoder said, with the data that it was given. */
 static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 			const void *buf, size_t len)
 {
-	struct bsp_transfer *transfer = sender->transfer;
+	struct bsp_progress *progress = sender->call.progress;
 	int r = bsp_fd_write(&sender->to, piece->head, piece->head_len, buf,
 			     len);
 
 	if (r)
 		return write_failed(sender, r);
-	transfer->moved += piece->head_len + len;
+	progress->moved += piece->head_len + len;
 	if (!write_zeros(sender, piece->zeros))
 		return false;
-	transfer->done = sender->enc.pos;
-	transfer->data = sender->enc.data_bytes;
-	transfer->hole = sender->enc.hole_bytes;
+	progress->done = sender->enc.pos;
+	progress->data = sender->enc.data_bytes;
+	progress->hole = sender->enc.hole_bytes;
 	tell(sender);
 	return true;
 }
@@ -122,12 +119,12 @@ static bool read_failed(struct sender *sender, uint64_t off, int r)
 	const char *path = bsp_device_path(sender->sp->dev);
 
 	if (r == -ENODATA)
-		return bsp_error_set(sender->error, BSP_ERROR_FAILED,
+		return bsp_error_set(sender->call.error, BSP_ERROR_FAILED,
 				     "%s ends at byte %" PRIu64
 				     " or before: it shrank while it was sent",
 				     path,
 				     off + bsp_sparse_granule(sender->sp));
-	return bsp_error_set_errno(sender->error, -r,
+	return bsp_error_set_errno(sender->call.error, -r,
 				   "read %s at byte %" PRIu64, path, off);
 }
 
@@ -141,9 +138,8 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 	if (!write_piece(sender, &piece, NULL, 0))
 		return false;
 	while ((r = bsp_chunk_reader_next(reader, &chunk)) > 0) {
-		if (sender->to.interrupted &&
-		    sender->to.interrupted(sender->to.data))
-			return write_failed(sender, -ECANCELED);
+		if (bsp_transfer_is_interrupted(&sender->call))
+			return bsp_transfer_interrupted(&sender->call);
 		if (!chunk.data)
 			sender->hole += chunk.len;
 		else if (!send_data(sender, chunk.data, (size_t)chunk.len))
@@ -162,14 +158,15 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 /* Sets where it starts. */
 static bool check_start(struct sender *sender)
 {
-	uint64_t from = sender->options->from, size = sender->enc.size;
+	uint64_t from = sender->call.options->from, size = sender->enc.size;
 
-	if (from && !bsp_stream_format_info(sender->options->format)->resumable)
+	if (from &&
+	    !bsp_stream_format_info(sender->call.options->format)->resumable)
 		return bsp_error_set(
-			sender->error, BSP_ERROR_USAGE,
+			sender->call.error, BSP_ERROR_USAGE,
 			"only a native stream can start at an offset");
 	if (from > size)
-		return bsp_error_set(sender->error, BSP_ERROR_USAGE,
+		return bsp_error_set(sender->call.error, BSP_ERROR_USAGE,
 				     "the start, %" PRIu64
 				     ", is past the end of %s, %" PRIu64,
 				     from, bsp_device_path(sender->sp->dev),
@@ -179,31 +176,28 @@ static bool check_start(struct sender *sender)
 	return true;
 }
 
-bool bsp_send(struct bsp_sparse *sp, int fd,
+bool bsp_send(struct bsp_sparse *sp, int to,
 	      const struct bsp_transfer_options *options,
-	      struct bsp_transfer *ret_transfer, GError **error)
+	      struct bsp_progress *ret_progress, GError **error)
 {
-	struct sender sender = {
-		.options = options,
-		.sp = sp,
-		.transfer = ret_transfer,
-		.enc = { .ops = bsp_stream_format_info(options->format)
-					->encoder,
-			 .size = bsp_sparse_size(sp),
-			 .granule = bsp_sparse_granule(sp) },
-		.to = { fd, options->interrupted, options->data },
-		.error = error,
-	};
+	struct sender sender = { .sp = sp };
 	struct bsp_chunk_reader *reader;
+	struct bsp_progress *progress;
 	bool sent;
 
-	*ret_transfer = (struct bsp_transfer){ 0 };
+	bsp_transfer_begin(&sender.call, options, ret_progress, error);
+	options = sender.call.options;
+	progress = sender.call.progress;
+	sender.enc.ops = bsp_stream_format_info(options->format)->encoder;
+	sender.enc.size = bsp_sparse_size(sp);
+	sender.enc.granule = bsp_sparse_granule(sp);
+	sender.to = (struct bsp_fd){ to, options->interrupted, options->data };
 	if (!check_start(&sender))
 		return false;
-	ret_transfer->sized = true;
-	ret_transfer->size = sender.enc.size;
-	ret_transfer->start = ret_transfer->done = sender.enc.start;
-	bsp_fd_widen(fd);
+	progress->size_known = true;
+	progress->size = sender.enc.size;
+	progress->start = progress->done = sender.enc.start;
+	bsp_fd_widen(to);
 	reader = bsp_chunk_reader_new(sp, sender.enc.start, sender.enc.size);
 	if (!reader)
 		return bsp_error_set_errno(error, ENOMEM, "send %s",

@@ -18,7 +18,8 @@ enum { G = 4096, MIB = 1 << 20, SIZE = 5 * MIB + 512 };
 struct both {
 	struct fake *from, *to;
 	struct bsp_sparse *source, *target;
-	struct bsp_copy_totals totals;
+	struct bsp_progress progress;
+	GError *error; /* of the last copy that failed */
 };
 
 /* A target of old bytes. */
@@ -50,12 +51,26 @@ static void both_free(struct both *b)
 {
 	bsp_sparse_free(b->source);
 	bsp_sparse_free(b->target);
+	g_clear_error(&b->error);
 }
 
-static int copy(struct both *b, const struct bsp_copy_options *options)
+static bool copy(struct both *b, const struct bsp_transfer_options *options)
 {
-	return bsp_copy(b->source, b->target, options, NULL, NULL, NULL,
-			&b->totals);
+	g_clear_error(&b->error);
+	return bsp_copy(b->source, b->target, options, &b->progress, &b->error);
+}
+
+/* The copy fails with the code, in the phase, and the message says this. */
+static void assert_fails(struct both *b,
+			 const struct bsp_transfer_options *options,
+			 enum bsp_error code, enum bsp_phase phase,
+			 const char *message)
+{
+	assert_false(copy(b, options));
+	assert_true(g_error_matches(b->error, BSP_ERROR, (int)code));
+	assert_int_equal(b->progress.phase, phase);
+	assert_int_equal(b->progress.done, 0);
+	assert_non_null(strstr(b->error->message, message));
 }
 
 static uint64_t bytes_in(const struct fake_call *calls, size_t n,
@@ -71,19 +86,19 @@ static uint64_t bytes_in(const struct fake_call *calls, size_t n,
 static void a_copy_is_the_source_and_the_targets_tail(void **state)
 {
 	for (unsigned jobs = 1; jobs <= 8; jobs += 7) {
-		const struct bsp_copy_options options = { .jobs = jobs };
+		const struct bsp_transfer_options options = { .jobs = jobs };
 		struct both b = both_new(7 * MIB);
 		const struct fake_call *calls;
 		uint64_t read = 0;
 		size_t n;
 
-		assert_int_equal(copy(&b, &options), 0);
+		assert_true(copy(&b, &options));
 		assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 		for (size_t i = SIZE; i < 7 * MIB; i++)
 			assert_int_equal(fake_bytes(b.to)[i], 0xaa);
 		/* Five granules with data; and all was read, once. */
-		assert_int_equal(b.totals.data, 4 * G + 512);
-		assert_int_equal(b.totals.data + b.totals.hole, SIZE);
+		assert_int_equal(b.progress.data, 4 * G + 512);
+		assert_int_equal(b.progress.data + b.progress.hole, SIZE);
 		n = fake_reads(b.from, &calls);
 		for (size_t i = 0; i < n; i++)
 			read += calls[i].len;
@@ -99,13 +114,13 @@ static void a_copy_is_the_source_and_the_targets_tail(void **state)
 
 static void a_target_that_is_zero_is_not_zeroed(void **state)
 {
-	const struct bsp_copy_options options = { .target_is_zero = true };
+	const struct bsp_transfer_options options = { .target_is_zero = true };
 	struct both b = both_new(SIZE);
 	const struct fake_call *calls;
 	size_t n;
 
 	memset(fake_bytes(b.to), 0, SIZE);
-	assert_int_equal(copy(&b, &options), 0);
+	assert_true(copy(&b, &options));
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 	n = fake_changes(b.to, &calls);
 	assert_int_equal(bytes_in(calls, n, FAKE_PUNCH), 0);
@@ -120,7 +135,7 @@ static void what_the_source_knows_is_zero_is_not_read(void **state)
 	size_t n;
 
 	fake_know_zeros(b.from, 2 * MIB + 100, 3 * MIB);
-	assert_int_equal(copy(&b, NULL), 0);
+	assert_true(copy(&b, NULL));
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 	n = fake_reads(b.from, &calls);
 	for (size_t i = 0; i < n; i++)
@@ -133,40 +148,39 @@ static void too_small_a_target_is_left_alone(void **state)
 {
 	struct both b = both_new(SIZE - 512);
 
-	assert_int_equal(copy(&b, NULL), -EFBIG);
+	assert_fails(&b, NULL, BSP_ERROR_TOO_SMALL, BSP_PHASE_TRANSFER,
+		     "too small");
 	assert_int_equal(fake_changes(b.to, NULL), 0);
 	assert_int_equal(bsp_sparse_size(b.target), SIZE - 512);
 	assert_int_equal(fake_reads(b.from, NULL), 0);
 	both_free(&b);
 }
 
-static void a_failure_is_told_with_its_place(void **state)
+static void a_failure_names_its_phase_and_its_place(void **state)
 {
 	struct both b = both_new(SIZE);
 
 	fake_fail_reads(b.from, 3 * MIB + 5, 1, EIO);
-	assert_int_equal(copy(&b, NULL), -EIO);
-	assert_int_equal(b.totals.failed_step, BSP_COPY_READING);
-	assert_int_equal(b.totals.failed_off, 3 * MIB);
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_TRANSFER,
+		     "reading fake at byte 3145728: Input/output error");
 	both_free(&b);
 
 	b = both_new(SIZE);
 	fake_fail_writes(b.to, 3 * G, 1, EIO);
-	assert_int_equal(copy(&b, NULL), -EIO);
-	assert_int_equal(b.totals.failed_step, BSP_COPY_WRITING);
-	assert_int_equal(b.totals.failed_off, 3 * G);
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_TRANSFER,
+		     "writing fake at byte 12288: Input/output error");
 	both_free(&b);
 
 	b = both_new(SIZE);
 	fake_fail_flush(b.to, EIO);
-	assert_int_equal(copy(&b, NULL), -EIO);
-	assert_int_equal(b.totals.failed_step, BSP_COPY_FLUSHING);
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_FLUSH,
+		     "Input/output error");
 	both_free(&b);
 
 	b = both_new(SIZE);
-	fake_fail_writes(b.to, MIB, 512, EIO); /* where zeros are carried out */
-	assert_int_equal(copy(&b, NULL), -EIO);
-	assert_int_equal(b.totals.failed_step, BSP_COPY_FLUSHING);
+	fake_fail_writes(b.to, MIB, 512, EIO); /* where a hole is zeroed */
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_FLUSH,
+		     "Input/output error");
 	both_free(&b);
 }
 
@@ -181,10 +195,10 @@ static void change_late(void *data)
 
 static void verifying_finds_a_byte_that_differs(void **state)
 {
-	const struct bsp_copy_options options = { .verify = true };
+	const struct bsp_transfer_options options = { .verify = true };
 	struct both b = both_new(SIZE);
 
-	assert_int_equal(copy(&b, &options), 0);
+	assert_true(copy(&b, &options));
 	both_free(&b);
 
 	b = both_new(SIZE);
@@ -192,9 +206,8 @@ static void verifying_finds_a_byte_that_differs(void **state)
 	fake_bytes(b.from)[4 * MIB] = 'y';
 	fake_on_read(b.to, change_late, &b);
 	fake_on_read(b.from, change_late, &b);
-	assert_int_equal(copy(&b, &options), -EBADMSG);
-	assert_int_equal(b.totals.failed_step, BSP_COPY_VERIFYING);
-	assert_int_equal(b.totals.failed_off, 4 * MIB + 7);
+	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
+		     "at byte 4194311");
 	both_free(&b);
 }
 
@@ -204,13 +217,14 @@ struct watched {
 	bool interrupt;
 };
 
-static void on_progress(void *data, uint64_t done, uint64_t total)
+static void on_progress(void *data, const struct bsp_progress *now)
 {
 	struct watched *w = data;
 
-	assert_true(done >= w->last && done <= total);
-	assert_int_equal(total, SIZE);
-	w->last = done;
+	assert_true(now->done >= w->last && now->done <= now->size);
+	assert_true(now->size_known);
+	assert_int_equal(now->size, SIZE);
+	w->last = now->done;
 	w->calls++;
 }
 
@@ -223,21 +237,24 @@ static bool is_interrupted(void *data)
 
 static void progress_comes_to_the_end_and_an_interrupt_ends_it(void **state)
 {
-	struct both b = both_new(SIZE);
 	struct watched w = { 0 };
+	const struct bsp_transfer_options options = {
+		.interrupted = is_interrupted,
+		.progress = on_progress,
+		.data = &w,
+	};
+	struct both b = both_new(SIZE);
 
-	assert_int_equal(bsp_copy(b.source, b.target, NULL, is_interrupted,
-				  on_progress, &w, &b.totals),
-			 0);
+	assert_true(copy(&b, &options));
 	assert_true(w.calls > 0);
 	assert_int_equal(w.last, SIZE);
+	assert_int_equal(b.progress.done, SIZE);
 	both_free(&b);
 
 	b = both_new(SIZE);
 	w = (struct watched){ .interrupt = true };
-	assert_int_equal(bsp_copy(b.source, b.target, NULL, is_interrupted,
-				  on_progress, &w, &b.totals),
-			 -ECANCELED);
+	assert_fails(&b, &options, BSP_ERROR_INTERRUPTED, BSP_PHASE_TRANSFER,
+		     "interrupted");
 	both_free(&b);
 }
 
@@ -266,7 +283,7 @@ static void wait_for_zeros(void *data)
 
 static void zeros_are_carried_out_while_it_is_copied(void **state)
 {
-	const struct bsp_copy_options options = { .jobs = 1 };
+	const struct bsp_transfer_options options = { .jobs = 1 };
 	enum { PIECES = 48 };
 	struct fake *from = fake_new(PIECES * MIB);
 	struct both b = both_from(from, PIECES * MIB);
@@ -274,7 +291,7 @@ static void zeros_are_carried_out_while_it_is_copied(void **state)
 
 	fake_bytes(from)[8 * MIB] = 'd';
 	fake_on_read(from, wait_for_zeros, &p);
-	assert_int_equal(copy(&b, &options), 0);
+	assert_true(copy(&b, &options));
 	assert_int_equal(p.left, 0);
 	assert_true(p.zeroed);
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), PIECES * MIB);
@@ -300,14 +317,14 @@ static void count_readers(void *data)
 
 static void no_more_read_at_once_than_was_asked_for(void **state)
 {
-	const struct bsp_copy_options options = { .jobs = 2 };
+	const struct bsp_transfer_options options = { .jobs = 2 };
 	struct fake *from = fake_new(64 * MIB);
 	struct both b = both_from(from, 64 * MIB);
 	struct readers readers = { 0 };
 
 	memset(fake_bytes(from), 'd', 64 * MIB);
 	fake_on_read(from, count_readers, &readers);
-	assert_int_equal(copy(&b, &options), 0);
+	assert_true(copy(&b, &options));
 	assert_int_equal(readers.most, 2);
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), 64 * MIB);
 	both_free(&b);
@@ -317,9 +334,8 @@ static void a_target_must_be_writable(void **state)
 {
 	struct both b = both_new(SIZE);
 
-	assert_int_equal(
-		bsp_copy(b.target, b.source, NULL, NULL, NULL, NULL, &b.totals),
-		-EROFS);
+	assert_false(bsp_copy(b.target, b.source, NULL, NULL, &b.error));
+	assert_non_null(strstr(b.error->message, "Read-only"));
 	both_free(&b);
 }
 
@@ -346,14 +362,14 @@ static void write_to_the_last(void *data)
 
 static void a_hole_is_looked_at_anew(void **state)
 {
-	const struct bsp_copy_options options = { .jobs = 1 };
+	const struct bsp_transfer_options options = { .jobs = 1 };
 	struct both b = both_new(SIZE);
 
 	assert_int_equal(bsp_sparse_scan(b.source, 3 * MIB, SIZE - 3 * MIB,
 					 NULL, NULL, NULL),
 			 0);
 	fake_on_read(b.from, write_to_the_last, b.from);
-	assert_int_equal(copy(&b, &options), 0);
+	assert_true(copy(&b, &options));
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 	both_free(&b);
 }
@@ -399,17 +415,19 @@ static bool count_calls(void *data)
 
 static void setting_the_clock_back_does_not_stop_the_interrupts(void **state)
 {
-	const struct bsp_copy_options options = { .jobs = 1 };
+	struct ticks ticks = { 0 };
+	const struct bsp_transfer_options options = {
+		.jobs = 1,
+		.interrupted = count_calls,
+		.data = &ticks,
+	};
 	struct fake *from = fake_new(MIB);
 	struct both b = both_from(from, MIB);
-	struct ticks ticks = { 0 };
 
 	sem_init(&ticks.second, 0, 0);
 	fake_on_read(from, wait_for_second_call, &ticks);
 	atomic_store(&clock_goes_back, true);
-	assert_int_equal(bsp_copy(b.source, b.target, &options, count_calls,
-				  NULL, &ticks, &b.totals),
-			 0);
+	assert_true(copy(&b, &options));
 	atomic_store(&clock_goes_back, false);
 	assert_false(ticks.missed);
 	both_free(&b);
@@ -424,7 +442,7 @@ int main(void)
 		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed),
 		cmocka_unit_test(what_the_source_knows_is_zero_is_not_read),
 		cmocka_unit_test(too_small_a_target_is_left_alone),
-		cmocka_unit_test(a_failure_is_told_with_its_place),
+		cmocka_unit_test(a_failure_names_its_phase_and_its_place),
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
 		cmocka_unit_test(
 			progress_comes_to_the_end_and_an_interrupt_ends_it),

@@ -20,7 +20,7 @@ struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
 	int fd; /* what is sent goes there */
-	struct bsp_transfer transfer;
+	struct bsp_progress progress;
 };
 
 static struct fixture open_new(uint64_t size)
@@ -48,7 +48,7 @@ static bool send_from(struct fixture *f, uint64_t from, GError **error)
 	assert_int_equal(ftruncate(f->fd, 0), 0);
 	lseek(f->fd, 0, SEEK_SET);
 	fake_reads(f->fake, &(const struct fake_call *){ NULL });
-	return bsp_send(f->sp, f->fd, &options, &f->transfer, error);
+	return bsp_send(f->sp, f->fd, &options, &f->progress, error);
 }
 
 /* The device was read in just these ranges. */
@@ -87,9 +87,9 @@ static void stream_holds(const struct fixture *f, const unsigned char *content)
 		space = bsp_decoder_space(&dec, &len);
 		bsp_decoder_fill(&dec, (size_t)read(f->fd, space, len));
 	}
-	assert_int_equal(dec.data_bytes, f->transfer.data);
-	assert_int_equal(dec.hole_bytes, f->transfer.hole);
-	assert_int_equal(dec.at, f->transfer.moved);
+	assert_int_equal(dec.data_bytes, f->progress.data);
+	assert_int_equal(dec.hole_bytes, f->progress.hole);
+	assert_int_equal(dec.at, f->progress.moved);
 }
 
 /* --- Tests --- */
@@ -107,8 +107,8 @@ static void each_byte_is_read_once(void **state)
 	assert_true(send_from(&f, 0, NULL));
 	was_read(&f, want, 4);
 	stream_holds(&f, fake_bytes(f.fake));
-	assert_int_equal(f.transfer.data, 2 * G + 100);
-	assert_int_equal(f.transfer.done, 3 * CHUNK + 100);
+	assert_int_equal(f.progress.data, 2 * G + 100);
+	assert_int_equal(f.progress.done, 3 * CHUNK + 100);
 	close_it(&f);
 }
 
@@ -120,8 +120,8 @@ static void it_starts_at_a_granule(void **state)
 	memset(fake_bytes(f.fake), 1, CHUNK);
 	assert_true(send_from(&f, 3 * G - 1, NULL));
 	was_read(&f, want, 1);
-	assert_int_equal(f.transfer.start, 2 * G);
-	assert_int_equal(f.transfer.data, CHUNK - 2 * G);
+	assert_int_equal(f.progress.start, 2 * G);
+	assert_int_equal(f.progress.data, CHUNK - 2 * G);
 	stream_holds(&f, fake_bytes(f.fake));
 
 	assert_true(send_from(&f, CHUNK, NULL));
@@ -198,7 +198,7 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 	assert_true(send_from(&f, 0, NULL));
 	was_read(&f, want, 2);
 	stream_holds(&f, fake_bytes(f.fake));
-	assert_int_equal(f.transfer.hole, 4 * CHUNK - G);
+	assert_int_equal(f.progress.hole, 4 * CHUNK - G);
 	close_it(&f);
 }
 
@@ -212,7 +212,7 @@ static void what_cannot_be_read_ends_it_there(void **state)
 	assert_false(send_from(&f, 0, &error));
 	assert_non_null(
 		strstr(error->message, "at byte 1060864: Input/output"));
-	assert_int_equal(f.transfer.done, CHUNK + 3 * G);
+	assert_int_equal(f.progress.done, CHUNK + 3 * G);
 	close_it(&f);
 }
 
@@ -228,7 +228,7 @@ static void it_can_be_interrupted(void **state)
 	const struct fake_call *reads;
 	g_autoptr(GError) error = NULL;
 
-	assert_false(bsp_send(f.sp, f.fd, &options, &f.transfer, &error));
+	assert_false(bsp_send(f.sp, f.fd, &options, &f.progress, &error));
 	assert_string_equal(error->message, "interrupted");
 	/* It read ahead, but not all. */
 	assert_true(fake_reads(f.fake, &reads) < 10);
@@ -245,10 +245,10 @@ static struct fixture receive_back(struct fixture *f, uint64_t size,
 	struct fixture to = open_new(size);
 
 	memset(fake_bytes(to.fake), 0xaa, size);
-	assert_true(bsp_send(f->sp, f->fd, options, &f->transfer, NULL));
+	assert_true(bsp_send(f->sp, f->fd, options, &f->progress, NULL));
 	lseek(f->fd, 0, SEEK_SET);
 	assert_int_equal(
-		bsp_recv_into(to.sp, f->fd, options, &to.transfer, error),
+		bsp_recv_into(f->fd, to.sp, options, &to.progress, error),
 		!error);
 	return to;
 }
@@ -272,8 +272,8 @@ static void an_object_receives_what_was_sent(void **state)
 		/* What is behind is not the stream's. */
 		for (size_t i = SIZE; i < LARGER; i++)
 			assert_int_equal(bytes[i], 0xaa);
-		assert_int_equal(to.transfer.done, SIZE);
-		assert_int_equal(to.transfer.size, SIZE);
+		assert_int_equal(to.progress.done, SIZE);
+		assert_int_equal(to.progress.size, SIZE);
 		assert_int_equal(fake_flushes(to.fake), 1);
 		close_it(&to);
 		close_it(&f);
@@ -288,9 +288,9 @@ static void a_short_object_grows_and_has_no_stale_bytes(void **state)
 	fake_bytes(f.fake)[5 * G] = 1;
 	memset(fake_bytes(to.fake), 0xaa, CHUNK);
 	assert_int_equal(bsp_sparse_truncate(to.sp, G + 1), 0);
-	assert_true(bsp_send(f.sp, f.fd, &options, &f.transfer, NULL));
+	assert_true(bsp_send(f.sp, f.fd, &options, &f.progress, NULL));
 	lseek(f.fd, 0, SEEK_SET);
-	assert_true(bsp_recv_into(to.sp, f.fd, &options, &to.transfer, NULL));
+	assert_true(bsp_recv_into(f.fd, to.sp, &options, &to.progress, NULL));
 	assert_int_equal(bsp_sparse_size(to.sp), CHUNK);
 	assert_memory_equal(fake_bytes(to.fake), fake_bytes(f.fake), CHUNK);
 	close_it(&to);
@@ -307,7 +307,7 @@ static void an_object_that_is_too_small_is_left_alone(void **state)
 	to = receive_back(&f, CHUNK - 512, &options, &error);
 	assert_non_null(strstr(error->message, "nothing was written"));
 	assert_int_equal(fake_changes(to.fake, &changes), 0);
-	assert_int_equal(to.transfer.done, 0);
+	assert_int_equal(to.progress.done, 0);
 	close_it(&to);
 	close_it(&f);
 }
@@ -319,11 +319,11 @@ static void what_an_object_could_not_make_durable_is_not_good(void **state)
 	g_autoptr(GError) error = NULL;
 
 	fake_fail_flush(to.fake, EIO);
-	assert_true(bsp_send(f.sp, f.fd, &options, &f.transfer, NULL));
+	assert_true(bsp_send(f.sp, f.fd, &options, &f.progress, NULL));
 	lseek(f.fd, 0, SEEK_SET);
 	assert_false(
-		bsp_recv_into(to.sp, f.fd, &options, &to.transfer, &error));
-	assert_int_equal(to.transfer.done, 0);
+		bsp_recv_into(f.fd, to.sp, &options, &to.progress, &error));
+	assert_int_equal(to.progress.done, 0);
 	fake_fail_flush(to.fake, 0);
 	close_it(&to);
 	close_it(&f);

@@ -1026,13 +1026,13 @@ static bool scan_interrupted(void *data)
 	return scan->stop_at && scan->calls >= scan->stop_at;
 }
 
-static void scan_progress(void *data, uint64_t done, uint64_t total)
+static void scan_progress(void *data, const struct bsp_progress *now)
 {
 	struct scan *scan = data;
 
-	assert_true(done >= scan->last && done <= total);
-	scan->last = done;
-	scan->total = total;
+	assert_true(now->done >= scan->last && now->done <= now->size);
+	scan->last = now->done;
+	scan->total = now->size;
 	scan->calls++;
 }
 
