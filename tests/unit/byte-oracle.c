@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The oracle's sets. An operation that succeeded narrows a set to one value;
+ * one that failed, or a loss, adds values. A test that reads a value outside of
+ * the set has found a wrong byte.
+ */
 #include "byte-oracle.h"
 
 #include <glib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The oracle: which values each byte of a file may have. It knows nothing of
- * granules or of how the library keeps a file. The test tells it the operations
- * with their answers, and the sectors that the disk lost.
+ * The oracle: the values that each byte of a file may have. It knows nothing of
+ * granules, nor how the library keeps a file. The test reports the operations
+ * with their results, and the sectors that the disk lost.
  *
  * Each byte has sets of values (bits of 1 << value):
  *
@@ -38,36 +38,35 @@ struct oracle {
 struct oracle *oracle_new(uint64_t capacity, unsigned char junk);
 void oracle_free(struct oracle *o);
 
-/* [off, end) is read from the device anew, which holds bytes, from 0 on. */
+/* The file shows the device's own bytes in [off, end). bytes holds the device's
+ * bytes from offset 0 on. */
 void oracle_loaded(struct oracle *o, uint64_t off, uint64_t end,
 		   const unsigned char *bytes);
 
-/* The bytes of [off, end) were written: buf[0] is that of off. A NULL buf is
- * zeros. */
+/* [off, end) was written; buf[0] is the byte of off. A NULL buf is zeros. */
 void oracle_wrote(struct oracle *o, uint64_t off, uint64_t end,
 		  const unsigned char *buf);
 
-/* A write of them failed: each of them is there, or not. */
+/* A write of [off, end) failed: each byte of it may be there or not. */
 void oracle_write_failed(struct oracle *o, uint64_t off, uint64_t end,
 			 const unsigned char *buf);
 
-/* A write of them failed past the end of the file: no reader sees them. */
+/* A write of [off, end) failed past the end of the file: no reader sees it. */
 void oracle_write_failed_past_end(struct oracle *o, uint64_t off, uint64_t end,
 				  const unsigned char *buf);
 
-/* [off, end) is zero for good. Below it the disk may hold junk, a value that an
+/* [off, end) is zero for good. The disk may hold junk there, a value that
  * unmapping leaves. */
 void oracle_zeroed(struct oracle *o, uint64_t off, uint64_t end);
 
-/* The device has [off, end) now, but the file ends before: no reader sees
+/* The device has grown by [off, end), but the file ends before: no reader sees
  * these bytes. */
 void oracle_hidden(struct oracle *o, uint64_t off, uint64_t end);
 
-/* The file ends there now: bytes that were cut off, or are new, are zero for
- * good. */
+/* The file has a new size: bytes that it lost or gained are zero for good. */
 void oracle_resized(struct oracle *o, uint64_t size);
 
-/* [off, end) may be written again, as it is. */
+/* [off, end) may be written again with the same bytes. */
 void oracle_touched(struct oracle *o, uint64_t off, uint64_t end);
 
 /* The disk lost the bytes of [off, end) that were not durable. */
@@ -78,7 +77,7 @@ void oracle_lost(struct oracle *o, uint64_t off, uint64_t end);
 void oracle_synced(struct oracle *o, uint64_t off, unsigned char byte,
 		   bool lost);
 
-/* May the byte at off be this? */
+/* Whether the byte at off may have this value. */
 static inline bool oracle_may(const struct oracle *o, uint64_t off,
 			      unsigned char byte)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Random numbers that depend on a seed alone (splitmix64). */
+/*
+ * Random numbers that depend on a seed alone (splitmix64), so that the seed of
+ * a test that failed repeats its run.
+ */
 #ifndef DICE_H
 #define DICE_H
 
@@ -19,7 +22,7 @@ static inline uint64_t dice_throw(struct dice *dice)
 	return z ^ z >> 31;
 }
 
-/* A number in [0, below); 0 if below is 0. */
+/* Returns a number in [0, below); 0 if below is 0. */
 static inline uint64_t dice_below(struct dice *dice, uint64_t below)
 {
 	uint64_t n = dice_throw(dice);
@@ -27,7 +30,7 @@ static inline uint64_t dice_below(struct dice *dice, uint64_t below)
 	return below ? n % below : 0;
 }
 
-/* True in so many of 1000 throws. */
+/* Returns true in so many of 1000 throws. */
 static inline bool dice_chance(struct dice *dice, unsigned per_mille)
 {
 	return dice_below(dice, 1000) < per_mille;

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Wrappers of the allocating functions that fail by the dice of a test. The
+ * linker replaces calls of malloc() by __wrap_malloc(), and __real_malloc() is
+ * the function of the C library (--wrap of ld(1)).
+ */
 #include "failing-memory.h"
 
 #include <errno.h>

@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The recording device. Three arrays hold bytes: those that a read returns,
+ * those that the device holds, and those of the last good flush. Only tests
+ * that ask for a page cache (fake_cache()) have the last two.
+ *
+ * Recorded calls are appended to a list. A test takes the list with
+ * fake_reads() or fake_changes(), and the calls after that go to a second list,
+ * so that the first one stays valid while other threads still call.
+ */
 #include "fake-device.h"
 
 #include <errno.h>
@@ -10,12 +19,12 @@
 
 struct fake {
 	struct bsp_device dev;
-	pthread_mutex_t lock;	/* protects all that follows */
-	unsigned char *bytes;	/* as they are read */
-	unsigned char *disk;	/* as the device has them; NULL: the same */
-	unsigned char *durable; /* as of the last good flush */
-	bool deceives;		/* read_through reads the cache */
-	bool *cached;		/* which bytes the device has still to get */
+	pthread_mutex_t lock; /* protects all fields below */
+	unsigned char *bytes; /* those that read() returns */
+	unsigned char *disk;  /* those that the device holds; NULL: the same */
+	unsigned char *durable; /* those of the last good flush */
+	bool deceives;		/* see fake_deceive() */
+	bool *cached; /* for each byte: the device does not have it yet */
 	enum fake_loss loss;
 	uint64_t capacity;
 	uint64_t size;
@@ -30,13 +39,13 @@ struct fake {
 	unsigned samples;
 	struct bsp_medium medium;
 	bool unsettled;
-	GArray *beneath; /* of struct patch: what pages of the node hide */
+	GArray *beneath; /* of struct patch: bytes below cached pages */
 	unsigned drops, failing_drops;
 	void (*hook)(void *data);
 	void *hook_data;
-	void (*sample_hook)(void *data); /* set before others use it */
+	void (*sample_hook)(void *data); /* fixed before use by threads */
 	void *sample_hook_data;
-	void (*zeroing_hook)(void *data); /* set before others use it */
+	void (*zeroing_hook)(void *data); /* likewise */
 	void *zeroing_hook_data;
 	void (*flush_hook)(void *data); /* likewise */
 	void *flush_hook_data;
@@ -49,12 +58,12 @@ struct fake {
 	int flush_errno;
 	unsigned flushes;
 	GArray *reads;
-	GArray *told; /* the list that was handed out */
+	GArray *told; /* the list that fake_reads() returned last */
 	GArray *changes;
 	GArray *changes_told;
 };
 
-/* Bytes that the device has, while the pages of its node have others. */
+/* A range of the device whose cached pages hold other bytes. */
 struct patch {
 	uint64_t off, len;
 	int byte;
@@ -70,7 +79,8 @@ static struct fake *to_fake(struct bsp_device *dev)
 	return (struct fake *)dev;
 }
 
-/* Where, in [off, off + len), reading fails; its end if nowhere. */
+/* Returns the offset in [off, off + len) at which a read fails; off + len if it
+ * does not. */
 static uint64_t good_until(const struct fake *fake, uint64_t off, uint64_t len)
 {
 	uint64_t bad = fake->failing.off;
@@ -107,7 +117,7 @@ static ssize_t fake_read(struct bsp_device *dev, uint64_t off, void *buf,
 	return n;
 }
 
-/* What is cached of [off, off + len) goes to the device, or is dropped. */
+/* Writes the cached bytes of [off, off + len) to the device, or drops them. */
 static void write_back(struct fake *fake, uint64_t off, uint64_t len, bool drop)
 {
 	for (uint64_t at = off; fake->disk && at < off + len; at++) {
@@ -213,7 +223,8 @@ static uint64_t fake_known_zeros(struct bsp_device *dev, uint64_t off)
 
 /* --- Writing --- */
 
-/* How much of [off, off + len) can be written; records the call. */
+/* Records the call. Returns how many bytes of [off, off + len) can be written.
+ */
 static uint64_t writable_part(struct fake *fake, enum fake_kind kind,
 			      uint64_t off, uint64_t len)
 {
@@ -342,7 +353,7 @@ static int fake_flush(struct bsp_device *dev)
 		memcpy(fake->durable, fake->disk, fake->capacity);
 	else if (fake->disk && fake->loss == FAKE_LOSES_ALL)
 		memcpy(fake->disk, fake->durable, fake->capacity);
-	/* What could not be written is read from the device again. */
+	/* Bytes that could not be written are read from the device again. */
 	if (fake->disk && r && !fake->deceives)
 		memcpy(fake->bytes, fake->disk, fake->capacity);
 	pthread_mutex_unlock(&fake->lock);
@@ -563,7 +574,7 @@ void fake_on_flush(struct fake *fake, void (*hook)(void *data), void *data)
 	fake->flush_hook_data = data;
 }
 
-/* Hands out *list and puts the other one, emptied, in its place. */
+/* Returns the calls of *list, and replaces it by the other list, emptied. */
 static size_t hand_out(struct fake *fake, GArray **list, GArray **told,
 		       const struct fake_call **ret_calls)
 {

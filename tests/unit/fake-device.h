@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A device in memory that records each call, and fails, waits, shrinks or is
- * written to by others as it is told. Tests say with it exactly what should
- * have been asked of the device, and that nothing else was.
+ * A device in memory that records each call. A test can make it fail, shrink,
+ * or change as if another program wrote to it, and can run a function of its
+ * own within a call. Tests assert the exact list of reads and changes that the
+ * device was asked for, and so also that there were no others.
+ *
+ * Threads: any. Hooks run in the thread that made the call, without the
+ * device's lock.
  */
 #ifndef FAKE_DEVICE_H
 #define FAKE_DEVICE_H
@@ -11,133 +15,139 @@
 
 enum fake_kind {
 	FAKE_WRITE,
-	FAKE_THROUGH, /* a write whose failure is known when it returns */
+	FAKE_THROUGH, /* write_through() */
 	FAKE_PUNCH,
 	FAKE_ZERO_OUT,
 	FAKE_UNMAP,
-	FAKE_WRITE_BACK, /* which changes nothing */
+	FAKE_WRITE_BACK, /* changes nothing */
 };
 
 struct fake_call {
 	uint64_t off;
 	uint64_t len;
-	enum fake_kind kind; /* of a change; reads are in a list of their own */
+	enum fake_kind
+		kind; /* no meaning for reads, which have their own list */
 };
 
 struct fake;
 
-/* A device of size zero bytes. */
+/* Returns a device of size bytes, all zero. */
 struct fake *fake_new(uint64_t size);
 
-/* As what it is given to bsp_sparse_new(); that frees it, too. */
+/* Returns the device for bsp_sparse_new(), which will free it. */
 struct bsp_device *fake_device(struct fake *fake);
 
-/* Its bytes; to be filled before it is used by others. */
+/* Returns the bytes. Fill them before other threads use the device. */
 unsigned char *fake_bytes(struct fake *fake);
 
-/* Fills [off, off + len) as another program would: the counters move. */
+/* Fills [off, off + len) as another program does: the counters move. */
 void fake_write(struct fake *fake, uint64_t off, uint64_t len, int byte);
 
-/* The same, but it stays in the page cache until it is pushed out. */
+/* Does the same, but the counters move only at the next sample, as for a write
+ * that is in the page cache until then. */
 void fake_write_dirty(struct fake *fake, uint64_t off, uint64_t len, int byte);
 
-/* Its size from now on; at most the size it was made with. 0: it is gone. */
+/* Sets the size, at most that of fake_new(). 0: the device is gone. */
 void fake_resize(struct fake *fake, uint64_t size);
 
-/* Reads that touch [off, off + len) fail; bytes before it may be read short. */
+/* Makes reads that touch [off, off + len) fail; a read that begins before it
+ * ends short. */
 void fake_fail_reads(struct fake *fake, uint64_t off, uint64_t len, int errnum);
 
-/* A read gives so many bytes at most. */
+/* Makes reads return at most max bytes. */
 void fake_limit_reads(struct fake *fake, uint64_t max);
 
-/* Reads never say that they end before a failing range: they fail. */
+/* Makes reads that touch a failing range fail at once, instead of ending short.
+ */
 void fake_fail_whole(struct fake *fake);
 
-/* Says, without a read, that [off, off + len) is zero. */
+/* Makes known_zeros() know that [off, off + len) is zero. */
 void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
 
-/* Nobody counts writes. */
+/* Makes the device one whose writes are not counted. */
 void fake_stop_counting(struct fake *fake);
 
-/* Another medium, another place in a loop device's file, or another table of
- * the device mapper; the bytes stay, and may be changed as well. */
+/* Give the device another medium, another offset in a loop device's file, or
+ * another table of the device mapper. The bytes stay as they are. */
 void fake_change_medium(struct fake *fake);
 void fake_change_file(struct fake *fake);
 void fake_change_table(struct fake *fake);
 
-/* Whether samples of its content are settled; at first they are. */
+/* Sets whether samples of the content are settled; at first they are. */
 void fake_set_settled(struct fake *fake, bool settled);
 
-/* From now on the device has byte in [off, off + len), which reads find when
- * the pages of its node are dropped. */
+/* Puts byte into [off, off + len) of the device, below cached pages: reads
+ * return it after drop_pages(). */
 void fake_put_beneath(struct fake *fake, uint64_t off, uint64_t len, int byte);
 
-/* The next n times a page is left over. */
+/* Makes the next n calls of drop_pages() leave a page. */
 void fake_fail_drops(struct fake *fake, unsigned n);
 
-/* How often pages were dropped, or were to be, in all. */
+/* Returns how often drop_pages() was called. */
 unsigned fake_drops(struct fake *fake);
 
-/* Is called in each read, after the bytes were taken. */
+/* Sets a function that each read calls after it has copied the bytes. */
 void fake_on_read(struct fake *fake, void (*hook)(void *data), void *data);
 
-/* Is called before the counters are looked at. */
+/* Sets a function that each sample of the content calls first. */
 void fake_on_sample(struct fake *fake, void (*hook)(void *data), void *data);
 
-/* The reads since the last call of this; the list lives until the next one. */
+/* Returns the reads since the last call of this function. The list is valid
+ * until the next call. */
 size_t fake_reads(struct fake *fake, const struct fake_call **ret_reads);
 
 /* --- Writable devices --- */
 
-/* May be written; has none of the ways to zero but those given (bits of
- * 1 << FAKE_PUNCH and so on). Unmapping leaves 0x55 behind in odd blocks of
- * 4096 bytes: it promises nothing. */
+/* Makes the device writable, with the given commands for zeroing (bits of
+ * 1 << FAKE_PUNCH and so on). Unmapping, which promises nothing, leaves 0x55 in
+ * odd blocks of 4096 bytes. */
 void fake_make_writable(struct fake *fake, unsigned ways);
 
-/* Writes and zeroing that touch [off, off + len) fail; len 0 ends that. What
- * lies before it in the call is done. */
+/* Makes writes and zeroing that touch [off, off + len) fail, after the part of
+ * the range before it was changed. len 0 ends that. */
 void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
 		      int errnum);
 
-/* Zeroing commands of these kinds that touch [off, off + len) fail, and change
- * nothing; 0 kinds: none. */
+/* Makes zeroing commands of these kinds that touch [off, off + len) fail and
+ * change nothing. 0 kinds ends that. */
 void fake_fail_commands(struct fake *fake, unsigned kinds, uint64_t off,
 			uint64_t len, int errnum);
 
-/* Is called before each zeroing command. */
+/* Sets a function that each zeroing command calls first. */
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);
 
-/* What flush gives. */
+/* Makes flush return -errnum; 0 ends that. */
 void fake_fail_flush(struct fake *fake, int errnum);
 
-/* Is called in each flush, before it succeeds or fails. */
+/* Sets a function that each flush calls first. */
 void fake_on_flush(struct fake *fake, void (*hook)(void *data), void *data);
 
 /*
- * From now on the device is told apart from what is cached of it, where writes
- * are until they are flushed, or that part is read through. A flush that fails
+ * Gives the device a page cache. From now on a write is in the cache alone
+ * until a flush, or until read_through() reads the range. A flush that fails
  * loses:
  */
 enum fake_loss {
-	FAKE_LOSES_WRITES, /* what was only in the cache */
-	FAKE_LOSES_ALL,	   /* all since the last good flush */
+	FAKE_LOSES_WRITES, /* the bytes that were in the cache alone */
+	FAKE_LOSES_ALL,	   /* all changes since the last good flush */
 };
 void fake_cache(struct fake *fake, enum fake_loss loss);
 
-/* The cache cannot be read past, and a write through that fails is in it all
- * the same. */
+/* Makes read_through() read the cache, and write_through() change the cache
+ * even if it fails, as a cache in a layer below the device does. */
 void fake_deceive(struct fake *fake);
 
-/* What the device itself holds; after fake_cache(). */
+/* Returns the bytes that the device itself holds, after fake_cache(). */
 const unsigned char *fake_disk(struct fake *fake);
 
-/* The changes since the last call of this; the list lives until the next. */
+/* Returns the changes since the last call of this function. The list is valid
+ * until the next call. */
 size_t fake_changes(struct fake *fake, const struct fake_call **ret_changes);
 
-/* How often it was flushed, in all. */
+/* Returns how often the device was flushed. */
 unsigned fake_flushes(struct fake *fake);
 
-/* How often the content was sampled, in all. */
+/* Returns how often the content was sampled. */
 unsigned fake_samples(struct fake *fake);
 
 #endif

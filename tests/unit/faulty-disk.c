@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The disk's three layers, and the events that move a sector from one to the
+ * next or lose it. The state of each sector is a set of bits; a sector without
+ * any is the same in all three layers.
+ *
+ * Each call begins with a few random events (live()), because a real host
+ * writes back and drops pages at any time. All chances come from the test's
+ * dice, so that a seed repeats a run.
+ */
 #include "faulty-disk.h"
 
 #include <errno.h>
@@ -9,11 +18,11 @@
 
 /* The states of a sector that is not clean. */
 enum {
-	CACHED = 1 << 0,   /* seen is newer than held, and will be written */
-	PHANTOM = 1 << 1,  /* seen is newer than held, and will not be */
+	CACHED = 1 << 0,   /* seen is newer than held, and will go down */
+	PHANTOM = 1 << 1,  /* seen is newer than held, and will never go down */
 	VOLATILE = 1 << 2, /* held is newer than durable */
 	BAD = 1 << 3,	   /* cannot be read */
-	OLD = 1 << 4,	   /* seen is of another medium, or of before it grew */
+	OLD = 1 << 4,	   /* seen is of the medium or the size before */
 };
 
 enum { PAGE = 4096 };
@@ -25,7 +34,8 @@ struct disk {
 	struct dice *dice;
 	uint64_t size;
 	bool gone;
-	/* A write-back failed: the next flush says so, and the next wait_written. */
+	/* A writeback failed: the next flush, and the next wait_written(),
+	 * return the error. */
 	bool latched, latched_through;
 	unsigned char *seen, *held, *durable;
 	unsigned char *sectors;
@@ -63,7 +73,8 @@ static void copy_sector(struct disk *disk, unsigned char *to,
 	       sector_len(disk, sector));
 }
 
-/* The host drops the page: readers see the bytes that the disk holds. */
+/* Drops the page from the host's cache: readers see the bytes that the disk
+ * holds. */
 static void drop(struct disk *disk, uint64_t sector)
 {
 	disk->sectors[sector] &= (unsigned char)~(CACHED | PHANTOM | OLD);
@@ -71,7 +82,7 @@ static void drop(struct disk *disk, uint64_t sector)
 	disk->lost(disk->watcher, sector * DISK_SECTOR, DISK_SECTOR);
 }
 
-/* The page can no longer reach the disk. */
+/* Makes a page one that can no longer reach the disk. */
 static void lose_page(struct disk *disk, uint64_t sector)
 {
 	if (disk->mood.phantoms && dice_chance(disk->dice, 500)) {
@@ -97,7 +108,7 @@ static void harden(struct disk *disk, uint64_t sector)
 	copy_sector(disk, disk->durable, disk->held, sector);
 }
 
-/* The disk loses a sector from its cache; the page may stay. */
+/* Loses a sector from the disk's cache; the host's page may stay. */
 static void lose_held(struct disk *disk, uint64_t sector)
 {
 	if (!(disk->sectors[sector] & VOLATILE))
@@ -118,7 +129,7 @@ static uint64_t random_sector(struct disk *disk)
 	return dice_below(disk->dice, sectors_to(disk->size));
 }
 
-/* Host and disk work on their own between calls. */
+/* Does the random work of host and disk between calls. */
 static void live(struct disk *disk)
 {
 	if (disk->size == 0)
@@ -144,7 +155,7 @@ static void live(struct disk *disk)
 
 /* --- Calls --- */
 
-/* Each call begins here. Is it to fail? */
+/* Begins a call. Returns whether it has to fail. */
 static bool begin(struct disk *disk, enum disk_call call)
 {
 	if (disk->at_call && disk->calls_left-- == 0) {
@@ -166,7 +177,7 @@ static int error_of(struct disk *disk)
 	return disk->gone ? -ENODEV : -EIO;
 }
 
-/* How much of len bytes the call does. */
+/* Returns how many of len bytes the call transfers. */
 static uint64_t shortened(struct disk *disk, uint64_t len)
 {
 	if (len < 2 || !dice_chance(disk->dice, disk->mood.shortens))
@@ -174,13 +185,13 @@ static uint64_t shortened(struct disk *disk, uint64_t len)
 	return 1 + dice_below(disk->dice, len - 1);
 }
 
-/* A page that waits to be written can be read. */
+/* A bad sector can be read while its page waits to be written. */
 static bool is_bad(const struct disk *disk, uint64_t sector)
 {
 	return (disk->sectors[sector] & (BAD | CACHED)) == BAD;
 }
 
-/* Where, from off up to end, the first bad sector is. */
+/* Returns the offset of the first bad sector in [off, end), or end. */
 static uint64_t good_until(struct disk *disk, uint64_t off, uint64_t end)
 {
 	for (uint64_t at = off; at < end;
@@ -256,7 +267,7 @@ static void disk_content(struct bsp_device *dev,
 					     .settled = !disk->unsettled };
 }
 
-/* A page that is in use may stay; then one at or past from is an error. */
+/* A page that is in use may stay. It is an error if it lies at or past from. */
 static int disk_drop_pages(struct bsp_device *dev, uint64_t from)
 {
 	struct disk *disk = to_disk(dev);
@@ -286,14 +297,14 @@ static uint64_t disk_known_zeros(struct bsp_device *dev, uint64_t off)
 
 /* --- Changes --- */
 
-/* Bytes of [off, off + len) that lie in one sector change; buf is NULL for
+/* Changes the bytes of [off, off + len), all in one sector; a NULL buf is
  * zeros. They are seen, and cached or held. */
 static void change_sector(struct disk *disk, uint64_t off,
 			  const unsigned char *buf, uint64_t len, bool through)
 {
 	uint64_t sector = off / DISK_SECTOR;
 
-	/* The host reads the rest of the page from the disk. */
+	/* The host reads the rest of the page from the disk first. */
 	if (disk->sectors[sector] & PHANTOM)
 		drop(disk, sector);
 	if (buf)
@@ -305,7 +316,7 @@ static void change_sector(struct disk *disk, uint64_t off,
 		write_back(disk, sector);
 }
 
-/* [off, off + len) changes; or each sector of it perhaps. */
+/* Changes [off, off + len), or each sector of it at random. */
 static void change(struct disk *disk, uint64_t off, const unsigned char *buf,
 		   uint64_t len, bool through, bool perhaps)
 {
@@ -371,7 +382,8 @@ static int disk_wait_written(struct bsp_device *dev, uint64_t off, uint64_t len)
 		else
 			write_back(disk, s);
 	}
-	/* Each opening is told of it: this one now, flush's by the next. */
+	/* Each descriptor gets the error once: this one now, that of flush at
+	 * the next flush. */
 	disk->latched |= fails;
 	if (disk->latched_through && !fails) {
 		disk->faults[DISK_WRITE]++;
@@ -381,7 +393,7 @@ static int disk_wait_written(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return fails ? error_of(disk) : 0;
 }
 
-/* Is [off, off + len) as a zeroing command must be? */
+/* Checks the range of a zeroing command. */
 static bool is_valid(struct disk *disk, uint64_t off, uint64_t len)
 {
 	uint64_t block = disk->options.block;
@@ -396,7 +408,7 @@ static bool is_valid(struct disk *disk, uint64_t off, uint64_t len)
 	return false;
 }
 
-/* For unmap: zeros or not, as it comes. */
+/* Unmaps: leaves zeros or other bytes, at random. */
 static void change_to_anything(struct disk *disk, uint64_t off, uint64_t len)
 {
 	unsigned char buf[DISK_SECTOR];
@@ -448,7 +460,7 @@ static int disk_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return zero_as(to_disk(dev), DISK_UNMAP, off, len);
 }
 
-/* An image file's may cut blocks. */
+/* Commands for an image file may cover parts of blocks. */
 static int disk_discard(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	struct disk *disk = to_disk(dev);
@@ -468,7 +480,7 @@ static void disk_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 			write_back(disk, s);
 }
 
-/* One sector of a flush that fails. */
+/* Loses or keeps one sector of a flush that fails. */
 static void flush_badly(struct disk *disk, uint64_t sector)
 {
 	if (disk->sectors[sector] & CACHED) {
@@ -669,7 +681,7 @@ uint64_t disk_size(const struct disk *disk)
 	return disk->size;
 }
 
-/* The host keeps the page in which the disk ended, with zeros past the end. */
+/* The host keeps the page that the old end cut, with zeros past that end. */
 static void keep_end(struct disk *disk, uint64_t old, uint64_t end)
 {
 	for (uint64_t s = old / DISK_SECTOR; s < end / DISK_SECTOR; s++) {
@@ -683,7 +695,7 @@ void disk_resize(struct disk *disk, uint64_t size, bool new_bytes)
 	uint64_t old = disk->size;
 
 	disk->size = size;
-	/* Pages past the end are dropped, and the cache forgets them. */
+	/* Pages past the end are dropped. */
 	for (uint64_t s = sectors_to(size); s < sectors_to(old); s++) {
 		copy_sector(disk, disk->seen, disk->held, s);
 		copy_sector(disk, disk->durable, disk->held, s);
@@ -736,7 +748,7 @@ void disk_write_outside(struct disk *disk, uint64_t off, uint64_t len,
 	disk_fill(disk->dice, disk->held + off, len);
 	memcpy(disk->seen + off, disk->held + off, len);
 	memcpy(disk->durable + off, disk->held + off, len);
-	/* The host's pages that it writes to are those that are read. */
+	/* A writer changes the host's pages, which readers see. */
 	for (uint64_t s = off / DISK_SECTOR; s < sectors_to(off + len); s++)
 		drop(disk, s);
 	if (late && !disk->unsettled)

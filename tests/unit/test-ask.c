@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Questions that a child process asks, for one may hang. */
+/*
+ * Questions that a child process asks, because one may hang. A question that
+ * hangs does so in pause(2): it never returns, and the worker has to be killed.
+ */
 #include "unit.h"
 
 #include <errno.h>
@@ -20,7 +23,7 @@ enum {
 	N = 200,
 };
 
-/* What the child tells beside its answers. */
+/* Memory that the child shares, for facts that are not in its answers. */
 struct shared {
 	_Atomic pid_t worker;
 	atomic_uint asked;
@@ -49,7 +52,7 @@ static void assert_no_child(void)
 	assert_int_equal(errno, ECHILD);
 }
 
-/* Init, which may take its time, reaps one that was killed. */
+/* Whether a process runs. A killed one counts as ended before init reaps it. */
 static bool runs(pid_t pid)
 {
 	char path[32], state = 'X';
@@ -159,7 +162,7 @@ static void count_signal(int sig)
 	signals++;
 }
 
-/* A timer of the program does not make it wait for ever. */
+/* Signals interrupt the wait; each must not start the time limit anew. */
 static void signals_do_not_prolong_the_wait(void **state)
 {
 	const struct itimerval often = { { 0, 5000 }, { 0, 5000 } };

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Image files; block devices are tried by the tests that mount them. */
+/*
+ * Image files as devices, and the parts of opening that need no block device.
+ * The tests that mount block devices test those.
+ */
 #include "unit.h"
 
 #include <linux/filter.h>
@@ -113,8 +116,8 @@ static void holes_of_an_image_are_known_zeros(void **state)
 	bsp_device_close(dev);
 }
 
-/* However soon it is after the sample: the clock of the file is coarse, and a
- * write may be under way when its time has moved. */
+/* A write soon after a sample may not move the change time, whose clock is
+ * coarse; so a sample with a recent time must not be settled. */
 static void a_recent_change_time_is_not_settled_and_an_old_one_is(void **state)
 {
 	struct image *image = *state;
@@ -158,8 +161,8 @@ static void *swap_links(void *data)
 	return NULL;
 }
 
-/* Were the path followed again after it was looked at, this would open the pipe
- * and wait for its other end. */
+/* If the path were followed again after the check, this would open the pipe and
+ * wait for its other end. */
 static void a_path_that_changes_meanwhile_is_followed_once(void **state)
 {
 	const struct image *image = *state;
@@ -231,7 +234,7 @@ static void a_new_image_is_one_hole(void **state)
 	assert_int_equal(fstat(image->fd, &st), 0);
 	assert_int_equal(st.st_size, 1 << 20);
 	assert_int_equal(st.st_blocks, 0);
-	/* It is taken: nobody else may empty it. */
+	/* The image is locked: another opening must not empty it. */
 	put(image, 0, "new");
 	again = bsp_device_create_image(image->path, 4096, NULL, &error);
 	assert_null(again);
@@ -241,7 +244,7 @@ static void a_new_image_is_one_hole(void **state)
 	bsp_device_close(dev);
 	assert_null(bsp_device_create_image("/dev/null", 4096, NULL, NULL));
 	assert_null(bsp_device_create_image(image->path, 0, NULL, NULL));
-	/* A device's name, mistyped, is not made a file. */
+	/* A mistyped name of a device does not become a file. */
 	assert_null(bsp_device_create_image("/dev/blksparse-no-such", 4096,
 					    NULL, NULL));
 	assert_int_equal(access("/dev/blksparse-no-such", F_OK), -1);
@@ -304,26 +307,27 @@ static void a_mode_allows_no_more_than_the_acl(void **state)
 		{ 0620,
 		  0600,
 		  { { OWNING_GROUP, 4 }, { USER, 6 }, { MASK, 2 } } },
-		/* A named user may be in the owning group, and among others. */
+		/* A named user may be in the owning group, or one of the
+		 * others. */
 		{ 0644,
 		  0600,
 		  { { OWNING_GROUP, 4 },
 		    { USER, 0 },
 		    { MASK, 4 },
 		    { OTHER, 4 } } },
-		/* A group that is kept out is among the others. */
+		/* Members of a named group are among the others. */
 		{ 0644,
 		  0640,
 		  { { OWNING_GROUP, 4 },
 		    { GROUP, 0 },
 		    { MASK, 4 },
 		    { OTHER, 4 } } },
-		/* Others are not limited by the mask. */
+		/* The mask does not limit others. */
 		{ 0604,
 		  0604,
 		  { { OWNING_GROUP, 4 }, { MASK, 0 }, { OTHER, 4 } } },
 		{ 04640, 04640, { { OWNING_GROUP, 4 } } },
-		/* There is no such entry. */
+		/* An entry with an unknown tag. */
 		{ 0644, 0600, { { 64, 4 } } },
 	};
 
@@ -346,7 +350,7 @@ static void a_mode_allows_no_more_than_the_acl(void **state)
 	}
 }
 
-/* --- The kernel's pages --- */
+/* --- Cached pages --- */
 
 static void check_cached_pages(struct image *image)
 {
@@ -359,7 +363,7 @@ static void check_cached_pages(struct image *image)
 	assert_true(bsp_pages_cached(image->fd, 0, (64 << 10) + 100));
 	assert_false(bsp_pages_cached(image->fd, 0, 32 << 10));
 	assert_false(bsp_pages_cached(image->fd, 128 << 10, 1 << 20));
-	/* Nor does the end matter. */
+	/* The size of the file does not matter. */
 	assert_false(bsp_pages_cached(image->fd, 1 << 20, 3 << 20));
 	assert_int_equal(ftruncate(image->fd, 0), 0);
 	assert_false(bsp_pages_cached(image->fd, 0, 1 << 20));
@@ -370,7 +374,7 @@ static void cached_pages_are_found(void **state)
 	check_cached_pages(*state);
 }
 
-/* As Linux before 6.5: from here on this program has no cachestat(2). */
+/* As before Linux 6.5. From here on this program has no cachestat(2). */
 static void cached_pages_are_found_on_older_kernels(void **state)
 {
 	struct sock_filter code[] = {

@@ -74,7 +74,7 @@ static void contents_that_are_not_counted_are_never_equal(void **state)
 	assert_false(bsp_content_equal(&a, &b));
 }
 
-/* Seconds, as of both clocks. */
+/* All times are in seconds. */
 static bool settles(struct bsp_settling *settling, int changed, int realtime,
 		    int boottime)
 {
@@ -91,7 +91,7 @@ static void a_change_time_settles_when_it_is_old(void **state)
 	assert_false(settles(&young, 999, 1000, 10));
 	assert_false(settles(&young, 999, 1003, 13));
 	assert_true(settles(&young, 999, 1004, 14));
-	/* A new one begins anew. */
+	/* Another change time starts anew. */
 	assert_false(settles(&young, 1004, 1004, 14));
 	assert_true(settles(&young, 1004, 1009, 19));
 }
@@ -104,8 +104,8 @@ static void setting_the_clock_does_not_settle_a_change_time(void **state)
 	assert_false(settles(&forth, 1000, 1000, 10));
 	assert_false(settles(&forth, 1000, 4601, 11));
 	assert_true(settles(&forth, 1000, 4605, 15));
-	/* It is set back an hour, and the file is changed then: that looks old
-	 * to a clock that goes on. */
+	/* The clock is set back an hour, and then the file is changed: its
+	 * change time looks an hour old to a clock that was not set. */
 	assert_true(settles(&back, 5000, 9000, 10));
 	assert_false(settles(&back, 5400, 5401, 11));
 	assert_true(settles(&back, 5400, 5406, 16));

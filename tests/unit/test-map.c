@@ -7,7 +7,7 @@
 
 #include "base/map.h"
 
-enum { LEAF = 16384 }; /* granules of a leaf, of which the tests go around */
+enum { LEAF = 16384 }; /* granules of a leaf; tests look at its edges */
 
 static void learned(struct bsp_map *map, uint64_t from, uint64_t to, bool zero)
 {
@@ -50,7 +50,7 @@ static void learning_changes_unknown_granules_only(void **state)
 
 static void each_event_changes_states_as_the_table_says(void **state)
 {
-	/* From unknown, data, hole, marker. */
+	/* The new states of an unknown granule, of data, a hole, a marker. */
 	static const struct {
 		enum bsp_event event;
 		enum bsp_state to[BSP_STATES];
@@ -118,7 +118,7 @@ static void uniform_leaves_take_no_memory(void **state)
 	uint64_t chunk = 256;
 
 	assert_true(bsp_map_memory(map) < bound);
-	/* As the scanner does it, chunk by chunk; a few leaves of it. */
+	/* A few leaves, chunk by chunk, as the scan learns them. */
 	for (uint64_t at = 0; at < 8 * LEAF; at += chunk)
 		learned(map, at, at + chunk, at % (2 * LEAF) < LEAF);
 	assert_true(bsp_map_memory(map) < bound);
@@ -190,7 +190,7 @@ static bool no_memory;
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 
-/* The linker sends the map's calls here (--wrap). */
+/* The linker replaces calloc() in the map by this (--wrap). */
 void *__wrap_calloc(size_t n, size_t size)
 {
 	return no_memory ? NULL : __real_calloc(n, size);
@@ -230,7 +230,8 @@ static void shrinking_needs_no_memory(void **state)
 	bsp_map_totals(map, LEAF + 9, totals, &last);
 	assert_int_equal(totals[BSP_HOLE], LEAF + 10);
 	assert_int_equal(totals[BSP_UNKNOWN], 0);
-	/* What comes back is unknown, also where a whole leaf was one state. */
+	/* Granules that are gained again are unknown, even in a leaf that was
+	 * uniform. */
 	assert_int_equal(bsp_map_resize(map, 2 * LEAF), 0);
 	is_all(map, BSP_HOLE, 0, LEAF + 10);
 	is_all(map, BSP_UNKNOWN, LEAF + 10, 2 * LEAF);
@@ -324,7 +325,7 @@ struct model {
 
 static uint64_t pick(struct model *m, uint64_t below)
 {
-	/* Often at the edges of words and leaves, where mistakes live. */
+	/* Often at the edges of words and leaves, where mistakes are likely. */
 	static const uint64_t edges[] = { 0, 31, 32, LEAF - 1, LEAF, LEAF + 1 };
 	uint64_t n = (uint64_t)rand_r(&m->seed);
 

@@ -14,7 +14,7 @@
 
 enum { UNIT = 8192, DEPTH = 8, UNITS = 64 };
 
-/* A file whose units hold their number, as a device. */
+/* Opens a file as a device; each of its units holds the unit's number. */
 static struct bsp_device *open_numbered(int *ret_fd)
 {
 	char path[] = "/tmp/test-read-queue-XXXXXX";
@@ -34,8 +34,8 @@ static struct bsp_device *open_numbered(int *ret_fd)
 	return dev;
 }
 
-/* Reads all units, many at a time, from the last to the first; each comes back
- * once, with what it asked for. One more is asked for past the end. */
+/* Reads all units, many at a time, from the last to the first, and one past the
+ * end. Each read must be returned once, with its own bytes. */
 static void read_all(struct bsp_read_queue *queue)
 {
 	struct bsp_read reads[DEPTH] = { 0 }, *back;
@@ -89,7 +89,7 @@ static void io_uring_returns_each_read_once(void **state)
 	struct bsp_device *dev = open_numbered(&fd);
 	struct bsp_read_queue *queue = bsp_read_queue_uring_new(fd, DEPTH);
 
-	/* It was not built, or is not allowed here. */
+	/* NULL: io_uring was not built in, or is not allowed here. */
 	if (queue)
 		read_all(queue);
 	bsp_read_queue_free(queue);
@@ -121,7 +121,8 @@ static void each_error_is_returned_with_its_read(void **state)
 		skip();
 }
 
-/* A descriptor that refuses reads of less than 8 bytes (timerfd_create(2)). */
+/* Returns a descriptor that refuses reads of less than 8 bytes
+ * (timerfd_create(2)). */
 static int refusing_fd(struct bsp_device *dev)
 {
 	static int fd = -1;
@@ -156,7 +157,7 @@ static void the_device_repeats_reads_that_its_descriptor_refuses(void **state)
 	close(refusing_fd(&dev));
 }
 
-/* What is in flight belongs to the queue until it is gone. */
+/* Reads in flight belong to the queue until it is freed. */
 static void freeing_waits_for_reads_in_flight(void **state)
 {
 	int fd;
@@ -195,7 +196,7 @@ static void *use_rings(void *data)
 	return NULL;
 }
 
-/* One may get the addresses of another that is gone; for ThreadSanitizer. */
+/* For ThreadSanitizer: a ring may get the addresses of one that was freed. */
 static void several_threads_make_and_free_rings(void **state)
 {
 	int fd;

@@ -6,7 +6,7 @@
 
 #include "base/zero.h"
 
-/* Each length, with the one nonzero byte at each place, and none. */
+/* For each length: one nonzero byte at each offset, and none. */
 static void one_nonzero_byte_is_found_at_every_offset(void **state)
 {
 	unsigned char bytes[200] = { 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What every unit test includes: cmocka wants these headers before its own.
+ * The header that every unit test includes first: cmocka needs these headers
+ * before its own.
  * Tests use the names of cmocka 2, which warns of some older ones; a name that
  * an older cmocka lacks is defined here. (assert_uint_in_range of cmocka 2.0
  * casts to a signed type, which gcc warns of.)
