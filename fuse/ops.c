@@ -360,26 +360,39 @@ static void op_release(fuse_req_t req, fuse_ino_t ino,
 	reply_error(&request, 0);
 }
 
-/* The kernel takes a short reply before the end of the file for its end, and
- * shrinks the file. The library returns all bytes or an error. */
+/*
+ * Reads size bytes, or up to the end of the file; returns their number or
+ * -errno. A probe page of the cache comes first. The kernel would take a short
+ * count before the end of the file for its end, and shrink the file; the
+ * library returns all bytes or an error.
+ */
+static ssize_t read_file(struct file *file, char *buf, size_t size,
+			 uint64_t off, bool direct)
+{
+	size_t cached = 0;
+	ssize_t n;
+
+	if (!file->writable && !direct)
+		cached = watch_cached(file->watch, buf, size, off);
+	n = bsp_sparse_read(file->sparse, off + cached, buf + cached,
+			    size - cached);
+	return n < 0 ? n : (ssize_t)cached + n;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
-	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "read", (uint64_t)off, size);
 	char *buf = buffers_get(&mount_of(req)->buffers, size);
-	size_t cached = 0;
 	ssize_t n = -ENOMEM;
 
-	if (buf && !file->writable && !(fi->flags & O_DIRECT))
-		cached = watch_cached(file->watch, buf, size, (uint64_t)off);
 	if (buf)
-		n = bsp_sparse_read(file->sparse, (uint64_t)off + cached,
-				    buf + cached, size - cached);
+		n = read_file(file_of(req, ino), buf, size, (uint64_t)off,
+			      fi->flags & O_DIRECT);
 	if (n < 0)
 		reply_error(&request, (int)n);
 	else
-		reply_data(&request, buf, cached + (size_t)n);
+		reply_data(&request, buf, (size_t)n);
 }
 
 /* A request that may take long, for the callbacks that end it early. */
