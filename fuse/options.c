@@ -372,7 +372,8 @@ static int handle_option(void *data, const char *word, int key,
 	case KEY_HELP:
 		return print_and_end(parser, help);
 	case KEY_VERSION:
-		return print_and_end(parser, "blksparsefs " PACKAGE_VERSION "\n");
+		return print_and_end(parser,
+				     "blksparsefs " PACKAGE_VERSION "\n");
 	case KEY_DEBUG:
 		log_set_level(LOG_DEBUG);
 		log_keep_debug();

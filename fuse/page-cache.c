@@ -65,13 +65,11 @@ struct page_cache {
 	/* Protected by lock: */
 	bool storing;	 /* a store may be on its way to the kernel */
 	uint64_t stores; /* finished stores */
-	uint64_t probe_at[PROBES_MAX]; /* offsets of the probe pages; or NOWHERE
-					*/
+	uint64_t probe_at[PROBES_MAX];	/* offsets, or NOWHERE */
 	struct probe_page *probe_pages; /* PROBES_MAX of them, or NULL */
 	unsigned next_probe;		/* the oldest, or a free one */
 	uint64_t last_probe;		/* the last one that was requested */
-	uint64_t previous_probe;	/* the one before it, if the reader is
-					   sequential */
+	uint64_t previous_probe;	/* the one before, or NOWHERE */
 	unsigned readers;		/* how often the file is open */
 	uint64_t stored_unread;		/* bytes stored since the last read */
 	uint64_t drop_from, drop_to;
