@@ -9,8 +9,8 @@
  * with the result. Without a trace the start time is 0, no clock is read, and
  * the two calls are one predictable branch each.
  *
- * The environment is read once, by the first bsp_trace_init(). Whatever opens a
- * device calls it before the opening (see trace.c for the reason).
+ * The environment is read once, by the first bsp_trace_init(). A function that
+ * opens a device calls it before the opening (see trace.c for the reason).
  *
  * Threads: any. The lines of several threads do not mix.
  */
