@@ -61,10 +61,11 @@ static bool sources_have(const char *sources, dev_t rdev)
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 	const char *next = sources;
 
-	do {
-		add_prefixes(paths, next == sources ? next : next + 1);
+	while (*next) {
+		add_prefixes(paths, next);
 		next = strstr(next + 1, ",/");
-	} while (next);
+		next = next ? next + 1 : "";
+	}
 	return find_node(paths, rdev) != NULL;
 }
 
