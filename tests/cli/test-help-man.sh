@@ -62,6 +62,19 @@ completes() {
 	done <"$TEST_TMP/in-help"
 }
 
+# page_messages < PAGE: the fixed parts of each message that ERRORS explains, one
+# a line.
+page_messages() {
+	awk '/^# / { errors = /^# ERRORS/ }
+		/^\t/ && defined != "" {
+			gsub(/_[A-Z0-9]+_|; /, "\n", defined)
+			gsub(/\*/, "", defined)
+			print defined
+		}
+		{ defined = errors && /^[*_]/ ? $0 : "" }' |
+		sed 's/^[: ]*//; s/[: ]*$//; /^$/d'
+}
+
 # The comparison itself must find an option that is missing on either side.
 say "self-test"
 printf '  -h, --help   x\n  --a=B  y\n  -o c=D  z\n     --no  option\n' |
@@ -71,6 +84,10 @@ printf '%s\n' '# OPTIONS' '*-h*, *--help*' $'\tx' '*--a=*_B_' $'\ty' \
 	'*-o c=*_D_' $'\tx' '*bold* text' '# MOUNT OPTIONS' '*e=*_F_, *g*' \
 	$'\ty' | page_options | paste -sd' ' >"$TEST_TMP/out"
 assert_eq "$(<"$TEST_TMP/out")" "--a --help -h -o c -o e -o g" "names on a page"
+printf '%s\n' '_A_ *is in use*' $'\tx' '# ERRORS' '_A_: *is gone*; *is* _B2_' \
+	$'\tx' '*bold* text' '# NEXT' '*b*' $'\tx' |
+	page_messages | paste -sd, >"$TEST_TMP/out"
+assert_eq "$(<"$TEST_TMP/out")" "is gone,is" "messages on a page"
 
 compare "$SRC/tools/blksparse.1.scd" "$TOOL"
 completes "$SRC/tools/blksparse.bash"
@@ -79,6 +96,14 @@ for command in copy map recv send; do
 	completes "$SRC/tools/blksparse.bash"
 done
 compare "$SRC/fuse/blksparsefs.8.scd" "$FS"
+
+say "messages"
+page_messages <"$SRC/fuse/blksparsefs.8.scd" >"$TEST_TMP/messages"
+assert_ge "$(wc -l <"$TEST_TMP/messages")" 15 "messages on the page"
+while read -r message; do
+	grep -qaF -- "$message" "$FS" "$BUILD/src/libblksparse.so" ||
+		fail "the page explains a message that no program prints: $message"
+done <"$TEST_TMP/messages"
 
 say "versions"
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)
