@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Carrying out markers: zeroing the device where the file was written,
- * punched or cut as zeros. It goes by runs of markers, as long as the map has
- * them and a device takes at once, each under an exclusive lock of its own, so
+ * Flushing markers, and flushing the device.
+ *
+ * A marker reads as zeros, but the device still has other bytes there. Flushing
+ * markers zeroes the device, run by run, as long as the runs in the map and as
+ * much as a device takes at once. Each run is locked exclusively on its own, so
  * that writers elsewhere go on.
  *
- * A device may have these zeros in a cache of its own until it is flushed. When
- * that fails it is not known which of them it still has (undurable.h says which
- * may be lost). Then each granule of them that is still a hole becomes a marker
- * again, at once, and the next flush carries it out anew; smaller pieces of
- * zeros are written anew by the next that carries out. Of data that was written
- * the caller is told, once, and has to write it again, as on any file system.
+ * A device may hold these zeros in a cache of its own until it is flushed.
+ * After a flush that failed it is not known which of them it still has
+ * (undurable.h records which may be lost). Each granule of them that is still a
+ * hole becomes a marker again, at once, and the next flush zeroes it again.
+ * Smaller pieces of zeros are written again by the next flush of markers. Lost
+ * data is different: the caller is told once, and has to write it again, as on
+ * any file system.
+ *
+ * Lost pieces are zeroed again before other markers are flushed, and both
+ * before the device is flushed. An error does not end the work: the other runs
+ * are still tried, and the first error is returned.
  */
 #include "sparse/sparse.h"
 
@@ -42,7 +49,8 @@ int bsp_sparse_zero_markers(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	int r = bsp_device_zero(sp->dev, sp->zero_mode, start, end - start);
 
-	/* Before they are holes, which a flush that fails must find. */
+	/* Record them before they become holes: a flush that fails must find
+	 * them. */
 	if (!r)
 		r = bsp_undurable_add(&sp->undurable, from, to, failed);
 	return r ? r : bsp_map_event(sp->map, BSP_ZEROED, from, to);
@@ -65,7 +73,8 @@ void bsp_sparse_mark_undurable(struct bsp_sparse *sp)
 	}
 }
 
-/* Zeroes again the rest of the pieces in [from, to), in one granule. */
+/* Zeroes again those pieces in [from, to), which lies in one granule, that are
+ * still lost. */
 static int zero_lost_piece_in_granule(struct bsp_sparse *sp, uint64_t from,
 				      uint64_t to)
 {
@@ -95,8 +104,8 @@ static bool is_gone_error(int r)
 	return r == -ENODEV || r == -ENXIO;
 }
 
-/* The pieces that a bad flush may have lost. flush_lock is held. Returns 0, the
- * first error, or -EINTR. */
+/* Zeroes again the pieces that a failed flush may have lost. flush_lock is
+ * held. Returns 0, the first error, or -EINTR. */
 static int zero_lost_pieces(struct bsp_sparse *sp,
 			    bsp_interrupted_fn interrupted, void *data)
 {
@@ -122,7 +131,7 @@ static int zero_lost_pieces(struct bsp_sparse *sp,
 	return first;
 }
 
-/* Has the device make durable what it was given. flush_lock is held. */
+/* Makes the device's writes durable. flush_lock is held. */
 static int flush_device(struct bsp_sparse *sp)
 {
 	int r;
@@ -133,7 +142,7 @@ static int flush_device(struct bsp_sparse *sp)
 	r = sp->dev->ops->flush(sp->dev);
 	if (r)
 		bsp_device_note_failure(sp->dev);
-	/* What still is under way finds that a flush failed. */
+	/* Zeroing that is still in progress finds that a flush failed. */
 	bsp_undurable_end_flush(&sp->undurable, r != 0);
 	if (r) {
 		pthread_rwlock_rdlock(&sp->size_lock);
@@ -164,10 +173,11 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
 
 /*
  * Zeroes the first run of markers in [from, to), up to the file's end, and sets
- * *ret_next to where to go on. size_lock is held, and given back: for the
- * granule in which the file ends when all is done, for if the file grew
- * meanwhile it would become a hole with a stale end; and before the device is
- * asked otherwise, so that who makes the file longer need not wait for it.
+ * *ret_next to where to go on. size_lock is held, and this function releases
+ * it: at the end, if the run includes the granule in which the file ends,
+ * because if the file grew meanwhile this granule would become a hole with
+ * stale bytes at its end; before it asks the device otherwise, so that a writer
+ * that makes the file longer need not wait.
  */
 static int flush_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 		     uint64_t *ret_next)
@@ -178,7 +188,7 @@ static int flush_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	int r = 0;
 
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
-	/* It may have changed until the lock was ours. */
+	/* Another thread may have changed it before the lock was taken. */
 	from = bsp_map_next(sp->map, BSP_IN_MARKER, from, to);
 	to = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_MARKER, from, to);
 	if (!at_end)
@@ -192,8 +202,8 @@ static int flush_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 	return r;
 }
 
-/* The next step of the runs that end before granule limit, or with the file;
- * false if there is none. */
+/* Flushes the next step of the runs that end before granule limit, or with the
+ * file. False if there is none. */
 static bool flush_next_run(struct bsp_sparse *sp, uint64_t *granule,
 			   uint64_t limit, int *ret_result)
 {
@@ -241,8 +251,9 @@ int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
-	/* A step may take as long as the device likes: a program that was
-	 * killed, and closes its files now, must not wait for the first one. */
+	/* A step takes as long as the device needs. A program that was
+	 * killed, and whose files are closed now, must not wait even for the
+	 * first one. */
 	if (interrupted && has_markers(sp, granule, limit >> sp->shift) &&
 	    interrupted(data))
 		return -EINTR;
@@ -251,7 +262,8 @@ int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
 		if (r && !first)
 			first = r;
 		if (is_gone_error(r))
-			break; /* it is gone: so it will say everywhere */
+			break; /* the device is gone: all others would fail, too
+				*/
 		if (interrupted && interrupted(data)) {
 			first = first ? first : -EINTR;
 			break;
@@ -273,15 +285,15 @@ static int flush_all_markers(struct bsp_sparse *sp,
 static int flush_markers(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 			 void *data)
 {
-	int r = 0, note_flushed;
+	int r = 0, flushed;
 
 	if (bsp_undurable_lost(&sp->undurable)) {
 		pthread_mutex_lock(&sp->flush_lock);
 		r = zero_lost_pieces(sp, interrupted, data);
 		pthread_mutex_unlock(&sp->flush_lock);
 	}
-	note_flushed = flush_all_markers(sp, interrupted, data);
-	return r ? r : note_flushed;
+	flushed = flush_all_markers(sp, interrupted, data);
+	return r ? r : flushed;
 }
 
 int bsp_sparse_flush_markers(struct bsp_sparse *sp,
@@ -300,9 +312,9 @@ static int flush_pieces_and_markers(struct bsp_sparse *sp,
 				    bsp_interrupted_fn interrupted, void *data)
 {
 	int r = zero_lost_pieces(sp, interrupted, data);
-	int note_flushed = flush_all_markers(sp, interrupted, data);
+	int flushed = flush_all_markers(sp, interrupted, data);
 
-	return r ? r : note_flushed;
+	return r ? r : flushed;
 }
 
 static int flush_all(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
@@ -352,7 +364,8 @@ bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,
 			     "'%s' is not keep, zero or discard", name);
 }
 
-/* The device past the file's end, which nobody uses any more. */
+/* Keeps, zeroes or discards the device past the file's end, which is not in use
+ * any more. */
 static int apply_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 {
 	uint64_t block = sp->dev->info.logical_block_size;

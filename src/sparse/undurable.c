@@ -1,4 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The record of zeros that are not durable yet: see undurable.h for the idea.
+ *
+ * Sets of granules are maps, which never lose a marker for want of memory. Two
+ * such sets take turns: the set of the zeros written since the last flush began
+ * becomes the set of the flush in progress. Pieces are a sorted array of fixed
+ * size, so that no allocation can fail while a piece is added.
+ *
+ * The number of pieces and the lost flag are atomic, so that reads and writes
+ * cost nothing while there are no pieces. All else is done under the lock.
+ */
 #include "sparse/undurable.h"
 
 #include <errno.h>
@@ -24,7 +35,7 @@ static int set_add(struct bsp_granule_set *set, uint64_t from, uint64_t to)
 	return bsp_map_event(set->map, BSP_PUNCHED, from, to);
 }
 
-/* A member stays one if there is no memory to split its leaf. */
+/* Without memory to split its leaf, a member stays one. */
 static void set_remove(struct bsp_granule_set *set, uint64_t from, uint64_t to)
 {
 	from = bsp_max(from, set->from);
@@ -128,8 +139,8 @@ void bsp_undurable_begin_flush(struct bsp_undurable *u)
 	struct bsp_granule_set unflushed;
 
 	pthread_mutex_lock(&u->lock);
-	/* Unless some could not be removed after a flush that failed: then what
-	 * was given since waits for the next one. */
+	/* If some members could not be removed after a flush that failed, the
+	 * zeros that were written since wait for the next flush. */
 	if (!set_next(&u->flushing, &from, &to)) {
 		set_clear(&u->flushing);
 		unflushed = u->unflushed;
@@ -254,8 +265,8 @@ void bsp_undurable_release(struct bsp_undurable *u)
 	pthread_mutex_unlock(&u->lock);
 }
 
-/* The first that ends after off; how many there are, if none does. Lock
- * held. */
+/* The index of the first piece that ends after off, or the number of pieces.
+ * Lock held. */
 static unsigned find_piece(const struct bsp_undurable *u, uint64_t off)
 {
 	unsigned low = 0, high = atomic_load(&u->pieces_n);
@@ -283,7 +294,7 @@ static void insert_piece(struct bsp_undurable *u, unsigned at,
 	set_pieces_n(u, n + 1);
 }
 
-/* Those from at on and before end are gone. Lock held. */
+/* Removes the pieces from index at on and before index end. Lock held. */
 static void erase_pieces(struct bsp_undurable *u, unsigned at, unsigned end)
 {
 	unsigned n = atomic_load(&u->pieces_n);
@@ -293,7 +304,8 @@ static void erase_pieces(struct bsp_undurable *u, unsigned at, unsigned end)
 	set_pieces_n(u, n - (end - at));
 }
 
-/* Before bytes [from, to) are taken out of all pieces. Lock held. */
+/* Counts the lost pieces that touch [from, to), which is about to be taken out
+ * of all pieces. Lock held. */
 static void count_lost_pieces(struct bsp_undurable *u, uint64_t from,
 			      uint64_t to)
 {
@@ -303,8 +315,8 @@ static void count_lost_pieces(struct bsp_undurable *u, uint64_t from,
 			atomic_fetch_add(&u->lost_version, 1);
 }
 
-/* Takes bytes [from, to) out of all pieces. Returns where one that begins there
- * belongs. Lock held. */
+/* Takes bytes [from, to) out of all pieces. Returns the index for a piece that
+ * begins there. Lock held. */
 static unsigned cut_pieces(struct bsp_undurable *u, uint64_t from, uint64_t to)
 {
 	unsigned at = find_piece(u, from), end;
@@ -330,8 +342,8 @@ static unsigned cut_pieces(struct bsp_undurable *u, uint64_t from, uint64_t to)
 	return at;
 }
 
-/* Makes one of piece at and the next, if they touch inside a granule and only
- * differ in that. Lock held. */
+/* Merges piece at with the next one, if they touch inside a granule and are
+ * otherwise equal. Lock held. */
 static void merge_pieces(struct bsp_undurable *u, unsigned at)
 {
 	struct bsp_zero_piece *piece = &u->pieces[at], *next = piece + 1;

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is done behind one who writes upwards, as cp does: the zeros between the
- * data are carried out, and the data is written back, while that one goes on.
- * Little is left for the end.
+ * Writeback behind a sequential writer, such as cp. While the writer goes on,
+ * the zeros between its data are flushed, and the kernel starts to write its
+ * data back, so that the flush at the end is short.
+ *
+ * A run is a sequence of writes that go upwards. Each write moves the run's
+ * top. Data is written back one step below the top, and markers are flushed
+ * further below, because the kernel may have several writes of one program in
+ * progress at once, in any order. A write far below the top begins a new run.
+ *
+ * Nothing depends on this file: whatever it leaves undone, or fails to do, a
+ * flush does, and reports. So it may forget a run at any time. The caller runs
+ * one bsp_sparse_write_back() at a time, but writers come in between.
  */
 #include "sparse/writeback.h"
 
@@ -10,16 +19,19 @@
 #include "sparse/sparse.h"
 
 enum {
-	/* The least to write on the way upwards, for it to be one; and what is
-	 * done at once. */
+	/* Bytes to be written before a run counts as sequential; and the least
+	 * that is written back at once. */
 	WRITE_BACK_STEP = 4 << 20,
 	FLUSH_STEP = 64 << 20,
-	/* Of several writes under way one may be this much before another, and
-	 * what is zeroed should not be written right after. */
+	/*
+	 * Among writes in progress at once, one may be this much below another.
+	 * Markers this close to the top are left alone, too: the writer may
+	 * write there next.
+	 */
 	REORDER_MAX = 32 << 20,
 };
 
-/* A way begins there. lock held. */
+/* A run begins at off. lock held. */
 static void begin_run(struct bsp_writeback *writeback, uint64_t off)
 {
 	writeback->top = writeback->written_back_to = writeback->flushed_to =
@@ -77,7 +89,8 @@ bool bsp_sparse_writeback_due(struct bsp_sparse *sp)
 	return is;
 }
 
-/* From where data is settled; nothing, if that is *ret_to. */
+/* Takes the range to write back: returns its start, and sets *ret_to to its
+ * end. The range is empty if no write-back is due. */
 static uint64_t take_write_back(struct bsp_writeback *writeback,
 				uint64_t *ret_to)
 {
@@ -107,7 +120,7 @@ static bool take_flush(struct bsp_writeback *writeback, uint64_t *ret_from,
 	return due;
 }
 
-/* Unless there is another way meanwhile. */
+/* Does nothing if another run began meanwhile. */
 static void note_flushed(struct bsp_writeback *writeback, uint64_t from,
 			 uint64_t to)
 {
@@ -117,14 +130,14 @@ static void note_flushed(struct bsp_writeback *writeback, uint64_t from,
 	pthread_mutex_unlock(&writeback->lock);
 }
 
-void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn settled,
-			   void *settled_data, bsp_interrupted_fn interrupted,
+void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn written,
+			   void *written_data, bsp_interrupted_fn interrupted,
 			   void *data)
 {
 	uint64_t to, from = take_write_back(&sp->writeback, &to);
 
 	if (from < to) {
-		settled(settled_data, from, to - from);
+		written(written_data, from, to - from);
 		if (sp->dev->ops->write_back)
 			sp->dev->ops->write_back(sp->dev, from, to - from);
 	}
