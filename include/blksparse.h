@@ -31,6 +31,14 @@
  * nothing, installs no signal handler, and starts threads only in bsp_copy()
  * and bsp_send(), which end them.
  *
+ * Growth. Structures that a later version may extend end in reserved fields,
+ * from which it takes new ones. Set structures that the library reads to zero
+ * before setting fields, as C and C++ do for the fields that an initializer
+ * does not name: zero always stands for the default, and an older library
+ * refuses a field that it does not know (BSP_ERROR_USAGE or -EINVAL). The
+ * library sets the reserved fields of structures that it fills in to zero.
+ * Enumerations may get new values at their end.
+ *
  * With BLKSPARSE_TRACE=1 in the environment the library writes one line an
  * operation to standard error (blksparse(1)).
  */
@@ -117,6 +125,7 @@ struct bsp_progress {
 	uint64_t data;	/* bytes of [start, done) that were data */
 	uint64_t hole;	/* bytes of [start, done) that were zero */
 	uint64_t moved; /* bytes of the stream that were read or written */
+	uint64_t reserved[8];
 };
 
 /* Called often with the progress of a call, in the thread that made it. NULL
@@ -151,6 +160,7 @@ struct bsp_device_info {
 	gid_t gid;
 	mode_t mode;	       /* permission bits only */
 	struct timespec mtime; /* of an image; the opening of a device */
+	uint64_t reserved[4];
 };
 
 /*
@@ -234,6 +244,7 @@ struct bsp_sparse_options {
 	 * reading a few zeros. At most 16 MiB. Default: all holes count.
 	 */
 	uint64_t minhole;
+	uint64_t reserved[8];
 };
 
 /*
@@ -304,6 +315,7 @@ struct bsp_stat {
 	uint64_t hole;	   /* bytes in holes and markers */
 	bool pending;	   /* there are markers below the logical size */
 	struct timespec mtime; /* opening, or when a change was last noticed */
+	uint64_t reserved[8];
 };
 
 /* What is known now. O(1), no I/O but a look at the device's size, and one for
@@ -508,6 +520,7 @@ struct bsp_report {
 	bool summary;	  /* totals instead of the extents, where the
 			     format has room for it (table, json) */
 	struct bsp_extent_source source;
+	uint64_t reserved[8];
 };
 
 /* Takes the report's bytes in order; returns 0 or -errno, which ends it. */
@@ -568,6 +581,7 @@ struct bsp_transfer_options {
 	/* bsp_copy(): how many reads, and how many writes, run at once, at most
 	 * 64. Default 8. */
 	unsigned jobs;
+	uint64_t reserved[8];
 };
 
 /*

@@ -30,3 +30,16 @@ bool bsp_error_set_errno(GError **error, int errnum, const char *format, ...)
 		    g_strerror(errnum));
 	return false;
 }
+
+bool bsp_error_check_reserved(const uint64_t *reserved, size_t n,
+			      GError **error)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (reserved[i])
+			return bsp_error_set(
+				error, BSP_ERROR_USAGE,
+				"an option is set that this version of "
+				"libblksparse does not know");
+	}
+	return true;
+}

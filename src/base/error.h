@@ -18,4 +18,12 @@ bool bsp_error_set(GError **error, enum bsp_error code, const char *format, ...)
 bool bsp_error_set_errno(GError **error, int errnum, const char *format, ...)
 	G_GNUC_PRINTF(3, 4);
 
+/*
+ * Whether all n reserved fields of a structure that a program passed are zero.
+ * If not, the program was built for a later version, and sets a field that this
+ * one does not know: sets BSP_ERROR_USAGE.
+ */
+bool bsp_error_check_reserved(const uint64_t *reserved, size_t n,
+			      GError **error);
+
 #endif

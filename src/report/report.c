@@ -199,7 +199,9 @@ int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
 	};
 	int r;
 
-	if (!granule_is_valid(out.granule) ||
+	if (!bsp_error_check_reserved(report->reserved,
+				      G_N_ELEMENTS(report->reserved), NULL) ||
+	    !granule_is_valid(out.granule) ||
 	    (report->summary && !writer->has_summary) ||
 	    (report->size == 0 && writer->needs_content))
 		return -EINVAL;

@@ -115,7 +115,9 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	void *buffer = NULL;
 	bool prepared = false;
 
-	if (!check_granule(dev, full.granule, error))
+	if (!bsp_error_check_reserved(full.reserved,
+				      G_N_ELEMENTS(full.reserved), error) ||
+	    !check_granule(dev, full.granule, error))
 		return NULL;
 	if (full.lookahead < full.granule) {
 		bsp_error_set(
@@ -347,6 +349,7 @@ static bool has_cached_size(struct bsp_sparse *sp)
 
 bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
+	*ret_stat = (struct bsp_stat){ 0 };
 	fill_known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
 	/* Programs take "no blocks" for one hole and look no further, so that

@@ -527,7 +527,8 @@ bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	struct copy c = { .from = from, .to = to };
 	bool copied;
 
-	bsp_transfer_begin(&c.call, options, ret_progress, error);
+	if (!bsp_transfer_begin(&c.call, options, ret_progress, error))
+		return false;
 	(void)bsp_sparse_refresh(from);
 	(void)bsp_sparse_refresh(to);
 	c.size = bsp_sparse_size(from);

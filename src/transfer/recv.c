@@ -424,8 +424,8 @@ bool bsp_recv(int from, const char *path,
 {
 	struct receiver recv = { .path = path };
 
-	bsp_transfer_begin(&recv.call, options, ret_progress, error);
-	return receive_all(&recv, from);
+	return bsp_transfer_begin(&recv.call, options, ret_progress, error) &&
+	       receive_all(&recv, from);
 }
 
 bool bsp_recv_into(int from, struct bsp_sparse *sp,
@@ -434,6 +434,6 @@ bool bsp_recv_into(int from, struct bsp_sparse *sp,
 {
 	struct receiver recv = { .path = sp->dev->path, .sp = sp };
 
-	bsp_transfer_begin(&recv.call, options, ret_progress, error);
-	return receive_all(&recv, from);
+	return bsp_transfer_begin(&recv.call, options, ret_progress, error) &&
+	       receive_all(&recv, from);
 }

@@ -185,7 +185,8 @@ bool bsp_send(struct bsp_sparse *sp, int to,
 	struct bsp_progress *progress;
 	bool sent;
 
-	bsp_transfer_begin(&sender.call, options, ret_progress, error);
+	if (!bsp_transfer_begin(&sender.call, options, ret_progress, error))
+		return false;
 	options = sender.call.options;
 	progress = sender.call.progress;
 	sender.enc.ops = bsp_stream_format_info(options->format)->encoder;

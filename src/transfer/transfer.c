@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 
-void bsp_transfer_begin(struct bsp_transfer *t,
+bool bsp_transfer_begin(struct bsp_transfer *t,
 			const struct bsp_transfer_options *options,
 			struct bsp_progress *ret_progress, GError **error)
 {
@@ -13,6 +13,9 @@ void bsp_transfer_begin(struct bsp_transfer *t,
 	t->progress = ret_progress ? ret_progress : &t->ignored;
 	t->error = error;
 	*t->progress = (struct bsp_progress){ 0 };
+	return bsp_error_check_reserved(t->options->reserved,
+					G_N_ELEMENTS(t->options->reserved),
+					error);
 }
 
 bool bsp_transfer_is_interrupted(const struct bsp_transfer *t)

@@ -16,8 +16,9 @@ struct bsp_transfer {
 	struct bsp_progress ignored; /* for a caller that wants none */
 };
 
-/* Begins a call: fills t in, and sets *t->progress to zero. */
-void bsp_transfer_begin(struct bsp_transfer *t,
+/* Begins a call: fills t in, and sets *t->progress to zero. Returns false and
+ * the error if options sets a field that this version does not know. */
+bool bsp_transfer_begin(struct bsp_transfer *t,
 			const struct bsp_transfer_options *options,
 			struct bsp_progress *ret_progress, GError **error);
 

@@ -56,7 +56,7 @@ header=$prefix/include/blksparse.h
 
 # declared HEADER...: the functions that the headers declare themselves.
 declared() {
-	cat "$@" | gcc -fpreprocessed -dD -E -P -x c - |
+	sed '/^#/d' "$@" | gcc -fpreprocessed -dD -E -P -x c - |
 		grep -oE '\bbsp_[a-z_]+ ?\(' | tr -d ' (' | sort -u
 }
 
@@ -68,7 +68,7 @@ exported() {
 
 diff <(declared "$header") <(exported BLKSPARSE_0) ||
 	fail "the public header (<) and the library (>) differ"
-diff <(declared "$SRC"/include/blksparse-{mount,thread}.h) \
+diff <(declared "$SRC"/include/blksparse-*.h) \
 	<(exported BLKSPARSE_PRIVATE) ||
 	fail "the private headers (<) and the library (>) differ"
 

@@ -330,6 +330,17 @@ static void no_more_read_at_once_than_was_asked_for(void **state)
 	both_free(&b);
 }
 
+static void an_option_of_a_later_version_is_refused(void **state)
+{
+	const struct bsp_transfer_options options = { .reserved = { 1 } };
+	struct both b = both_new(SIZE);
+
+	assert_fails(&b, &options, BSP_ERROR_USAGE, BSP_PHASE_TRANSFER,
+		     "does not know");
+	assert_int_equal(fake_changes(b.to, NULL), 0);
+	both_free(&b);
+}
+
 static void a_target_must_be_writable(void **state)
 {
 	struct both b = both_new(SIZE);
@@ -450,6 +461,7 @@ int main(void)
 		cmocka_unit_test(no_more_read_at_once_than_was_asked_for),
 		cmocka_unit_test(
 			setting_the_clock_back_does_not_stop_the_interrupts),
+		cmocka_unit_test(an_option_of_a_later_version_is_refused),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
 	};

@@ -257,7 +257,8 @@ static void who_reads_here_and_there_is_not_followed(void **state)
 			0);
 		bsp_sparse_report_read(a->sp, data);
 		/* Far back, where nobody reads. */
-		(void)bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data);
+		assert_int_equal(
+			bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
 	}
 	bsp_sparse_scan_ahead_join(a->sp);
 	/* At most the run after each. */
@@ -284,7 +285,8 @@ static void the_window_is_as_large_as_asked_for(void **state)
 	uint64_t at = 0;
 
 	for (uint64_t off = 0; off < 8 * MIB; off += MIB / 2)
-		(void)bsp_sparse_seek_data(a->sp, off, NULL, NULL, &at);
+		assert_int_equal(
+			bsp_sparse_seek_data(a->sp, off, NULL, NULL, &at), 0);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
