@@ -2,34 +2,51 @@
 /*
  * libblksparse: a block device as a sparse file.
  *
- * A block device has no holes, and does not answer lseek(SEEK_DATA). This
- * library finds the zeros by reading, once, and remembers them:
+ * A block device has no holes: the kernel does not know which of its blocks are
+ * zero, and lseek(2) with SEEK_DATA does not help. This library finds the zeros
+ * by reading each part of a device once, and keeps the result in a map in
+ * memory. A program can then seek for data and holes, read, write, copy the
+ * device, or send it as a stream without its zeros. libblksparse(3) has an
+ * overview and two complete programs.
  *
- *	struct bsp_device *dev = bsp_device_open("/dev/sdb", &error);
- *	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, &error);
+ *	g_autoptr(GError) error = NULL;
+ *	g_autoptr(bsp_sparse) sp = bsp_sparse_new(
+ *		bsp_device_open("/dev/sdb", &error), NULL, &error);
+ *	uint64_t data, hole = 0;
  *
- *	for (uint64_t off = 0; bsp_sparse_seek_data(sp, off, NULL, NULL,
- *						    &data) == 0; off = hole) {
- *		bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole);
- *		... [data, hole) may hold bytes that are not zero ...
- *	}
- *	bsp_sparse_free(sp);
+ *	if (!sp)
+ *		return fail(error->message);
+ *	while (bsp_sparse_seek_data(sp, hole, NULL, NULL, &data) == 0 &&
+ *	       bsp_sparse_seek_hole(sp, data, NULL, NULL, &hole) == 0)
+ *		handle_data(data, hole - data);
  *
- * The device is divided into granules, and each of them is unknown, data or a
- * hole (or, on a writable object, a marker: zeros that the device still has to
- * be given). Whoever reads learns: a granule that was read once, by a seek, a
- * scan or a read, is never read again to find out whether it is zero.
+ * Map. The device is divided into granules of a fixed size, 4096 bytes by
+ * default. Each granule is data, a hole (its bytes are zero), or unknown (not
+ * read yet). A seek, a scan or a read that reads a whole unknown granule learns
+ * its state. On a writable object a granule may also be a marker: the program
+ * wrote zeros there, reads return zeros, and the device gets them later, at the
+ * latest at a flush. To a caller a marker is a hole.
  *
- * Errors. Functions that set something up return NULL or false and a GError,
- * whose message names the object and the system call. Functions that do I/O
- * return 0 or a count, or a negative errno. No function does both.
+ * Units. Offsets and lengths are in bytes. A range is given as an offset and a
+ * length, off and len, and means [off, off + len).
  *
- * Offsets and lengths are in bytes; ranges are [off, off + len).
+ * Errors. A function reports errors in one of two ways, never both:
+ * - Functions that set something up, and transfers (bsp_copy(), bsp_send(),
+ *   bsp_recv(), bsp_recv_into()) return NULL or false and a GError in the
+ *   domain BSP_ERROR. Its message is complete, and names the object. As
+ *   everywhere in GLib, error may be NULL, and is set only on failure.
+ * - Functions that do I/O on an open object return 0 or a count, or a negative
+ *   errno.
+ * A result parameter (ret_...) is set only on success, unless the function says
+ * otherwise.
  *
- * Threads. Every function that takes a struct bsp_sparse may be called from
- * several threads at once, but for bsp_sparse_free(). The library prints
- * nothing, installs no signal handler, and starts threads only in bsp_copy()
- * and bsp_send(), which end them.
+ * Threads. All functions that take a struct bsp_sparse may be called from
+ * several threads at once, but bsp_sparse_free() must be the last call on the
+ * object. Functions that take neither a device nor an object may be called from
+ * any thread. The library starts threads only in bsp_copy() and bsp_send(), and
+ * ends them before these return. It installs no signal handler, and
+ * prints nothing, unless BLKSPARSE_TRACE=1 is in the environment: then it
+ * writes one line an operation to standard error (blksparse(1)).
  *
  * Growth. Structures that a later version may extend end in reserved fields,
  * from which it takes new ones. Set structures that the library reads to zero
@@ -38,9 +55,6 @@
  * refuses a field that it does not know (BSP_ERROR_USAGE or -EINVAL). The
  * library sets the reserved fields of structures that it fills in to zero.
  * Enumerations may get new values at their end.
- *
- * With BLKSPARSE_TRACE=1 in the environment the library writes one line an
- * operation to standard error (blksparse(1)).
  */
 #ifndef BLKSPARSE_H
 #define BLKSPARSE_H
@@ -54,6 +68,12 @@
 
 G_BEGIN_DECLS
 
+#if defined(__GNUC__)
+#define BSP_NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
+#else
+#define BSP_NONNULL(...)
+#endif
+
 /* --- Version --- */
 
 /* The version of this header. */
@@ -61,11 +81,11 @@ G_BEGIN_DECLS
 #define BSP_VERSION_MINOR 1
 #define BSP_VERSION_MICRO 0
 
-/* A version as one number that can be compared. Each part is below 1000. */
+/* A version as one number, for comparing. Each part is below 1000. */
 #define BSP_VERSION_NUMBER(major, minor, micro)                                \
 	((major)*1000000u + (minor)*1000u + (micro))
 
-/* Whether this header is of that version or a later one; also in #if. */
+/* Whether this header is of that version or a later one. For #if. */
 #define BSP_CHECK_VERSION(major, minor, micro)                                 \
 	(BSP_VERSION_NUMBER(BSP_VERSION_MAJOR, BSP_VERSION_MINOR,              \
 			    BSP_VERSION_MICRO) >=                              \
@@ -75,7 +95,7 @@ G_BEGIN_DECLS
  * BSP_VERSION_NUMBER() gives it. */
 unsigned bsp_version(void);
 
-/* --- Errors that a person reads --- */
+/* --- Errors for people --- */
 
 #define BSP_ERROR (bsp_error_quark())
 
@@ -128,80 +148,102 @@ struct bsp_progress {
 	uint64_t reserved[8];
 };
 
-/* Called often with the progress of a call, in the thread that made it. NULL
- * in its place: not called. */
+/* Called often with the progress of a call, in the thread that made the call.
+ * NULL in its place: not called. */
 typedef void (*bsp_progress_fn)(void *data,
 				const struct bsp_progress *progress);
 
 /* --- Sizes as people write them --- */
 
 /*
- * Reads a size: a decimal number of bytes, or one with a unit: K, M, G, T, P
- * (also Ki, KiB, KB; all are powers of 1024, in either case). Sets *ret_size.
- * On failure *ret_size is untouched and the message names what is wrong with
- * the text, but not which option it was given to. Any thread.
+ * Parses a size: a decimal number of bytes, or one with a unit: K, M, G, T, P
+ * (also Ki, KiB, KB; all are powers of 1024, in either case). The message of an
+ * error names what is wrong with the text, but not the option it came from.
  */
-bool bsp_parse_size(const char *text, uint64_t *ret_size, GError **error);
+bool bsp_parse_size(const char *text, uint64_t *ret_size, GError **error)
+	BSP_NONNULL(1, 2);
 
 /* --- Devices --- */
 
-/*
- * An open block device, or an image file that stands in for one.
- */
+/* An open block device, or an open image file used as one. */
 struct bsp_device;
+typedef struct bsp_device bsp_device; /* for g_autoptr() */
 
-/* What a device is, as of opening. */
+/* Properties of a device, as of opening. */
 struct bsp_device_info {
 	uint64_t size;		     /* bytes */
 	uint32_t logical_block_size; /* bytes; 512 for an image file */
 	bool is_block;		     /* a block device, not an image file */
-	bool writable;		     /* by bsp_device_open_writable() */
-	uid_t uid;		     /* of the device's node, or the image */
+	bool writable;		     /* opened by bsp_device_open_writable() */
+	uid_t uid;		     /* owner of the device node or image */
 	gid_t gid;
 	mode_t mode;	       /* permission bits only */
-	struct timespec mtime; /* of an image; the opening of a device */
+	struct timespec mtime; /* of an image; of a device, its opening */
 	uint64_t reserved[4];
 };
 
 /*
- * Opens the block device or regular file at path for reading. Any number of
- * others may have it open. Returns NULL and an error when it cannot be
- * opened, is neither, or is empty. Any thread.
+ * Opens the block device or regular file at path for reading. Other programs
+ * may have it open. Returns NULL and an error if path cannot be opened, is
+ * neither of these, or is empty.
  */
-struct bsp_device *bsp_device_open(const char *path, GError **error);
+struct bsp_device *bsp_device_open(const char *path, GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Opens it for reading and writing, and for itself: a block device that is
- * mounted, used as swap, part of another device, or opened like this by
- * another program is refused, and so is an image file that another program has
- * locked, or either when it is read-only. The message says what holds it.
+ * Opens the block device or regular file at path for reading and writing, for
+ * this program alone. It refuses a block device that is mounted, used as swap,
+ * part of another device, or opened like this by another program; an image file
+ * that another program has locked; and anything read-only. The message names
+ * the holder.
  */
-struct bsp_device *bsp_device_open_writable(const char *path, GError **error);
+struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Opens the regular file at path like bsp_device_open_writable(), made if it is
- * missing, and makes it size bytes long, all of them a hole: what it held is
- * gone. A file that cannot be had for itself is refused untouched, and so is a
- * path at which there is something else, or a size of 0. If from is not NULL,
- * it is to be copied there: a file that holds any of it is refused, too.
+ * Opens the regular file at path as bsp_device_open_writable() does, creates it
+ * if it is missing, and makes it a single hole of size bytes: its old content
+ * is lost. It changes nothing if another program has the file locked, if
+ * something else than a regular file is at path, or if size is 0. If from is
+ * not NULL, the caller is going to copy that device to the file: a file that
+ * holds any part of it is refused, too.
  */
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   const struct bsp_device *from,
-					   GError **error);
+					   GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Closes dev, which may be NULL. bsp_sparse_new() takes a device over: do not
  * close it after that. */
 void bsp_device_close(struct bsp_device *dev);
 
-/* The path it was opened by; lives as long as the device. */
-const char *bsp_device_path(const struct bsp_device *dev);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(bsp_device, bsp_device_close)
+
+/* The path that dev was opened by; valid until dev is closed. */
+const char *bsp_device_path(const struct bsp_device *dev) BSP_NONNULL(1);
 
 void bsp_device_get_info(const struct bsp_device *dev,
-			 struct bsp_device_info *ret_info);
+			 struct bsp_device_info *ret_info) BSP_NONNULL(1, 2);
 
-/* --- The sparse object --- */
+/*
+ * Checks that one of two paths may be copied to the other. Returns false and an
+ * error (BSP_ERROR_USAGE) if both are the same device or file, if one is part
+ * of the other, or if one is an image that the other shows. A path that cannot
+ * be examined passes: opening it will give the reason.
+ */
+bool bsp_check_not_same_device(const char *from, const char *to, GError **error)
+	BSP_NONNULL(1, 2);
 
+/* The same for two open devices, wherever their paths lead by now. */
+bool bsp_device_check_not_same(const struct bsp_device *from,
+			       const struct bsp_device *to, GError **error)
+	BSP_NONNULL(1, 2);
+
+/* --- Sparse objects --- */
+
+/* A device, and a map of its data and holes. */
 struct bsp_sparse;
+typedef struct bsp_sparse bsp_sparse; /* for g_autoptr() */
 
 enum {
 	BSP_GRANULE_MIN = 4096,
@@ -211,37 +253,36 @@ enum {
 
 #define BSP_LOOKAHEAD_DEFAULT ((uint64_t)32 << 20)
 
-/* How zeros that were written are carried out on the device. */
+/* How zeros get to the device. */
 enum bsp_zero_mode {
-	BSP_ZERO_UNMAP, /* give the space back where that gives zeros */
-	BSP_ZERO_KEEP,	/* without giving space back, by offload if it can */
+	BSP_ZERO_UNMAP, /* free the blocks, where freed blocks read as zeros */
+	BSP_ZERO_KEEP,	/* keep blocks allocated; let the device zero them,
+			   where it can */
 	BSP_ZERO_WRITE, /* write zeros */
 };
 
-/* Zero in a field stands for its default. */
 struct bsp_sparse_options {
 	/*
-	 * The unit in which data and holes are told apart, bytes: a power of
-	 * two in [BSP_GRANULE_MIN, BSP_GRANULE_MAX], and at least the device's
-	 * logical block. Default BSP_GRANULE_DEFAULT, or that block.
+	 * Size of a granule, bytes: a power of two from BSP_GRANULE_MIN to
+	 * BSP_GRANULE_MAX, and no smaller than the device's logical block.
+	 * Default: BSP_GRANULE_DEFAULT, or a logical block if that is larger.
 	 */
 	uint64_t granule;
 	/*
-	 * How far bsp_sparse_seek_hole() scans ahead of where it was asked
-	 * before it answers with a boundary, bytes; at least a granule.
-	 * Default BSP_LOOKAHEAD_DEFAULT.
+	 * How far bsp_sparse_seek_hole() scans before it answers with a
+	 * boundary, bytes; at least a granule. Default BSP_LOOKAHEAD_DEFAULT.
 	 */
 	uint64_t lookahead;
-	/*
-	 * How long either seek scans before it answers with a boundary,
-	 * milliseconds. Default 1000.
-	 */
+	/* How long a seek scans before it answers with a boundary,
+	 * milliseconds. Default 1000. */
 	uint32_t budget_ms;
-	enum bsp_zero_mode zero_mode; /* of a writable device */
+	/* How zeros get to a writable device. Default BSP_ZERO_UNMAP. */
+	enum bsp_zero_mode zero_mode;
 	/*
-	 * Holes that are shorter, bytes, are data for the seeks (not for
-	 * others): each hole costs who asks two seeks, which is more than
-	 * reading a few zeros. At most 16 MiB. Default: all holes count.
+	 * The shortest hole that seeks report, bytes; at most 16 MiB. Shorter
+	 * holes are data to seeks, and to nothing else. A hole costs a program
+	 * two more seeks, which can take longer than reading a few zeros.
+	 * Default: seeks report all holes.
 	 */
 	uint64_t minhole;
 	uint64_t reserved[8];
@@ -249,207 +290,217 @@ struct bsp_sparse_options {
 
 /*
  * Makes an object of dev, and takes dev over in any case: the object closes it,
- * or this function does, if it fails. If dev is NULL, it returns NULL and
- * leaves *error as it is, so that the call that opens the device can be its
- * argument. options may be NULL. It reads nothing yet. It fails if an option
- * does not fit the device (BSP_ERROR_USAGE), or without memory.
+ * or this function, if it fails. If dev is NULL, it returns NULL and leaves
+ * *error as it is, so that the call that opens the device can be its argument.
+ * options may be NULL. It reads nothing yet. Fails if an option does not fit
+ * the device (BSP_ERROR_USAGE), or without memory.
  */
 struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 				  const struct bsp_sparse_options *options,
-				  GError **error);
+				  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Ends it and closes its device; NULL is fine. No other call may be running. */
+/*
+ * Ends the object, which may be NULL, and closes its device. It does not flush:
+ * markers, and data that no flush made durable, may be lost. No other call on
+ * the object may be running.
+ */
 void bsp_sparse_free(struct bsp_sparse *sp);
 
-/*
- * Is told that another program wrote to the device, or that the device's size
- * changed: what was learned before, and whatever the caller has cached of the
- * content, is out of date. Called from any thread that is inside any call on
- * the object, possibly from several at once; it must not call back into the
- * object.
- */
-enum bsp_change {
-	BSP_CHANGE_CONTENT,	/* another program wrote to the device */
-	BSP_CHANGE_SIZE,	/* it grew or shrank */
-	BSP_CHANGE_UNWATCHABLE, /* nobody counts writes to it, so that it may
-				   have changed; told at every look */
-	BSP_CHANGE_MEDIUM,	/* it has another medium, file or table; all
-				   of it may have changed */
-	BSP_CHANGE_GONE,	/* it has another medium, and was writable:
-				   every call gives -ENODEV from now on */
-};
-typedef void (*bsp_changed_fn)(void *data, enum bsp_change change);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(bsp_sparse, bsp_sparse_free)
 
-/* Sets who is told. To be called before the object is used by others. */
-void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
-			    void *data);
+/* The logical size, bytes: the device's, until the program changes it. */
+uint64_t bsp_sparse_size(struct bsp_sparse *sp) BSP_NONNULL(1);
 
-/*
- * Looks whether another program wrote to the device since the last look (see
- * blksparsefs(8), OTHER WRITERS, for what can be seen), or its size changed,
- * and forgets what is out of date. Seeks, and reads of holes, do this by
- * themselves; a caller that caches content calls it now and then. Returns a
- * number that is different after each change.
- */
-uint64_t bsp_sparse_refresh(struct bsp_sparse *sp);
+/* The size of a granule, bytes. */
+uint32_t bsp_sparse_granule(const struct bsp_sparse *sp) BSP_NONNULL(1);
 
-/* The logical size, bytes. */
-uint64_t bsp_sparse_size(struct bsp_sparse *sp);
-
-/* The granule, bytes. */
-uint32_t bsp_sparse_granule(const struct bsp_sparse *sp);
-
-/* The device's properties, as bsp_device_get_info(). */
+/* The device's properties, as bsp_device_get_info() gives them. */
 void bsp_sparse_get_info(const struct bsp_sparse *sp,
-			 struct bsp_device_info *ret_info);
+			 struct bsp_device_info *ret_info) BSP_NONNULL(1, 2);
 
 struct bsp_stat {
 	uint64_t size;	   /* logical size, bytes */
-	uint64_t capacity; /* the device's size, bytes: how far the file can
-			      grow */
-	uint64_t blocks;   /* for stat's st_blocks: 512-byte units of data and
-			      unknown; while anything is unknown, less than
-			      size / 512 but never 0; exact afterwards */
-	uint64_t unknown;  /* bytes nobody looked at yet */
+	uint64_t capacity; /* size of the device: how far size can grow */
+	uint64_t blocks;   /* for st_blocks of stat(2): 512-byte units of data
+			      and unknown. While anything is unknown it is
+			      less than size / 512 but not 0; then exact */
+	uint64_t unknown;  /* bytes in unknown granules */
 	uint64_t data;	   /* bytes in data granules */
 	uint64_t hole;	   /* bytes in holes and markers */
 	bool pending;	   /* there are markers below the logical size */
-	struct timespec mtime; /* opening, or when a change was last noticed */
+	struct timespec mtime; /* when the device was opened, or a change of
+				  it was last noticed */
 	uint64_t reserved[8];
 };
 
-/* What is known now. O(1), no I/O but a look at the device's size, and one for
- * changes before it says that there are no blocks. */
-void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
+/*
+ * Gives the present state of the map. It costs no I/O on the content: it asks
+ * the kernel for the device's size, and, before it reports no blocks, whether
+ * another program wrote to the device.
+ */
+void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
+	BSP_NONNULL(1, 2);
+
+/* --- Reading and seeking --- */
 
 /*
- * Reads [off, off + len), cut at the logical size, into buf. A known hole
- * costs no device I/O; granules that are read whole are learned. Returns the
- * count (0 at or past the end, less than len only at the end), or -EIO, or
- * another error of the device, if any byte of the range cannot be read:
- * never a part. -ENOMEM. buf is undefined after an error.
+ * Reads [off, off + len), cut at the logical size, into buf. A known hole costs
+ * no device I/O. Returns the number of bytes: less than len only at the end, 0
+ * at or past it. If any byte cannot be read, it returns -EIO or another error
+ * of the device, or -ENOMEM; the content of buf is undefined then.
  */
 ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
-			size_t len);
+			size_t len) BSP_NONNULL(1, 3) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * The first offset at or after off that lies in data; unknown granules on the
- * way are scanned. After the time budget, or when interrupted, *ret_off may
- * be a boundary: granule-aligned, after off, and called data from then on
- * although nobody has looked. Returns 0, or -ENXIO if no data follows or off
- * is at or past the end, or -ENOMEM. A granule that cannot be read is data.
+ * Finds the first offset at or after off that lies in data, and scans unknown
+ * granules on the way. A granule that cannot be read counts as data. When the
+ * time budget is used up, or interrupted() returns true, *ret_off may be a
+ * boundary instead: a multiple of the granule after off, where the search
+ * ended. The granule there is unknown, but seeks treat it as data from then on.
+ * Returns 0; -ENXIO if no data follows, or off is at or past the end; or
+ * -ENOMEM.
  */
 int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
-			 uint64_t *ret_off);
+			 uint64_t *ret_off)
+	BSP_NONNULL(1, 5) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * off if it lies in a hole, otherwise the start of the next hole, or the
- * logical size. After the look-ahead, the time budget, or when interrupted,
- * *ret_off may be a boundary: granule-aligned, after off, with no hole between
- * them, and no claim about what follows. Returns 0, or -ENXIO if off is at or
- * past the end, or -ENOMEM.
+ * Finds the first offset at or after off that lies in a hole, or the logical
+ * size if data goes on to the end. After the look-ahead or the time budget, or
+ * when interrupted() returns true, *ret_off may be a boundary instead: a
+ * multiple of the granule after off, with no hole before it. It makes no claim
+ * about what follows. Returns 0; -ENXIO if off is at or past the end; or
+ * -ENOMEM.
  */
 int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
-			 uint64_t *ret_off);
+			 uint64_t *ret_off)
+	BSP_NONNULL(1, 5) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Scans every unknown granule that [off, off + len) touches, cut at the logical
+ * size. Granules that cannot be read become data. Returns 0; -ECANCELED when
+ * interrupted() returned true: the map keeps what it learned; or -ENOMEM.
+ */
+int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
+		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		    void *data) BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
+
+/* --- Writes of other programs --- */
+
+/*
+ * Another program may write to the device. The library notices that from the
+ * kernel's counters (blksparsefs(8), OTHER WRITERS, lists their limits),
+ * forgets what it learned before, and reports the change:
+ */
+enum bsp_change {
+	BSP_CHANGE_CONTENT,	/* another program wrote to the device */
+	BSP_CHANGE_SIZE,	/* the device grew or shrank */
+	BSP_CHANGE_UNWATCHABLE, /* the kernel does not count writes to this
+				   device: it may have changed. Reported at
+				   every look */
+	BSP_CHANGE_MEDIUM,	/* the device has another medium, file or table;
+				   all of it may have changed */
+	BSP_CHANGE_GONE,	/* as BSP_CHANGE_MEDIUM, but the object was
+				   writable: every call on it fails with -ENODEV
+				   from now on */
+};
+
+/*
+ * Receives a change. Content that the caller has cached is out of date. It may
+ * be called by any thread that is in a call on the object, by several at once,
+ * and must not call a function on the object.
+ */
+typedef void (*bsp_changed_fn)(void *data, enum bsp_change change);
+
+/* Sets the function that receives changes. Call it before other threads use the
+ * object. */
+void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
+			    void *data) BSP_NONNULL(1);
+
+/*
+ * Looks whether the device changed since the last look. Seeks, and reads of
+ * holes, look by themselves; a program that caches content calls this now and
+ * then. Returns a number that is different after each change.
+ */
+uint64_t bsp_sparse_refresh(struct bsp_sparse *sp) BSP_NONNULL(1);
 
 /* --- Writing --- */
 
 /*
- * Everything here needs a device opened writable and gives -EROFS otherwise.
- * Zeros cost no device I/O when they are written: whole granules of them
- * become markers, which read as zeros and are carried out later.
+ * All of these need a device that was opened writable, and return -EROFS
+ * otherwise. Writing whole granules of zeros costs no device I/O: they become
+ * markers.
  */
 
 /*
- * Writes [off, off + len). Returns the count: less than len only where the
- * device ends, or if part of it was written before an error. -ENOSPC if off is
- * at or past the device's end, -EIO or another error of the device, -ENOMEM.
- * Past the logical size the file grows, and a gap reads as zeros.
+ * Writes [off, off + len). Past the logical size the object grows, and a gap
+ * reads as zeros. Returns the number of bytes: less than len only at the end of
+ * the device, or if an error came after part of them. Otherwise -ENOSPC if off
+ * is at or past the end of the device, -EIO or another error of the device, or
+ * -ENOMEM.
  */
 ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
-			 size_t len);
+			 size_t len)
+	BSP_NONNULL(1, 3) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * The logical size becomes size. What is cut off is gone: it reads as zeros
- * if the file grows again. -EFBIG past the device's end, -EIO, -ENOMEM.
+ * Sets the logical size. Bytes that are cut off are lost: they read as zeros if
+ * the object grows again. Returns 0; -EFBIG past the end of the device; -EIO;
+ * or -ENOMEM.
  */
-int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size);
+int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * fallocate(2), with mode as there: 0 and FALLOC_FL_KEEP_SIZE succeed inside
- * the device (-ENOSPC beyond), 0 making the file as long as off + len at
- * least; FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, and FALLOC_FL_ZERO_RANGE
- * with or without FALLOC_FL_KEEP_SIZE, make [off, off + len) read as zeros.
- * Other modes are -EOPNOTSUPP; len 0 is -EINVAL.
+ * As fallocate(2), with its modes:
+ * - 0 and FALLOC_FL_KEEP_SIZE succeed inside the device, and return -ENOSPC
+ *   beyond it; 0 also grows the object to off + len.
+ * - FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, and FALLOC_FL_ZERO_RANGE with
+ * or without FALLOC_FL_KEEP_SIZE, make [off, off + len) read as zeros. Other
+ * modes return -EOPNOTSUPP; a len of 0 returns -EINVAL.
  */
 int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
-			 uint64_t len);
+			 uint64_t len) BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * Carries out the markers below the logical size: zeroes the device there. A
- * marker whose zeroing fails stays one, and the others are still tried.
- * Returns 0, the first error, or -EINTR when interrupted.
+ * Zeroes the device at all markers below the logical size. A marker that fails
+ * stays one, and the others are still tried. Returns 0, the first error, or
+ * -EINTR when interrupted() returned true.
  */
 int bsp_sparse_flush_markers(struct bsp_sparse *sp,
-			     bsp_interrupted_fn interrupted, void *data);
+			     bsp_interrupted_fn interrupted, void *data)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
-/*
- * Carries out markers, then makes all that was written durable. Returns as
- * bsp_sparse_flush_markers().
- */
+/* Does bsp_sparse_flush_markers(), then makes all writes durable. Returns the
+ * same. */
 int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
-		     void *data);
+		     void *data) BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
- * How many flushes have failed since bsp_sparse_new(). Each may have lost data
- * of any writer, but only one caller of bsp_sparse_flush() gets its error: the
- * others compare this with its value of before. Any thread.
+ * The number of flushes that have failed. Each of them may have lost data of
+ * any writer, but only one caller of bsp_sparse_flush() gets its error. Other
+ * writers compare this number with its value before their first write.
  */
-unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp);
+unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp) BSP_NONNULL(1);
 
-/* What becomes of the device past the end of a file that is shorter. */
+/* What happens to the device past the end of an object that is shorter. */
 enum bsp_tail {
-	BSP_TAIL_KEEP,	  /* it stays as it is */
+	BSP_TAIL_KEEP,	  /* it keeps its content */
 	BSP_TAIL_ZERO,	  /* it is zeroed */
-	BSP_TAIL_DISCARD, /* it is discarded; what it holds then is open */
+	BSP_TAIL_DISCARD, /* it is discarded; its content is undefined then */
 };
 
 /* Finds a tail by its name: keep, zero, discard. */
 bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,
-			GError **error);
+			GError **error) BSP_NONNULL(1, 2);
 
-/*
- * The end of writing: bsp_sparse_flush(), and the tail is treated. To be
- * called when nobody else uses the object any more. Returns 0 or -errno.
- */
-int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail);
-
-/* --- Scanning --- */
-
-/*
- * Looks at every unknown granule that [off, off + len) touches, cut at the
- * logical size. Unreadable granules are data. progress (may be NULL) gets
- * bytes of that range. Returns 0, -ECANCELED when interrupted (what was
- * learned stays), or -ENOMEM.
- */
-int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
-		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
-		    void *data);
-
-/*
- * True if what is at the two paths are different things, so that one may be
- * copied to the other; false and an error if they are one device or file, if
- * one is a part of the other, or one an image of the other. What cannot be
- * looked at counts as different: opening it will say why.
- */
-bool bsp_check_not_same_device(const char *from, const char *to,
-			       GError **error);
-
-/* The same of two devices that are open, wherever their paths lead by now. */
-bool bsp_device_check_not_same(const struct bsp_device *from,
-			       const struct bsp_device *to, GError **error);
+/* Ends writing: does bsp_sparse_flush(), and treats the tail. No other thread
+ * may use the object any more. Returns 0 or -errno. */
+int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- Extents --- */
 
@@ -459,6 +510,7 @@ enum bsp_extent_type {
 	BSP_EXTENT_UNKNOWN, /* not scanned yet */
 };
 
+/* [off, off + len). This structure does not grow. */
 struct bsp_extent {
 	uint64_t off;
 	uint64_t len;
@@ -472,7 +524,7 @@ struct bsp_extent {
  * end.
  */
 int bsp_sparse_extent(struct bsp_sparse *sp, uint64_t off,
-		      struct bsp_extent *ret_extent);
+		      struct bsp_extent *ret_extent) BSP_NONNULL(1, 3);
 
 /*
  * The same for the regular file that is open as fd. It asks lseek(2) with
@@ -480,7 +532,8 @@ int bsp_sparse_extent(struct bsp_sparse *sp, uint64_t off,
  * neighbours for up to a second. It may wait for the file system. A file system
  * without holes gives one extent of data. Returns 1, 0, or -errno.
  */
-int bsp_file_extent(int fd, uint64_t off, struct bsp_extent *ret_extent);
+int bsp_file_extent(int fd, uint64_t off, struct bsp_extent *ret_extent)
+	BSP_NONNULL(3) G_GNUC_WARN_UNUSED_RESULT;
 
 /* A function like these two over a source of any kind. */
 typedef int (*bsp_extent_fn)(void *data, uint64_t off,
@@ -494,14 +547,15 @@ struct bsp_extent_source {
 
 /* The sources of bsp_sparse_extent() and bsp_file_extent(). sp, or fd, must
  * stay open while the source is used. */
-struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp);
+struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp)
+	BSP_NONNULL(1);
 struct bsp_extent_source bsp_file_extent_source(int fd);
 
 /* --- Reports of extents --- */
 
 enum bsp_format {
-	BSP_FORMAT_TABLE,    /* for people; free to change */
-	BSP_FORMAT_JSON,     /* blksparse-map(1) documents it */
+	BSP_FORMAT_TABLE,    /* for people; may change */
+	BSP_FORMAT_JSON,     /* see blksparse-map(1) */
 	BSP_FORMAT_QEMU,     /* as qemu-img map --output=json */
 	BSP_FORMAT_BMAP,     /* for bmaptool copy --bmap */
 	BSP_FORMAT_DDRESCUE, /* a domain mapfile: data '+', holes '?' */
@@ -509,46 +563,48 @@ enum bsp_format {
 
 /* Finds a format by its name in lower case. */
 bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
-			  GError **error);
+			  GError **error) BSP_NONNULL(1, 2);
 
 struct bsp_report {
-	const char *path; /* what the report is about */
-	uint64_t size;	  /* bytes */
-	uint32_t granule; /* bytes, a power of two: data is rounded out to
-			     multiples of it, but for the end; 0 for as
-			     the source says it (bmap: 4096) */
-	bool summary;	  /* totals instead of the extents, where the
-			     format has room for it (table, json) */
+	const char *path; /* the name of the object in the report */
+	uint64_t size;	  /* its size, bytes */
+	/*
+	 * Data is rounded out to multiples of this, bytes, a power of two,
+	 * except at the end. 0: not rounded (a bmap: 4096).
+	 */
+	uint32_t granule;
+	bool summary; /* totals instead of extents: table and json only */
 	struct bsp_extent_source source;
 	uint64_t reserved[8];
 };
 
-/* Takes the report's bytes in order; returns 0 or -errno, which ends it. */
+/* Receives the bytes of a report in order. Returns 0, or -errno to end it. */
 typedef int (*bsp_write_fn)(void *data, const void *buf, size_t len);
 
 /*
- * Writes report in a format; neighbours of one type are merged, and what is
- * unknown is data where a format knows no such thing. Returns 0, or the -errno
- * of either callback; -ENODATA if the source ended before size, -EPROTO if its
- * extents do not follow each other; -EINVAL for a summary in a format that has
- * none, a bmap of nothing (size 0), or a granule that cannot be.
+ * Writes a report. Neighbours of one type are merged; a format that has no word
+ * for unknown extents gets data. Returns 0, or the -errno of one of the two
+ * callbacks; -ENODATA if the source ended before size; -EPROTO if one extent
+ * does not start where the one before it ended; -EINVAL for a summary in a
+ * format that has none, a bmap of size 0, or a granule that is no power of two.
  */
 int bsp_report_write(const struct bsp_report *report, enum bsp_format format,
-		     bsp_write_fn write, void *data);
+		     bsp_write_fn write, void *data)
+	BSP_NONNULL(1, 3) G_GNUC_WARN_UNUSED_RESULT;
 
-/* --- Streams --- */
+/* --- Transfers --- */
 
-/* blksparse-stream(5) describes them. */
+/* Stream formats; see blksparse-stream(5). */
 enum bsp_stream_format {
-	BSP_STREAM_FORMAT_NATIVE,   /* with checksums, can be gone on with */
-	BSP_STREAM_FORMAT_RBD_DIFF, /* of rbd export-diff, version 1 */
-	BSP_STREAM_FORMAT_RAW,	    /* plain bytes, zeros and all */
+	BSP_STREAM_FORMAT_NATIVE,   /* has checksums; can be resumed */
+	BSP_STREAM_FORMAT_RBD_DIFF, /* as rbd export-diff, version 1 */
+	BSP_STREAM_FORMAT_RAW,	    /* the plain bytes, zeros included */
 };
 
 /* Finds a format by its name: native, rbd-diff, raw. */
 bool bsp_stream_format_from_name(const char *name,
 				 enum bsp_stream_format *ret_format,
-				 GError **error);
+				 GError **error) BSP_NONNULL(1, 2);
 
 /* Each function ignores the fields of the others. */
 struct bsp_transfer_options {
@@ -581,6 +637,7 @@ struct bsp_transfer_options {
 	/* bsp_copy(): how many reads, and how many writes, run at once, at most
 	 * 64. Default 8. */
 	unsigned jobs;
+
 	uint64_t reserved[8];
 };
 
@@ -611,7 +668,8 @@ struct bsp_transfer_options {
  */
 bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	      const struct bsp_transfer_options *options,
-	      struct bsp_progress *ret_progress, GError **error);
+	      struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Writes the content of sp as a stream to the descriptor to. Each byte of the
@@ -626,7 +684,8 @@ bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
  */
 bool bsp_send(struct bsp_sparse *sp, int to,
 	      const struct bsp_transfer_options *options,
-	      struct bsp_progress *ret_progress, GError **error);
+	      struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Reads a stream from the descriptor from, up to its end, into the block device
@@ -640,7 +699,8 @@ bool bsp_send(struct bsp_sparse *sp, int to,
  */
 bool bsp_recv(int from, const char *path,
 	      const struct bsp_transfer_options *options,
-	      struct bsp_progress *ret_progress, GError **error);
+	      struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(2) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * The same into an object, which other threads may use. An object that is
@@ -649,7 +709,8 @@ bool bsp_recv(int from, const char *path,
  */
 bool bsp_recv_into(int from, struct bsp_sparse *sp,
 		   const struct bsp_transfer_options *options,
-		   struct bsp_progress *ret_progress, GError **error);
+		   struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(2) G_GNUC_WARN_UNUSED_RESULT;
 
 G_END_DECLS
 
