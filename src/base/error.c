@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Setting a GError in one statement. The message is formatted once, by the
- * caller's words: it names the object, the system call and a remedy.
+ * Setting a GError in one statement. The caller's message names the object and
+ * the system call, and says what to do about it.
  */
 #include "base/error.h"
 

@@ -73,12 +73,14 @@ struct block {
 	int zero_out_max_fd; /* queue/write_zeroes_max_bytes */
 	bool thin;	     /* a thin volume: unmapped blocks read as zeros */
 
-	struct bsp_counters *written; /* NULL if there are none */
-	struct bsp_medium_source *source;
+	/* Used by content() alone, of which one call runs at a time. NULL if
+	 * there are no counters. */
+	struct bsp_counters *written;
+	struct bsp_medium_source *source; /* fixed after opening */
 	/* No page past this offset can be cached. Used by drop_pages() alone,
 	 * of which one call runs at a time. */
 	uint64_t pages_end;
-	atomic_uint counters; /* result of the last probe_counters() */
+	atomic_uint counters; /* atomic: result of the last probe_counters() */
 };
 
 static struct block *to_block(struct bsp_device *dev)
@@ -364,8 +366,8 @@ static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 /*
  * The kernel drops no page when a device grows or shrinks (set_capacity() in
  * block/genhd.c): pages past the end stay cached, and the page that the end
- * cuts has zeros behind it. A read-only mount does not use these pages, but a
- * writable device is read and written through them.
+ * cuts has zeros behind it. A device that is only read is not read from them,
+ * but a writable one is read and written through them.
  *
  * POSIX_FADV_DONTNEED skips pages that are locked, dirty, under writeback,
  * mapped, or part of a large folio that reaches out of the range

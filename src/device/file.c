@@ -8,12 +8,13 @@
  *  - The time moves when a write begins, and its clock ticks no finer than the
  *    kernel's timer (10 ms at 100 Hz). A direct write may take seconds, and its
  *    bytes arrive some time after the change time has moved. So a recent change
- *    time is not settled (identity.h). If a write takes longer than that takes,
- *    the map keeps what was read before the write ended, until the next write.
+ *    time is not settled (identity.h). If a write takes longer than
+ *    BSP_SETTLE_SECONDS, bytes that were read before it ended stay in the map
+ *    until the next write.
  *  - A store through a shared mapping moves the time only when a clean page
  *    becomes dirty. Writing dirty pages back makes them clean again, so that
- * the next store shows. (On tmpfs, which has no writeback, such stores cannot
- * be seen.)
+ *    the next store shows. (On tmpfs, which has no writeback, such stores
+ *    cannot be seen.)
  */
 #include "device/device.h"
 
