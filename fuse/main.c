@@ -5,10 +5,9 @@
  *	start -> parse -> fork -> open devices -> drop powers -> mount ->
  *	serve -> unmount -> close
  *
- * Everything that can fail for a reason of the user's (a device, a mount point)
- * comes before mounting, where a failure cannot leave a mount behind. After
- * mounting each way out goes through the label of serve(), which ends the
- * watches, flushes the files and unmounts, in this order.
+ * The devices are opened before mounting, so that a failure leaves no mount
+ * behind. After mounting each way out goes through the label of serve(), which
+ * ends the watches, flushes the files and unmounts, in this order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,8 +33,7 @@ enum {
 	 * inside the gate, and one for a request that holds the file's lock in
 	 * the kernel, such as a seek. */
 	THREADS_A_FILE = GATE_REQUESTS + 1,
-	THREADS_FOR_ALL =
-		255, /* for requests that use no device, such as lookups */
+	THREADS_FOR_ALL = 255, /* for requests without device I/O */
 	/* Idle threads that libfuse keeps. */
 	MAX_IDLE_THREADS = 8,
 	RETRY_MS = 100, /* before the next try to get memory */
