@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Completion for blksparse(1); needs nothing but bash.
+# Completion of blksparse(1) for bash. It does not need bash-completion.
 
 _blksparse() {
 	local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command='' option='' word words=''
 
-	# "--format=js" comes as three words, "--format =" as two.
+	# bash splits words at "=": "--format=js" comes as three, "--format=" as two.
 	if [[ $cur == = ]]; then
 		option=$before cur=
 	elif [[ $before == = ]]; then
