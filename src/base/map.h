@@ -5,7 +5,7 @@
  * A granule is in one of four states (enum bsp_state). A marker is a granule
  * that reads as zeros while the device may hold other bytes there: a punch or a
  * write of zeros changed the map alone. A flush makes the device zero there,
- *and the marker becomes a hole. This is the only meaning of the word.
+ * and the marker becomes a hole. This is the only meaning of the word.
  *
  * Callers do not set states. They report an event, and the table of transitions
  * (bsp_transitions, in map.c) gives the new states. A granule whose state is
