@@ -34,19 +34,28 @@ static const struct bsp_report_format *const formats[] = {
 	[BSP_FORMAT_DDRESCUE] = &bsp_report_ddrescue,
 };
 
+static bool fail_unknown(const char *name, GError **error)
+{
+	g_autoptr(GString) known = g_string_new(NULL);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
+		g_string_append_printf(known, "%s%s", i ? ", " : "",
+				       formats[i]->name);
+	return bsp_error_set(error, BSP_ERROR_USAGE,
+			     "there is no report format '%s' (%s)", name,
+			     known->str);
+}
+
 bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 			  GError **error)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
-		if (strcmp(name, formats[i]->name) != 0)
-			continue;
-		*ret_format = (enum bsp_format)i;
-		return true;
+		if (strcmp(name, formats[i]->name) == 0) {
+			*ret_format = (enum bsp_format)i;
+			return true;
+		}
 	}
-	return bsp_error_set(error, BSP_ERROR_USAGE,
-			     "'%s' is not a format; there are table, json, "
-			     "qemu, bmap and ddrescue",
-			     name);
+	return fail_unknown(name, error);
 }
 
 const char *bsp_extent_type_name(enum bsp_extent_type type)

@@ -7,7 +7,7 @@ import shutil
 from lab import wait_until
 from measure import OURS, Contender, Fact, Sample, Work
 
-NOBODY = 65534
+DAEMON_UID = 65534
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def libvirt(lab):
                            ("cache", "XDG_CACHE_HOME"),
                            ("data", "XDG_DATA_HOME"), ("pool", None)):
         (home / name).mkdir(mode=0o700)
-        os.chown(home / name, NOBODY, NOBODY)
+        os.chown(home / name, DAEMON_UID, DAEMON_UID)
         if variable:
             variables[variable] = str(home / name)
     (home / "libvirtd.conf").write_text('auth_unix_rw = "none"\n'
@@ -31,7 +31,7 @@ def libvirt(lab):
     os.chmod(lab.dir, 0o711)
     socket = home / "run/libvirt/libvirt-sock"
     process = lab.popen(
-        "unshare", "--net", "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}",
+        "unshare", "--net", "setpriv", f"--reuid={DAEMON_UID}", f"--regid={DAEMON_UID}",
         "--clear-groups", "--inh-caps=-all", shutil.which("libvirtd"),
         "--config", home / "libvirtd.conf", env=variables)
     try:
