@@ -105,6 +105,18 @@ while read -r message; do
 		fail "the page explains a message that no program prints: $message"
 done <"$TEST_TMP/messages"
 
+say "formats"
+for command in map send recv; do
+	run_status "$TOOL" "$command" --format=none x
+	formats=${ERR#*\(}
+	formats=${formats%%)*}
+	assert_contains "$formats" ", " "the formats of $command"
+	help=$("$TOOL" "$command" --help)
+	for format in ${formats//,/ }; do
+		assert_contains "$help" "$format" "--help of $command"
+	done
+done
+
 say "versions"
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)
 assert_eq "$("$TOOL" --version)" "blksparse $version" "--version"
