@@ -167,7 +167,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 	case BSP_CHANGE_CONTENT:
 		log_line(
 			LOG_NOTICE,
-			"%s: another program wrote to it; searches look for its holes anew",
+			"%s: another program wrote to it; searches look for holes again",
 			watch->path);
 		break;
 	case BSP_CHANGE_SIZE:
@@ -180,7 +180,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 		watch->next_log[change] = G_MAXINT;
 		log_line(
 			LOG_WARNING,
-			"%s: the kernel does not count writes of other programs to it; each search reads it anew",
+			"%s: the kernel does not count writes of other programs to it; each search reads it again",
 			watch->path);
 		break;
 	case BSP_CHANGE_MEDIUM:

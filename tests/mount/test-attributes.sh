@@ -21,10 +21,10 @@ cleanup force_umount "$TEST_TMP/ramfs"
 # outcome DIRECTORY COMMAND...: empties x in DIRECTORY and runs COMMAND there.
 # Prints the status and the messages, without the directory's name.
 outcome() {
-	local dir=$1 status=0 said
+	local dir=$1 status=0 messages
 	: >"$dir/x"
-	said=$(cd "$dir" && "${@:2}" 2>&1) || status=$?
-	echo "status $status: ${said//"$dir"/DIR}"
+	messages=$(cd "$dir" && "${@:2}" 2>&1) || status=$?
+	echo "status $status: ${messages//"$dir"/DIR}"
 }
 
 # like_ramfs COMMAND...: has the same outcome on the mount and on ramfs.

@@ -10,7 +10,7 @@ requires_fuse
 requires_root
 requires mount unshare pgrep
 
-# It has a /dev/log of its own.
+# The test has a /dev/log of its own.
 if [[ -z ${IN_NAMESPACE:-} ]]; then
 	IN_NAMESPACE=1 unshare -m --propagation private bash "$0"
 	exit
@@ -22,7 +22,7 @@ ln -s /proc/self/fd "$TEST_TMP/dev/fd"
 mount --move "$TEST_TMP/dev" /dev
 cleanup force_umount "$MNT"
 
-# full_log fifo|socket PATH
+# full_log fifo|socket PATH: makes a full log there that is not read yet.
 full_log() {
 	rm -f "$TEST_TMP/ready" "$TEST_TMP/drain" "$TEST_TMP/out"
 	python3 "$(dirname "$0")/full_log.py" "$@" "$TEST_TMP/ready" \
@@ -34,12 +34,12 @@ full_log() {
 end_quietly() {
 	kill "$1" 2>/dev/null || true
 }
-# put TEXT: into the image, 16 times.
+# put TEXT: writes it into the image, 16 times.
 put() {
 	for _ in {1..16}; do echo "$1"; done |
 		dd of="$TEST_TMP/image" conv=notrunc,fsync status=none
 }
-# changes_are_seen NAME: of a file that stays open, which the watch looks at.
+# changes_are_seen NAME: a reader that has the file open sees two writes to the image.
 changes_are_seen() {
 	local i
 	exec 7<"$MNT/x"
@@ -59,10 +59,10 @@ drained() {
 head -c 1M /dev/zero >"$TEST_TMP/image"
 put begin
 
-# ends_with_full_log PATH: the program, $PID, ends by SIGTERM.
+# ends_with_full_log PATH: SIGTERM ends the program, $PID, while the log is full.
 ends_with_full_log() {
 	kill -TERM "$PID"
-	wait_until 20 gone_or_zombie "$PID" || fail "it goes on after SIGTERM"
+	wait_until 20 gone_or_zombie "$PID" || fail "it still runs after SIGTERM"
 	not_mounted "$MNT" || fail "still mounted"
 	kill "$log"
 	rm "$1"
@@ -108,7 +108,7 @@ wait_until 20 drained 'blksparsefs.*image: another program wrote to it' ||
 	fail "the message is lost"
 ends_with_full_log /dev/log
 
-say "more messages than are kept: how many were lost is told"
+say "more messages than the queue holds: a line tells how many were lost"
 full_log fifo "$TEST_TMP/fifo"
 "$FS" -d "x=$TEST_TMP/image" "$MNT" 2>"$TEST_TMP/fifo" &
 FS_PID=$!
@@ -118,7 +118,7 @@ for i in {1..200}; do
 	[[ ! -e "$MNT/nothing$i" ]] || fail "there is a file"
 done
 touch "$TEST_TMP/drain"
-wait_until 20 drained 'messages were lost here' || fail "that is not told"
+wait_until 20 drained 'messages were lost here' || fail "no line tells"
 kill -TERM "$FS_PID"
 end_fs || fail "status $?"
 
