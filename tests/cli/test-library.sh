@@ -6,17 +6,9 @@
 set -euo pipefail
 # shellcheck source=../lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=installed.sh
+. "$(dirname "$0")/installed.sh"
 
-root=$TEST_TMP/root
-DESTDIR=$root meson install -C "$BUILD" --no-rebuild >"$TEST_TMP/install.log"
-prefix=$root$(meson introspect "$BUILD" --buildoptions |
-	jq -r '.[] | select(.name == "prefix").value')
-libdir=$prefix/$(meson introspect "$BUILD" --buildoptions |
-	jq -r '.[] | select(.name == "libdir").value')
-
-# The file says where it will be once it is installed for good.
-sed -i "s|^prefix=.*|prefix=$prefix|" "$libdir/pkgconfig/libblksparse.pc"
-export PKG_CONFIG_PATH=$libdir/pkgconfig
 read -ra flags < <(pkg-config --cflags --libs libblksparse)
 [[ $(pkg-config --modversion libblksparse) == 0.1.0 ]] ||
 	fail "pkg-config does not know the library"
@@ -71,6 +63,17 @@ diff <(declared "$header") <(exported BLKSPARSE_0) ||
 diff <(declared "$SRC"/include/blksparse-*.h) \
 	<(exported BLKSPARSE_PRIVATE) ||
 	fail "the private headers (<) and the library (>) differ"
+
+# The page lists each function, and has the two programs.
+page=$prefix/share/man/man3/libblksparse.3
+if [[ -e $page ]]; then
+	diff <(declared "$header") <(grep -ow 'bsp_[a-z_]*' "$page" |
+		grep -Fxf <(exported BLKSPARSE_0) | sort -u) ||
+		fail "libblksparse(3) lacks functions of the header (<)"
+	for line in 'bsp_sparse_extent(sp, run' 'bsp_copy(source, target'; do
+		grep -Fq "$line" "$page" || fail "the page lacks '$line'"
+	done
+fi
 
 cat >"$TEST_TMP/user.c" <<'C'
 #include <blksparse.h>
