@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Changes from outside: another program writes to the device, its size changes,
- * or another medium is in it (identity.h).
+ * The check for outside changes: another program wrote to the device, its size
+ * changed, or another medium is in it (identity.h).
  *
- * Why a remembered hole is right. A granule is learned in a generation of the
- * map whose sample of the device's identity was taken before the granule was
- * read. A later write by another program moves the counters away from that
- * sample before the write is acknowledged (or leaves dirty pages, which taking
- * a sample pushes out, and which count then). So: before a hole is answered,
- * bsp_sparse_refresh() takes a sample, and if it differs all is forgotten, the
- * generation ends, and reads that are under way are not learned. Looks for
- * changes exclude each other, so that no seek slips past one that has seen a
- * change and is not done forgetting.
+ * Why a remembered hole is right. The map learns a granule in a generation; the
+ * sample of the device's identity that belongs to it was taken before the
+ * granule was read. A later write by another program moves the counters away
+ * from that sample before the write is acknowledged (or leaves dirty pages;
+ * taking a sample pushes these out, and they count then). So
+ * bsp_sparse_refresh() takes a sample before a hole is answered. If the sample
+ * differs, all is forgotten and the generation ends, so that reads in progress
+ * are not learned. Checks exclude each other: no seek passes a check that has
+ * seen a change and is still forgetting.
  *
- * A sample that is not settled proves nothing of later reads. Each look then
- * forgets all, so that what is learned answers the question at hand only; but
- * it is no change, until the sample settles: then what the caller has cached
- * meanwhile is out of date, once.
+ * A sample that is not settled proves nothing about later reads. Each check
+ * then forgets all, so that the map answers the present question only. That
+ * alone is no change. When the sample settles, data that the caller has cached
+ * meanwhile is out of date, and this counts as one change.
  *
- * On a writable object the content is its own, and its counters move with its
- * own writes: only the medium is looked at.
+ * The content of a writable object is its own, and its counters move with its
+ * own writes, so that only the medium and the size are checked.
  */
 #include "sparse/sparse.h"
 
@@ -27,8 +27,7 @@
 
 #include "base/range.h"
 
-/* The granule at size covers more or fewer bytes now: nothing is known of it.
- */
+/* Forgets the granule at size, which covers more or fewer bytes now. */
 static void forget_granule_at(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t last = size >> sp->shift;
@@ -38,10 +37,10 @@ static void forget_granule_at(struct bsp_sparse *sp, uint64_t size)
 }
 
 /*
- * A device that only is read: the file's size is its size. What is known of
- * the part that stays is right; but a granule that was short, or becomes so,
- * is another one now. A lookup must not find the new size with the old granule,
- * nor a size that the map does not cover. watch_lock held.
+ * Follows the size of a read-only device: the file's size is the same. The map
+ * stays right for the part that stays, but a granule that was short, or becomes
+ * short, is a different one now. A lookup must find neither the new size with
+ * the old granule, nor a size that the map does not cover. watch_lock held.
  */
 static bool resize_read_only(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 {
@@ -49,10 +48,10 @@ static bool resize_read_only(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 
 	if (size > old) {
 		if (bsp_device_drop_pages(sp->dev, old))
-			return false; /* at the next look */
+			return false; /* at the next check */
 		forget_granule_at(sp, old);
 		if (bsp_map_resize(sp->map, granules))
-			return false; /* no memory: at the next look */
+			return false; /* no memory; at the next check */
 		atomic_store(&sp->capacity, size);
 		atomic_store(&sp->size, size);
 	} else {
@@ -64,7 +63,8 @@ static bool resize_read_only(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	return true;
 }
 
-/* Whoever still zeroes there, from before the device shrank, is to be done. */
+/* Makes markers of a new part. Waits for threads that still zero there, from
+ * before the device shrank. */
 static int punch_new_part(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	struct bsp_range_hold hold;
@@ -77,10 +77,10 @@ static int punch_new_part(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 }
 
 /*
- * The device's last granule, short up to now, goes on into the new part, which
- * is the device's: all of it is looked at anew. Zeros of it that are not
- * durable yet become a piece (undurable.h), for it will be no hole to a flush
- * that fails. size_lock is held exclusively.
+ * Forgets the device's last granule, short up to now, which goes on into the
+ * new part: its content comes from the device. Zeros of it that are not durable
+ * yet become a piece (undurable.h), because a flush that fails will not find a
+ * hole there. size_lock is held exclusively.
  */
 static bool forget_old_last(struct bsp_sparse *sp, uint64_t old)
 {
@@ -99,7 +99,8 @@ static bool forget_old_last(struct bsp_sparse *sp, uint64_t old)
 	return bsp_map_forget_one(sp->map, last) == 0;
 }
 
-/* The object's own map last: the other covers all granules of it. */
+/* The object's own map comes last, so that the other always covers its
+ * granules. */
 static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
 {
 	int r = bsp_undurable_resize(&sp->undurable, granules);
@@ -108,10 +109,10 @@ static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
 }
 
 /*
- * A writable device grew. If the file ends where the device did, it goes on
- * into the new part, which is unknown; a marker in the short granule between
- * them is carried out first. If it ends before, the new part is beyond its end
- * and will be zeros. Both locks held.
+ * Follows a writable device that grew. If the file ended where the device did,
+ * it goes on into the new part, which is unknown; a marker in the short granule
+ * between them is zeroed first. If the file ended before, the new part is
+ * beyond its end and is to be zeros. Both locks held.
  */
 static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 {
@@ -120,10 +121,13 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	uint64_t last = old >> sp->shift;
 	bool extends_file = atomic_load(&sp->size) == old;
 
-	/* Before all else: a write to a part of such a page would keep, and
-	 * write, what it has past the old end. */
+	/*
+	 * First of all: a write to a part of a cached page that reaches past
+	 * the old end would keep, and write, the bytes that the page holds
+	 * there.
+	 */
 	if (bsp_device_drop_pages(sp->dev, old))
-		return false; /* at the next look */
+		return false; /* at the next check */
 	if (resize_maps(sp, to))
 		return false;
 	if (extends_file && !forget_old_last(sp, old))
@@ -139,7 +143,8 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	return true;
 }
 
-/* It shrank, which needs no memory. Both locks held. */
+/* Follows a writable device that shrank, which needs no memory. Both locks
+ * held. */
 static void shrink_writable(struct bsp_sparse *sp, uint64_t size)
 {
 	atomic_store(&sp->capacity, size);
@@ -154,7 +159,7 @@ static bool resize_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	bool grows = size > old, done = true;
 
 	if (grows && bsp_sparse_reserve_pieces(sp))
-		return false; /* at the next look */
+		return false; /* at the next check */
 	pthread_rwlock_wrlock(&sp->size_lock);
 	if (grows)
 		done = grow_writable(sp, old, size);
@@ -171,8 +176,8 @@ static bool check_size(struct bsp_sparse *sp)
 {
 	uint64_t old = atomic_load(&sp->capacity), size;
 
-	/* A device that is gone keeps its size: reads say that it is gone, and
-	 * nobody takes what is left for the whole. */
+	/* A device that is gone keeps its size: its reads fail, and no reader
+	 * takes the rest for the whole. */
 	if (sp->dev->ops->size(sp->dev, &size) || size == old)
 		return false;
 	return (sp->dev->info.writable ? resize_writable
@@ -180,12 +185,12 @@ static bool check_size(struct bsp_sparse *sp)
 }
 
 /*
- * Another table of the device mapper on a writable device: LVM has moved,
- * reduced or extended a volume, or a table was loaded to test errors. Markers
- * stay, holes whose zeros are not durable yet become markers again, and past
- * the file's end all become markers. All else is looked at anew, and the
- * kernel's pages of the node go: of an extent that was given back and allocated
- * again they are another extent's. watch_lock held.
+ * Follows another table of the device mapper on a writable device: LVM has
+ * moved, reduced or extended a volume, or a test has loaded a table. Markers
+ * stay; holes whose zeros are not durable yet become markers again; past the
+ * file's end all granules become markers. All others are unknown again. The
+ * kernel's pages of the device node are dropped: they may belong to an extent
+ * that was given back and allocated again for other data. watch_lock held.
  */
 static void handle_new_table(struct bsp_sparse *sp)
 {
@@ -193,8 +198,8 @@ static void handle_new_table(struct bsp_sparse *sp)
 
 	pthread_rwlock_wrlock(&sp->size_lock);
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
-	/* Zeroing that is under way may have met the table of before: it ends
-	 * first, and none begins, for that takes size_lock. */
+	/* Zeroing in progress may have reached the old table: wait until it
+	 * ends. None begins meanwhile, because that takes size_lock. */
 	bsp_range_lock(&sp->ranges, &all, 0, UINT64_MAX, true);
 	bsp_range_unlock(&sp->ranges, &all);
 	bsp_sparse_mark_undurable(sp);
@@ -203,7 +208,7 @@ static void handle_new_table(struct bsp_sparse *sp)
 	pthread_rwlock_unlock(&sp->size_lock);
 }
 
-/* Another medium on a device that only is read. watch_lock held. */
+/* Follows another medium on a read-only device. watch_lock held. */
 static void handle_new_medium(struct bsp_sparse *sp)
 {
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
@@ -211,8 +216,8 @@ static void handle_new_medium(struct bsp_sparse *sp)
 }
 
 /*
- * Is another medium there? A writable object is lost then: what it holds as
- * markers, and knows, is about the one that is gone. watch_lock held.
+ * Is another medium in the device? A writable object is lost then: its markers,
+ * and all it knows, belong to the medium that is gone. watch_lock held.
  */
 static bool check_medium(struct bsp_sparse *sp, enum bsp_depth depth)
 {
@@ -254,9 +259,9 @@ bool bsp_sparse_is_gone(struct bsp_sparse *sp)
 }
 
 /*
- * Forgets all if another program wrote, or may have done so. Sets *ret_change
- * to what is to be told of it, and returns whether it is a change. watch_lock
- * held.
+ * Forgets all if another program wrote, or may have written. Sets *ret_change
+ * to the change to report, and returns whether it counts as a change.
+ * watch_lock held.
  */
 static bool check_content(struct bsp_sparse *sp, int *ret_change)
 {
@@ -291,7 +296,7 @@ void bsp_sparse_assume_written(struct bsp_sparse *sp)
 {
 	int64_t now = now_ns(), moved = atomic_load(&sp->mtime_ns);
 
-	/* A clock that was set back moves it, too. */
+	/* If the clock was set back, the time moves, too. */
 	if (now - moved >= BSP_SECOND_NS || now < moved)
 		atomic_store(&sp->mtime_ns, now);
 }
@@ -310,20 +315,23 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	if (resized)
 		atomic_fetch_add(&sp->resizes, 1);
 	moved = check_content(sp, &content);
-	/* Until a sample is settled, an opening keeps nothing of before. */
+	/* Until a sample is settled, an opening must not use anything cached
+	 * before it. */
 	if (medium || resized || moved || (times && !sp->content.settled))
 		sp->changes++;
-	/* A backup of between a write's beginning and its end is out of date:
-	 * the time moves for either. */
+	/* A backup that was made between a write's beginning and its end is out
+	 * of date, so the time moves at both. */
 	if (medium || resized || content == BSP_CHANGE_CONTENT ||
 	    (moved && sp->mtime_provisional))
 		atomic_store(&sp->mtime_ns, now_ns());
 	if (moved)
 		sp->mtime_provisional =
 			content == BSP_CHANGE_CONTENT && !sp->content.settled;
-	/* Every look at a device that is not counted is a change. Its time
-	 * moves only for an opening or a stat: a reader that compares it before
-	 * and after it reads, as GNU tar does, would see every look in between.
+	/*
+	 * Every check of a device that does not count writes is a change. Its
+	 * time moves only for an opening or a stat: a program that compares it
+	 * before and after it reads, as GNU tar does, would see every check in
+	 * between.
 	 */
 	if (times && !sp->content.counted)
 		bsp_sparse_assume_written(sp);

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writes, punches, truncation: what changes the content.
+ * Writes, punches, truncation and fallocate: all that changes the content.
  *
- * A write is taken apart at the granules it touches: pieces that cover a
- * granule in part, and between them runs of whole granules that are all zero or
- * all not. Runs of zeros only change the map. All else is written to the device
- * first and told to the map then, so that a reader finds the old granule or the
+ * A write is cut at granules into parts: those that cover a granule in part,
+ * and between them runs of whole granules that are all zero or all not zero.
+ * Runs of zeros change the map only. All else is written to the device first
+ * and then recorded in the map, so that a reader finds the old granule or the
  * new one.
  *
- * When the device fails, nobody knows what it holds in that place. Granules
- * that were markers stay markers: reading them gives the zeros that they were,
- * never the stale bytes below. So do, again, holes whose zeros are not durable
- * yet. The others are data.
+ * When a write to the device fails, the content of these granules is not known.
+ * Granules that were markers stay markers: they read as the zeros that they
+ * were, never as the stale bytes below. So do holes whose zeros are not durable
+ * yet, which become markers again. The others become data.
  *
- * Zeros that share a granule with data are taken note of until they are durable
- * (undurable.h): those that fill the rest of a marker's granule, or of a hole's
- * that was carried out since the last flush, those that are written to a part
- * of a granule, and those from where the file ended to the end of its granule.
- * The note is made while the granule is locked exclusively.
+ * Zeros that share a granule with data are recorded until they are durable, as
+ * pieces (undurable.h): those that fill the rest of a marker's granule, or of a
+ * hole that was flushed since the device was last flushed; those that are
+ * written to a part of a granule; and those between the file's old end and the
+ * end of its granule. They are recorded while the granule is locked
+ * exclusively.
  */
 #include "sparse/sparse.h"
 
@@ -42,7 +43,7 @@ static uint64_t granule_size(const struct bsp_sparse *sp)
 
 /*
  * Ends the pieces in granules [from, to), which are zero and locked
- * exclusively. A hole that has one was found to be zero before these zeros were
+ * exclusively. A hole with a piece was found to be zero before these zeros were
  * durable: it becomes a marker.
  */
 static void drop_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
@@ -62,7 +63,7 @@ static void drop_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	}
 }
 
-/* Granules [from, to) are zero from now on; no device I/O. */
+/* Makes granules [from, to) zero, without device I/O. */
 static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	struct bsp_range_hold hold;
@@ -78,8 +79,8 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	return r;
 }
 
-/* A write failed, so the content of granules [from, to) is open; they are
- * locked exclusively. */
+/* Records that a write failed: the content of granules [from, to), which are
+ * locked exclusively, is not known. */
 static void mark_write_failed(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
 	uint64_t at = from, end = to;
@@ -91,11 +92,11 @@ static void mark_write_failed(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 }
 
 /*
- * Writes [off, off + len), which starts at a granule and covers all that it
- * touches. Returns the bytes written, up to the last granule that is all
- * there, or -errno. The lock is exclusive: were two to write the same marker
- * side by side and one of them to fail, its bytes could come up with the
- * other's, even after zeros that were written in between.
+ * Writes [off, off + len), which starts at a granule and covers all granules
+ * that it touches. Returns the bytes written, up to the last granule that is
+ * written completely, or -errno. The lock is exclusive: if two threads wrote
+ * the same marker side by side and one of them failed, its bytes could appear
+ * together with the other's, even after zeros that were written in between.
  */
 static ssize_t write_run(struct bsp_sparse *sp, uint64_t off, const char *buf,
 			 size_t len)
@@ -129,7 +130,8 @@ static ssize_t write_run(struct bsp_sparse *sp, uint64_t off, const char *buf,
 	return n < 0 ? n : -EIO;
 }
 
-/* The runs of zeros and not zeros of [off, off + len), as write_run(). */
+/* Writes the zero and nonzero runs of [off, off + len). Returns as
+ * write_run(). */
 static ssize_t write_granules(struct bsp_sparse *sp, uint64_t off,
 			      const char *buf, size_t len)
 {
@@ -158,7 +160,7 @@ static ssize_t write_granules(struct bsp_sparse *sp, uint64_t off,
 
 /* --- A part of one granule --- */
 
-/* As bsp_device_write_all(), but all or -errno. */
+/* As bsp_device_write_all(), but all bytes or -errno. */
 static int write_whole(struct bsp_sparse *sp, uint64_t off, const char *buf,
 		       size_t len)
 {
@@ -169,7 +171,7 @@ static int write_whole(struct bsp_sparse *sp, uint64_t off, const char *buf,
 	return n == (ssize_t)len ? 0 : -EIO;
 }
 
-/* The piece [off, off + len) in [start, stop), which is zero otherwise. */
+/* Writes [start, stop) as zeros around the part [off, off + len). */
 static int write_with_zeros_around(struct bsp_sparse *sp, uint64_t off,
 				   const char *buf, size_t len, uint64_t start,
 				   uint64_t stop)
@@ -187,8 +189,8 @@ static int write_with_zeros_around(struct bsp_sparse *sp, uint64_t off,
 	return r;
 }
 
-/* [start, stop) of a granule is zero but for [from, to), since so many flushes
- * had failed. */
+/* Records that [start, stop) of a granule is zero but for [from, to). When the
+ * write began, that many flushes had failed. */
 static void record_zeros_around(struct bsp_sparse *sp, uint64_t from,
 				uint64_t to, uint64_t start, uint64_t stop,
 				unsigned failed)
@@ -199,10 +201,10 @@ static void record_zeros_around(struct bsp_sparse *sp, uint64_t from,
 }
 
 /*
- * The piece [off, off + len) of a marker's granule, together with the zeros
- * that the rest of it reads as, up to end: one write. If there are any it goes
- * through: were it to fail later, the stale bytes around the piece would show.
- * The granule is locked exclusively.
+ * Writes the part [off, off + len) of a marker's granule, together with zeros
+ * in the rest of the granule, up to end, in one write. If there are zeros, the
+ * write goes through to the device: if it failed later, the stale bytes around
+ * the part would appear. The granule is locked exclusively.
  */
 static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
 		       size_t len, uint64_t end)
@@ -222,9 +224,9 @@ static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
 }
 
 /*
- * The piece [off, off + len) where the device holds the rest of the granule, as
- * far as it is durable. The note comes before the map is told: a reader that
- * finds no hole there asks for it.
+ * Writes the part [off, off + len) of a granule whose rest the device holds, as
+ * far as it is durable. Pieces are recorded before the map changes: a reader
+ * that finds no hole there looks for them.
  */
 static ssize_t write_into_granule(struct bsp_sparse *sp, uint64_t off,
 				  const char *buf, size_t len, uint64_t end,
@@ -251,23 +253,23 @@ static ssize_t write_into_granule(struct bsp_sparse *sp, uint64_t off,
 	return n > 0 && r ? r : n;
 }
 
-/* Must a piece be the only one that is written to its granule now? */
+/* Must the part be the only write to its granule now? */
 static bool needs_exclusive_lock(struct bsp_sparse *sp, uint64_t granule,
 				 enum bsp_state state, bool zero)
 {
 	switch (state) {
 	case BSP_MARKER:
-		return !zero; /* to fill it */
+		return !zero; /* to fill the rest with zeros */
 	case BSP_HOLE:
 		return !zero && bsp_undurable_has(&sp->undurable, granule);
 	default:
-		return zero; /* they are taken note of */
+		return zero; /* zeros are recorded as a piece */
 	}
 }
 
 /*
- * Writes the piece [off, off + len), which lies in one granule. The file ends
- * at end, at least: what the granule holds past it is the tail's.
+ * Writes the part [off, off + len), which lies in one granule. The file is at
+ * least end bytes long; bytes of the granule past end belong to the tail.
  */
 static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 			  size_t len, uint64_t end)
@@ -299,9 +301,9 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 /* --- A write --- */
 
 /*
- * How much of [at, end) is the next piece: up to the granule's end if at lies
- * inside one, all whole granules otherwise, and what is left of the last one
- * at the end. The device's last granule is whole if it is covered to its end.
+ * The length of the next part of [at, end): up to the granule's end if at lies
+ * inside of one, otherwise all whole granules, and the rest of the last one at
+ * the end. The device's last granule is whole if it is covered to its end.
  */
 static size_t next_part(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
 			bool *ret_whole)
@@ -316,7 +318,7 @@ static size_t next_part(const struct bsp_sparse *sp, uint64_t at, uint64_t end,
 	return (size_t)(bsp_min(bsp_align_up(at + 1, sp->shift), end) - at);
 }
 
-/* Writes [off, end) of a file that is file_end bytes long at least. */
+/* Writes [off, end) of a file that is at least file_end bytes long. */
 static ssize_t write_parts(struct bsp_sparse *sp, const char *buf, uint64_t off,
 			   uint64_t end, uint64_t file_end)
 {
@@ -339,12 +341,12 @@ static ssize_t write_parts(struct bsp_sparse *sp, const char *buf, uint64_t off,
 }
 
 /*
- * The file is about to reach to size, beyond where it ends now: the rest of the
- * granule in which it ends now must read as zeros, as far as it becomes the
- * file's and is not written before (which begins at written). What the device
- * holds there is not the file's and must not show if a write fails later; but
- * where data follows in the granule, the gap shares its fate. size_lock is held
- * exclusively.
+ * Before the file grows to size, zeroes the rest of the granule in which it
+ * ends now, as far as that becomes the file's and lies before written, the
+ * start of the coming write. The bytes that the device holds there are not the
+ * file's, and must not appear if a write fails later. So the zeros are written
+ * through; only if data follows in the granule, they are written like this
+ * data, and may be lost with it. size_lock is held exclusively.
  */
 static int zero_rest_of_last(struct bsp_sparse *sp, uint64_t size,
 			     uint64_t written)
@@ -359,10 +361,10 @@ static int zero_rest_of_last(struct bsp_sparse *sp, uint64_t size,
 
 	if (end % granule_size(sp) == 0 || state == BSP_MARKER)
 		return 0;
-	if (state == BSP_HOLE) /* which cannot fail */
+	if (state == BSP_HOLE) /* this cannot fail */
 		return bsp_map_event(sp->map, BSP_ZEROS_LOST, granule,
 				     granule + 1);
-	/* Nor may a reader that saw zeros up to the old end call it a hole. */
+	/* A reader that saw zeros up to the old end must not call it a hole. */
 	r = bsp_map_event(sp->map, BSP_WRITTEN, granule, granule + 1);
 	if (r || stop <= end)
 		return r;
@@ -385,7 +387,7 @@ int bsp_sparse_punch_past(struct bsp_sparse *sp, uint64_t size)
 	return r;
 }
 
-/* Makes the file ready to reach to size, as open_end(). */
+/* Makes the file ready to grow to size, as zero_rest_of_last(). */
 static int prepare_to_grow(struct bsp_sparse *sp, uint64_t size,
 			   uint64_t written)
 {
@@ -396,14 +398,14 @@ static int prepare_to_grow(struct bsp_sparse *sp, uint64_t size,
 	return r ? r : zero_rest_of_last(sp, size, written);
 }
 
-/* Where a write of [off, off + len) ends; off, if the device does before. It
- * shrinks, and grows, under size_lock, which is held. */
+/* The end of a write of [off, off + len); off, if the device ends before.
+ * size_lock is held: the device shrinks, and grows, under it. */
 static uint64_t write_end(const struct bsp_sparse *sp, uint64_t off, size_t len)
 {
 	return off + bsp_range_clamp(off, len, atomic_load(&sp->capacity));
 }
 
-/* A write that ends past the file's end. size_lock is held exclusively. */
+/* Does a write that ends past the file's end. size_lock is held exclusively. */
 static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 			     uint64_t off, uint64_t end)
 {
@@ -425,7 +427,7 @@ static ssize_t write_growing(struct bsp_sparse *sp, const char *buf,
 }
 
 /* Writes [off, off + len), as far as the device goes, if that is inside the
- * file; false otherwise. *ret_end is where it ends. */
+ * file. Otherwise returns false. Sets *ret_end to the end of the write. */
 static bool write_inside(struct bsp_sparse *sp, uint64_t off, const char *buf,
 			 size_t len, uint64_t *ret_end, ssize_t *ret_n)
 {
@@ -456,7 +458,7 @@ static ssize_t write_past_end(struct bsp_sparse *sp, uint64_t off,
 static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
 			   size_t len)
 {
-	/* Whole granules leave no zeros beside them. */
+	/* A write of whole granules leaves no zeros beside data. */
 	bool reserved = (off | len) & (granule_size(sp) - 1);
 	uint64_t end = off;
 	ssize_t n = 0;
@@ -515,9 +517,9 @@ static int grow_to(struct bsp_sparse *sp, uint64_t size)
 }
 
 /*
- * Makes it shorter: granules past the end are zero if they come back. That goes
- * for the one in which the file ended as well, all of it: if it is a hole, then
- * only up to there.
+ * Makes the file shorter: granules past the end are zero if they come back. The
+ * granule in which the file ended must become a marker for that: if it is a
+ * hole, only its part up to the old end is zero on the device.
  */
 static int shrink_to(struct bsp_sparse *sp, uint64_t size)
 {
@@ -588,8 +590,8 @@ static int zero_range(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 {
 	uint64_t size = atomic_load(&sp->size);
 	uint64_t from = bsp_granules(off, sp->shift);
-	/* What the file's last granule holds past its end is the tail's, so
-	 * that it is whole if it is covered up to there. */
+	/* Bytes of the file's last granule past its end belong to the tail, so
+	 * that the granule is whole if it is covered up to the end. */
 	uint64_t to =
 		end == size ? bsp_granules(end, sp->shift) : end >> sp->shift;
 	uint64_t head_end = bsp_min(bsp_align_up(off, sp->shift), end);
