@@ -290,8 +290,7 @@ static int check_open(struct file *file, int flags)
 /* An open file; fuse_file_info's fh points to it. */
 struct handle {
 	bool writable;	    /* fuse_file_info has no flags in a flush */
-	atomic_uint failed; /* failed flushes that fsync has reported to the
-			       caller */
+	atomic_uint failed; /* failed flushes that fsync has reported */
 };
 
 static struct handle *handle_of(const struct fuse_file_info *fi)

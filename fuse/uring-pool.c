@@ -207,8 +207,7 @@ static void prepare_ent_sqe(struct uring_pool *pool, struct io_uring *ring,
 
 	while (!(sqe = io_uring_get_sqe(ring))) {
 		if (io_uring_submit(ring) < 0)
-			pause_before_retry(); /* the kernel is short of memory
-					       */
+			pause_before_retry(); /* short of kernel memory */
 	}
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fuse_session_fd(pool->se),
 			 ent->iov, G_N_ELEMENTS(ent->iov), 0);

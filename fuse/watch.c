@@ -67,8 +67,7 @@ struct watch {
 	bool noted[CHANGES];
 	unsigned opened;    /* open files */
 	bool asked;	    /* a stat waits, or waited, for the next look */
-	int64_t wait_ns;    /* since when stats wait without success; 0: they do
-			       not */
+	int64_t wait_ns;    /* since when stats wait; 0: they do not */
 	int64_t looking_ns; /* when the look in progress began; 0: none */
 	int64_t looked_ns;  /* when the last finished look began */
 	/* The last change, as counted by bsp_sparse_refresh(), after which the
@@ -76,11 +75,9 @@ struct watch {
 	uint64_t dropped_num;
 	/* Size of the device at the last finished drop of all pages, bytes. */
 	uint64_t dropped_size;
-	int64_t resized_ns; /* since when handlers wait for a drop; 0: they do
-			       not */
+	int64_t resized_ns; /* since when handlers wait for a drop; 0: none */
 	uint64_t drop_num;  /* the last change that needs a drop at once */
-	uint64_t reported_size; /* size of the device in the last reply with a
-				   size */
+	uint64_t reported_size; /* size in the last reply that had one */
 	bool pending;		/* some zeros wait to be flushed */
 
 	/* Used only by the thread. */

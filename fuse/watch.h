@@ -32,10 +32,8 @@ int watch_start(struct watch *watch, struct fuse_session *se, bool writable,
 /* How an opening may use the pages that the kernel has cached. */
 enum watch_cache {
 	WATCH_KEEP,   /* all pages are current */
-	WATCH_DROP,   /* the kernel drops them at this opening; later ones are
-			 current */
-	WATCH_BYPASS, /* old bytes may be on their way to the cache: do not use
-			 it */
+	WATCH_DROP,   /* this opening drops them; then they are current */
+	WATCH_BYPASS, /* do not use the cache: old bytes may be on their way */
 };
 
 /* Call it at each opening of the file; watch_closed() follows. */
@@ -49,9 +47,9 @@ void watch_closed(struct watch *watch);
  * bsp_sparse_stat_nowait() asks for that. The watch thread looks. The caller
  * waits for it 100 ms at most, and not at all while a look has taken longer
  * than that. In that case the result is the last known state, with at least one
- * block, and with a new mtime unless the file is open: a device that takes so
- * long probably writes many dirty pages out, and to be copied once too often is
- * safe.
+ * block, and with a new mtime unless the file is open: the kernel probably
+ * writes out many dirty pages of the device, so a program wrote to it, and
+ * copying the file once too often is safe.
  */
 void watch_stat(struct watch *watch, struct bsp_stat *ret_stat);
 
