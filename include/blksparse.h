@@ -83,7 +83,7 @@ G_BEGIN_DECLS
 
 /* A version as one number, for comparing. Each part is below 1000. */
 #define BSP_VERSION_NUMBER(major, minor, micro)                                \
-	((major)*1000000u + (minor)*1000u + (micro))
+	(1000000u * (major) + 1000u * (minor) + (micro))
 
 /* Whether this header is of that version or a later one. For #if. */
 #define BSP_CHECK_VERSION(major, minor, micro)                                 \
