@@ -921,7 +921,7 @@ static void op_batch(struct worker *w)
 {
 	bool by_uring = chance(w, 40);
 	const char *by = by_uring ? "io_uring" : "libaio";
-	struct piece pieces[BATCH_MAX];
+	struct piece pieces[BATCH_MAX] = { 0 };
 	uint64_t off, len;
 	long n = 0;
 
