@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The numbers of the native stream format; blksparse-stream(5) explains them.
- * Only the format's encoder and decoder and the tests include this.
+ * The numbers of the native stream format: sizes, flags and types of frames.
+ *
+ * blksparse-stream(5) explains them; a change here is a change of the format,
+ * which streams kept as backups do not survive. Only native.c, the tests and
+ * the fuzzer include this: senders and receivers use stream.h and format.h.
  */
 #ifndef BSP_STREAM_NATIVE_H
 #define BSP_STREAM_NATIVE_H
