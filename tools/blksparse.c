@@ -7,6 +7,7 @@
 
 #include "../fuse/startup.h"
 #include "command.h"
+#include "message.h"
 #include "options.h"
 #include "output.h"
 

@@ -11,6 +11,7 @@
 #include "blksparse.h"
 #include "command.h"
 #include "interrupt.h"
+#include "message.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"

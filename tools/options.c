@@ -9,10 +9,8 @@
  */
 #include "options.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "blksparse.h"
+#include "message.h"
 #include "output.h"
 
 uint32_t opt_granule;
@@ -56,30 +54,6 @@ bool options_parse(GOptionContext *context, int *argc, char **argv,
 	return true;
 }
 
-int failure(const char *format, ...)
-{
-	va_list args;
-
-	(void)fprintf(stderr, "%s: ", g_get_prgname());
-	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
-	va_end(args);
-	(void)fputc('\n', stderr);
-	return STATUS_FAILED;
-}
-
-int usage_error(const char *format, ...)
-{
-	g_autofree char *message = NULL;
-	va_list args;
-
-	va_start(args, format);
-	message = g_strdup_vprintf(format, args);
-	va_end(args);
-	failure("%s; see '%s --help'", message, g_get_prgname());
-	return STATUS_USAGE;
-}
-
 gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 			GError **error)
 {
@@ -98,17 +72,4 @@ gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 	}
 	opt_granule = (uint32_t)granule;
 	return true;
-}
-
-int error_status(const GError *error)
-{
-	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
-		       ? STATUS_USAGE
-		       : STATUS_FAILED;
-}
-
-int failure_of(const GError *error)
-{
-	failure("%s", error->message);
-	return error_status(error);
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
-#include "options.h"
+#include "message.h"
 #include "progress.h"
 
 static int write_all(const char *buf, size_t len)

@@ -8,6 +8,7 @@
 
 #include "blksparse.h"
 #include "command.h"
+#include "message.h"
 #include "options.h"
 #include "transfer.h"
 

@@ -7,6 +7,7 @@
 
 #include "blksparse.h"
 #include "command.h"
+#include "message.h"
 #include "options.h"
 #include "transfer.h"
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "interrupt.h"
-#include "options.h"
+#include "message.h"
 #include "output.h"
 #include "summary.h"
 

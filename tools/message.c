@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "message.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "blksparse.h"
+
+int failure(const char *format, ...)
+{
+	va_list args;
+
+	(void)fprintf(stderr, "%s: ", g_get_prgname());
+	va_start(args, format);
+	(void)vfprintf(stderr, format, args);
+	va_end(args);
+	(void)fputc('\n', stderr);
+	return STATUS_FAILED;
+}
+
+int usage_error(const char *format, ...)
+{
+	g_autofree char *message = NULL;
+	va_list args;
+
+	va_start(args, format);
+	message = g_strdup_vprintf(format, args);
+	va_end(args);
+	failure("%s; see '%s --help'", message, g_get_prgname());
+	return STATUS_USAGE;
+}
+
+int error_status(const GError *error)
+{
+	return g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE)
+		       ? STATUS_USAGE
+		       : STATUS_FAILED;
+}
+
+int failure_of(const GError *error)
+{
+	failure("%s", error->message);
+	return error_status(error);
+}
