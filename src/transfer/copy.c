@@ -37,8 +37,8 @@ enum {
 	THREADS_EACH = 3,
 	THREADS_MAX = THREADS_EACH * JOBS_MAX,
 	PIECE = 1 << 20,
-	BEHIND = 16 << 20, /* so much is looked at for markers at once */
-	TICK_MS = 100,	   /* between two looks of the one who waits */
+	ZERO_STEP = 16 << 20, /* so much is looked at for markers at once */
+	TICK_MS = 100,	      /* between two looks of the one who waits */
 };
 
 /* What a thread was doing when it failed. */
@@ -66,7 +66,7 @@ struct copy {
 	/* protected by lock: */
 	uint64_t cursor; /* up to where the source has been handed out */
 	uint64_t at[THREADS_MAX]; /* where each is; UINT64_MAX: nowhere */
-	uint64_t look_at;	  /* where there is enough to zero */
+	uint64_t zero_at;	  /* where there is enough to zero */
 	unsigned started;
 	unsigned running; /* threads */
 	bool stop;
@@ -131,10 +131,10 @@ static void change_sides(struct copy *c)
 }
 
 /* lock held. */
-static void is_at(struct copy *c, unsigned self, uint64_t off)
+static void set_position(struct copy *c, unsigned self, uint64_t off)
 {
 	c->at[self] = off;
-	if (c->cursor >= c->look_at)
+	if (c->cursor >= c->zero_at)
 		pthread_cond_signal(&c->moved);
 }
 
@@ -161,7 +161,7 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
 		c->cursor += piece->len;
 	}
-	is_at(c, self, found ? piece->off : UINT64_MAX);
+	set_position(c, self, found ? piece->off : UINT64_MAX);
 	if (!found)
 		leave(&c->source);
 	pthread_mutex_unlock(&c->lock);
@@ -175,7 +175,7 @@ static void finish_piece(struct copy *c, unsigned self,
 	pthread_mutex_lock(&c->lock);
 	leave(&c->target);
 	/* It may wait long for its next one. */
-	is_at(c, self, UINT64_MAX);
+	set_position(c, self, UINT64_MAX);
 	if (ok)
 		c->progress.done += piece->len;
 	if (ok && !c->verifying) {
@@ -277,7 +277,7 @@ static bool do_piece(struct copy *c, unsigned self, char *buf,
 	return ok;
 }
 
-static void *worker(void *data)
+static void *worker_main(void *data)
 {
 	struct copy *c = data;
 	struct piece piece;
@@ -300,7 +300,7 @@ static void *worker(void *data)
 /* --- Zeroing behind them --- */
 
 /* Below it nobody writes any more. lock held. */
-static uint64_t settled_until(const struct copy *c)
+static uint64_t written_until(const struct copy *c)
 {
 	uint64_t off = c->cursor;
 
@@ -322,7 +322,7 @@ static bool is_stopped(void *data)
 }
 
 /* What it cannot zero stays a marker, and is tried, and told, at the end. */
-static void *zeroer(void *data)
+static void *zero_main(void *data)
 {
 	struct copy *c = data;
 	uint64_t off = 0;
@@ -333,10 +333,10 @@ static void *zeroer(void *data)
 		bool end;
 
 		pthread_mutex_lock(&c->lock);
-		while (c->running && !c->stop && settled_until(c) < c->look_at)
+		while (c->running && !c->stop && written_until(c) < c->zero_at)
 			pthread_cond_wait(&c->moved, &c->lock);
-		until = settled_until(c);
-		c->look_at = until + BEHIND;
+		until = written_until(c);
+		c->zero_at = until + ZERO_STEP;
 		end = !c->running || c->stop;
 		pthread_mutex_unlock(&c->lock);
 		if (end)
@@ -356,7 +356,7 @@ static unsigned start_workers(struct copy *c, pthread_t *threads, unsigned n)
 
 	pthread_mutex_lock(&c->lock);
 	while (started < n && r == 0) {
-		r = bsp_thread_start(&threads[started], worker, c);
+		r = bsp_thread_start(&threads[started], worker_main, c);
 		started += r == 0;
 	}
 	c->running = started;
@@ -414,12 +414,12 @@ static int run_phase(struct copy *c, bool verifying)
 	}
 	c->cursor = 0;
 	c->started = 0;
-	c->look_at = BEHIND;
+	c->zero_at = ZERO_STEP;
 	for (unsigned i = 0; i < THREADS_MAX; i++)
 		c->at[i] = UINT64_MAX;
 	n = start_workers(c, threads, n);
 	zeroes = !verifying && n &&
-		 bsp_thread_start(&zero_thread, zeroer, c) == 0;
+		 bsp_thread_start(&zero_thread, zero_main, c) == 0;
 	watch_threads(c);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);

@@ -161,7 +161,7 @@ static int sync_directory(const char *path)
 }
 
 /* Makes durable what was written. */
-static int settle(struct receiver *recv)
+static int make_durable(struct receiver *recv)
 {
 	struct bsp_device *dev = recv->dev;
 	uint64_t size =
@@ -191,7 +191,7 @@ static bool failed_at(struct receiver *recv, const char *verb, uint64_t off,
 				   off);
 }
 
-static void tell(struct receiver *recv, uint64_t done)
+static void report(struct receiver *recv, uint64_t done)
 {
 	struct bsp_progress *progress = recv->call.progress;
 
@@ -242,11 +242,11 @@ static bool write_data(struct receiver *recv)
 		return failed_at(recv, "write", dec->off,
 				 n < 0 ? (int)n : -EIO);
 	recv->call.progress->data += dec->len;
-	tell(recv, dec->off + dec->len);
+	report(recv, dec->off + dec->len);
 	return true;
 }
 
-/* In an object, it is only noted: settle() carries it out. */
+/* In an object, it is only noted: make_durable() carries it out. */
 static bool punch_hole(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
@@ -260,7 +260,7 @@ static bool punch_hole(struct receiver *recv)
 	if (r)
 		return failed_at(recv, "zero", dec->off, r);
 	recv->call.progress->hole += dec->len;
-	tell(recv, dec->off + dec->len);
+	report(recv, dec->off + dec->len);
 	return true;
 }
 
@@ -287,7 +287,7 @@ static bool zero_hole(struct receiver *recv)
 			return failed_at(recv, "zero", off, r);
 		off += step;
 		recv->call.progress->hole += step;
-		tell(recv, off);
+		report(recv, off);
 		if (bsp_transfer_is_interrupted(&recv->call))
 			return failed_at(recv, "zero", off, -ECANCELED);
 	}
@@ -370,7 +370,7 @@ static bool run(struct receiver *recv)
 		return received;
 	if (received)
 		recv->call.progress->phase = BSP_PHASE_FLUSH;
-	r = settle(recv);
+	r = make_durable(recv);
 	if (r)
 		recv->call.progress->done = 0;
 	if (r && received)

@@ -45,7 +45,7 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 }
 
 /* A hole is sent when its end is found; how far the search is counts too. */
-static void tell(struct sender *sender)
+static void report(struct sender *sender)
 {
 	struct bsp_progress now = *sender->call.progress;
 
@@ -70,7 +70,7 @@ static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 	progress->done = sender->enc.pos;
 	progress->data = sender->enc.data_bytes;
 	progress->hole = sender->enc.hole_bytes;
-	tell(sender);
+	report(sender);
 	return true;
 }
 
@@ -145,7 +145,7 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 		else if (!send_data(sender, chunk.data, (size_t)chunk.len))
 			return false;
 		if (sender->hole)
-			tell(sender);
+			report(sender);
 	}
 	if (r == 0 && !send_hole(sender))
 		return false;
