@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A ring of a few chunks between two threads: the reader fills the next free
- * one, whoever sends takes them in order. An end or an error is a chunk like
- * others, and the last.
+ * A ring of a few slots between two threads. The reading thread fills the next
+ * free slot, the caller takes filled slots in order. The end or an error is the
+ * content of the last slot.
  *
- * The map of a device that is only read learns nothing from it. A stream goes
- * once from start to end and has no use for it, and a map of a device that
- * alternates between data and holes would take memory in proportion to the
- * device.
- *
- * What the map does know, from seeks or writes before, saves reading; and a
- * marker must not be read from the device, which still has old bytes there.
+ * Holes that the map knows, from seeks or writes before, are not read. Markers
+ * must not be: the device still has old bytes there. On a read-only device the
+ * reading thread teaches the map nothing: a stream passes once and has no use
+ * for it, and the map of a device that alternates between data and holes would
+ * take memory in proportion to the device.
  */
 #include "transfer/chunk-reader.h"
 
@@ -35,22 +33,24 @@ struct bsp_chunk_reader {
 	uint64_t end;
 	pthread_t thread;
 
-	uint64_t off; /* the thread's own: what to read next */
+	uint64_t off; /* the thread's own: where it reads next */
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* any of these */
+	pthread_cond_t changed;
 	/* protected by lock: */
-	unsigned filled; /* so many chunks were, in all; of them */
-	unsigned taken;	 /* so many are done with */
+	unsigned filled; /* slots filled so far */
+	unsigned taken;	 /* of them, those that the caller has returned */
 	bool stop;
 
 	bool holding;		  /* the caller's own: it has a chunk */
-	struct slot slots[SLOTS]; /* the thread's until filled, then not */
+	struct slot slots[SLOTS]; /* the thread's until filled, then the
+				     caller's until taken */
 };
 
 /* --- The thread --- */
 
-/* Up to where, from off on, it is known to be zero; off if it is not. */
+/* The end of the zeros that are known to start at off; off if there are none.
+ */
 static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 {
 	const struct bsp_device_ops *ops = sp->dev->ops;
@@ -58,7 +58,7 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 		bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
 
 	if (zeros > off) {
-		/* Are they still? */
+		/* Another program may have written there: look again. */
 		(void)bsp_sparse_refresh(sp);
 		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
 					   off, end);
@@ -71,8 +71,8 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 }
 
 /*
- * Of a writable object the device does not have all: a flush that failed may
- * have lost zeros beside data (undurable.h). So the object reads, and learns.
+ * The device of a writable object may lack zeros beside data that a failed
+ * flush has lost (undurable.h). Its object reads, then, and learns.
  */
 static ssize_t read_some(struct bsp_sparse *sp, uint64_t off, void *buf,
 			 uint64_t len)
@@ -83,8 +83,8 @@ static ssize_t read_some(struct bsp_sparse *sp, uint64_t off, void *buf,
 }
 
 /*
- * Reads [off, off + len), or, when that fails, only its first granule, so that
- * all that can be sent before an error is, and the error says where it is.
+ * Reads [off, off + len), or, when that fails, only its first granule: so the
+ * caller gets all granules before the one that fails.
  */
 static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
 		      uint64_t len)
@@ -118,7 +118,7 @@ static void fill(struct bsp_chunk_reader *reader, struct slot *slot)
 	do {
 		zeros = known_zeros(sp, off, reader->end);
 		stop = bsp_sparse_run_end(sp, BSP_IN_ZERO, off, most);
-		/* Neither: it became zero in between. */
+		/* Neither: another thread made it a hole in between. */
 	} while (zeros == off && stop == off);
 	if (zeros > off) {
 		slot->chunk.len = zeros - off;
@@ -174,7 +174,7 @@ int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
 	while (reader->filled == reader->taken)
 		pthread_cond_wait(&reader->changed, &reader->lock);
 	slot = &reader->slots[reader->taken % SLOTS];
-	/* The last one is kept: it is the answer to whoever asks again. */
+	/* The last slot is kept: later calls give it again. */
 	reader->holding = slot->result > 0;
 	pthread_mutex_unlock(&reader->lock);
 	*ret_chunk = slot->chunk;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A sparse object from one offset to another, in chunks: of data that was
- * read, each byte once, or of what is known to be zero without reading. A
- * thread reads ahead while the chunk before is looked at and sent.
+ * Reads a range of a sparse object in chunks, in order. A chunk is data that
+ * was read, or a known hole, which is not. A thread reads ahead while the
+ * caller works on the chunk before.
  */
 #ifndef BSP_TRANSFER_CHUNK_READER_H
 #define BSP_TRANSFER_CHUNK_READER_H
@@ -14,25 +14,25 @@ struct bsp_chunk_reader;
 struct bsp_chunk {
 	uint64_t off;
 	uint64_t len;
-	const unsigned char *data; /* NULL: [off, off + len) is a hole */
+	const unsigned char *data; /* NULL for a hole */
 };
 
 /*
- * Begins to read [off, end) of sp; off is a multiple of its granule, end too,
- * or its size. Returns NULL if there is no memory, or no thread to be had.
+ * Starts reading [off, end) of sp. off must be a multiple of the granule; end
+ * as well, or the size. Returns NULL without memory or without a thread.
  */
 struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 					      uint64_t off, uint64_t end);
 
 /*
- * The next chunk, of at most BSP_SCAN_CHUNK bytes if it is data, which stays
- * until the next call. Returns 1; 0 at the end; or -errno, then with
- * ret_chunk->off what could not be read: -ENODATA if sp is shorter now.
+ * Gives the next chunk. Data has at most BSP_SCAN_CHUNK bytes, and is valid
+ * until the next call. Returns 1; 0 at the end; or -errno, with the offset that
+ * could not be read in ret_chunk->off: -ENODATA if sp has become shorter.
  */
 int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
 			  struct bsp_chunk *ret_chunk);
 
-/* Ends the thread, after the read that it is in; NULL is fine. */
+/* Ends the thread, after its present read. reader may be NULL. */
 void bsp_chunk_reader_free(struct bsp_chunk_reader *reader);
 
 #endif

@@ -2,20 +2,19 @@
 /*
  * Copying one sparse object to another.
  *
- * Several threads each take the next piece of the source, read it, and write
- * what of it is not zero. Of so many as were asked for each can read, and as
- * many others write meanwhile: a copy takes the longer of both, also where what
- * counts is how many requests are under way. Each byte is read once; what is
- * known to be zero, by the map or by a source that knows its holes, not at all.
+ * Worker threads take pieces of the source in order. Each reads its piece, and
+ * writes the granules in it that are not zero. Up to `jobs` threads read at a
+ * time, and up to `jobs` others write, so that a copy takes as long as the
+ * slower of the two sides. Known holes, from the map or from a source that
+ * knows its holes, are not read.
  *
- * A device is written past the page cache, which would only copy what is not
- * read again, and put off the writing to the end.
+ * Data is written past the page cache: nothing reads it again, and the cache
+ * would put off the writing to the end.
  *
- * The target's zeros cost nothing: before the first byte it is cut to nothing
- * and made as long as the source, so that all of it is markers. A thread of its
- * own carries out, behind the others, what data was not written over, in ranges
- * as long as they can be; what it leaves is done at the end. A target that is
- * zero already needs not even that.
+ * Before the first piece, the target is truncated to 0 and grown to the size of
+ * the source, so that all of it is markers. A zero thread follows the workers
+ * and zeroes the device in long ranges where no data came; the flush at the end
+ * does the rest. A target that reads as zeros already skips all this.
  */
 #include "sparse/sparse.h"
 
@@ -33,20 +32,21 @@
 enum {
 	JOBS_DEFAULT = 8,
 	JOBS_MAX = 64,
-	/* Some read, as many write, and some have what the others wait for. */
+	/* For each job, one thread reads, one writes, and one is between the
+	 * two. */
 	THREADS_EACH = 3,
 	THREADS_MAX = THREADS_EACH * JOBS_MAX,
 	PIECE = 1 << 20,
-	ZERO_STEP = 16 << 20, /* so much is looked at for markers at once */
-	TICK_MS = 100,	      /* between two looks of the one who waits */
+	ZERO_STEP = 16 << 20, /* the zero thread works in steps of this */
+	TICK_MS = 100,	      /* between two progress reports */
 };
 
-/* What a thread was doing when it failed. */
+/* The work of a thread when it failed. */
 enum step { READING, WRITING, FLUSHING, READING_BACK, COMPARING };
 
-/* One side: so many threads are at it. Protected by the copy's lock. */
+/* The readers, or the writers. Protected by the copy's lock. */
 struct side {
-	unsigned busy;
+	unsigned busy; /* threads */
 	pthread_cond_t left;
 };
 
@@ -56,23 +56,24 @@ struct copy {
 	struct bsp_sparse *from, *to;
 	uint64_t size;
 	bool verifying;
-	unsigned jobs; /* at once on each side */
+	unsigned jobs; /* threads on each side at a time */
 	char *memory;  /* a buffer for each thread */
 	size_t buffer_size;
 
-	pthread_mutex_t lock; /* a leaf lock but for the source's own */
+	pthread_mutex_t lock; /* a leaf lock, but for those of the source */
 	pthread_cond_t changed;
-	pthread_cond_t moved; /* for the one that zeroes */
+	pthread_cond_t moved; /* wakes the zero thread */
 	/* protected by lock: */
-	uint64_t cursor; /* up to where the source has been handed out */
-	uint64_t at[THREADS_MAX]; /* where each is; UINT64_MAX: nowhere */
-	uint64_t zero_at;	  /* where there is enough to zero */
+	uint64_t cursor; /* where the next piece starts */
+	/* Where the piece of each thread starts; UINT64_MAX: it has none. */
+	uint64_t at[THREADS_MAX];
+	uint64_t zero_at; /* wake the zero thread when all below is written */
 	unsigned started;
 	unsigned running; /* threads */
 	bool stop;
 	int error;
-	enum step failed_step; /* if there is an error: where, */
-	uint64_t failed_off;   /* and at which offset */
+	enum step failed_step; /* of the error */
+	uint64_t failed_off;
 	struct bsp_progress progress;
 	struct side source, target;
 };
@@ -82,9 +83,10 @@ struct piece {
 	size_t len;
 };
 
-/* --- The source, piece by piece --- */
+/* --- Pieces of the source --- */
 
-/* Up to where the source is zero from off on, without reading it. */
+/* The end of the zeros that are known to start at off; off if there are none.
+ */
 static uint64_t known_zeros(struct copy *c, uint64_t off)
 {
 	struct bsp_sparse *from = c->from;
@@ -93,7 +95,7 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	uint64_t zeros = off;
 
 	if (end > off) {
-		/* Is it still a hole? Look anew. */
+		/* Another program may have written there: look again. */
 		(void)bsp_sparse_refresh(from);
 		end = bsp_sparse_run_end(from, others, off, c->size);
 	}
@@ -103,11 +105,11 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	    bsp_map_get(from->map, off >> from->shift) == BSP_UNKNOWN)
 		zeros = bsp_min(from->dev->ops->known_zeros(from->dev, off),
 				c->size);
-	/* As far as whole granules go, which is what is written. */
+	/* Writing goes by whole granules. */
 	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
 }
 
-/* Waits until fewer than c->jobs are at that side. lock held. */
+/* Waits for room on a side. lock held. */
 static void enter(struct copy *c, struct side *side)
 {
 	while (side->busy == c->jobs)
@@ -121,7 +123,7 @@ static void leave(struct side *side)
 	pthread_cond_signal(&side->left);
 }
 
-/* From reading to writing. */
+/* Stops reading and starts writing, as soon as there is room. */
 static void change_sides(struct copy *c)
 {
 	pthread_mutex_lock(&c->lock);
@@ -130,7 +132,7 @@ static void change_sides(struct copy *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* lock held. */
+/* Notes where the piece of a thread starts. lock held. */
 static void set_position(struct copy *c, unsigned self, uint64_t off)
 {
 	c->at[self] = off;
@@ -138,8 +140,8 @@ static void set_position(struct copy *c, unsigned self, uint64_t off)
 		pthread_cond_signal(&c->moved);
 }
 
-/* Takes the thread's next piece, and enters the source's side; false if there
- * is none left. */
+/* Takes the next piece of a thread and enters the source's side. Returns false
+ * if there is none left. */
 static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 {
 	bool found;
@@ -168,13 +170,13 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 	return found;
 }
 
-/* Leaves the target's side. */
+/* Ends a piece and leaves the target's side. */
 static void finish_piece(struct copy *c, unsigned self,
 			 const struct piece *piece, uint64_t data, bool ok)
 {
 	pthread_mutex_lock(&c->lock);
 	leave(&c->target);
-	/* It may wait long for its next one. */
+	/* The thread may wait long for its next piece. */
 	set_position(c, self, UINT64_MAX);
 	if (ok)
 		c->progress.done += piece->len;
@@ -185,8 +187,8 @@ static void finish_piece(struct copy *c, unsigned self,
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Of several threads that fail, the first place counts: all before it was
- * taken, and ends well or fails. */
+/* Notes an error. Of several, the one at the lowest offset counts: it does not
+ * depend on which thread is faster. */
 static void fail(struct copy *c, int error, enum step step, uint64_t off)
 {
 	pthread_mutex_lock(&c->lock);
@@ -199,9 +201,9 @@ static void fail(struct copy *c, int error, enum step step, uint64_t off)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* --- What a thread does with a piece --- */
+/* --- A worker thread --- */
 
-/* Writes the runs of buf that are not zero. Adds them up in *data. */
+/* Writes the runs of buf that are not zero, and adds their bytes to *data. */
 static bool write_data(struct copy *c, const char *buf,
 		       const struct piece *piece, uint64_t *data)
 {
@@ -227,7 +229,8 @@ static bool write_data(struct copy *c, const char *buf,
 	return true;
 }
 
-/* The same, past what the host has cached, against what was to be there. */
+/* Reads the piece of the target from the device, not from the page cache, and
+ * compares it with buf. */
 static bool compare(struct copy *c, const char *buf, char *other,
 		    const struct piece *piece)
 {
@@ -297,9 +300,9 @@ static void *worker_main(void *data)
 	return NULL;
 }
 
-/* --- Zeroing behind them --- */
+/* --- The zero thread --- */
 
-/* Below it nobody writes any more. lock held. */
+/* The offset below which all pieces are written. lock held. */
 static uint64_t written_until(const struct copy *c)
 {
 	uint64_t off = c->cursor;
@@ -321,7 +324,8 @@ static bool is_stopped(void *data)
 	return stop;
 }
 
-/* What it cannot zero stays a marker, and is tried, and told, at the end. */
+/* A range that cannot be zeroed stays markers; the flush at the end tries it
+ * again and reports the error. */
 static void *zero_main(void *data)
 {
 	struct copy *c = data;
@@ -404,8 +408,9 @@ static int run_phase(struct copy *c, bool verifying)
 	c->verifying = verifying;
 	c->progress.phase = verifying ? BSP_PHASE_VERIFY : BSP_PHASE_TRANSFER;
 	c->progress.done = 0;
-	/* All in one, for large pages: a piece in pages that lie here and there
-	 * is more segments than many devices take in one request. */
+	/* One allocation, so that it gets huge pages: a piece in scattered
+	 * small pages has more segments than many devices take in a request.
+	 */
 	c->buffer_size = verifying ? 2 * PIECE : PIECE;
 	c->memory = bsp_buffer_new(n * c->buffer_size);
 	if (!c->memory) {
@@ -431,7 +436,7 @@ static int run_phase(struct copy *c, bool verifying)
 
 /* --- The copy --- */
 
-/* Makes all of the target markers, or nothing if it is zero already. */
+/* Makes all of the target markers, unless it reads as zeros already. */
 static int prepare_target(struct copy *c, bool is_zero)
 {
 	int r = 0;

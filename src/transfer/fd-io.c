@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * It waits in poll(), not in read() or write(): a signal that comes just before
- * those would be noticed only when the other end does something, and that may
- * be never. So descriptors that do not wait by themselves are fine as well.
+ * Reads and writes wait in poll(), which returns now and then, and not in
+ * read() or write(): a signal that comes just before one of these would go
+ * unnoticed until the other end does something, which may be never. That makes
+ * descriptors with O_NONBLOCK work as well.
  */
 #include "transfer/fd-io.h"
 
@@ -15,8 +16,8 @@
 #include "base/range.h"
 
 enum {
-	LOOK_MS = 200,	      /* how long an interrupt may go unnoticed */
-	PIPE_BYTES = 1 << 20, /* what /proc/sys/fs/pipe-max-size allows all */
+	LOOK_MS = 200,	      /* how often interrupted() is called */
+	PIPE_BYTES = 1 << 20, /* the default of /proc/sys/fs/pipe-max-size */
 };
 
 void bsp_fd_widen(int fd)
@@ -24,7 +25,7 @@ void bsp_fd_widen(int fd)
 	(void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
 }
 
-/* Until the descriptor is ready, or will say what is wrong with it. */
+/* Waits until the descriptor is ready, or a call on it returns its error. */
 static int wait_for(const struct bsp_fd *stream, short events)
 {
 	struct pollfd poll_fd = { .fd = stream->fd, .events = events };
@@ -58,7 +59,7 @@ ssize_t bsp_fd_read(const struct bsp_fd *from, void *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* Takes n bytes off the front of what is to be written. */
+/* Takes n bytes off the front of iov. */
 static void advance(struct iovec iov[2], size_t n)
 {
 	for (int i = 0; i < 2; i++) {

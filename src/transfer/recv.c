@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Receiving: a decoder says what comes, and this reads for it and writes it to
- * the target, which is the receiver's alone.
+ * Receiving a stream into a device, a file, or an object.
  *
- * There is no map in between: a stream goes over the target once, in order, so
- * that there is nothing to remember. A hole is zeroed when it comes, by the
- * cheapest way the device has (zeroing.h); streams have long ones in one piece.
- * A file that was just emptied has nothing to zero. Where the target is a
- * sparse object, which has a map, it does all that.
+ * A decoder turns the bytes of the stream into events (stream.h); the receiver
+ * reads for it, and writes data and holes to the target.
  *
- * However it ends, what was written is made durable, and `done` tells up to
- * where it can be trusted. What lies behind that may be anything: the frame
- * that did not become whole may have been written in part.
+ * bsp_recv() opens the target and has it alone. It needs no map: a stream
+ * passes over the target once, in order. A hole is zeroed when it comes, by the
+ * cheapest method of the device (zero-range.h); an emptied file has nothing to
+ * zero. bsp_recv_into() leaves all this to the object: holes become markers.
+ *
+ * However a stream ends, the receiver makes durable the part that came whole,
+ * and progress->done is its end. Past that the target may hold anything: the
+ * last frame may have been written in part.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,9 +37,9 @@ struct receiver {
 	const char *path;
 	struct bsp_decoder dec;
 	struct bsp_fd from;
-	struct bsp_sparse *sp;	/* the target; NULL where it is at path */
-	struct bsp_device *dev; /* the target's; NULL until the stream began */
-	bool made;		/* a file of ours, emptied: zeros all over */
+	struct bsp_sparse *sp;	/* the target, or NULL: it is at path */
+	struct bsp_device *dev; /* the target's; NULL until it is open */
+	bool made;		/* the file was created or emptied here */
 };
 
 /* --- The target --- */
@@ -79,7 +80,7 @@ static bool open_path(struct receiver *recv)
 
 	recv->made = !recv->call.options->resume &&
 		     is_regular_or_missing(recv->path);
-	/* An image of no bytes cannot be; it gets its size in the end. */
+	/* An image has a byte at least. It gets its size in the end. */
 	recv->dev = recv->made ? bsp_device_create_image(recv->path,
 							 bsp_max(dec->size, 1),
 							 NULL, recv->call.error)
@@ -95,7 +96,7 @@ static bool open_path(struct receiver *recv)
 	return true;
 }
 
-/* An object that is shorter than the stream grows, as far as it can. */
+/* Grows an object that is shorter than size. */
 static bool grow_object(struct receiver *recv, uint64_t size)
 {
 	int r = 0;
@@ -145,7 +146,7 @@ static bool open_target(struct receiver *recv)
 	return true;
 }
 
-/* The name of a file that was made is as durable as what is in it. */
+/* Makes the name of a new file durable. */
 static int sync_directory(const char *path)
 {
 	g_autofree char *directory = g_path_get_dirname(path);
@@ -153,14 +154,14 @@ static int sync_directory(const char *path)
 	int r = 0;
 
 	if (fd < 0)
-		return 0; /* it may be searched, but not read */
+		return 0; /* a directory without read permission */
 	if (fsync(fd) < 0 && errno != EINVAL)
 		r = -errno;
 	close(fd);
 	return r;
 }
 
-/* Makes durable what was written. */
+/* Makes durable all that was written. */
 static int make_durable(struct receiver *recv)
 {
 	struct bsp_device *dev = recv->dev;
@@ -200,7 +201,7 @@ static void report(struct receiver *recv, uint64_t done)
 	bsp_transfer_report(&recv->call, progress);
 }
 
-/* Only a raw stream can be too long: of others the size is known before. */
+/* A stream of unknown size, a raw one, may turn out to be too long. */
 static bool check_room(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
@@ -231,7 +232,7 @@ static bool write_data(struct receiver *recv)
 	if (!check_room(recv))
 		return false;
 	n = put(recv, dec->off, dec->data, (size_t)dec->len);
-	/* A short count hides why; what follows says it. */
+	/* After a short count, another write returns the reason. */
 	if (n >= 0 && (uint64_t)n < dec->len) {
 		ssize_t more = put(recv, dec->off + (uint64_t)n, dec->data + n,
 				   (size_t)dec->len - (size_t)n);
@@ -246,7 +247,7 @@ static bool write_data(struct receiver *recv)
 	return true;
 }
 
-/* In an object, it is only noted: make_durable() carries it out. */
+/* In an object a hole becomes markers, which make_durable() flushes. */
 static bool punch_hole(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
@@ -320,7 +321,7 @@ static bool broke(struct receiver *recv, uint64_t at, const char *why)
 			     why);
 }
 
-/* After the end nothing may come: who sends more means something by it. */
+/* Refuses bytes after the end: their sender expects them to count. */
 static bool check_end(struct receiver *recv)
 {
 	char byte;
@@ -389,7 +390,7 @@ static bool check_options(const struct bsp_transfer_options *options,
 		return bsp_error_set(
 			error, BSP_ERROR_USAGE,
 			"only a native stream can be gone on with");
-	/* The piece that broke may have been written in part. */
+	/* The last piece may have been written in part. */
 	if (options->resume && options->target_is_zero)
 		return bsp_error_set(
 			error, BSP_ERROR_USAGE,

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Sending: a reader gives chunks (stream-reader.h), an encoder says what to
- * write for them, and this writes it. Holes are put together until data
- * follows, so that one hole is one frame however it was found.
+ * Sending an object as a stream.
+ *
+ * A chunk reader delivers data and holes in order (chunk-reader.h). An encoder
+ * gives the bytes to write for them (stream.h), and the sender writes these to
+ * the descriptor. It holds a hole back until data or the end follows, so that a
+ * hole is one frame, in however many parts the reader found it. Zero granules
+ * inside a data chunk join such a hole.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +24,7 @@ struct sender {
 	struct bsp_sparse *sp;
 	struct bsp_encoder enc;
 	struct bsp_fd to;
-	uint64_t hole; /* bytes that came, and are not sent yet */
+	uint64_t hole; /* bytes of the hole that is held back */
 };
 
 static bool write_failed(struct sender *sender, int r)
@@ -44,7 +48,7 @@ static bool write_zeros(struct sender *sender, uint64_t len)
 	return r ? write_failed(sender, r) : true;
 }
 
-/* A hole is sent when its end is found; how far the search is counts too. */
+/* Reports progress, with the hole that is held back counted as done. */
 static void report(struct sender *sender)
 {
 	struct bsp_progress now = *sender->call.progress;
@@ -54,7 +58,7 @@ static void report(struct sender *sender)
 	bsp_transfer_report(&sender->call, &now);
 }
 
-/* Writes what the encoder said, with the data that it was given. */
+/* Writes a piece of the encoder, and the data that belongs to it. */
 static bool write_piece(struct sender *sender, const struct bsp_piece *piece,
 			const void *buf, size_t len)
 {
@@ -155,7 +159,7 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 	return write_piece(sender, &piece, NULL, 0);
 }
 
-/* Sets where it starts. */
+/* Checks options->from, and sets the start of the stream. */
 static bool check_start(struct sender *sender)
 {
 	uint64_t from = sender->call.options->from, size = sender->enc.size;
