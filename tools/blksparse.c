@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The program blksparse: finds the subcommand and leaves the rest to it. A new
- * subcommand is a file of its own, a line in command.h and one in the table.
+ * The program blksparse: finds the subcommand and calls it.
+ *
+ * A new subcommand is a file of its own, a line in command.h, and a row in the
+ * table below, from which --help is made. The page and the completion list the
+ * subcommands again.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The subcommands, one file each. argv[0] is the subcommand's name. Returns
- * the exit status.
+ * The subcommands, one file each. argv[0] is the name of the subcommand. Each
+ * returns the exit status.
  */
 #ifndef COMMAND_H
 #define COMMAND_H

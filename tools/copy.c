@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * blksparse copy: one device, image or sparse file to another.
+ * blksparse copy: copies a device, an image or a sparse file to another.
  *
- * The target is opened, and so taken and checked, before anything is written.
+ * bsp_copy() does the work. This file opens both sides, shows progress, and
+ * turns the result into a summary or a message. Opening the target for writing
+ * takes and checks it, so that a target that is refused keeps its content. A
+ * regular file is always created or emptied: it gets the size of the source.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -61,7 +64,7 @@ struct job {
 	struct bsp_progress now; /* when bsp_copy() has returned */
 	enum bsp_phase phase;	 /* the last one that was shown */
 	int64_t started;	 /* microseconds */
-	bool is_new;		 /* the target is a file, made empty for this */
+	bool is_new;		 /* the target is a file, created or emptied */
 };
 
 /* --- Source and target --- */
@@ -86,8 +89,8 @@ static bool open_both(struct job *job, GError **error)
 	struct stat st;
 	struct bsp_device *from, *to;
 
-	/* Before all else, for its message; the paths may change until both are
-	 * open. */
+	/* First, because its message is the clearest. It is checked again
+	 * below: the paths may lead elsewhere by then. */
 	if (!bsp_check_not_same_device(job->from_path, job->to_path, error))
 		return false;
 	from = bsp_device_open(job->from_path, error);
@@ -104,7 +107,7 @@ static bool open_both(struct job *job, GError **error)
 	       fits(job, error);
 }
 
-/* --- What came of it --- */
+/* --- Result --- */
 
 /* It cannot be resumed: pieces are copied in no order, zeros at the end. */
 static char *describe_interrupt(const struct job *job)
@@ -162,7 +165,7 @@ static int write_json(const struct job *job, double seconds, const char *error)
 	return output_text(text);
 }
 
-/* error: what went wrong, or NULL. Returns an exit status. */
+/* error is a message, or NULL. Returns an exit status. */
 static int summarize(const struct job *job, const char *error)
 {
 	double seconds = (double)(g_get_monotonic_time() - job->started) / 1e6;
@@ -190,7 +193,7 @@ static void show_progress(void *data, const struct bsp_progress *now)
 			      now->hole);
 }
 
-/* What bsp_copy() leaves of a target that is larger than the source. */
+/* Treats the rest of a target that is larger than the source. */
 static bool finish_tail(struct job *job, GError **error)
 {
 	int r = bsp_sparse_finish(job->to, opt_tail);

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The handler resets itself (SA_RESETHAND), so that a second signal ends the
+ * program at once. Without SA_RESTART, a system call that waits returns EINTR,
+ * and its caller asks interrupted().
+ */
 #include "interrupt.h"
 
 #include <signal.h>
@@ -21,7 +26,7 @@ void interrupt_catch(void)
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		sigaction(signals[i], NULL, &before);
-		/* nohup, or a background job of a script: it stays so. */
+		/* nohup, or a script's background job: stays ignored. */
 		if (before.sa_handler != SIG_IGN)
 			sigaction(signals[i], &action, NULL);
 	}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * blksparse map: which parts of a device or a file hold data.
+ * blksparse map: reports which parts of a device or a file are data or zeros.
  *
- * A block device is scanned, all of it, before the first line is written: then
- * what is written is of one time. A regular file is walked by lseek() and
- * written as it is walked, for nothing of it needs to be kept, however many
- * extents it has.
+ * A block device is scanned completely before the first line of the report is
+ * written, so that all lines show one state. A regular file is walked by
+ * lseek(), and each extent is written as it is found: nothing has to be kept,
+ * however many extents the file has.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include "output.h"
 #include "progress.h"
 
-/* A file that is walked faster than this shows no progress. */
+/* A walk that is faster than this shows no progress. */
 enum { FILE_DELAY_MS = 1000 };
 
 static enum bsp_format opt_format = BSP_FORMAT_TABLE;
@@ -48,9 +48,9 @@ static const GOptionEntry entries[] = {
 	{ 0 },
 };
 
-/* --- What devices and files have in common ------------------------------ */
+/* --- Devices and files -------------------------------------------------- */
 
-/* Says why the extents of path could not be had. */
+/* Reports why the extents of path cannot be read. */
 static int fail_reading(const char *path, int r)
 {
 	if (r == -ECANCELED)
@@ -78,7 +78,7 @@ static int write_report(const struct bsp_report *report,
 
 struct scan {
 	struct progress progress;
-	bool changed; /* by another program, meanwhile */
+	bool changed; /* another program wrote during the scan */
 };
 
 static void scan_progress(void *data, const struct bsp_progress *now)
@@ -96,8 +96,8 @@ static void scan_changed(void *data, enum bsp_change change)
 		scan->changed = true;
 }
 
-/* What was scanned is reported even if somebody wrote meanwhile: a partition
- * shares its counters with all of the disk, which may never be at rest. */
+/* Writes the report even if another program wrote during the scan: a partition
+ * shares its counters with the whole disk, which may never be at rest. */
 static int report_scanned(struct bsp_sparse *sp, const char *path,
 			  struct scan *scan)
 {
@@ -204,8 +204,7 @@ static int map(const char *path)
 	struct stat st;
 
 	interrupt_catch();
-	/* What is neither, or not there at all, gets its message from the
-	 * opening of a device. */
+	/* Opening a device gives the message for anything else. */
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
 		return map_file(path);
 	return map_device(path);

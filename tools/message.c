@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Messages go to stderr, with the name that g_set_prgname() got. No locale is
+ * set anywhere: messages, those of the system among them, are in English and
+ * the same on every machine.
+ */
 #include "message.h"
 
 #include <stdarg.h>

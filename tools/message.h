@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How errors look, and the exit statuses.
+ * Error messages and exit statuses of all subcommands.
  */
 #ifndef MESSAGE_H
 #define MESSAGE_H
@@ -9,18 +9,20 @@
 
 enum {
 	STATUS_OK = 0,
-	STATUS_FAILED = 1, /* the system, or what was found there */
-	STATUS_USAGE = 2,  /* what was asked for cannot be */
+	STATUS_FAILED = 1, /* a device, a file or a stream failed */
+	STATUS_USAGE = 2,  /* the command line asks for something impossible */
 };
 
 /* Prints "PROGRAM: message" to stderr. Returns STATUS_FAILED. */
 int failure(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* The status to exit with for an error; and the same when it was shown. */
+/* Returns the exit status for an error. */
 int error_status(const GError *error);
+
+/* Prints the message of an error. Returns its exit status. */
 int failure_of(const GError *error);
 
-/* As failure(), with where to find help. Returns STATUS_USAGE. */
+/* As failure(), and tells how to get help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 #endif

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * GOption does the parsing; its own --help is turned off because it ignores
- * errors of standard output, and a full disk must not look like success. The
- * name in messages is what g_set_prgname() was given.
- *
- * No locale is set anywhere: messages, the system's among them, are English
- * and the same everywhere.
+ * GOption parses the options. Its own --help is turned off, because it ignores
+ * errors of standard output: help that a full disk lost must not look like a
+ * success.
  */
 #include "options.h"
 
@@ -29,7 +26,7 @@ static int show_help(GOptionContext *context)
 	GString *text = g_string_new(help);
 	int status;
 
-	/* GOption writes it so; not every terminal shows it. */
+	/* GOption writes an ellipsis, which not every terminal shows. */
 	g_string_replace(text, "\u2026", "...", 0);
 	status = output_text(text->str);
 	g_string_free(text, true);

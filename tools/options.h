@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all subcommands do alike: options and help.
+ * Parsing of options and help, for all subcommands.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -10,14 +10,14 @@
 #include <stdint.h>
 
 /*
- * Takes the options out of argv, also --help, which needs no entry. Returns
- * false when all is done, and then *ret_status is what to exit with: help was
- * shown, or an error was.
+ * Takes the options out of argv. --help needs no entry. Returns false after it
+ * has shown help or an error: the program then exits with *ret_status.
  */
 bool options_parse(GOptionContext *context, int *argc, char **argv,
 		   int *ret_status);
 
-/* --granule, for a table of options, and what it was given; 0: the default. */
+/* --granule: its function for a table of options, and its value; 0 stands for
+ * the default. */
 gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 			GError **error);
 extern uint32_t opt_granule;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * write() instead of stdio, which would forget the errno of a write that it
- * did for a later call.
+ * Output goes through write(2) and not through stdio, which loses the errno of
+ * a delayed write.
  */
 #include "output.h"
 

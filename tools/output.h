@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Standard output: buffered, and no error of it gets lost.
+ * Buffered standard output that reports every error.
  */
 #ifndef OUTPUT_H
 #define OUTPUT_H
@@ -10,7 +10,7 @@
 struct progress;
 
 struct output {
-	struct progress *progress; /* is cleared before a write; or NULL */
+	struct progress *progress; /* cleared before a write; or NULL */
 	int error; /* -errno of the write that failed; -EINTR: Ctrl-C */
 	size_t used;
 	char buf[1 << 16];
@@ -25,7 +25,7 @@ int output_finish(struct output *out);
 /* Writes text and finishes; reports a failure. Returns an exit status. */
 int output_text(const char *text);
 
-/* Reports why output failed. Returns an exit status. */
+/* Prints why output failed. Returns an exit status. */
 int output_failure(const struct output *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * It is redrawn five times a second at most: writing to a terminal is slow,
- * and scanning calls for every piece of a MiB or so.
+ * The line is drawn at most five times a second: callers report each MiB or
+ * so, and writing to a terminal is slow.
  */
 #include "progress.h"
 
@@ -35,7 +35,7 @@ static void draw(uint64_t done, uint64_t total, int64_t elapsed_us,
 	if (rate > 0 && total > done) {
 		double left = (double)(total - done) / rate;
 
-		/* Past 100 hours nobody reads the minutes. */
+		/* Show at most 100 hours. */
 		left = MIN(left, 359999);
 		(void)fprintf(stderr, ", %u:%02u:%02u left",
 			      (unsigned)left / 3600, (unsigned)left / 60 % 60,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A line on the terminal that says how far something has come. It is written
- * to stderr, and only if that is a terminal, or if whoever began it enables it.
+ * A line on the terminal that shows progress. It goes to stderr if that is a
+ * terminal, or if the caller sets `enabled` after progress_begin().
  */
 #ifndef PROGRESS_H
 #define PROGRESS_H
@@ -13,21 +13,21 @@ struct progress {
 	bool enabled;
 	bool shown;
 	int64_t started; /* microseconds */
-	int64_t next;	 /* when it may be written again */
+	int64_t next;	 /* when it may be drawn again, microseconds */
 };
 
-/* It is not shown for the first delay_ms. */
+/* The line is not shown for the first delay_ms. */
 void progress_begin(struct progress *progress, int delay_ms);
 
-/* May be called as often as one likes. Bytes. */
+/* Draws the line, if it is time to. done and total are in bytes. */
 void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 
-/* The same, with how much of what is done is data and holes. total 0: nobody
- * knows. */
+/* The same, with the bytes of data and holes in what is done. A total of 0 is
+ * unknown. */
 void progress_update_parts(struct progress *progress, uint64_t done,
 			   uint64_t total, uint64_t data, uint64_t hole);
 
-/* Takes the line away; the next update may bring it back. */
+/* Erases the line; the next update may draw it again. */
 void progress_clear(struct progress *progress);
 
 #endif

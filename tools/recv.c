@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * blksparse recv: a stream on standard input into a device or a file.
+ * blksparse recv: writes a stream from standard input to a device or a file.
+ *
+ * bsp_recv() does the work. After an error the command prints how much of the
+ * target is good, and, for a native stream, the command that resumes it.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -26,7 +29,7 @@ static const GOptionEntry entries[] = {
 	{ 0 },
 };
 
-/* A path as a shell takes it, in quotes only where it needs them. */
+/* Quotes a path for a shell, if it needs that. */
 static char *quote(const char *path)
 {
 	static const char plain[] =
@@ -36,7 +39,7 @@ static char *quote(const char *path)
 							   : g_strdup(path);
 }
 
-/* What went wrong, and what there is all the same. */
+/* Prints the error, and how much of the target is good. */
 static int fail(const GError *error, const struct bsp_progress *done,
 		const char *path, bool native)
 {

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * blksparse send: a device or a file as a stream on standard output.
+ * blksparse send: writes a device or a file as a stream to standard output.
+ *
+ * bsp_send() does the work. A device that another program writes to during the
+ * call still gives a stream, of granules from different moments: the command
+ * warns, because it cannot tell whether that matters.
  */
 #include <inttypes.h>
 #include <unistd.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * json-glib builds the object. The seconds are appended as text, with the three
+ * digits that mean something.
+ */
 #include "summary.h"
 
 #include <string.h>
@@ -29,7 +33,7 @@ char *summary_line(JsonBuilder *builder, double seconds)
 	json_generator_set_root(generator, root);
 	json_node_unref(root);
 	line = json_generator_to_data(generator, NULL);
-	/* The generator has 17 digits or none. */
+	/* The generator would write 17 digits, or none. */
 	line[strlen(line) - 1] = '\0';
 	return g_strdup_printf("%s,\"seconds\":%.3f}\n", line, seconds);
 }

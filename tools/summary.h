@@ -11,11 +11,11 @@
 /* Members of the object that is being built. */
 void summary_number(JsonBuilder *builder, const char *name, uint64_t value);
 
-/* What is not UTF-8 in it is replaced; NULL is null. */
+/* Bytes that are not UTF-8 are replaced; NULL becomes null. */
 void summary_text(JsonBuilder *builder, const char *name, const char *value);
 
-/* What was built, as a line, with the member seconds at its end; for the caller
- * to free. */
+/* Returns the object as a line, with the member seconds at its end; to be
+ * freed. */
 char *summary_line(JsonBuilder *builder, double seconds);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * All of it goes to stderr, but for the JSON of recv: the standard output of
- * send is the stream.
+ * Progress and summaries go to stderr, because the standard output of send is
+ * the stream. Only the JSON of recv goes to standard output.
  */
 #include "transfer.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What blksparse send and blksparse recv do alike: their common options, the
- * line of progress, and the summary.
+ * The common part of blksparse send and blksparse recv: options, progress and
+ * summary.
  */
 #ifndef TRANSFER_H
 #define TRANSFER_H
@@ -9,7 +9,7 @@
 #include "blksparse.h"
 #include "progress.h"
 
-/* The options, to be added to a command's own. */
+/* The common options; each command adds them to its own. */
 extern const GOptionEntry transfer_entries[];
 
 struct transfer {
@@ -20,25 +20,25 @@ struct transfer {
 	struct progress progress;
 };
 
-/* Are the options given ones that go together? If not, an exit status. */
+/* Checks that the options go together. Returns an exit status. */
 int transfer_check_options(void);
 
 /*
- * Begins: catches Ctrl-C, and fills in the options with the format given, and
- * with progress and interrupts that work.
+ * Begins a transfer: catches Ctrl-C, and sets format, progress and interrupted
+ * in *ret_options.
  */
 void transfer_begin(struct transfer *transfer, const char *command,
 		    const char *path, struct bsp_transfer_options *ret_options);
 
 /*
- * It is over: the summary, if one is wanted. error is NULL if all went well;
- * otherwise it is not shown, but told in JSON. Returns an exit status: of the
- * writing of that.
+ * Ends a transfer: writes the summary, unless the user wants none. error is
+ * NULL after a success; it becomes part of a JSON summary, and the caller shows
+ * it. Returns an exit status: whether the summary was written.
  */
 int transfer_end(struct transfer *transfer, const struct bsp_progress *done,
 		 const GError *error);
 
-/* The paths that were given are one path; if not, an exit status. */
+/* Checks that the user gave one path. Returns an exit status. */
 int transfer_one_path(char **paths, const char *what);
 
 #endif
