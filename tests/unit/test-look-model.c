@@ -267,7 +267,7 @@ static void no_interleaving_finds_a_stale_hole(void **state)
 }
 
 /* The model must be able to see what it looks for. */
-static void each_rule_matters(void **state)
+static void model_finds_each_missing_rule(void **state)
 {
 	struct rules rules = right;
 
@@ -289,7 +289,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_interleaving_finds_a_stale_hole),
-		cmocka_unit_test(each_rule_matters),
+		cmocka_unit_test(model_finds_each_missing_rule),
 	};
 
 	return cmocka_run_group_tests_name("look-model", tests, NULL, NULL);

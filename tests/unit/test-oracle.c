@@ -53,7 +53,7 @@ static bool try_seed(uint64_t seed)
 	return right;
 }
 
-static void every_byte_is_one_that_may_be(void **state)
+static void every_byte_is_one_that_the_oracle_allows(void **state)
 {
 	uint64_t first = number("BSP_SEED", 1);
 	uint64_t seeds = number("BSP_SEEDS", getenv("BSP_SEED") ? 1 : SEEDS);
@@ -67,7 +67,7 @@ static void every_byte_is_one_that_may_be(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_byte_is_one_that_may_be),
+		cmocka_unit_test(every_byte_is_one_that_the_oracle_allows),
 	};
 
 	return cmocka_run_group_tests_name("oracle", tests, NULL, NULL);

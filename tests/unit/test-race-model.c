@@ -32,10 +32,10 @@ enum { ZERO = 1, OLD = 2, NEW = 4, NEWER = 8 };
 enum kind {
 	WRITE_NEW, /* all of the granule */
 	WRITE_NEWER,
-	WRITE_PART, /* the first half, not zero */
-	ZERO_PART,  /* the first half, zeros */
-	PUNCH,	    /* zeros for all of it */
-	CARRY,	    /* markers, as by close */
+	WRITE_PART,    /* the first half, not zero */
+	ZERO_PART,     /* the first half, zeros */
+	PUNCH,	       /* zeros for all of it */
+	FLUSH_MARKERS, /* markers, as by close */
 	SCAN,
 	FLUSH, /* carries out, and flushes the device */
 	KINDS,
@@ -65,7 +65,7 @@ struct world {
 	unsigned char device[2];
 	unsigned char durable[2]; /* as of the last good flush */
 	unsigned char may[2];
-	unsigned char carried;	/* out since the last flush began */
+	unsigned char zeroed;	/* out since the last flush began */
 	unsigned char taken;	/* or before, and the flush is not done */
 	unsigned char pieces;	/* halves of zeros, not durable yet (bits), */
 	unsigned char lost;	/* and those that must be zeroed again */
@@ -84,10 +84,10 @@ struct model {
 	const struct bsp_transition *transitions;
 	GHashTable *seen;
 	GQueue todo;
-	bool locks;	/* false: nobody takes any, to see that it matters */
-	bool remembers; /* false: nobody knows what was carried out */
-	bool notes;	/* false: zeros beside data are not recorded */
-	bool counts;	/* false: nor that a flush failed meanwhile */
+	bool locks; /* false: nobody takes any, to see that it matters */
+	bool records_granules; /* false: nobody knows what was carried out */
+	bool notes;	       /* false: zeros beside data are not recorded */
+	bool counts;	       /* false: nor that a flush failed meanwhile */
 	size_t worlds;
 	size_t wrong;
 };
@@ -202,7 +202,7 @@ static void device_write(struct model *m, const struct world *from, int i,
 
 static bool has(const struct world *w)
 {
-	return w->carried || w->taken;
+	return w->zeroed || w->taken;
 }
 
 /* Halves (bits) are zeros since op has looked how many flushes had failed. */
@@ -388,7 +388,7 @@ static void step_carry(struct model *m, struct world w, int i,
 	case 3:
 		op->failed |= op->seen[0] != w.losses;
 		if (!op->failed) {
-			w.carried = m->remembers;
+			w.zeroed = m->records_granules;
 			happens(m, &w, BSP_ZEROED);
 		}
 		op->pc = first + 4;
@@ -465,8 +465,8 @@ static void step_flush(struct model *m, struct world w, int i)
 		break;
 	case 7:
 		if (!w.taken) {
-			w.taken = w.carried;
-			w.carried = 0;
+			w.taken = w.zeroed;
+			w.zeroed = 0;
 		}
 		op->old = w.pieces & (unsigned char)~w.lost;
 		op->pc = 8;
@@ -494,7 +494,7 @@ static void step_flush(struct model *m, struct world w, int i)
 		break;
 	case 11:
 		happens(m, &w, BSP_ZEROS_LOST);
-		w.carried = w.taken = 0;
+		w.zeroed = w.taken = 0;
 		op->pc = 12;
 		break;
 	case 12:
@@ -564,7 +564,7 @@ static void step(struct model *m, const struct world *from, int i)
 	case PUNCH:
 		step_punch(m, w, i);
 		break;
-	case CARRY:
+	case FLUSH_MARKERS:
 		step_carry(m, w, i, 1, DONE);
 		break;
 	case FLUSH:
@@ -694,12 +694,12 @@ static struct model right_model(void)
 {
 	return (struct model){ .transitions = bsp_transitions,
 			       .locks = true,
-			       .remembers = true,
+			       .records_granules = true,
 			       .notes = true,
 			       .counts = true };
 }
 
-static void no_interleaving_is_wrong(void **state)
+static void no_interleaving_gives_wrong_bytes(void **state)
 {
 	struct model m = right_model();
 
@@ -707,7 +707,7 @@ static void no_interleaving_is_wrong(void **state)
 	assert_true(m.worlds > 100000);
 }
 
-static void no_interleaving_with_flushes_is_wrong(void **state)
+static void no_interleaving_with_flushes_gives_wrong_bytes(void **state)
 {
 	struct model m = right_model();
 
@@ -716,7 +716,7 @@ static void no_interleaving_with_flushes_is_wrong(void **state)
 }
 
 /* The model must be able to see what it looks for. */
-static void rules_that_are_wrong_are_found_out(void **state)
+static void model_finds_each_broken_rule(void **state)
 {
 	static const struct {
 		enum bsp_event event;
@@ -745,7 +745,7 @@ static void rules_that_are_wrong_are_found_out(void **state)
 	m.locks = false;
 	assert_true(explore_all(&m, KINDS, 2) > 0);
 	m = right_model();
-	m.remembers = false;
+	m.records_granules = false;
 	assert_true(explore_all(&m, KINDS, 2) > 0);
 	m = right_model();
 	m.notes = false;
@@ -758,9 +758,10 @@ static void rules_that_are_wrong_are_found_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(no_interleaving_is_wrong),
-		cmocka_unit_test(no_interleaving_with_flushes_is_wrong),
-		cmocka_unit_test(rules_that_are_wrong_are_found_out),
+		cmocka_unit_test(no_interleaving_gives_wrong_bytes),
+		cmocka_unit_test(
+			no_interleaving_with_flushes_gives_wrong_bytes),
+		cmocka_unit_test(model_finds_each_broken_rule),
 	};
 
 	return cmocka_run_group_tests_name("race-model", tests, NULL, NULL);

@@ -17,11 +17,11 @@
 
 enum { G = 4096, MIB = 1 << 20, SIZE = 24 * MIB + 512 };
 
-struct ahead {
+struct scanned_object {
 	struct fake *fake;
 	struct bsp_sparse *sp;
 	/* Written by the thread: what it was handed. */
-	unsigned char *handed;
+	unsigned char *delivered;
 	atomic_uint wrong;
 	bool known; /* all of it, from before */
 	/* What a read of the device does. */
@@ -35,7 +35,7 @@ struct ahead {
 static void scanned(void *data, uint64_t generation, uint64_t off,
 		    const void *buf, uint64_t len)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 	struct bsp_extent extent;
 
 	if (!bsp_sparse_is_current(a->sp, generation))
@@ -46,7 +46,7 @@ static void scanned(void *data, uint64_t generation, uint64_t off,
 	    extent.type != (a->known ? BSP_EXTENT_DATA : BSP_EXTENT_UNKNOWN))
 		a->wrong++;
 	for (uint64_t i = off; i < off + len; i++)
-		a->handed[i]++;
+		a->delivered[i]++;
 }
 
 /* Data and holes of many lengths. */
@@ -64,9 +64,9 @@ static void fill(struct fake *fake)
 	}
 }
 
-static struct ahead *ahead_new(bool filled, uint64_t window)
+static struct scanned_object *object_new(bool filled, uint64_t window)
 {
-	struct ahead *a = calloc(1, sizeof(*a));
+	struct scanned_object *a = calloc(1, sizeof(*a));
 	const struct bsp_sparse_options patient = { .budget_ms = UINT32_MAX };
 	struct bsp_scan_ahead_options options = {
 		.window = window,
@@ -78,7 +78,7 @@ static struct ahead *ahead_new(bool filled, uint64_t window)
 	a->fake = fake_new(SIZE);
 	if (filled)
 		fill(a->fake);
-	a->handed = calloc(1, SIZE);
+	a->delivered = calloc(1, SIZE);
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->wake, NULL);
 	a->sp = bsp_sparse_new(fake_device(a->fake), &patient, NULL);
@@ -87,12 +87,12 @@ static struct ahead *ahead_new(bool filled, uint64_t window)
 	return a;
 }
 
-static void ahead_free(struct ahead *a)
+static void object_free(struct scanned_object *a)
 {
 	bsp_sparse_free(a->sp);
 	pthread_cond_destroy(&a->wake);
 	pthread_mutex_destroy(&a->lock);
-	free(a->handed);
+	free(a->delivered);
 	free(a);
 }
 
@@ -106,7 +106,7 @@ static bool all_are(const unsigned char *bytes, uint64_t from, uint64_t to,
 }
 
 /* Goes over all extents, as cp(1) does; what seeks say must be so. */
-static void walk(struct ahead *a, uint64_t size)
+static void walk(struct scanned_object *a, uint64_t size)
 {
 	const unsigned char *bytes = fake_bytes(a->fake);
 	uint64_t off = 0, data, hole;
@@ -134,9 +134,9 @@ static uint64_t bytes_read(struct fake *fake)
 	return sum;
 }
 
-static void all_is_read_once_and_data_is_handed_out_once(void **state)
+static void scan_reads_all_once_and_delivers_all_data_once(void **state)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 	const unsigned char *bytes = fake_bytes(a->fake);
 	struct bsp_stat st;
 
@@ -147,19 +147,19 @@ static void all_is_read_once_and_data_is_handed_out_once(void **state)
 		uint64_t end = at + G < SIZE ? at + G : SIZE;
 		bool zero = all_are(bytes, at, end, 0);
 
-		assert_true(all_are(a->handed, at, end, zero ? 0 : 1));
+		assert_true(all_are(a->delivered, at, end, zero ? 0 : 1));
 	}
 	assert_int_equal(a->wrong, 0);
 	bsp_sparse_stat(a->sp, &st);
 	assert_int_equal(st.unknown, 0);
-	ahead_free(a);
+	object_free(a);
 }
 
 /* --- What is known --- */
 
-static struct ahead *ahead_new_known(void)
+static struct scanned_object *object_new_known(void)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 
 	assert_int_equal(bsp_sparse_scan(a->sp, 0, SIZE, NULL, NULL, NULL), 0);
 	(void)bytes_read(a->fake);
@@ -172,7 +172,7 @@ static struct ahead *ahead_new_known(void)
  * handed out is kept: it asks for what was not, and is seen now and then where
  * it was. Returns how many bytes it asked for.
  */
-static uint64_t read_through(struct ahead *a)
+static uint64_t read_through(struct scanned_object *a)
 {
 	uint64_t off = 0, data, hole, asked = 0;
 	unsigned pieces = 0;
@@ -182,8 +182,8 @@ static uint64_t read_through(struct ahead *a)
 			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
 			0);
 		for (off = data; off < hole; off += G) {
-			if (!a->handed[off]) {
-				a->handed[off] = 'r';
+			if (!a->delivered[off]) {
+				a->delivered[off] = 'r';
 				asked += G;
 				bsp_sparse_report_read(a->sp, off);
 			} else if (pieces++ % 256 == 0) {
@@ -194,30 +194,31 @@ static uint64_t read_through(struct ahead *a)
 	return asked;
 }
 
-static void what_is_known_is_read_ahead_of_who_reads_it(void **state)
+static void known_data_is_read_ahead_of_a_reader(void **state)
 {
-	struct ahead *a = ahead_new_known();
+	struct scanned_object *a = object_new_known();
 	struct bsp_stat st;
 	uint64_t asked;
 
 	bsp_sparse_stat(a->sp, &st);
 	for (unsigned pass = 0; pass < 2; pass++) {
-		memset(a->handed, 0, SIZE);
+		memset(a->delivered, 0, SIZE);
 		asked = read_through(a);
 		/* Only while it was not clear yet that it does. */
 		assert_int_in_range(asked, G, st.data / 4);
 		for (uint64_t at = 0; at < SIZE; at += G)
-			assert_true(a->handed[at] <= 1 || a->handed[at] == 'r');
+			assert_true(a->delivered[at] <= 1 ||
+				    a->delivered[at] == 'r');
 	}
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), st.data, 2 * st.data - asked);
 	assert_int_equal(a->wrong, 0);
-	ahead_free(a);
+	object_free(a);
 }
 
-static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
+static void seeks_alone_read_nothing_where_all_is_known(void **state)
 {
-	struct ahead *a = ahead_new_known();
+	struct scanned_object *a = object_new_known();
 
 	uint64_t data, hole;
 
@@ -238,12 +239,12 @@ static void who_only_seeks_costs_nothing_where_all_is_known(void **state)
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_equal(bytes_read(a->fake), 0);
-	ahead_free(a);
+	object_free(a);
 }
 
-static void who_reads_here_and_there_is_not_followed(void **state)
+static void random_reader_is_not_followed(void **state)
 {
-	struct ahead *a = ahead_new_known();
+	struct scanned_object *a = object_new_known();
 	unsigned seed = 1;
 	uint64_t data, hole;
 
@@ -263,12 +264,12 @@ static void who_reads_here_and_there_is_not_followed(void **state)
 	bsp_sparse_scan_ahead_join(a->sp);
 	/* At most the run after each. */
 	assert_int_in_range(bytes_read(a->fake), 0, 50 * MIB);
-	ahead_free(a);
+	object_free(a);
 }
 
-static void one_seek_is_no_reason_to_read_much(void **state)
+static void one_seek_scans_the_smallest_window_only(void **state)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 	uint64_t at;
 
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &at), 0);
@@ -276,12 +277,12 @@ static void one_seek_is_no_reason_to_read_much(void **state)
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
-	ahead_free(a);
+	object_free(a);
 }
 
-static void the_window_is_as_large_as_asked_for(void **state)
+static void window_stays_within_the_option(void **state)
 {
-	struct ahead *a = ahead_new(true, 256 * 1024);
+	struct scanned_object *a = object_new(true, 256 * 1024);
 	uint64_t at = 0;
 
 	for (uint64_t off = 0; off < 8 * MIB; off += MIB / 2)
@@ -290,14 +291,14 @@ static void the_window_is_as_large_as_asked_for(void **state)
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, at + 512 * 1024);
-	ahead_free(a);
+	object_free(a);
 }
 
 /* Whoever takes what is read waits for what comes after the seek. */
 static void take_late(void *data, uint64_t generation, uint64_t off,
 		      const void *buf, uint64_t len)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 
 	pthread_mutex_lock(&a->lock);
 	while (a->blocking)
@@ -305,9 +306,9 @@ static void take_late(void *data, uint64_t generation, uint64_t off,
 	pthread_mutex_unlock(&a->lock);
 }
 
-static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
+static void seek_gives_up_on_a_delivery_that_is_stuck(void **state)
 {
-	struct ahead a = { .blocking = true, .fake = fake_new(SIZE) };
+	struct scanned_object a = { .blocking = true, .fake = fake_new(SIZE) };
 	const struct bsp_scan_ahead_options options = {
 		.scanned = take_late,
 		.scanned_data = &a,
@@ -330,9 +331,9 @@ static void a_seek_does_not_wait_for_ever_for_what_is_handed_out(void **state)
 	bsp_sparse_free(a.sp);
 }
 
-static void the_rest_is_scanned_if_asked_for(void **state)
+static void rest_is_scanned_in_the_background_if_wanted(void **state)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 	struct bsp_stat st;
 
 	bsp_sparse_scan_ahead_set_background(a->sp, true);
@@ -342,15 +343,15 @@ static void the_rest_is_scanned_if_asked_for(void **state)
 	} while (st.unknown);
 	assert_int_equal(bytes_read(a->fake), SIZE);
 	/* Nobody is near: it is not kept for anyone. */
-	assert_true(all_are(a->handed, 0, SIZE, 0));
-	ahead_free(a);
+	assert_true(all_are(a->delivered, 0, SIZE, 0));
+	object_free(a);
 }
 
 /* --- A device that does not answer --- */
 
 static void block_read(void *data)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 
 	pthread_mutex_lock(&a->lock);
 	a->blocked = true;
@@ -359,7 +360,7 @@ static void block_read(void *data)
 	pthread_mutex_unlock(&a->lock);
 }
 
-static void let_go(struct ahead *a)
+static void release_reads(struct scanned_object *a)
 {
 	pthread_mutex_lock(&a->lock);
 	a->blocking = false;
@@ -369,7 +370,7 @@ static void let_go(struct ahead *a)
 
 static bool is_blocked(void *data)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 	bool blocked;
 
 	pthread_mutex_lock(&a->lock);
@@ -378,9 +379,9 @@ static bool is_blocked(void *data)
 	return blocked;
 }
 
-static void an_interrupt_is_answered_while_the_device_is_not(void **state)
+static void interrupted_seek_returns_while_the_device_hangs(void **state)
 {
-	struct ahead *a = ahead_new(false, 0);
+	struct scanned_object *a = object_new(false, 0);
 	uint64_t data = 7, hole = 7;
 
 	fake_bytes(a->fake)[MIB] = 'd';
@@ -393,12 +394,12 @@ static void an_interrupt_is_answered_while_the_device_is_not(void **state)
 	assert_int_equal(bsp_sparse_seek_hole(a->sp, 0, is_blocked, a, &hole),
 			 0);
 	assert_int_equal(hole, 2 * G);
-	let_go(a);
+	release_reads(a);
 	/* It goes on as if nothing had been. */
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 2 * G, NULL, NULL, &data),
 			 0);
 	assert_int_equal(data, MIB);
-	ahead_free(a);
+	object_free(a);
 }
 
 static void read_slowly(void *data)
@@ -407,7 +408,7 @@ static void read_slowly(void *data)
 }
 
 /* A device that is all zeros, and takes far longer than the budget. */
-static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
+static void seek_beyond_its_time_answers_with_a_boundary(void **state)
 {
 	const struct bsp_sparse_options hasty = { .budget_ms = 1 };
 	struct fake *fake = fake_new(SIZE);
@@ -429,19 +430,19 @@ static void a_seek_that_takes_long_is_answered_with_a_boundary(void **state)
 
 static void *stop_when_blocked(void *data)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 
 	while (!is_blocked(a))
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	bsp_sparse_scan_ahead_stop(a->sp);
 	assert_true(bsp_sparse_scan_ahead_running(a->sp));
-	let_go(a);
+	release_reads(a);
 	return NULL;
 }
 
-static void who_waits_does_without_when_it_is_stopped(void **state)
+static void waiting_seeks_go_on_when_the_scan_is_stopped(void **state)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 	pthread_t thread;
 
 	a->blocking = true;
@@ -450,14 +451,14 @@ static void who_waits_does_without_when_it_is_stopped(void **state)
 			 0);
 	walk(a, SIZE);
 	pthread_join(thread, NULL);
-	ahead_free(a);
+	object_free(a);
 }
 
 /* --- A device that fails --- */
 
-static void what_cannot_be_read_is_data_and_the_rest_is_right(void **state)
+static void unreadable_granules_are_data_and_the_others_right(void **state)
 {
-	struct ahead *a = ahead_new(false, 0);
+	struct scanned_object *a = object_new(false, 0);
 	uint64_t data, hole;
 
 	fake_bytes(a->fake)[8 * MIB] = 'd';
@@ -473,14 +474,14 @@ static void what_cannot_be_read_is_data_and_the_rest_is_right(void **state)
 	assert_int_equal(bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
 			 0);
 	assert_int_equal(hole, 8 * MIB + G);
-	ahead_free(a);
+	object_free(a);
 }
 
 /* --- Other writers --- */
 
 static void rewrite_once(void *data)
 {
-	struct ahead *a = data;
+	struct scanned_object *a = data;
 
 	if (!atomic_exchange(&a->rewrite, false))
 		return;
@@ -489,9 +490,9 @@ static void rewrite_once(void *data)
 	(void)bsp_sparse_refresh(a->sp);
 }
 
-static void what_was_read_before_a_change_is_read_again(void **state)
+static void granules_read_before_a_change_are_read_again(void **state)
 {
-	struct ahead *a = ahead_new(false, 0);
+	struct scanned_object *a = object_new(false, 0);
 	uint64_t data;
 
 	atomic_store(&a->rewrite, true);
@@ -500,12 +501,12 @@ static void what_was_read_before_a_change_is_read_again(void **state)
 	assert_int_equal(data, 20 * MIB);
 	walk(a, SIZE);
 	assert_int_equal(a->wrong, 0);
-	ahead_free(a);
+	object_free(a);
 }
 
-static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
+static void nothing_is_read_ahead_where_results_are_not_kept(void **state)
 {
-	struct ahead *a = ahead_new(true, 0);
+	struct scanned_object *a = object_new(true, 0);
 	uint64_t at;
 
 	fake_stop_counting(a->fake);
@@ -515,33 +516,31 @@ static void nothing_is_read_ahead_where_nothing_can_be_kept(void **state)
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, at - 8 * MIB + 3 * MIB);
-	ahead_free(a);
+	object_free(a);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_is_read_once_and_data_is_handed_out_once),
-		cmocka_unit_test(what_is_known_is_read_ahead_of_who_reads_it),
 		cmocka_unit_test(
-			who_only_seeks_costs_nothing_where_all_is_known),
-		cmocka_unit_test(who_reads_here_and_there_is_not_followed),
-		cmocka_unit_test(one_seek_is_no_reason_to_read_much),
-		cmocka_unit_test(the_window_is_as_large_as_asked_for),
+			scan_reads_all_once_and_delivers_all_data_once),
+		cmocka_unit_test(known_data_is_read_ahead_of_a_reader),
+		cmocka_unit_test(seeks_alone_read_nothing_where_all_is_known),
+		cmocka_unit_test(random_reader_is_not_followed),
+		cmocka_unit_test(one_seek_scans_the_smallest_window_only),
+		cmocka_unit_test(window_stays_within_the_option),
+		cmocka_unit_test(seek_gives_up_on_a_delivery_that_is_stuck),
+		cmocka_unit_test(rest_is_scanned_in_the_background_if_wanted),
 		cmocka_unit_test(
-			a_seek_does_not_wait_for_ever_for_what_is_handed_out),
-		cmocka_unit_test(the_rest_is_scanned_if_asked_for),
+			interrupted_seek_returns_while_the_device_hangs),
+		cmocka_unit_test(seek_beyond_its_time_answers_with_a_boundary),
+		cmocka_unit_test(waiting_seeks_go_on_when_the_scan_is_stopped),
 		cmocka_unit_test(
-			an_interrupt_is_answered_while_the_device_is_not),
+			unreadable_granules_are_data_and_the_others_right),
+		cmocka_unit_test(granules_read_before_a_change_are_read_again),
 		cmocka_unit_test(
-			a_seek_that_takes_long_is_answered_with_a_boundary),
-		cmocka_unit_test(who_waits_does_without_when_it_is_stopped),
-		cmocka_unit_test(
-			what_cannot_be_read_is_data_and_the_rest_is_right),
-		cmocka_unit_test(what_was_read_before_a_change_is_read_again),
-		cmocka_unit_test(
-			nothing_is_read_ahead_where_nothing_can_be_kept),
+			nothing_is_read_ahead_where_results_are_not_kept),
 	};
 
-	return cmocka_run_group_tests_name("ahead", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("scan-ahead", tests, NULL, NULL);
 }

@@ -189,7 +189,7 @@ static void check_known(struct bsp_sparse *sp, struct fake *fake,
 	free(got);
 }
 
-static void extents_are_the_truth_for_every_shape_and_size(void **state)
+static void extents_are_right_for_every_shape_and_size(void **state)
 {
 	static const uint64_t sizes[] = { 512,	     G,	      G + 512,	  5 * G,
 					  MIB + 512, 2 * MIB, 3 * MIB + G };
@@ -232,7 +232,7 @@ static void reads_are_cut_at_the_end(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void a_read_settles_the_granules_it_covers_whole(void **state)
+static void read_learns_the_granules_it_covers_whole(void **state)
 {
 	struct fake *fake = fake_new(8 * G);
 	struct bsp_sparse *sp;
@@ -254,7 +254,7 @@ static void a_read_settles_the_granules_it_covers_whole(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void a_read_of_the_short_last_granule_settles_it(void **state)
+static void read_of_the_short_last_granule_learns_it(void **state)
 {
 	struct fake *fake = fake_new(G + 512);
 	struct bsp_sparse *sp = patient(fake, G);
@@ -268,7 +268,7 @@ static void a_read_of_the_short_last_granule_settles_it(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void a_read_asks_the_device_only_for_what_is_no_hole(void **state)
+static void holes_are_read_without_the_device(void **state)
 {
 	struct fake *fake = fake_new(6 * G);
 	const struct fake_call *reads;
@@ -425,7 +425,7 @@ static void the_time_budget_bounds_a_seek(void **state)
 
 /* --- stat --- */
 
-static void blocks_invite_a_look_until_all_is_known(void **state)
+static void some_blocks_are_missing_until_all_is_known(void **state)
 {
 	static const uint64_t sizes[] = { 512, 1024, G, G + 512, MIB };
 
@@ -527,7 +527,7 @@ static void options_that_do_not_fit_are_refused(void **state)
 	}
 }
 
-static void an_object_of_no_device_is_none_and_keeps_the_error(void **state)
+static void object_without_a_device_is_null_and_keeps_the_error(void **state)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -553,7 +553,7 @@ static void on_change(void *data, enum bsp_change change)
 	told->gone += change == BSP_CHANGE_GONE;
 }
 
-static void what_others_wrote_is_seen_by_seeks_and_reads(void **state)
+static void outside_writes_are_seen_by_seeks_and_reads(void **state)
 {
 	for (int dirty = 0; dirty < 2; dirty++) {
 		struct fake *fake = fake_new(MIB);
@@ -632,7 +632,7 @@ static void a_write_beside_the_scan_is_not_learned_away(void **state)
 	}
 }
 
-static void where_nobody_counts_nothing_is_remembered(void **state)
+static void nothing_is_remembered_of_a_device_without_counters(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct bsp_sparse *sp;
@@ -760,7 +760,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 /* --- Samples that are not settled --- */
 
 /* The bytes come after the time has moved: no sample tells of them. */
-static void what_is_learned_before_it_is_settled_is_not_kept(void **state)
+static void states_learned_before_a_sample_settles_are_not_kept(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct told told = { 0 };
@@ -782,7 +782,7 @@ static void what_is_learned_before_it_is_settled_is_not_kept(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void settling_is_one_change_and_moves_no_time(void **state)
+static void settling_is_one_change_and_moves_no_mtime(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct told told = { 0 };
@@ -833,7 +833,7 @@ static void a_write_moves_the_time_again_when_it_is_settled(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void an_opening_keeps_nothing_that_is_not_settled(void **state)
+static void opening_keeps_nothing_of_an_unsettled_sample(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct bsp_sparse *sp = patient(fake, G);
@@ -900,7 +900,7 @@ static void swap_medium(void *data)
 	fake_put_beneath(s->fake, 3 * G, G, 'n');
 }
 
-static void what_was_read_of_the_old_medium_is_not_learned(void **state)
+static void reads_of_the_old_medium_are_not_learned(void **state)
 {
 	struct fake *fake = fake_new(MIB);
 	struct bsp_sparse *sp = patient(fake, G);
@@ -1039,7 +1039,7 @@ static void scan_progress(void *data, const struct bsp_progress *now)
 	scan->calls++;
 }
 
-static void a_scan_settles_all_and_tells_how_far_it_is(void **state)
+static void scan_learns_all_and_reports_progress(void **state)
 {
 	struct fake *fake = fake_new(20 * MIB + 512);
 	struct bsp_sparse *sp = patient(fake, G);
@@ -1083,7 +1083,7 @@ static uint64_t find_with_minhole(const unsigned char *bytes, uint64_t size,
 	return size;
 }
 
-static void short_holes_are_data_to_those_who_seek(void **state)
+static void short_holes_are_data_for_seeks(void **state)
 {
 	enum { SIZE = 64 * G + 512 };
 	static const uint64_t minholes[] = { G, 2 * G, 3 * G + 1, 16 * G };
@@ -1118,7 +1118,7 @@ static void short_holes_are_data_to_those_who_seek(void **state)
 	}
 }
 
-static void what_the_device_knows_is_not_read(void **state)
+static void zeros_that_the_device_knows_are_not_read(void **state)
 {
 	struct fake *fake = fake_new(4 * MIB);
 	struct bsp_sparse *sp;
@@ -1141,7 +1141,7 @@ static void what_the_device_knows_is_not_read(void **state)
 	bsp_sparse_free(sp);
 }
 
-static void extents_partition_what_is_known_and_unknown(void **state)
+static void extents_partition_known_and_unknown_granules(void **state)
 {
 	static const struct bsp_extent want[] = {
 		{ 0, 2 * G, BSP_EXTENT_HOLE },
@@ -1172,54 +1172,52 @@ static void extents_partition_what_is_known_and_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			extents_are_the_truth_for_every_shape_and_size),
+		cmocka_unit_test(extents_are_right_for_every_shape_and_size),
 		cmocka_unit_test(reads_are_cut_at_the_end),
-		cmocka_unit_test(a_read_settles_the_granules_it_covers_whole),
-		cmocka_unit_test(a_read_of_the_short_last_granule_settles_it),
-		cmocka_unit_test(
-			a_read_asks_the_device_only_for_what_is_no_hole),
+		cmocka_unit_test(read_learns_the_granules_it_covers_whole),
+		cmocka_unit_test(read_of_the_short_last_granule_learns_it),
+		cmocka_unit_test(holes_are_read_without_the_device),
 		cmocka_unit_test(short_reads_of_the_device_are_continued),
 		cmocka_unit_test(seeks_at_or_past_the_end_find_nothing),
 		cmocka_unit_test(seeks_from_the_middle_stay_there),
 		cmocka_unit_test(the_look_ahead_bounds_a_seek_for_a_hole),
 		cmocka_unit_test(an_interrupted_seek_answers_with_a_boundary),
 		cmocka_unit_test(the_time_budget_bounds_a_seek),
-		cmocka_unit_test(blocks_invite_a_look_until_all_is_known),
+		cmocka_unit_test(some_blocks_are_missing_until_all_is_known),
 		cmocka_unit_test(
 			blocks_stay_above_zero_while_one_granule_is_unknown),
 		cmocka_unit_test(an_unreadable_granule_is_data_and_eio),
 		cmocka_unit_test(a_dead_device_is_data_everywhere),
 		cmocka_unit_test(options_that_do_not_fit_are_refused),
 		cmocka_unit_test(
-			an_object_of_no_device_is_none_and_keeps_the_error),
-		cmocka_unit_test(what_others_wrote_is_seen_by_seeks_and_reads),
+			object_without_a_device_is_null_and_keeps_the_error),
+		cmocka_unit_test(outside_writes_are_seen_by_seeks_and_reads),
 		cmocka_unit_test(all_zero_is_no_longer_claimed_after_a_write),
 		cmocka_unit_test(a_write_beside_the_scan_is_not_learned_away),
-		cmocka_unit_test(where_nobody_counts_nothing_is_remembered),
+		cmocka_unit_test(
+			nothing_is_remembered_of_a_device_without_counters),
 		cmocka_unit_test(the_size_follows_a_device_that_grows),
 		cmocka_unit_test(the_size_follows_a_device_that_shrinks),
 		cmocka_unit_test(
 			a_read_beyond_a_device_that_just_shrank_is_short),
 		cmocka_unit_test(
 			a_device_that_is_gone_keeps_its_size_and_fails),
-		cmocka_unit_test(a_scan_settles_all_and_tells_how_far_it_is),
-		cmocka_unit_test(short_holes_are_data_to_those_who_seek),
-		cmocka_unit_test(what_the_device_knows_is_not_read),
+		cmocka_unit_test(scan_learns_all_and_reports_progress),
+		cmocka_unit_test(short_holes_are_data_for_seeks),
+		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
 		cmocka_unit_test(a_peek_does_not_wait_for_a_device_that_hangs),
 		cmocka_unit_test(times_move_when_a_counted_device_was_written),
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
-		cmocka_unit_test(extents_partition_what_is_known_and_unknown),
+		cmocka_unit_test(extents_partition_known_and_unknown_granules),
 		cmocka_unit_test(
-			what_is_learned_before_it_is_settled_is_not_kept),
-		cmocka_unit_test(settling_is_one_change_and_moves_no_time),
+			states_learned_before_a_sample_settles_are_not_kept),
+		cmocka_unit_test(settling_is_one_change_and_moves_no_mtime),
 		cmocka_unit_test(
 			a_write_moves_the_time_again_when_it_is_settled),
-		cmocka_unit_test(an_opening_keeps_nothing_that_is_not_settled),
+		cmocka_unit_test(opening_keeps_nothing_of_an_unsettled_sample),
 		cmocka_unit_test(another_medium_is_scanned_anew),
-		cmocka_unit_test(
-			what_was_read_of_the_old_medium_is_not_learned),
+		cmocka_unit_test(reads_of_the_old_medium_are_not_learned),
 		cmocka_unit_test(a_grown_part_is_never_read_from_old_pages),
 	};
 

@@ -156,8 +156,7 @@ static void stress_free(struct stress *s)
 	free(s);
 }
 
-static void
-readers_and_seekers_agree_with_the_truth_while_it_is_scanned(void **state)
+static void readers_and_seekers_see_the_truth_during_a_scan(void **state)
 {
 	const bool *ahead = *state;
 	static const worker_fn workers[] = { scanner, reader, seeker, reader,
@@ -223,7 +222,7 @@ static void *seeker_after_writer(void *data)
 	return NULL;
 }
 
-static void what_others_wrote_is_never_hidden_by_a_hole(void **state)
+static void outside_writes_are_never_hidden_by_a_hole(void **state)
 {
 	const bool *ahead = *state;
 	static const worker_fn workers[] = { other_writer, reader_after_writer,
@@ -504,7 +503,7 @@ static void *failing_flusher(void *data)
 	return NULL;
 }
 
-static void *carrier(void *data)
+static void *marker_flusher(void *data)
 {
 	struct written *w = data;
 	unsigned seed = 6;
@@ -540,13 +539,14 @@ static void *looker(void *data)
 	return NULL;
 }
 
-static void what_is_written_beside_each_other_is_there(void **state)
+static void parallel_writers_keep_their_bytes(void **state)
 {
 	const bool *ahead = *state;
 	static const worker_fn workers[] = { writer, writer,  writer,
 					     writer, flusher, looker };
-	static const worker_fn failing[] = { writer, writer,  writer,
-					     writer, carrier, failing_flusher };
+	static const worker_fn failing[] = { writer,	     writer,
+					     writer,	     writer,
+					     marker_flusher, failing_flusher };
 	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
 
 	for (size_t i = 0; i < 2 * G_N_ELEMENTS(ways); i++) {
@@ -616,7 +616,7 @@ static void random_step(struct written *w, unsigned char *buf, uint64_t *size,
 		w->wrong++;
 }
 
-static void any_order_of_operations_reads_as_its_shadow(void **state)
+static void random_operations_read_as_their_shadow(void **state)
 {
 	const bool *ahead = *state;
 	static const unsigned ways[] = { 1 << FAKE_PUNCH, 1 << FAKE_UNMAP, 0 };
@@ -682,7 +682,7 @@ static void *loser(void *data)
 	return NULL;
 }
 
-static void a_punch_never_brings_old_bytes_up(void **state)
+static void punch_never_exposes_old_bytes(void **state)
 {
 	static const worker_fn workers[] = { loser, zeros_reader,
 					     zeros_reader };
@@ -747,7 +747,7 @@ static void *truncator(void *data)
 	return NULL;
 }
 
-static void a_truncation_does_not_wait_for_all_writers(void **state)
+static void truncation_comes_before_new_writers(void **state)
 {
 	static const worker_fn workers[] = {
 		truncator,	waiting_writer, waiting_writer,
@@ -779,14 +779,14 @@ static bool without = false, with_ahead = true;
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(readers_and_seekers_agree_with_the_truth_while_it_is_scanned),
-		BOTH(what_others_wrote_is_never_hidden_by_a_hole),
+		BOTH(readers_and_seekers_see_the_truth_during_a_scan),
+		BOTH(outside_writes_are_never_hidden_by_a_hole),
 		BOTH(no_read_fails_while_holes_are_found),
 		BOTH(bytes_are_right_while_the_size_changes),
-		BOTH(what_is_written_beside_each_other_is_there),
-		BOTH(any_order_of_operations_reads_as_its_shadow),
-		cmocka_unit_test(a_punch_never_brings_old_bytes_up),
-		cmocka_unit_test(a_truncation_does_not_wait_for_all_writers),
+		BOTH(parallel_writers_keep_their_bytes),
+		BOTH(random_operations_read_as_their_shadow),
+		cmocka_unit_test(punch_never_exposes_old_bytes),
+		cmocka_unit_test(truncation_comes_before_new_writers),
 	};
 
 	return cmocka_run_group_tests_name("stress", tests, NULL, NULL);

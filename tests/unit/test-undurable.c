@@ -13,7 +13,7 @@ enum { BYTES = GRANULES * GRANULE };
 
 /* What each byte or granule is: given before the flush that runs, or since, or
  * perhaps lost. */
-enum { NONE, OLD, GIVEN, LOST };
+enum { NONE, FLUSHING, WRITTEN, LOST };
 
 struct model {
 	struct bsp_undurable u;
@@ -40,8 +40,8 @@ static void replace(unsigned char *in, size_t n, unsigned char what,
 static void begin(struct model *m)
 {
 	bsp_undurable_begin_flush(&m->u);
-	replace(m->bytes, BYTES, GIVEN, OLD);
-	replace(m->granules, GRANULES, GIVEN, OLD);
+	replace(m->bytes, BYTES, WRITTEN, FLUSHING);
+	replace(m->granules, GRANULES, WRITTEN, FLUSHING);
 	m->flushing = true;
 }
 
@@ -53,13 +53,13 @@ static void end(struct model *m, bool failed)
 	bsp_undurable_end_flush(&m->u, failed);
 	m->flushing = false;
 	if (!failed) {
-		replace(m->bytes, BYTES, OLD, NONE);
-		replace(m->granules, GRANULES, OLD, NONE);
+		replace(m->bytes, BYTES, FLUSHING, NONE);
+		replace(m->granules, GRANULES, FLUSHING, NONE);
 		return;
 	}
 	m->failed_flushes++;
-	replace(m->bytes, BYTES, OLD, LOST);
-	replace(m->bytes, BYTES, GIVEN, LOST);
+	replace(m->bytes, BYTES, FLUSHING, LOST);
+	replace(m->bytes, BYTES, WRITTEN, LOST);
 	while (bsp_undurable_next(&m->u, &from, &to)) {
 		for (uint64_t i = from; i < to; i++)
 			assert_int_not_equal(m->granules[i], NONE);
@@ -84,7 +84,7 @@ static void restore(struct model *m)
 		if (pick(m, 4)) {
 			bsp_undurable_zeroed(&m->u, from, to,
 					     m->failed_flushes);
-			memset(m->bytes + from, GIVEN, to - from);
+			memset(m->bytes + from, WRITTEN, to - from);
 		}
 		at = to;
 	}
@@ -107,7 +107,7 @@ static void step(struct model *m)
 		to += granule * GRANULE;
 		late = m->failed_flushes && pick(m, 8) == 0;
 		bsp_undurable_zeroed(&m->u, from, to, m->failed_flushes - late);
-		memset(m->bytes + from, late ? LOST : GIVEN, to - from);
+		memset(m->bytes + from, late ? LOST : WRITTEN, to - from);
 		break;
 	case 3:
 		from += granule * GRANULE;
@@ -121,7 +121,7 @@ static void step(struct model *m)
 						   m->failed_flushes),
 				 0);
 		for (uint64_t i = granule; i < end_of; i++)
-			m->granules[i] = GIVEN;
+			m->granules[i] = WRITTEN;
 		break;
 	case 6:
 		if (!m->flushing)
@@ -160,7 +160,7 @@ static void check(struct model *m)
 	assert_int_equal(bsp_undurable_lost(&m->u), lost);
 }
 
-static void it_says_what_plain_arrays_say(void **state)
+static void record_agrees_with_plain_arrays(void **state)
 {
 	for (unsigned seed = 1; seed <= 30; seed++) {
 		struct model *m = calloc(1, sizeof(*m));
@@ -177,7 +177,7 @@ static void it_says_what_plain_arrays_say(void **state)
 	}
 }
 
-static void what_was_given_before_a_failed_flush_is_refused(void **state)
+static void granules_zeroed_before_a_failed_flush_are_refused(void **state)
 {
 	struct bsp_undurable u;
 	unsigned failed;
@@ -203,7 +203,7 @@ static void what_was_given_before_a_failed_flush_is_refused(void **state)
 	bsp_undurable_done(&u);
 }
 
-static void a_device_that_shrinks_takes_its_granules_along(void **state)
+static void shrinking_removes_granules_past_the_end(void **state)
 {
 	struct bsp_undurable u;
 	uint64_t from = 0, to = UINT64_MAX;
@@ -255,7 +255,7 @@ static void without_memory_no_granule_is_lost(void **state)
 	bsp_undurable_done(&u);
 }
 
-static void there_is_room_for_so_many_pieces(void **state)
+static void room_for_pieces_is_limited(void **state)
 {
 	const unsigned rounds = BSP_PIECES_MAX / BSP_PIECES_RESERVED;
 	struct bsp_undurable u;
@@ -280,13 +280,12 @@ static void there_is_room_for_so_many_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(it_says_what_plain_arrays_say),
+		cmocka_unit_test(record_agrees_with_plain_arrays),
 		cmocka_unit_test(
-			what_was_given_before_a_failed_flush_is_refused),
-		cmocka_unit_test(
-			a_device_that_shrinks_takes_its_granules_along),
+			granules_zeroed_before_a_failed_flush_are_refused),
+		cmocka_unit_test(shrinking_removes_granules_past_the_end),
 		cmocka_unit_test(without_memory_no_granule_is_lost),
-		cmocka_unit_test(there_is_room_for_so_many_pieces),
+		cmocka_unit_test(room_for_pieces_is_limited),
 	};
 
 	return cmocka_run_group_tests_name("undurable", tests, NULL, NULL);

@@ -106,7 +106,7 @@ static void nothing_changed(struct fixture f)
 	changed(f, NULL, 0);
 }
 
-static int carry(struct fixture f)
+static int flush_markers(struct fixture f)
 {
 	return bsp_sparse_flush_markers(f.sp, NULL, NULL);
 }
@@ -121,7 +121,7 @@ static bool pending(struct fixture f)
 
 /* --- Zeros are markers, carried out later --- */
 
-static void zeros_written_cost_nothing_until_they_are_carried_out(void **state)
+static void written_zeros_reach_the_device_with_a_flush_only(void **state)
 {
 	static const struct fake_call punch = { 2 * G, 4 * G, FAKE_PUNCH };
 	struct fixture f = open_old(16 * G, ALL_WAYS, BSP_ZERO_UNMAP);
@@ -132,19 +132,18 @@ static void zeros_written_cost_nothing_until_they_are_carried_out(void **state)
 	nothing_changed(f);
 	assert_true(pending(f));
 	assert_int_equal(fake_reads(f.fake, NULL), 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	changed(f, &punch, 1); /* merged */
 	assert_false(pending(f));
 	holds(f, 2 * G, 4 * G, 0);
 	holds(f, 0, 2 * G, 0xaa);
 	holds(f, 6 * G, 10 * G, 0xaa);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	nothing_changed(f);
 	close_it(f);
 }
 
-static void
-behind_a_writer_only_runs_that_have_ended_are_carried_out(void **state)
+static void flush_behind_a_writer_takes_finished_runs_only(void **state)
 {
 	static const struct fake_call want[] = {
 		{ 0, 4 * G, FAKE_PUNCH },
@@ -213,7 +212,7 @@ static void grow_meanwhile(void *data)
 		(void)pthread_detach(thread);
 }
 
-static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
+static void growing_write_does_not_wait_for_zeroing(void **state)
 {
 	struct grower grower = {
 		.f = open_old(16 * G, ALL_WAYS, BSP_ZERO_UNMAP),
@@ -236,7 +235,7 @@ static void who_makes_the_file_longer_need_not_wait_for_zeroing(void **state)
 	close_it(f);
 }
 
-static void a_mix_is_taken_apart_at_granules(void **state)
+static void mixed_write_is_cut_at_granules(void **state)
 {
 	static const struct fake_call want[] = {
 		{ G - 10, 10, FAKE_WRITE },
@@ -275,7 +274,7 @@ static void a_part_of_a_marker_is_filled_with_zeros(void **state)
 	/* Zeros in a part of a marker, or of a hole, are there already. */
 	put(f, 3 * G + 1, 5, 0);
 	nothing_changed(f);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	(void)fake_changes(f.fake, NULL);
 	put(f, 3 * G + 1, 5, 0);
 	nothing_changed(f);
@@ -343,7 +342,7 @@ static void fallocate_knows_its_modes(void **state)
 
 /* --- Sizes --- */
 
-static void what_was_cut_off_is_zero_when_the_file_grows(void **state)
+static void cut_off_bytes_are_zero_when_the_file_grows(void **state)
 {
 	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
 
@@ -355,7 +354,7 @@ static void what_was_cut_off_is_zero_when_the_file_grows(void **state)
 	reads_as(f, 2 * G + 10, 6 * G - 10, 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G + 1), -EFBIG);
 	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 0, 2 * G + 10, 0xaa);
 	holds(f, 2 * G + 10, 6 * G - 10, 0);
 	close_it(f);
@@ -400,7 +399,7 @@ static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 
 		assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 		assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
-		assert_int_equal(carry(f), 0);
+		assert_int_equal(flush_markers(f), 0);
 		holds(f, G + 1000, G - 1000, 0xaa);
 		if (how == 0)
 			assert_int_equal(bsp_sparse_truncate(f.sp, 3 * G), 0);
@@ -420,7 +419,7 @@ static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 			reads_as(f, G + 2000, G - 2000, 0);
 		else
 			reads_as(f, G + 2096, G - 2096, 0);
-		assert_int_equal(carry(f), 0);
+		assert_int_equal(flush_markers(f), 0);
 		holds(f, G + 1000, 1000, 0);
 		close_it(f);
 	}
@@ -432,10 +431,10 @@ static void a_hole_that_was_cut_off_hides_its_stale_rest(void **state)
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, G + 1000), 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * G), 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 0, 4 * G, 0);
 	close_it(f);
 }
@@ -451,13 +450,13 @@ static void a_learned_hole_at_the_end_hides_its_stale_rest(void **state)
 	put(f, 1000, 10, 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
 	reads_as(f, 0, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 0, G, 0);
 	holds(f, G, 3 * G, 0xaa);
 	close_it(f);
 }
 
-static void writes_end_where_the_device_does(void **state)
+static void writes_end_with_the_device(void **state)
 {
 	struct fixture f = open_old(2 * G + 512, ALL_WAYS, BSP_ZERO_UNMAP);
 	char buf[G];
@@ -470,7 +469,7 @@ static void writes_end_where_the_device_does(void **state)
 	holds(f, 2 * G, 512, 'x');
 	memset(buf, 0, G);
 	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, G), 512);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 2 * G, 512, 0);
 	holds(f, 0, 2 * G, 0xaa);
 	close_it(f);
@@ -485,7 +484,7 @@ static void a_gap_reads_as_zeros(void **state)
 	assert_int_equal(bsp_sparse_size(f.sp), 3 * G + 60);
 	reads_as(f, 0, 100, 0xaa);
 	reads_as(f, 100, 3 * G - 50, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 100, 3 * G - 50, 0);
 	holds(f, 3 * G + 60, 5 * G - 60, 0xaa);
 	close_it(f);
@@ -497,7 +496,7 @@ static void a_gap_reads_as_zeros(void **state)
  * Zeros that are written to carry markers out go through: a marker becomes a
  * hole when they return, and a failure that is told later would find none.
  */
-static void the_ladder_is_climbed_and_refusals_remembered(void **state)
+static void each_way_to_zero_is_tried_and_refusals_are_kept(void **state)
 {
 	static const struct {
 		unsigned ways;
@@ -557,11 +556,11 @@ static void the_ladder_is_climbed_and_refusals_remembered(void **state)
 			open_old(8 * G, rows[i].ways, rows[i].zeroing);
 
 		put(f, G, 2 * G, 0);
-		assert_int_equal(carry(f), 0);
+		assert_int_equal(flush_markers(f), 0);
 		changed(f, rows[i].want, rows[i].n);
 		holds(f, G, 2 * G, 0);
 		put(f, 5 * G, 2 * G, 0);
-		assert_int_equal(carry(f), 0);
+		assert_int_equal(flush_markers(f), 0);
 		assert_int_equal(fake_changes(f.fake, NULL), rows[i].n_again);
 		holds(f, 5 * G, 2 * G, 0);
 		holds(f, 3 * G, 2 * G, 0xaa);
@@ -569,7 +568,7 @@ static void the_ladder_is_climbed_and_refusals_remembered(void **state)
 	}
 }
 
-static void zeros_are_not_written_where_there_are_zeros(void **state)
+static void zeros_are_not_written_over_zeros(void **state)
 {
 	static const struct fake_call want[] = {
 		{ 0, 8 * G, FAKE_PUNCH },
@@ -582,7 +581,7 @@ static void zeros_are_not_written_where_there_are_zeros(void **state)
 	memset(fake_bytes(f.fake), 0, 8 * G);
 	fake_bytes(f.fake)[6 * G + 5] = 1;
 	put(f, 0, 8 * G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	changed(f, want, 4);
 	holds(f, 0, 8 * G, 0);
 	close_it(f);
@@ -638,7 +637,7 @@ static void a_command_that_fails_is_not_the_end(void **state)
 		/* It is asked again. */
 		fake_fail_commands(f.fake, 0, 0, 0, 0);
 		put(f, 5 * G, G, 0);
-		assert_int_equal(carry(f), 0);
+		assert_int_equal(flush_markers(f), 0);
 		changed(f,
 			(const struct fake_call[]){ { 5 * G, G, FAKE_PUNCH } },
 			1);
@@ -646,7 +645,7 @@ static void a_command_that_fails_is_not_the_end(void **state)
 	}
 }
 
-static void a_device_that_is_gone_is_asked_once(void **state)
+static void gone_device_is_tried_once(void **state)
 {
 	static const struct fake_call want = { 0, 4 * G, FAKE_PUNCH };
 	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
@@ -654,7 +653,7 @@ static void a_device_that_is_gone_is_asked_once(void **state)
 	put(f, 0, 4 * G, 0);
 	put(f, 6 * G, G, 0);
 	fake_fail_commands(f.fake, ALL_WAYS, 0, 8 * G, ENODEV);
-	assert_int_equal(carry(f), -ENODEV);
+	assert_int_equal(flush_markers(f), -ENODEV);
 	changed(f, &want, 1);
 	assert_true(pending(f));
 	close_it(f);
@@ -671,12 +670,12 @@ static void little_is_written_where_a_long_command_fails(void **state)
 
 	/* It learns that one command is enough for a long range. */
 	put(f, 0, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	(void)fake_changes(f.fake, NULL);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
 	fake_fail_commands(f.fake, PUNCHES, bad, 512, EIO);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 0, size, 0);
 	n = fake_changes(f.fake, &calls);
 	for (size_t i = 0; i < n; i++)
@@ -762,13 +761,13 @@ static void without_memory_nothing_is_cut_off(void **state)
 }
 
 /* A granule that cannot be taken note of stays a marker. */
-static void without_memory_to_take_note_a_marker_stays(void **state)
+static void marker_stays_without_memory_to_record_its_zeros(void **state)
 {
 	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 3 * G, G, 0);
 	no_leaves = true;
-	assert_int_equal(carry(f), -ENOMEM);
+	assert_int_equal(flush_markers(f), -ENOMEM);
 	no_leaves = false;
 	assert_true(pending(f));
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
@@ -786,18 +785,18 @@ static void without_memory_zeros_are_written_unread(void **state)
 	memset(fake_bytes(f.fake), 0, 8 * G);
 	/* A way that is refused is not tried again. */
 	put(f, 0, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	(void)fake_changes(f.fake, NULL);
 	bsp_map_forget(f.sp->map, 0, 8);
 	put(f, 0, 4 * G, 0);
 	no_memory = true;
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	no_memory = false;
 	changed(f, &all, 1);
 	/* It reads first again as soon as it can. */
 	fake_bytes(f.fake)[6 * G] = 1;
 	put(f, 4 * G, 4 * G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	changed(f, &one, 1);
 	close_it(f);
 }
@@ -852,7 +851,7 @@ static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
 	assert_int_equal(bsp_sparse_write(f.sp, 2 * G + 600, buf, 10), -EIO);
 	reads_as(f, 2 * G, G, 0);
 	fake_fail_writes(f.fake, 0, 0, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 2 * G, 6 * G, 0);
 	holds(f, G, G, 'x');
 	close_it(f);
@@ -884,7 +883,7 @@ static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
 
 	fake_cache(f.fake, FAKE_LOSES_ALL);
 	put(f, 0, 8 * G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
 	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, 2 * G), -EIO);
@@ -905,7 +904,7 @@ static void a_growing_write_that_fails_leaves_zeros_behind(void **state)
 	char buf[4 * G];
 
 	put(f, 0, 8 * G, 0);
-	assert_int_equal(carry(f), 0); /* holes everywhere */
+	assert_int_equal(flush_markers(f), 0); /* holes everywhere */
 	assert_int_equal(bsp_sparse_truncate(f.sp, G), 0);
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G + 100, 10, EIO);
@@ -947,18 +946,18 @@ static void swap_hook(void *data)
 }
 
 /* Whether they met the new table nothing tells. */
-static void zeros_given_while_the_table_changes_are_given_again(void **state)
+static void zeros_written_during_a_table_change_are_written_again(void **state)
 {
 	struct swap swap = { open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP), 0 };
 
 	put(swap.f, 2 * G, 2 * G, 0);
 	fake_on_zeroing(swap.f.fake, swap_hook, &swap);
-	assert_int_equal(carry(swap.f), 0);
+	assert_int_equal(flush_markers(swap.f), 0);
 	pthread_join(swap.thread, NULL);
 	assert_true(pending(swap.f));
 	reads_as(swap.f, 2 * G, 2 * G, 0);
 	(void)fake_changes(swap.f.fake, NULL);
-	assert_int_equal(carry(swap.f), 0);
+	assert_int_equal(flush_markers(swap.f), 0);
 	changed(swap.f, &(const struct fake_call){ 2 * G, 2 * G, FAKE_PUNCH },
 		1);
 	close_it(swap.f);
@@ -989,7 +988,7 @@ static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
 }
 
 /* What was carried out before a flush that failed may be lost by it. */
-static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
+static void zeros_that_a_flush_lost_are_flushed_again(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
@@ -997,7 +996,7 @@ static void zeros_that_a_flush_lost_are_carried_out_again(void **state)
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
 	fake_cache(f.fake, FAKE_LOSES_ALL);
 	put(f, 2 * G, 2 * G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	put(f, 5 * G, 2 * G, 0);
 	put(f, 3 * G, G, 'x'); /* data by now: nothing to carry out */
 	fake_fail_flush(f.fake, EIO);
@@ -1041,7 +1040,7 @@ static void holes_that_were_learned_are_not_written(void **state)
 	assert_int_equal(at, 63 * G);
 	put(f, 0, G, 0);
 	put(f, 63 * G, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 	fake_fail_flush(f.fake, 0);
@@ -1054,22 +1053,22 @@ static void holes_that_were_learned_are_not_written(void **state)
 	close_it(f);
 }
 
-static void carry_hook(void *data)
+static void flush_markers_hook(void *data)
 {
 	const struct fixture *f = data;
 
 	put(*f, 4 * G, G, 0);
-	assert_int_equal(carry(*f), 0);
+	assert_int_equal(flush_markers(*f), 0);
 }
 
 /* What is carried out while a flush runs, that flush need not have taken. */
-static void zeros_given_during_a_flush_are_the_next_ones(void **state)
+static void zeros_written_during_a_flush_belong_to_the_next(void **state)
 {
 	static const struct fake_call want = { 4 * G, G, FAKE_PUNCH };
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
 	put(f, 0, G, 0);
-	fake_on_flush(f.fake, carry_hook, &f);
+	fake_on_flush(f.fake, flush_markers_hook, &f);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
 	fake_on_flush(f.fake, NULL, NULL);
 	fake_fail_flush(f.fake, EIO);
@@ -1083,7 +1082,7 @@ static void zeros_given_during_a_flush_are_the_next_ones(void **state)
 
 /* Zeros beside data in one granule, on a device that loses all: how they came
  * there, and what a flush writes anew. */
-static void zeros_beside_data_are_written_anew(void **state)
+static void zeros_beside_data_are_written_again(void **state)
 {
 	static const struct fake_call around[] = {
 		{ 2 * G, 100, FAKE_THROUGH },
@@ -1099,7 +1098,7 @@ static void zeros_beside_data_are_written_anew(void **state)
 		if (!zeros)
 			put(f, 2 * G, G, 0);
 		if (how == 1) /* a hole by now, which is not durable */
-			assert_int_equal(carry(f), 0);
+			assert_int_equal(flush_markers(f), 0);
 		if (how == 2)
 			assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE,
 							      2 * G + 100, 50),
@@ -1110,7 +1109,7 @@ static void zeros_beside_data_are_written_anew(void **state)
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 		assert_true(pending(f));
 		fake_fail_writes(f.fake, 0, 8 * G, EIO);
-		assert_int_equal(carry(f), -EIO);
+		assert_int_equal(flush_markers(f), -EIO);
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 		/* Not even while it cannot be written do old bytes show. */
 		if (zeros) {
@@ -1146,7 +1145,7 @@ static void zeros_beside_data_are_written_anew(void **state)
 }
 
 /* Data that is written over such zeros is never zeroed again. */
-static void data_over_zeros_is_not_zeroed_anew(void **state)
+static void data_over_lost_zeros_is_not_zeroed(void **state)
 {
 	static const struct fake_call rest = { 2 * G + 300, G - 300,
 					       FAKE_THROUGH };
@@ -1159,7 +1158,7 @@ static void data_over_zeros_is_not_zeroed_anew(void **state)
 	put(f, 4 * G, G, 'w');
 	put(f, 6 * G + 10, 10, 'z');
 	put(f, 6 * G, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	fake_fail_flush(f.fake, EIO); /* but it loses nothing */
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 	fake_fail_flush(f.fake, 0);
@@ -1218,7 +1217,7 @@ static void zeros_of_a_failed_growth_are_not_written(void **state)
 }
 
 /* There is room for so many pieces; then the device is flushed. */
-static void many_pieces_of_zeros_are_flushed_between(void **state)
+static void many_pieces_of_zeros_cause_a_flush(void **state)
 {
 	const unsigned granules = 3 * BSP_PIECES_MAX;
 	struct fixture f =
@@ -1259,7 +1258,7 @@ static void many_pieces_of_zeros_are_flushed_between(void **state)
 }
 
 /* Where a granule was zero, no old byte shows after a lost write beside it. */
-static void what_fills_a_marker_is_not_lost(void **state)
+static void zeros_that_fill_a_marker_are_not_lost(void **state)
 {
 	for (int how = 0; how < 4; how++) {
 		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1317,7 +1316,7 @@ static void appending_needs_no_filling(void **state)
 }
 
 /* Zeros that are in a cache, be it below the device, are not zeros on it. */
-static void a_cache_is_not_believed_after_a_failure(void **state)
+static void cache_is_not_trusted_after_a_failure(void **state)
 {
 	for (int how = 0; how < 2; how++) {
 		struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
@@ -1352,11 +1351,11 @@ static void a_refusal_is_forgotten_after_a_failure(void **state)
 
 	put(f, 0, 2 * G, 0);
 	fake_fail_writes(f.fake, 0, 8 * G, EIO);
-	assert_int_equal(carry(f), -EIO);
+	assert_int_equal(flush_markers(f), -EIO);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	fake_make_writable(f.fake, PUNCHES);
 	(void)fake_changes(f.fake, NULL);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	changed(f, &punch, 1);
 	close_it(f);
 }
@@ -1429,14 +1428,14 @@ static void long_ranges_are_zeroed_in_steps(void **state)
 	f = open_old(size, PUNCHES, BSP_ZERO_UNMAP);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, size), 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	assert_int_equal(fake_changes(f.fake, &calls), 2);
 	assert_int_equal(calls[0].len, step);
 	assert_int_equal(calls[1].len, size - step);
 	close_it(f);
 }
 
-static void what_is_not_writable_says_so(void **state)
+static void read_only_object_refuses_writes(void **state)
 {
 	struct fake *fake = fake_new(4 * G);
 	struct bsp_sparse *sp = bsp_sparse_new(fake_device(fake), NULL, NULL);
@@ -1473,7 +1472,7 @@ static void nothing_pending_reaches_another_medium(void **state)
 		assert_int_equal(bsp_sparse_write(f.sp, 0, "x", 1), -ENODEV);
 		assert_int_equal(bsp_sparse_truncate(f.sp, G), -ENODEV);
 		assert_int_equal(bsp_sparse_fallocate(f.sp, 0, 0, G), -ENODEV);
-		assert_int_equal(carry(f), -ENODEV);
+		assert_int_equal(flush_markers(f), -ENODEV);
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -ENODEV);
 		assert_int_equal(bsp_sparse_read(f.sp, 0, buf, G), -ENODEV);
 		assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at),
@@ -1497,7 +1496,7 @@ static void swap_it(void *data)
 	fake_change_medium(data);
 }
 
-static void carrying_out_ends_where_the_medium_changes(void **state)
+static void flush_of_markers_ends_when_the_medium_changes(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 
@@ -1518,7 +1517,7 @@ static void on_gone(void *data, enum bsp_change change)
 	*gone += change == BSP_CHANGE_GONE;
 }
 
-static void a_medium_that_is_gone_is_told_once(void **state)
+static void gone_medium_is_reported_once(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	uint64_t changes = bsp_sparse_refresh_all(f.sp);
@@ -1568,7 +1567,7 @@ static void another_table_keeps_zeros_that_are_not_durable(void **state)
 
 	fake_cache(f.fake, FAKE_LOSES_ALL);
 	put(f, 2 * G, G, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	fake_change_table(f.fake);
 	(void)bsp_sparse_refresh_all(f.sp);
 	fake_fail_flush(f.fake, EIO);
@@ -1659,7 +1658,7 @@ static void zeros_at_the_end_outlive_growth_and_a_failed_flush(void **state)
 	fake_cache(f.fake, FAKE_LOSES_ALL);
 	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
 	put(f, 2 * G, 512, 0);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	fake_resize(f.fake, 8 * G);
 	(void)bsp_sparse_refresh(f.sp);
 	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
@@ -1684,7 +1683,7 @@ static void a_writable_device_that_shrinks_is_followed(void **state)
 	fake_resize(f.fake, 2 * G + 512);
 	(void)bsp_sparse_refresh(f.sp);
 	assert_int_equal(bsp_sparse_size(f.sp), 2 * G + 512);
-	assert_int_equal(carry(f), 0);
+	assert_int_equal(flush_markers(f), 0);
 	holds(f, 0, 2 * G + 512, 0);
 	holds(f, 2 * G + 512, 6 * G - 512, 0xaa);
 	close_it(f);
@@ -1700,7 +1699,7 @@ static void *write_zeros(void *data)
 	return (void *)n;
 }
 
-static void a_write_ends_where_the_device_does_by_then(void **state)
+static void write_ends_with_a_device_that_just_shrank(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
 	const struct timespec moment = { .tv_nsec = 50000000 };
@@ -1725,32 +1724,33 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			zeros_written_cost_nothing_until_they_are_carried_out),
+			written_zeros_reach_the_device_with_a_flush_only),
 		cmocka_unit_test(
-			behind_a_writer_only_runs_that_have_ended_are_carried_out),
-		cmocka_unit_test(
-			who_makes_the_file_longer_need_not_wait_for_zeroing),
-		cmocka_unit_test(a_mix_is_taken_apart_at_granules),
+			flush_behind_a_writer_takes_finished_runs_only),
+		cmocka_unit_test(growing_write_does_not_wait_for_zeroing),
+		cmocka_unit_test(mixed_write_is_cut_at_granules),
 		cmocka_unit_test(a_part_of_a_marker_is_filled_with_zeros),
 		cmocka_unit_test(punches_zero_their_ragged_ends),
 		cmocka_unit_test(fallocate_knows_its_modes),
-		cmocka_unit_test(what_was_cut_off_is_zero_when_the_file_grows),
+		cmocka_unit_test(cut_off_bytes_are_zero_when_the_file_grows),
 		cmocka_unit_test(the_tail_past_the_end_is_kept_to_the_byte),
 		cmocka_unit_test(a_hole_at_the_end_hides_its_stale_rest),
 		cmocka_unit_test(a_hole_that_was_cut_off_hides_its_stale_rest),
 		cmocka_unit_test(
 			a_learned_hole_at_the_end_hides_its_stale_rest),
-		cmocka_unit_test(writes_end_where_the_device_does),
+		cmocka_unit_test(writes_end_with_the_device),
 		cmocka_unit_test(a_gap_reads_as_zeros),
-		cmocka_unit_test(the_ladder_is_climbed_and_refusals_remembered),
-		cmocka_unit_test(zeros_are_not_written_where_there_are_zeros),
+		cmocka_unit_test(
+			each_way_to_zero_is_tried_and_refusals_are_kept),
+		cmocka_unit_test(zeros_are_not_written_over_zeros),
 		cmocka_unit_test(a_command_that_fails_is_not_the_end),
-		cmocka_unit_test(a_device_that_is_gone_is_asked_once),
+		cmocka_unit_test(gone_device_is_tried_once),
 		cmocka_unit_test(little_is_written_where_a_long_command_fails),
 		cmocka_unit_test(without_memory_zeros_are_written_unread),
 		cmocka_unit_test(without_memory_nothing_is_left_past_the_end),
 		cmocka_unit_test(without_memory_nothing_is_cut_off),
-		cmocka_unit_test(without_memory_to_take_note_a_marker_stays),
+		cmocka_unit_test(
+			marker_stays_without_memory_to_record_its_zeros),
 		cmocka_unit_test(a_marker_survives_a_failure),
 		cmocka_unit_test(a_failed_flush_is_reported),
 		cmocka_unit_test(
@@ -1761,33 +1761,34 @@ int main(void)
 		cmocka_unit_test(
 			a_growing_write_that_fails_leaves_zeros_behind),
 		cmocka_unit_test(
-			zeros_given_while_the_table_changes_are_given_again),
+			zeros_written_during_a_table_change_are_written_again),
 		cmocka_unit_test(
 			a_punched_hole_is_zeroed_where_zeros_were_lost),
-		cmocka_unit_test(zeros_that_a_flush_lost_are_carried_out_again),
+		cmocka_unit_test(zeros_that_a_flush_lost_are_flushed_again),
 		cmocka_unit_test(holes_that_were_learned_are_not_written),
-		cmocka_unit_test(zeros_given_during_a_flush_are_the_next_ones),
-		cmocka_unit_test(zeros_beside_data_are_written_anew),
-		cmocka_unit_test(data_over_zeros_is_not_zeroed_anew),
+		cmocka_unit_test(
+			zeros_written_during_a_flush_belong_to_the_next),
+		cmocka_unit_test(zeros_beside_data_are_written_again),
+		cmocka_unit_test(data_over_lost_zeros_is_not_zeroed),
 		cmocka_unit_test(zeros_that_are_cut_off_are_not_written),
 		cmocka_unit_test(zeros_of_a_failed_growth_are_not_written),
-		cmocka_unit_test(many_pieces_of_zeros_are_flushed_between),
-		cmocka_unit_test(what_fills_a_marker_is_not_lost),
+		cmocka_unit_test(many_pieces_of_zeros_cause_a_flush),
+		cmocka_unit_test(zeros_that_fill_a_marker_are_not_lost),
 		cmocka_unit_test(appending_needs_no_filling),
-		cmocka_unit_test(a_cache_is_not_believed_after_a_failure),
+		cmocka_unit_test(cache_is_not_trusted_after_a_failure),
 		cmocka_unit_test(a_refusal_is_forgotten_after_a_failure),
 		cmocka_unit_test(each_tail_is_found_by_its_name),
 		cmocka_unit_test(an_interrupt_keeps_the_markers_that_are_left),
 		cmocka_unit_test(long_ranges_are_zeroed_in_steps),
-		cmocka_unit_test(what_is_not_writable_says_so),
+		cmocka_unit_test(read_only_object_refuses_writes),
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
 		cmocka_unit_test(
 			zeros_at_the_end_outlive_growth_and_a_failed_flush),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
-		cmocka_unit_test(a_write_ends_where_the_device_does_by_then),
+		cmocka_unit_test(write_ends_with_a_device_that_just_shrank),
 		cmocka_unit_test(nothing_pending_reaches_another_medium),
-		cmocka_unit_test(carrying_out_ends_where_the_medium_changes),
-		cmocka_unit_test(a_medium_that_is_gone_is_told_once),
+		cmocka_unit_test(flush_of_markers_ends_when_the_medium_changes),
+		cmocka_unit_test(gone_medium_is_reported_once),
 		cmocka_unit_test(another_table_leaves_the_markers),
 		cmocka_unit_test(
 			another_table_keeps_zeros_that_are_not_durable),

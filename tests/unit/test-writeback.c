@@ -11,13 +11,13 @@
 enum { MIB = 1 << 20, SIZE = 256 * MIB };
 
 /* What was told to be settled: the last range, and how much in all. */
-static uint64_t dropped_off, dropped_len, dropped;
+static uint64_t last_off, last_len, total;
 
-static void settled(void *data, uint64_t off, uint64_t len)
+static void written(void *data, uint64_t off, uint64_t len)
 {
-	dropped_off = off;
-	dropped_len = len;
-	dropped += len;
+	last_off = off;
+	last_len = len;
+	total += len;
 }
 
 struct fixture {
@@ -36,7 +36,7 @@ static struct fixture *fixture_new(void)
 	f->sp = bsp_sparse_new(fake_device(f->fake), NULL, NULL);
 	assert_non_null(f->sp);
 	assert_int_equal(bsp_sparse_truncate(f->sp, 0), 0);
-	dropped_off = dropped_len = dropped = 0;
+	last_off = last_len = total = 0;
 	return f;
 }
 
@@ -47,7 +47,7 @@ static void fixture_free(struct fixture *f)
 }
 
 /* Writes; true if something is to be done then. */
-static bool put(struct fixture *f, uint64_t off, size_t len)
+static bool write_data(struct fixture *f, uint64_t off, size_t len)
 {
 	char *buf = malloc(len);
 
@@ -59,7 +59,7 @@ static bool put(struct fixture *f, uint64_t off, size_t len)
 
 static void catch_up(struct fixture *f)
 {
-	bsp_sparse_write_back(f->sp, settled, NULL, NULL, NULL);
+	bsp_sparse_write_back(f->sp, written, NULL, NULL, NULL);
 }
 
 /* The bytes of the changes of that kind since the last call of this. */
@@ -74,37 +74,36 @@ static uint64_t changed(struct fixture *f, enum fake_kind kind)
 	return sum;
 }
 
-static void
-what_was_written_goes_to_the_device_and_out_of_the_cache(void **state)
+static void written_data_is_written_back_and_dropped_once(void **state)
 {
 	struct fixture *f = fixture_new();
 	uint64_t off = 0;
 
-	while (!put(f, off, MIB))
+	while (!write_data(f, off, MIB))
 		off += MIB;
 	assert_int_in_range(off, 4 * MIB, 16 * MIB);
 	(void)changed(f, FAKE_WRITE_BACK);
 	catch_up(f);
-	assert_int_equal(dropped_off, 0);
-	assert_int_in_range(dropped_len, 1, off);
-	assert_int_equal(changed(f, FAKE_WRITE_BACK), dropped_len);
+	assert_int_equal(last_off, 0);
+	assert_int_in_range(last_len, 1, off);
+	assert_int_equal(changed(f, FAKE_WRITE_BACK), last_len);
 	/* That is done. */
 	catch_up(f);
-	assert_int_equal(dropped, dropped_len);
-	for (off += MIB; !put(f, off, MIB); off += MIB)
+	assert_int_equal(total, last_len);
+	for (off += MIB; !write_data(f, off, MIB); off += MIB)
 		;
 	catch_up(f);
-	assert_int_equal(dropped_off + dropped_len, dropped);
+	assert_int_equal(last_off + last_len, total);
 	fixture_free(f);
 }
 
-static void zeros_are_carried_out_behind_and_once(void **state)
+static void markers_behind_the_writer_are_flushed_once(void **state)
 {
 	struct fixture *f = fixture_new();
 	uint64_t zeroed = 0, holes = 0;
 
 	for (uint64_t off = 0; off + 2 * MIB <= SIZE; off += 2 * MIB) {
-		if (put(f, off, MIB))
+		if (write_data(f, off, MIB))
 			catch_up(f);
 		holes += MIB;
 		zeroed += changed(f, FAKE_PUNCH);
@@ -116,13 +115,13 @@ static void zeros_are_carried_out_behind_and_once(void **state)
 	fixture_free(f);
 }
 
-static void zeros_right_behind_may_still_be_written(void **state)
+static void markers_right_behind_the_writer_are_left(void **state)
 {
 	struct fixture *f = fixture_new();
 
 	for (uint64_t off = 0; off < 16 * MIB; off += MIB)
-		(void)put(f, off, MIB);
-	(void)put(f, 200 * MIB, MIB);
+		(void)write_data(f, off, MIB);
+	(void)write_data(f, 200 * MIB, MIB);
 	catch_up(f);
 	for (uint64_t at = 170 * MIB; at < 200 * MIB; at += 4096)
 		assert_int_equal(fake_bytes(f->fake)[at], 0xaa);
@@ -130,7 +129,7 @@ static void zeros_right_behind_may_still_be_written(void **state)
 	fixture_free(f);
 }
 
-static void who_writes_here_and_there_is_left_alone(void **state)
+static void random_writes_start_no_writeback(void **state)
 {
 	struct fixture *f = fixture_new();
 	unsigned seed = 3;
@@ -139,15 +138,15 @@ static void who_writes_here_and_there_is_left_alone(void **state)
 	for (unsigned i = 0; i < 500; i++) {
 		uint64_t at = (uint64_t)rand_r(&seed) % (SIZE / 4096) * 4096;
 
-		if (put(f, at, 4096))
+		if (write_data(f, at, 4096))
 			catch_up(f);
 	}
-	assert_int_equal(dropped, 0);
+	assert_int_equal(total, 0);
 	assert_int_equal(changed(f, FAKE_PUNCH), 0);
 	fixture_free(f);
 }
 
-static void some_disorder_is_no_other_way(void **state)
+static void writes_that_are_reordered_belong_to_one_run(void **state)
 {
 	static const unsigned order[] = { 2, 0, 3, 1 };
 	struct fixture *f = fixture_new();
@@ -156,7 +155,7 @@ static void some_disorder_is_no_other_way(void **state)
 	assert_int_equal(bsp_sparse_truncate(f->sp, SIZE), 0);
 	for (uint64_t off = 0; off + 16 * MIB <= SIZE; off += 16 * MIB)
 		for (unsigned i = 0; i < 4; i++) {
-			if (put(f, off + order[i] * 4 * MIB, MIB))
+			if (write_data(f, off + order[i] * 4 * MIB, MIB))
 				catch_up(f);
 			zeroed += changed(f, FAKE_PUNCH);
 		}
@@ -171,13 +170,12 @@ static void some_disorder_is_no_other_way(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			what_was_written_goes_to_the_device_and_out_of_the_cache),
-		cmocka_unit_test(zeros_are_carried_out_behind_and_once),
-		cmocka_unit_test(zeros_right_behind_may_still_be_written),
-		cmocka_unit_test(who_writes_here_and_there_is_left_alone),
-		cmocka_unit_test(some_disorder_is_no_other_way),
+		cmocka_unit_test(written_data_is_written_back_and_dropped_once),
+		cmocka_unit_test(markers_behind_the_writer_are_flushed_once),
+		cmocka_unit_test(markers_right_behind_the_writer_are_left),
+		cmocka_unit_test(random_writes_start_no_writeback),
+		cmocka_unit_test(writes_that_are_reordered_belong_to_one_run),
 	};
 
-	return cmocka_run_group_tests_name("behind", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("writeback", tests, NULL, NULL);
 }

@@ -154,7 +154,7 @@ void trial_check(struct trial *t)
 	if (!t->wrong && !t->was_short)
 		check_stat(t, &st, totals);
 	if (!t->wrong && t->writable && !st.pending)
-		trial_check_carried(t);
+		trial_check_flushed(t);
 }
 
 /* --- Reads --- */
@@ -252,7 +252,7 @@ static void check_zeros_below(struct trial *t, uint64_t off, uint64_t end)
 			off, held[off], seen[off]);
 }
 
-void trial_check_carried(struct trial *t)
+void trial_check_flushed(struct trial *t)
 {
 	struct bsp_extent extent;
 

@@ -222,7 +222,7 @@ static void do_fallocate(struct trial *t)
 
 /* --- Carrying out --- */
 
-static void begin_carrying(struct trial *t, const char *what)
+static void begin_flush_markers(struct trial *t, const char *what)
 {
 	trial_begin(t, 0, t->o->size, "%s", what);
 	t->only_touched = true;
@@ -238,30 +238,30 @@ static void do_flush(struct trial *t)
 {
 	int r;
 
-	begin_carrying(t, "flush");
+	begin_flush_markers(t, "flush");
 	r = bsp_sparse_flush(t->sp, trial_interrupted, t);
 	trial_end(t, r);
 	if (r && !was_interrupted(t, r))
 		trial_explain(t, r, BY_WRITES | BY_FLUSHES);
 	trial_follow(t);
 	if (!r && !t->wrong) {
-		trial_check_carried(t);
+		trial_check_flushed(t);
 		trial_check_durable(t);
 	}
 }
 
-static void do_carry_out(struct trial *t)
+static void do_flush_markers(struct trial *t)
 {
 	int r;
 
-	begin_carrying(t, "carry out");
+	begin_flush_markers(t, "carry out");
 	r = bsp_sparse_flush_markers(t->sp, trial_interrupted, t);
 	trial_end(t, r);
 	if (r && !was_interrupted(t, r))
 		trial_explain(t, r, BY_WRITES);
 	trial_follow(t);
 	if (!r && !t->wrong)
-		trial_check_carried(t);
+		trial_check_flushed(t);
 }
 
 static void settled(void *trial, uint64_t off, uint64_t len)
@@ -270,7 +270,7 @@ static void settled(void *trial, uint64_t off, uint64_t len)
 
 static void do_catch_up(struct trial *t)
 {
-	begin_carrying(t, "catch up");
+	begin_flush_markers(t, "catch up");
 	bsp_sparse_write_back(t->sp, settled, t, trial_interrupted, t);
 	trial_end(t, 0);
 }
@@ -281,7 +281,7 @@ static void do_carry_behind(struct trial *t)
 	uint64_t limit = off + any_length(t, off, t->capacity + t->granule);
 	int r;
 
-	begin_carrying(t, "carry behind");
+	begin_flush_markers(t, "carry behind");
 	r = bsp_sparse_flush_markers_before(t->sp, &off, limit,
 					    trial_interrupted, t);
 	trial_end(t, r);
@@ -498,14 +498,14 @@ static const struct {
 	bool writes;
 	void (*fn)(struct trial *t);
 } ops[] = {
-	{ 28, true, do_write },	    { 10, true, do_truncate },
-	{ 12, true, do_fallocate }, { 8, true, do_flush },
-	{ 5, true, do_carry_out },  { 4, true, do_carry_behind },
-	{ 1, true, do_catch_up },   { 10, false, do_read },
-	{ 6, false, do_seek_data }, { 6, false, do_seek_hole },
-	{ 2, false, do_refresh },   { 2, false, do_stat },
-	{ 4, false, do_resize },    { 2, false, do_gone },
-	{ 4, false, do_outside },   { 1, false, do_medium },
+	{ 28, true, do_write },	       { 10, true, do_truncate },
+	{ 12, true, do_fallocate },    { 8, true, do_flush },
+	{ 5, true, do_flush_markers }, { 4, true, do_carry_behind },
+	{ 1, true, do_catch_up },      { 10, false, do_read },
+	{ 6, false, do_seek_data },    { 6, false, do_seek_hole },
+	{ 2, false, do_refresh },      { 2, false, do_stat },
+	{ 4, false, do_resize },       { 2, false, do_gone },
+	{ 4, false, do_outside },      { 1, false, do_medium },
 	{ 2, false, do_unsettle },
 };
 

@@ -140,7 +140,7 @@ void trial_check_crash(struct trial *t);
 void trial_check_durable(struct trial *t);
 
 /* After markers were carried out: the disk has zeros where holes are. */
-void trial_check_carried(struct trial *t);
+void trial_check_flushed(struct trial *t);
 
 /* A read gave n bytes at off. */
 void trial_check_read(struct trial *t, uint64_t off, const unsigned char *buf,
