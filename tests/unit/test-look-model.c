@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rules of looks for changes, model-checked: all interleavings of seeks, a
- * scan and a writer that is another program, over one granule that was zero,
- * each taken apart into the steps between which others can come. The order of
- * steps and locks is that of changes.c, scanner.c and seek.c, the comparisons
- * are those of identity.c.
- *
- * A seek that begins after the writer was told that it is done must not find a
- * hole.
+ * The check for outside changes, model-checked: all interleavings of seeks, a
+ * scan and another program that writes, over one granule that was zero. Each is
+ * taken apart into steps, between which the others can come. The order of steps
+ * and locks is that of refresh.c, scan.c and seek.c, the comparisons are those
+ * of identity.c. A seek that begins after the write was acknowledged must not
+ * find a hole.
  */
 #include "unit.h"
 
@@ -20,7 +18,7 @@
 #include "base/map.h"
 
 enum writer {
-	TO_DEVICE, /* counted when it is done, before its writer is told */
+	TO_DEVICE, /* counted when it is done, before it is acknowledged */
 	TO_IMAGE, /* its time moves when it begins, and settles after its end */
 	TO_MEDIUM, /* another file below a loop device: a number, then the file
 		    */
@@ -36,8 +34,9 @@ enum { IDLE = 0, DONE = 100 };
 struct world {
 	unsigned char writer;
 	unsigned char pc[ACTORS];
-	bool written, told; /* the byte is there; its writer knows */
-	/* What a sample of now would say. */
+	bool written,
+		told; /* the byte is on the device; the write is acknowledged */
+	/* The values of a sample that is taken now. */
 	unsigned char value, sequence, file;
 	bool young;
 	/* The object's. */
@@ -53,9 +52,9 @@ struct world {
 	bool wrong;
 };
 
-/* What may be left out, to see that it matters. */
+/* Rules that can be left out: the model must find the error. */
 struct rules {
-	bool generations; /* reads of before are not learned */
+	bool generations; /* reads begun before are not learned */
 	bool settling;	  /* a young sample proves nothing */
 	bool files;	  /* a loop device's file is asked for */
 	bool locks;
@@ -238,7 +237,7 @@ static gboolean world_equal(gconstpointer a, gconstpointer b)
 	return memcmp(a, b, sizeof(struct world)) == 0;
 }
 
-/* How many worlds are wrong that can come of a writer. */
+/* Returns how many wrong worlds a writer can lead to. */
 static size_t explore(struct rules rules, enum writer writer)
 {
 	struct model m = { .rules = rules };
@@ -266,7 +265,7 @@ static void no_interleaving_finds_a_stale_hole(void **state)
 		assert_int_equal(explore(right, (enum writer)writer), 0);
 }
 
-/* The model must be able to see what it looks for. */
+/* The model must find the error if a rule is missing. */
 static void model_finds_each_missing_rule(void **state)
 {
 	struct rules rules = right;

@@ -16,7 +16,7 @@
 
 #include "trial.h"
 
-/* One thread: ThreadSanitizer has nothing to find, and is slow. */
+/* With one thread, ThreadSanitizer has nothing to find, and is slow. */
 #ifdef __SANITIZE_THREAD__
 enum { SEEDS = 50 };
 #else
@@ -32,7 +32,7 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	return value ? g_ascii_strtoull(value, NULL, 10) : otherwise;
 }
 
-/* False, and all of it is printed, if something went wrong. */
+/* Returns false, and prints the log, if the trial found a mistake. */
 static bool try_seed(uint64_t seed)
 {
 	struct trial *t = trial_new(seed);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The race rules, model-checked: all interleavings of a few operations on one
- * granule, each taken apart into the steps between which others can come. The
- * map's transitions are the map's own table; the order of steps and locks is
- * that of write.c, carry.c and scanner.c.
+ * granule. Each operation is taken apart into steps, between which other
+ * operations can come. The map's transitions are the map's own table; the order
+ * of steps and locks is that of write.c, flush.c and scan.c.
  *
  * The granule has two halves, so that partial writes and torn reads exist. For
  * each half the model knows which values a read may give: that of the last
  * completed operation, and those of operations that overlap it in time. After
  * every step it reads both halves as bsp_sparse_read() would, and compares.
  *
- * A flush of the device may fail, and then lose what the device was given since
- * the last good one. What is lost of data its writer is told of; but zeros are
- * not lost: neither a granule's, nor those of a half beside data, which are
- * taken note of as pieces (undurable.h). They read as zeros at any time, and
- * when the next flush says that all is well, they are durable.
+ * A flush of the device may fail, and then lose the writes since the last good
+ * flush. The writer of lost data is told of it. But zeros must not be lost:
+ * neither a granule's, nor those of a half beside data, which are recorded as
+ * pieces (undurable.h). They read as zeros at any time, and when the next flush
+ * succeeds, they are durable.
  */
 #include "unit.h"
 
@@ -37,7 +37,7 @@ enum kind {
 	PUNCH,	       /* zeros for all of it */
 	FLUSH_MARKERS, /* markers, as by close */
 	SCAN,
-	FLUSH, /* carries out, and flushes the device */
+	FLUSH, /* flushes markers, then the device */
 	KINDS,
 };
 
@@ -52,28 +52,31 @@ enum { OPS_MAX = 4, IDLE = 0, DONE = 100 };
 struct op {
 	unsigned char kind;
 	unsigned char pc;
-	unsigned char seen[2];	  /* what a scan read; losses */
+	unsigned char
+		seen[2]; /* the bytes that a scan read; the lost version */
 	unsigned char overlap[2]; /* values of operations beside it */
 	unsigned char failed;
 	unsigned char old;   /* pieces that its flush has taken (bits) */
 	unsigned char fills; /* it is beside zeros that are not durable */
 };
 
-/* No padding matters: it is compared and hashed as bytes, zeroed before. */
+/* Worlds are compared and hashed as bytes, so padding is zeroed before. */
 struct world {
 	unsigned char state;
 	unsigned char device[2];
 	unsigned char durable[2]; /* as of the last good flush */
 	unsigned char may[2];
-	unsigned char zeroed;	/* out since the last flush began */
-	unsigned char taken;	/* or before, and the flush is not done */
-	unsigned char pieces;	/* halves of zeros, not durable yet (bits), */
-	unsigned char lost;	/* and those that must be zeroed again */
-	unsigned char marking;	/* what a flush lost is no marker yet */
+	unsigned char zeroed; /* markers that were flushed since the last flush
+				 began */
+	unsigned char taken;  /* or before it, and it has not ended */
+	unsigned char pieces; /* halves of zeros, not durable yet (bits), */
+	unsigned char lost;   /* and those that must be zeroed again */
+	unsigned char
+		marking; /* granules that a flush lost are not markers yet */
 	unsigned char losses;	/* flushes that failed */
 	unsigned char flushing; /* holds the lock of flushes */
-	unsigned char shaken;	/* a flush lost much, and is not done */
-	unsigned char untold;	/* a flush said that all is well; it is not */
+	unsigned char shaken;	/* a flush lost zeros, and has not ended */
+	unsigned char untold;	/* a flush succeeded although zeros are lost */
 	unsigned char shared;	/* holders of the range lock */
 	unsigned char exclusive;
 	unsigned char ops;
@@ -84,10 +87,10 @@ struct model {
 	const struct bsp_transition *transitions;
 	GHashTable *seen;
 	GQueue todo;
-	bool locks; /* false: nobody takes any, to see that it matters */
-	bool records_granules; /* false: nobody knows what was carried out */
+	bool locks; /* false: no locks are taken; the model must see errors */
+	bool records_granules; /* false: flushed markers are not recorded */
 	bool notes;	       /* false: zeros beside data are not recorded */
-	bool counts;	       /* false: nor that a flush failed meanwhile */
+	bool counts;	       /* false: failed flushes are not compared */
 	size_t worlds;
 	size_t wrong;
 };
@@ -117,7 +120,7 @@ static void happens(const struct model *m, struct world *w,
 		w->state = (unsigned char)m->transitions[event].to;
 }
 
-/* --- Begin and end, for what may be read --- */
+/* --- Begin and end: the values that a read may give --- */
 
 static bool is_running(const struct op *op)
 {
@@ -149,7 +152,7 @@ static void end(struct world *w, struct op *op)
 
 		if (value && !op->failed)
 			w->may[half] = value | op->overlap[half];
-		/* Data may be lost before its writer is done. */
+		/* Data may be lost before its writer has ended. */
 		if (value && value != ZERO && w->shaken)
 			w->may[half] |= w->device[half];
 	}
@@ -205,7 +208,8 @@ static bool has(const struct world *w)
 	return w->zeroed || w->taken;
 }
 
-/* Halves (bits) are zeros since op has looked how many flushes had failed. */
+/* Records that halves (bits) are zeros; op took the number of failed flushes
+ * before it zeroed them. */
 static void note(const struct model *m, struct world *w, const struct op *op,
 		 unsigned halves)
 {
@@ -266,7 +270,7 @@ static void step_part(struct model *m, struct world w, int i)
 	bool reads_zero = w.state == BSP_HOLE || w.state == BSP_MARKER;
 
 	switch (op->pc) {
-	case 1: /* shared, and a look */
+	case 1: /* a shared lock, and a look at the state */
 		if (!can_lock(m, &w, false))
 			return;
 		lock(&w, false);
@@ -285,7 +289,7 @@ static void step_part(struct model *m, struct world w, int i)
 		unlock(&w, false);
 		op->pc = 4;
 		break;
-	case 4: /* exclusive, and another look */
+	case 4: /* an exclusive lock, and another look */
 		if (!can_lock(m, &w, true))
 			return;
 		lock(&w, true);
@@ -310,7 +314,7 @@ static void step_part(struct model *m, struct world w, int i)
 		happens(m, &w, BSP_WRITTEN);
 		op->pc = 12;
 		break;
-	case 7: /* the piece alone */
+	case 7: /* the part alone */
 	case 10:
 		device_write(m, &w, i, value, 0, op->pc + 1);
 		return;
@@ -365,9 +369,9 @@ static void step_punch(struct model *m, struct world w, int i)
 	visit(m, &w);
 }
 
-/* Carrying out is from first to first + 4, and then goes to next. */
-static void step_carry(struct model *m, struct world w, int i,
-		       unsigned char first, unsigned char next)
+/* The steps of flushing markers are first to first + 4; then comes next. */
+static void step_flush_markers(struct model *m, struct world w, int i,
+			       unsigned char first, unsigned char next)
 {
 	struct op *op = &w.op[i];
 
@@ -422,7 +426,7 @@ static void device_flush(struct model *m, const struct world *from, int i,
 		unsigned char value = w.durable[half];
 
 		w.device[half] = value;
-		/* Data that is lost is what was there before. */
+		/* Lost data leaves the bytes of before. */
 		if (w.may[half] != ZERO)
 			w.may[half] |= value;
 		for (int j = 0; j < w.ops; j++)
@@ -516,7 +520,7 @@ static void step_flush(struct model *m, struct world w, int i)
 		end(&w, op);
 		break;
 	default:
-		step_carry(m, w, i, 2, 7);
+		step_flush_markers(m, w, i, 2, 7);
 		return;
 	}
 	visit(m, &w);
@@ -565,7 +569,7 @@ static void step(struct model *m, const struct world *from, int i)
 		step_punch(m, w, i);
 		break;
 	case FLUSH_MARKERS:
-		step_carry(m, w, i, 1, DONE);
+		step_flush_markers(m, w, i, 1, DONE);
 		break;
 	case FLUSH:
 		step_flush(m, w, i);
@@ -576,7 +580,7 @@ static void step(struct model *m, const struct world *from, int i)
 	}
 }
 
-/* --- What must hold in every world --- */
+/* --- Conditions that hold in every world --- */
 
 static bool is_right(const struct world *w)
 {
@@ -591,7 +595,7 @@ static bool is_right(const struct world *w)
 
 		if (!(w->may[half] & value))
 			return false;
-		/* A hole is promised to be zero on the device. */
+		/* A hole must be zero on the device. */
 		if (idle && w->state == BSP_HOLE && w->device[half] != ZERO)
 			return false;
 	}
@@ -627,7 +631,8 @@ static void visit(struct model *m, const struct world *w)
 		g_queue_push_tail(&m->todo, copy);
 }
 
-/* All worlds that can come of these operations; how many of them are wrong. */
+/* Visits all worlds that these operations can lead to; returns how many are
+ * wrong. */
 static void explore(struct model *m, const struct world *start)
 {
 	struct world *w;
@@ -656,8 +661,8 @@ static struct world start_in(enum bsp_state state, unsigned char device)
 }
 
 /*
- * Every choice of n operations of the first so many kinds, from every state a
- * granule can be in. How many worlds were wrong.
+ * Tries every choice of n operations of the first kinds, from every state that
+ * a granule can have. Returns how many worlds were wrong.
  */
 static size_t explore_all(struct model *m, int kinds_n, int n)
 {
@@ -715,19 +720,20 @@ static void no_interleaving_with_flushes_gives_wrong_bytes(void **state)
 	assert_true(m.worlds > 100000);
 }
 
-/* The model must be able to see what it looks for. */
+/* The model must find the error if a rule is broken. */
 static void model_finds_each_broken_rule(void **state)
 {
 	static const struct {
 		enum bsp_event event;
 		unsigned from;
 	} mistakes[] = {
-		{ BSP_LEARNED_HOLE, BSP_IN_ALL }, /* scanners set blindly */
+		{ BSP_LEARNED_HOLE,
+		  BSP_IN_ALL }, /* scans overwrite any state */
 		{ BSP_LEARNED_HOLE, BSP_IN_UNKNOWN | BSP_IN_DATA },
-		{ BSP_WRITE_FAILED, BSP_IN_ALL }, /* stale bytes come up */
+		{ BSP_WRITE_FAILED, BSP_IN_ALL }, /* stale bytes appear */
 		{ BSP_WRITTEN, BSP_IN_UNKNOWN },  /* holes stay */
 		{ BSP_PUNCHED, BSP_IN_UNKNOWN },  /* data stays */
-		{ BSP_ZEROS_LOST, 0 }, /* what is lost is forgotten */
+		{ BSP_ZEROS_LOST, 0 },		  /* lost zeros are forgotten */
 	};
 	struct model m;
 
@@ -740,7 +746,8 @@ static void model_finds_each_broken_rule(void **state)
 		m.transitions = wrong;
 		assert_true(explore_all(&m, KINDS, 2) > 0);
 	}
-	/* And so must locks, and knowing what is not durable yet. */
+	/* The same for locks, and for the record of zeros that are not
+	 * durable. */
 	m = right_model();
 	m.locks = false;
 	assert_true(explore_all(&m, KINDS, 2) > 0);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The scan ahead of seeks. Its thread runs beside the test, so what is asserted
- * is what holds at any speed.
+ * The scan ahead of seeks, with its thread. The thread runs beside the test, so
+ * the test asserts what holds at any speed: the bytes that were read, the data
+ * that was delivered, and the answers of seeks. test-scan-window.c tests the
+ * policy.
  */
 #include "unit.h"
 
@@ -20,18 +22,18 @@ enum { G = 4096, MIB = 1 << 20, SIZE = 24 * MIB + 512 };
 struct scanned_object {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	/* Written by the thread: what it was handed. */
+	/* Written by the thread: how often each byte was delivered. */
 	unsigned char *delivered;
 	atomic_uint wrong;
-	bool known; /* all of it, from before */
-	/* What a read of the device does. */
+	bool known; /* all was known before */
+	/* Tells reads of the device to block, or to write once. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool blocking, blocked;
 	atomic_bool rewrite; /* once */
 };
 
-/* What is handed out is data that the map does not know yet, or from before. */
+/* Data is delivered before the map learns it, or if the map knew it before. */
 static void scanned(void *data, uint64_t generation, uint64_t off,
 		    const void *buf, uint64_t len)
 {
@@ -105,7 +107,7 @@ static bool all_are(const unsigned char *bytes, uint64_t from, uint64_t to,
 		memcmp(bytes + from, bytes + from + 1, to - from - 1) == 0);
 }
 
-/* Goes over all extents, as cp(1) does; what seeks say must be so. */
+/* Seeks over all extents, as cp(1) does; the answers of seeks must be right. */
 static void walk(struct scanned_object *a, uint64_t size)
 {
 	const unsigned char *bytes = fake_bytes(a->fake);
@@ -155,7 +157,7 @@ static void scan_reads_all_once_and_delivers_all_data_once(void **state)
 	object_free(a);
 }
 
-/* --- What is known --- */
+/* --- Known data --- */
 
 static struct scanned_object *object_new_known(void)
 {
@@ -168,9 +170,9 @@ static struct scanned_object *object_new_known(void)
 }
 
 /*
- * Goes over all extents and reads them, in pieces, as cp(1) does where what is
- * handed out is kept: it asks for what was not, and is seen now and then where
- * it was. Returns how many bytes it asked for.
+ * Seeks over all extents and reads them in small parts, as cp(1) does on a
+ * mount that keeps delivered data: it reports each read that misses, and now
+ * and then one that hits. Returns the bytes of the misses.
  */
 static uint64_t read_through(struct scanned_object *a)
 {
@@ -204,7 +206,7 @@ static void known_data_is_read_ahead_of_a_reader(void **state)
 	for (unsigned pass = 0; pass < 2; pass++) {
 		memset(a->delivered, 0, SIZE);
 		asked = read_through(a);
-		/* Only while it was not clear yet that it does. */
+		/* Only until the thread has seen that it reads. */
 		assert_int_in_range(asked, G, st.data / 4);
 		for (uint64_t at = 0; at < SIZE; at += G)
 			assert_true(a->delivered[at] <= 1 ||
@@ -226,7 +228,7 @@ static void seeks_alone_read_nothing_where_all_is_known(void **state)
 	bsp_sparse_report_read(a->sp, SIZE - G);
 	walk(a, SIZE);
 	assert_int_equal(bytes_read(a->fake), 0);
-	/* It read once what it found, and goes back. */
+	/* The program reads once where it found data, and goes back. */
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
 	bsp_sparse_report_read(a->sp, data);
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
@@ -257,12 +259,12 @@ static void random_reader_is_not_followed(void **state)
 			bsp_sparse_seek_hole(a->sp, data, NULL, NULL, &hole),
 			0);
 		bsp_sparse_report_read(a->sp, data);
-		/* Far back, where nobody reads. */
+		/* Far back, where no reader is. */
 		assert_int_equal(
 			bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &data), 0);
 	}
 	bsp_sparse_scan_ahead_join(a->sp);
-	/* At most the run after each. */
+	/* At most the run after each read. */
 	assert_int_in_range(bytes_read(a->fake), 0, 50 * MIB);
 	object_free(a);
 }
@@ -273,7 +275,7 @@ static void one_seek_scans_the_smallest_window_only(void **state)
 	uint64_t at;
 
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 0, NULL, NULL, &at), 0);
-	/* Only what was asked for may follow, if it had not ended yet. */
+	/* Only reads that were requested before may follow. */
 	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	bsp_sparse_scan_ahead_join(a->sp);
 	assert_int_in_range(bytes_read(a->fake), 1, 2 * MIB + 256 * 1024);
@@ -294,7 +296,8 @@ static void window_stays_within_the_option(void **state)
 	object_free(a);
 }
 
-/* Whoever takes what is read waits for what comes after the seek. */
+/* The function that takes the data waits for a call that comes after the
+ * seek. */
 static void take_late(void *data, uint64_t generation, uint64_t off,
 		      const void *buf, uint64_t len)
 {
@@ -342,7 +345,7 @@ static void rest_is_scanned_in_the_background_if_wanted(void **state)
 		bsp_sparse_stat(a->sp, &st);
 	} while (st.unknown);
 	assert_int_equal(bytes_read(a->fake), SIZE);
-	/* Nobody is near: it is not kept for anyone. */
+	/* No reader is near, so nothing is delivered. */
 	assert_true(all_are(a->delivered, 0, SIZE, 0));
 	object_free(a);
 }
@@ -387,7 +390,7 @@ static void interrupted_seek_returns_while_the_device_hangs(void **state)
 	fake_bytes(a->fake)[MIB] = 'd';
 	a->blocking = true;
 	fake_on_read(a->fake, block_read, a);
-	/* Nobody looked: it is called data, and the hole comes after it. */
+	/* Its granule is unknown and becomes data; the hole comes after it. */
 	assert_int_equal(bsp_sparse_seek_data(a->sp, G, is_blocked, a, &data),
 			 0);
 	assert_int_equal(data, G);
@@ -395,7 +398,7 @@ static void interrupted_seek_returns_while_the_device_hangs(void **state)
 			 0);
 	assert_int_equal(hole, 2 * G);
 	release_reads(a);
-	/* It goes on as if nothing had been. */
+	/* The next seek finds the truth. */
 	assert_int_equal(bsp_sparse_seek_data(a->sp, 2 * G, NULL, NULL, &data),
 			 0);
 	assert_int_equal(data, MIB);
@@ -485,7 +488,7 @@ static void rewrite_once(void *data)
 
 	if (!atomic_exchange(&a->rewrite, false))
 		return;
-	/* After the read, before what it saw is learned. */
+	/* After the read, before its bytes are learned. */
 	fake_write(a->fake, 20 * MIB, G, 'n');
 	(void)bsp_sparse_refresh(a->sp);
 }

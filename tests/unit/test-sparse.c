@@ -28,7 +28,7 @@ static struct bsp_sparse *sparse_of(struct fake *fake, uint64_t granule,
 	return sp;
 }
 
-/* Nothing ends its seeks early: 49 days of budget. */
+/* Its seeks do not end early: they have a budget of 49 days. */
 static struct bsp_sparse *patient(struct fake *fake, uint64_t granule)
 {
 	return sparse_of(fake, granule, UINT64_MAX, UINT32_MAX);
@@ -84,7 +84,7 @@ static bool truly_zero(const unsigned char *bytes, uint64_t size,
 	return true;
 }
 
-/* Walks all extents and holds each granule of them against the bytes. */
+/* Walks all extents and compares each granule with the bytes. */
 static void check_extents(struct bsp_sparse *sp, const unsigned char *bytes,
 			  uint64_t size, uint64_t granule)
 {
@@ -360,7 +360,7 @@ static void the_look_ahead_bounds_a_seek_for_a_hole(void **state)
 	/* A boundary is no hole. */
 	assert_int_equal(data_at(sp, at), at);
 	assert_true(hole_at(sp, at) > at);
-	/* What is known needs no bound. */
+	/* Known granules are passed without a bound. */
 	assert_int_equal(bsp_sparse_scan(sp, 0, UINT64_MAX, NULL, NULL, NULL),
 			 0);
 	assert_int_equal(hole_at(sp, 5), 8 * MIB);
@@ -382,7 +382,7 @@ static void an_interrupted_seek_answers_with_a_boundary(void **state)
 	assert_true(at > 100);
 	assert_int_equal(at % G, 0);
 	assert_int_equal(fake_reads(fake, NULL), 1);
-	/* It was called data, so it stays data, for one granule. */
+	/* It was treated as data, and stays data, for one granule. */
 	assert_int_equal(data_at(sp, at), at);
 	assert_int_equal(hole_at(sp, at), at + G);
 	assert_no_data(sp, at + G);
@@ -536,7 +536,7 @@ static void object_without_a_device_is_null_and_keeps_the_error(void **state)
 	assert_non_null(strstr(error->message, "/nonexistent"));
 }
 
-/* --- Others who write --- */
+/* --- Writes by other programs --- */
 
 struct told {
 	unsigned content, size, unwatchable, medium, gone;
@@ -597,11 +597,11 @@ static void all_zero_is_no_longer_claimed_after_a_write(void **state)
 struct meddler {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	bool look; /* somebody looks for changes just then */
+	bool look; /* another thread checks for changes just then */
 	bool done;
 };
 
-/* Writes to what was read a moment ago, once. */
+/* Writes once, to bytes that were read a moment ago. */
 static void meddle(void *data)
 {
 	struct meddler *m = data;
@@ -623,8 +623,8 @@ static void a_write_beside_the_scan_is_not_learned_away(void **state)
 		uint64_t at = 0;
 
 		fake_on_read(fake, meddle, &m);
-		/* The seek during which it happens may miss it, unless it was
-		 * noticed; no later one may. */
+		/* The seek during which it happens may miss it, if no check
+		 * noticed it; a later one may not. */
 		if (bsp_sparse_seek_data(sp, 0, NULL, NULL, &at))
 			assert_false(look);
 		assert_int_equal(data_at(sp, 0), 3 * G);
@@ -643,7 +643,7 @@ static void nothing_is_remembered_of_a_device_without_counters(void **state)
 	sp = patient(fake, G);
 	bsp_sparse_set_changed(sp, on_change, &told);
 	assert_no_data(sp, 0);
-	memset(fake_bytes(fake) + 5 * G, 'n', G); /* and nothing tells */
+	memset(fake_bytes(fake) + 5 * G, 'n', G); /* and no counter tells */
 	assert_int_equal(bsp_sparse_read(sp, 5 * G, buf, G), G);
 	assert_int_equal(buf[0], 'n');
 	assert_int_equal(data_at(sp, 0), 5 * G);
@@ -670,7 +670,7 @@ static void times_move_when_a_counted_device_was_written(void **state)
 	bsp_sparse_refresh_mtime(sp);
 	assert_int_equal(mtime_of(sp), at_first);
 	fake_write(fake, 0, G, 'n');
-	assert_int_equal(mtime_of(sp), at_first); /* there was no look */
+	assert_int_equal(mtime_of(sp), at_first); /* there was no check */
 	bsp_sparse_refresh(sp);
 	written = mtime_of(sp);
 	assert_true(written > at_first);
@@ -699,7 +699,7 @@ static void times_of_an_uncounted_device_move_at_a_stat_alone(void **state)
 	assert_no_data(sp, 0);
 	bsp_sparse_refresh(sp);
 	assert_int_equal(mtime_of(sp), moved);
-	/* The opening behind a stat leaves them, if it is not slow. */
+	/* The opening that follows a stat leaves them, if it is not slow. */
 	bsp_sparse_refresh_mtime(sp);
 	again = mtime_of(sp);
 	assert_true(again == moved || again - moved >= 1000000000);
@@ -742,7 +742,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 	fake_on_sample(fake, wait_for_answer, &slow);
 	assert_int_equal(pthread_create(&thread, NULL, look, &slow), 0);
 	sem_wait(&slow.begun);
-	/* No block, which only a look can say for sure. */
+	/* No block: only a check can say this for sure. */
 	assert_false(bsp_sparse_stat_nowait(slow.sp, &st));
 	assert_int_equal(st.blocks, 0);
 	assert_int_equal(st.size, MIB);
@@ -759,7 +759,7 @@ static void a_peek_does_not_wait_for_a_device_that_hangs(void **state)
 
 /* --- Samples that are not settled --- */
 
-/* The bytes come after the time has moved: no sample tells of them. */
+/* The bytes come after the time has moved: no sample shows them. */
 static void states_learned_before_a_sample_settles_are_not_kept(void **state)
 {
 	struct fake *fake = fake_new(MIB);
@@ -801,7 +801,7 @@ static void settling_is_one_change_and_moves_no_mtime(void **state)
 	assert_true(bsp_sparse_refresh(sp) != changes);
 	changes = bsp_sparse_refresh(sp);
 	assert_int_equal(data_at(sp, 0), 5 * G);
-	/* And from here on it is kept. */
+	/* From here on states are kept. */
 	(void)fake_reads(fake, NULL);
 	assert_int_equal(data_at(sp, 0), 5 * G);
 	assert_int_equal(fake_reads(fake, NULL), 0);
@@ -811,7 +811,7 @@ static void settling_is_one_change_and_moves_no_mtime(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* Its bytes may come after the look that saw it begin. */
+/* Its bytes may come after the check that saw it begin. */
 static void a_write_moves_the_time_again_when_it_is_settled(void **state)
 {
 	struct fake *fake = fake_new(MIB);
@@ -869,7 +869,7 @@ static void another_medium_is_scanned_anew(void **state)
 		num = bsp_sparse_refresh_all(sp);
 		changes[i](fake);
 		fake_put_beneath(fake, 5 * G, G, 'n');
-		/* A table is asked for now and then only. */
+		/* Not every check asks for the table. */
 		if (changes[i] == fake_change_table) {
 			assert_int_equal(bsp_sparse_refresh(sp), num);
 			assert_true(bsp_sparse_refresh_all(sp) != num);
@@ -888,7 +888,7 @@ struct swapper {
 	bool done;
 };
 
-/* Another medium, once what the old one held was read. */
+/* Puts in another medium, after a read of the old one. */
 static void swap_medium(void *data)
 {
 	struct swapper *s = data;
@@ -917,7 +917,7 @@ static void reads_of_the_old_medium_are_not_learned(void **state)
 
 /* --- Sizes that change --- */
 
-/* The kernel's pages past the old end are of before. */
+/* The kernel's pages past the old end hold old bytes. */
 static void a_grown_part_is_never_read_from_old_pages(void **state)
 {
 	struct fake *fake = fake_new(2 * MIB);
@@ -957,13 +957,13 @@ static void the_size_follows_a_device_that_grows(void **state)
 	assert_int_equal(st.size, 2 * MIB);
 	assert_true(st.unknown > 0);
 	assert_int_equal(told.size, 1);
-	/* The granule that was short is another one now. */
+	/* The granule that was short is a different one now. */
 	assert_int_equal(bsp_sparse_read(sp, MIB, buf, G), G);
 	assert_int_equal(buf[512], 'n');
 	(void)fake_reads(fake, NULL);
 	assert_int_equal(data_at(sp, 0), MIB);
 	assert_int_equal(hole_at(sp, MIB), MIB + G);
-	/* What was known of the rest still is. */
+	/* The states of the other granules are kept. */
 	assert_int_equal(bytes_read(fake), MIB - G);
 	bsp_sparse_free(sp);
 }
@@ -1063,7 +1063,7 @@ static void scan_learns_all_and_reports_progress(void **state)
 	bsp_sparse_free(sp);
 }
 
-/* As lseek would answer if zero runs shorter than minhole were data. */
+/* Answers as lseek would if zero runs shorter than minhole were data. */
 static uint64_t find_with_minhole(const unsigned char *bytes, uint64_t size,
 				  uint64_t minhole, uint64_t off, bool hole)
 {
@@ -1093,7 +1093,7 @@ static void short_holes_are_data_for_seeks(void **state)
 		const struct bsp_sparse_options options = {
 			.minhole = minholes[m], .budget_ms = UINT32_MAX
 		};
-		/* Whole granules are what can be told apart. */
+		/* Only whole granules can differ. */
 		uint64_t least = (minholes[m] / G) * G;
 		struct bsp_sparse *sp;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Many threads on one object, for ThreadSanitizer to watch and against the
- * truth. Threads count what is wrong; only the main thread asserts.
+ * Many threads on one object, compared with the truth, and to be watched by
+ * ThreadSanitizer. Threads count mistakes; only the main thread asserts.
  */
 #include "unit.h"
 
@@ -30,7 +30,7 @@ enum {
 struct stress {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	unsigned char *truth; /* where nobody writes */
+	unsigned char *truth; /* where no thread writes */
 	atomic_uint wrong;
 	atomic_uint seed;
 	atomic_bool stop;
@@ -86,7 +86,7 @@ static bool all_zero(const struct stress *s, uint64_t from, uint64_t to)
 	return from == to;
 }
 
-/* Nothing that is skipped holds a byte, and every seek moves on. */
+/* No skipped range holds a byte, and every seek moves on. */
 static void *seeker(void *data)
 {
 	struct stress *s = data;
@@ -165,14 +165,15 @@ static void readers_and_seekers_see_the_truth_during_a_scan(void **state)
 
 	run(s, workers, G_N_ELEMENTS(workers));
 	assert_int_equal(s->wrong, 0);
-	/* Once known, it was read once at most by seeks: nothing is left. */
+	/* Seeks read each granule once at most: nothing is left to read. */
 	(void)fake_reads(s->fake, NULL);
 	scanner(s);
 	assert_int_equal(fake_reads(s->fake, NULL), 0);
 	stress_free(s);
 }
 
-/* Another program makes granule after granule nonzero, and says how far. */
+/* Another program makes granule after granule nonzero, and publishes how
+ * far. */
 static void *other_writer(void *data)
 {
 	struct stress *s = data;
@@ -185,7 +186,7 @@ static void *other_writer(void *data)
 	return NULL;
 }
 
-/* What was written before the read began is not zero in it. */
+/* Bytes written before the read began are not zero in it. */
 static void *reader_after_writer(void *data)
 {
 	struct stress *s = data;
@@ -235,7 +236,7 @@ static void outside_writes_are_never_hidden_by_a_hole(void **state)
 	stress_free(s);
 }
 
-/* What is known of holes comes and goes. */
+/* Holes are learned and forgotten. */
 static void *forgetter(void *data)
 {
 	struct stress *s = data;
@@ -243,7 +244,7 @@ static void *forgetter(void *data)
 	for (int i = 0; i < 20000; i++) {
 		uint64_t at;
 
-		/* This forgets, and this finds. */
+		/* The first call forgets, the second one learns. */
 		fake_write(s->fake, SIZE - 1, 1, 0);
 		if (bsp_sparse_seek_data(s->sp, SIZE - 8 * G, NULL, NULL,
 					 &at) != -ENXIO)
@@ -372,7 +373,7 @@ static void bytes_are_right_while_the_size_changes(void **state)
 
 enum { WRITERS = 4, PART = 3 * MIB + 777, WRITER_ROUNDS = 600 };
 
-/* A file that is written, and what it should read as. */
+/* A file that is written, and the bytes that it must read as. */
 struct written {
 	struct fake *fake;
 	struct bsp_sparse *sp;
@@ -455,7 +456,8 @@ static void write_step(struct written *w, unsigned char *buf, uint64_t off,
 	}
 }
 
-/* Has a part of the file to itself, whose ends lie within granules. */
+/* Writes to a part of the file that no other thread writes to; the part's ends
+ * lie inside of granules. */
 static void *writer(void *data)
 {
 	struct written *w = data;
@@ -486,7 +488,7 @@ static void *flusher(void *data)
 	return NULL;
 }
 
-/* Now and then the device fails, but keeps what it was given. */
+/* Now and then the device reports an error, but keeps the data. */
 static void *failing_flusher(void *data)
 {
 	struct written *w = data;
@@ -523,7 +525,7 @@ static void *marker_flusher(void *data)
 	return NULL;
 }
 
-/* Seeks move on, whatever is written meanwhile. */
+/* Seeks move on, whatever writers do. */
 static void *looker(void *data)
 {
 	struct written *w = data;
@@ -560,7 +562,7 @@ static void parallel_writers_keep_their_bytes(void **state)
 	}
 }
 
-/* Nothing that a seek skips holds a byte. */
+/* No range that a seek skips holds a byte. */
 static void check_seek(struct written *w, uint64_t off, uint64_t size)
 {
 	uint64_t at = size;
@@ -645,7 +647,7 @@ enum { PIECE = 100, LOSSES = 200 };
 enum { PIECE = 100, LOSSES = 5000 };
 #endif
 
-/* Zeros that follow the piece in its granule, and never are anything else. */
+/* Zeros that follow the part in its granule, and are never anything else. */
 static void *zeros_reader(void *data)
 {
 	struct stress *s = data;
@@ -662,7 +664,7 @@ static void *zeros_reader(void *data)
 	return NULL;
 }
 
-/* Writes a piece, loses the zeros beside it, and punches all of it. */
+/* Writes a part, loses the zeros beside it, and punches all of it. */
 static void *loser(void *data)
 {
 	struct stress *s = data;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The record of zeros that are not durable, against plain arrays. */
+/*
+ * The record of zeros that are not durable, compared with plain arrays: random
+ * operations change both, and after each one they must agree. Other tests have
+ * the cases that need a certain order, or memory that fails.
+ */
 #include "unit.h"
 
 #include <errno.h>
@@ -11,8 +15,8 @@
 enum { SHIFT = 4, GRANULE = 1 << SHIFT, GRANULES = 40, LEAF = 16384 };
 enum { BYTES = GRANULES * GRANULE };
 
-/* What each byte or granule is: given before the flush that runs, or since, or
- * perhaps lost. */
+/* The state of each byte or granule: written before the flush in progress
+ * began, or since, or perhaps lost. */
 enum { NONE, FLUSHING, WRITTEN, LOST };
 
 struct model {
@@ -45,7 +49,7 @@ static void begin(struct model *m)
 	m->flushing = true;
 }
 
-/* As bsp_sparse_flush() does: after a failure no granule is left. */
+/* As bsp_sparse_flush() does: after a failed flush no granule is left. */
 static void end(struct model *m, bool failed)
 {
 	uint64_t from = 0, to = GRANULES;
@@ -73,7 +77,7 @@ static void end(struct model *m, bool failed)
 	bsp_undurable_markers_made(&m->u);
 }
 
-/* They are zeroed again, but for some. */
+/* Zeroes the lost pieces again, but for some. */
 static void restore(struct model *m)
 {
 	uint64_t at = 0, from, to;
@@ -190,7 +194,8 @@ static void granules_zeroed_before_a_failed_flush_are_refused(void **state)
 	assert_false(bsp_undurable_has(&u, 3));
 	assert_int_equal(bsp_undurable_add(&u, 3, 4, failed + 1), 0);
 	assert_true(bsp_undurable_has(&u, 3));
-	/* Until the holes are markers it is not known which they were. */
+	/* A granule is refused until the holes of the failed flush are
+	 * markers. */
 	bsp_undurable_zeroed(&u, 3, 5, failed + 1);
 	assert_true(bsp_undurable_lost(&u));
 	bsp_undurable_written(&u, 3, 5);

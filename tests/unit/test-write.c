@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Writing, and what of it reaches the device, call by call. */
+/*
+ * Writes, punches and flushes, and the calls that reach the device for them.
+ * Most tests use a fake device full of old bytes, and assert the exact list of
+ * its changes: these calls and no others. Later ones let the device, its flush
+ * or the memory fail, and assert that no old byte ever appears.
+ */
 #include "unit.h"
 
 #include <errno.h>
@@ -88,7 +93,7 @@ static void disk_holds(struct fixture f, uint64_t off, size_t len, int byte)
 				 (unsigned)byte);
 }
 
-/* The next changes of the device are just these. */
+/* The next changes of the device are these, and no others. */
 static void changed(struct fixture f, const struct fake_call *want, size_t n)
 {
 	const struct fake_call *got;
@@ -182,7 +187,7 @@ static void flush_behind_a_writer_takes_finished_runs_only(void **state)
 	close_it(f);
 }
 
-/* A write that makes the file longer, while zeros below it are carried out. */
+/* Makes the file longer by a write, while markers below it are flushed. */
 struct grower {
 	struct fixture f;
 	unsigned tries, done;
@@ -296,7 +301,8 @@ static void punches_zero_their_ragged_ends(void **state)
 	reads_as(f, 0, 100, 0xaa);
 	reads_as(f, 100, 3 * G + 7 - 100, 0);
 	reads_as(f, 3 * G + 7, G, 0xaa);
-	/* Inside one granule; exactly one; nothing whole, over an edge. */
+	/* Inside of one granule; exactly one; across an edge, without a whole
+	 * granule. */
 	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 5 * G + 9, 9),
 			 0);
 	reads_as(f, 5 * G + 9, 9, 0);
@@ -389,8 +395,8 @@ static void the_tail_past_the_end_is_kept_to_the_byte(void **state)
 }
 
 /*
- * The granule in which the file ends was carried out up to there: it is a hole
- * with old bytes behind its end, which must not come up as the file grows.
+ * The granule in which the file ends was flushed up to there: it is a hole with
+ * old bytes behind its end, which must not appear when the file grows.
  */
 static void a_hole_at_the_end_hides_its_stale_rest(void **state)
 {
@@ -493,8 +499,9 @@ static void a_gap_reads_as_zeros(void **state)
 /* --- The ladder --- */
 
 /*
- * Zeros that are written to carry markers out go through: a marker becomes a
- * hole when they return, and a failure that is told later would find none.
+ * Zeros that are written to flush markers go through to the device: a marker
+ * becomes a hole when the call returns, and a failure reported later would find
+ * no marker.
  */
 static void each_way_to_zero_is_tried_and_refusals_are_kept(void **state)
 {
@@ -510,8 +517,8 @@ static void each_way_to_zero_is_tried_and_refusals_are_kept(void **state)
 		  { { G, 2 * G, FAKE_PUNCH } },
 		  1,
 		  1 },
-		/* Unmapping promises nothing: it is read back, and written
-		 * where there are no zeros. */
+		/* Unmapping promises no zeros: the range is read back, and
+		 * written where it is not zero. */
 		{ UNMAPS | ZEROES_OUT,
 		  BSP_ZERO_UNMAP,
 		  { { G, 2 * G, FAKE_PUNCH },
@@ -587,7 +594,7 @@ static void zeros_are_not_written_over_zeros(void **state)
 	close_it(f);
 }
 
-/* A device that takes writes gets its zeros, whatever its commands say. */
+/* A device that takes writes gets its zeros, even if all its commands fail. */
 static void a_command_that_fails_is_not_the_end(void **state)
 {
 	static const struct {
@@ -595,7 +602,7 @@ static void a_command_that_fails_is_not_the_end(void **state)
 		size_t n;
 		struct fake_call want[5];
 	} rows[] = {
-		/* What is read after this may be in a cache alone. */
+		/* Reads after this may find bytes that are only in a cache. */
 		{ EIO,
 		  4,
 		  { { 0, 4 * G, FAKE_PUNCH },
@@ -608,8 +615,8 @@ static void a_command_that_fails_is_not_the_end(void **state)
 		    { 0, 4 * G, FAKE_UNMAP },
 		    { 0, 4 * G, FAKE_ZERO_OUT },
 		    { 0, 4 * G, FAKE_THROUGH } } },
-		/* No room to take zeros apart: those that are there cost none.
-		 */
+		/* The device is out of space: zeros are written only where it
+		 * is not zero already. */
 		{ ENOSPC,
 		  4,
 		  { { 0, 4 * G, FAKE_PUNCH },
@@ -668,7 +675,7 @@ static void little_is_written_where_a_long_command_fails(void **state)
 	const struct fake_call *calls;
 	size_t n;
 
-	/* It learns that one command is enough for a long range. */
+	/* One command is enough for a long range. */
 	put(f, 0, G, 0);
 	assert_int_equal(flush_markers(f), 0);
 	(void)fake_changes(f.fake, NULL);
@@ -703,16 +710,16 @@ int __wrap_posix_memalign(void **ret_memory, size_t align, size_t size)
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 
-/* Likewise; the map's leaves come from here. */
+/* The same; the map allocates its leaves with this. */
 void *__wrap_calloc(size_t n, size_t size)
 {
 	return no_leaves ? NULL : __real_calloc(n, size);
 }
 
 /*
- * A write that makes the file longer, and fails, leaves no bytes to come up
- * later, though there is no memory to punch them: until there is, the file
- * cannot grow.
+ * A write that makes the file longer, and fails, leaves no bytes that could
+ * appear later, even without memory to punch them: until there is memory, the
+ * file cannot grow.
  */
 static void without_memory_nothing_is_left_past_the_end(void **state)
 {
@@ -724,7 +731,8 @@ static void without_memory_nothing_is_left_past_the_end(void **state)
 	put(f, 0, 9 * G, 'd');
 	assert_int_equal(bsp_sparse_scan(f.sp, 0, UINT64_MAX, NULL, NULL, NULL),
 			 0);
-	/* The first of the holes past the end is spoilt, and the last. */
+	/* Leaves granule 9 as the only hole past the end; the write fails in
+	 * it. */
 	assert_int_equal(bsp_sparse_truncate(f.sp, 9 * G), 0);
 	assert_int_equal(bsp_map_event(f.sp->map, BSP_WRITTEN, 10, granules),
 			 0);
@@ -745,7 +753,7 @@ static void without_memory_nothing_is_left_past_the_end(void **state)
 	close_it(f);
 }
 
-/* All of it, or nothing. */
+/* The file is cut completely, or not at all. */
 static void without_memory_nothing_is_cut_off(void **state)
 {
 	const uint64_t granules = 3 * 16384;
@@ -760,7 +768,7 @@ static void without_memory_nothing_is_cut_off(void **state)
 	close_it(f);
 }
 
-/* A granule that cannot be taken note of stays a marker. */
+/* A granule whose zeros cannot be recorded stays a marker. */
 static void marker_stays_without_memory_to_record_its_zeros(void **state)
 {
 	struct fixture f = open_old(64 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -783,7 +791,7 @@ static void without_memory_zeros_are_written_unread(void **state)
 	struct fixture f = open_old(8 * G, 0, BSP_ZERO_UNMAP);
 
 	memset(fake_bytes(f.fake), 0, 8 * G);
-	/* A way that is refused is not tried again. */
+	/* A way that the device refused is not tried again. */
 	put(f, 0, G, 0);
 	assert_int_equal(flush_markers(f), 0);
 	(void)fake_changes(f.fake, NULL);
@@ -793,7 +801,7 @@ static void without_memory_zeros_are_written_unread(void **state)
 	assert_int_equal(flush_markers(f), 0);
 	no_memory = false;
 	changed(f, &all, 1);
-	/* It reads first again as soon as it can. */
+	/* With memory, it reads first again. */
 	fake_bytes(f.fake)[6 * G] = 1;
 	put(f, 4 * G, 4 * G, 0);
 	assert_int_equal(flush_markers(f), 0);
@@ -814,7 +822,7 @@ static void a_marker_survives_a_failure(void **state)
 	assert_true(pending(f));
 	reads_as(f, 0, 2 * G, 0);
 	holds(f, G, G, 0xaa);
-	/* The others were carried out all the same. */
+	/* The others were flushed all the same. */
 	holds(f, 4 * G, 4 * G, 0);
 	fake_fail_writes(f.fake, 0, 0, 0);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
@@ -847,7 +855,7 @@ static void a_failed_write_over_a_marker_never_shows_stale_bytes(void **state)
 	assert_int_equal(bsp_sparse_write(f.sp, G, buf, 4 * G), G);
 	reads_as(f, G, G, 'x');
 	reads_as(f, 2 * G, 6 * G, 0);
-	/* A part of one. */
+	/* A part of one granule. */
 	assert_int_equal(bsp_sparse_write(f.sp, 2 * G + 600, buf, 10), -EIO);
 	reads_as(f, 2 * G, G, 0);
 	fake_fail_writes(f.fake, 0, 0, 0);
@@ -868,14 +876,15 @@ static void a_failed_write_makes_a_hole_data(void **state)
 	memset(buf, 'x', sizeof(buf));
 	fake_fail_writes(f.fake, 3 * G - 512, 512, EIO);
 	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, buf, 2 * G), -EIO);
-	/* What the device has there is not known: it is no hole. */
+	/* The device's bytes there are not known: it is no hole. */
 	assert_int_equal(bsp_sparse_seek_data(f.sp, 0, NULL, NULL, &at), 0);
 	assert_int_equal(at, 2 * G);
 	reads_as(f, 2 * G, G - 512, 'x');
 	close_it(f);
 }
 
-/* Unless the device may lose its zeros: then old bytes would come up. */
+/* If the device may lose its zeros, it becomes a marker: otherwise old bytes
+ * would appear. */
 static void a_failed_write_keeps_zeros_that_are_not_durable(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -930,7 +939,7 @@ static void *look_at_table(void *data)
 	return NULL;
 }
 
-/* Another table comes, and is noticed, while a range is zeroed. */
+/* Another table is loaded, and noticed, while a range is zeroed. */
 static void swap_hook(void *data)
 {
 	const struct timespec moment = { .tv_nsec = 1000000 };
@@ -945,7 +954,7 @@ static void swap_hook(void *data)
 		(void)nanosleep(&moment, NULL);
 }
 
-/* Whether they met the new table nothing tells. */
+/* It is not known whether these zeros reached the new table. */
 static void zeros_written_during_a_table_change_are_written_again(void **state)
 {
 	struct swap swap = { open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP), 0 };
@@ -963,8 +972,8 @@ static void zeros_written_during_a_table_change_are_written_again(void **state)
 	close_it(swap.f);
 }
 
-/* A hole that was found where zeros beside data were not durable yet: after
- * another table the granule is looked at anew. */
+/* A hole that was learned where zeros beside data were not durable yet: after
+ * another table the granule is unknown again. */
 static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -987,7 +996,7 @@ static void a_punched_hole_is_zeroed_where_zeros_were_lost(void **state)
 	close_it(f);
 }
 
-/* What was carried out before a flush that failed may be lost by it. */
+/* Zeros that were flushed before the failed flush of the device may be lost. */
 static void zeros_that_a_flush_lost_are_flushed_again(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -998,7 +1007,7 @@ static void zeros_that_a_flush_lost_are_flushed_again(void **state)
 	put(f, 2 * G, 2 * G, 0);
 	assert_int_equal(flush_markers(f), 0);
 	put(f, 5 * G, 2 * G, 0);
-	put(f, 3 * G, G, 'x'); /* data by now: nothing to carry out */
+	put(f, 3 * G, G, 'x'); /* data by now: no marker to flush */
 	fake_fail_flush(f.fake, EIO);
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 	assert_true(pending(f));
@@ -1015,7 +1024,7 @@ static void zeros_that_a_flush_lost_are_flushed_again(void **state)
 	disk_holds(f, 0, 3 * G, 0);
 	disk_holds(f, 5 * G, 2 * G, 0);
 	disk_holds(f, 7 * G, G, 0xaa);
-	/* And no more than that. */
+	/* Nothing else was written. */
 	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
 	nothing_changed(f);
 	fake_fail_flush(f.fake, EIO);
@@ -1024,7 +1033,7 @@ static void zeros_that_a_flush_lost_are_flushed_again(void **state)
 	close_it(f);
 }
 
-/* A hole that was learned is the device's own: no flush writes over it. */
+/* A hole that was learned belongs to the device: no flush writes over it. */
 static void holes_that_were_learned_are_not_written(void **state)
 {
 	static const struct fake_call want[] = {
@@ -1061,7 +1070,7 @@ static void flush_markers_hook(void *data)
 	assert_int_equal(flush_markers(*f), 0);
 }
 
-/* What is carried out while a flush runs, that flush need not have taken. */
+/* Zeros that are written during a flush may not be covered by it. */
 static void zeros_written_during_a_flush_belong_to_the_next(void **state)
 {
 	static const struct fake_call want = { 4 * G, G, FAKE_PUNCH };
@@ -1080,8 +1089,8 @@ static void zeros_written_during_a_flush_belong_to_the_next(void **state)
 	close_it(f);
 }
 
-/* Zeros beside data in one granule, on a device that loses all: how they came
- * there, and what a flush writes anew. */
+/* Zeros beside data in one granule, on a device that loses all: each way to get
+ * there, and the writes of the next flush. */
 static void zeros_beside_data_are_written_again(void **state)
 {
 	static const struct fake_call around[] = {
@@ -1097,7 +1106,7 @@ static void zeros_beside_data_are_written_again(void **state)
 		fake_cache(f.fake, FAKE_LOSES_ALL);
 		if (!zeros)
 			put(f, 2 * G, G, 0);
-		if (how == 1) /* a hole by now, which is not durable */
+		if (how == 1) /* a hole by now, but not durable */
 			assert_int_equal(flush_markers(f), 0);
 		if (how == 2)
 			assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE,
@@ -1111,7 +1120,7 @@ static void zeros_beside_data_are_written_again(void **state)
 		fake_fail_writes(f.fake, 0, 8 * G, EIO);
 		assert_int_equal(flush_markers(f), -EIO);
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
-		/* Not even while it cannot be written do old bytes show. */
+		/* While they cannot be written, no old byte appears either. */
 		if (zeros) {
 			reads_as(f, 2 * G + 100, 50, 0);
 			reads_as(f, 2 * G + 150, 50, 0xaa);
@@ -1135,7 +1144,7 @@ static void zeros_beside_data_are_written_again(void **state)
 			disk_holds(f, 2 * G, 100, 0);
 			disk_holds(f, 2 * G + 150, G - 150, 0);
 		}
-		/* They are durable: another failure costs nothing. */
+		/* They are durable: another failure loses nothing. */
 		fake_fail_flush(f.fake, EIO);
 		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
 		assert_false(pending(f));
@@ -1196,7 +1205,7 @@ static void zeros_that_are_cut_off_are_not_written(void **state)
 	close_it(f);
 }
 
-/* Nor has one that did not grow after all. */
+/* The same for a file whose growth failed. */
 static void zeros_of_a_failed_growth_are_not_written(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1216,7 +1225,7 @@ static void zeros_of_a_failed_growth_are_not_written(void **state)
 	close_it(f);
 }
 
-/* There is room for so many pieces; then the device is flushed. */
+/* Room for pieces is limited: when it is used up, the device is flushed. */
 static void many_pieces_of_zeros_cause_a_flush(void **state)
 {
 	const unsigned granules = 3 * BSP_PIECES_MAX;
@@ -1243,7 +1252,7 @@ static void many_pieces_of_zeros_cause_a_flush(void **state)
 		disk_holds(f, i * G, 100, 0);
 		disk_holds(f, i * G + 150, G - 150, 0);
 	}
-	/* And when that fails, so does the write. */
+	/* If that flush fails, the write fails. */
 	fake_fail_flush(f.fake, EIO);
 	put(f, 0, (size_t)granules * G, 0);
 	for (uint64_t i = 0; i < granules; i++) {
@@ -1315,7 +1324,7 @@ static void appending_needs_no_filling(void **state)
 	close_it(f);
 }
 
-/* Zeros that are in a cache, be it below the device, are not zeros on it. */
+/* Zeros in a cache, even one below the device, are not zeros on the device. */
 static void cache_is_not_trusted_after_a_failure(void **state)
 {
 	for (int how = 0; how < 2; how++) {
@@ -1326,7 +1335,7 @@ static void cache_is_not_trusted_after_a_failure(void **state)
 		if (how == 0) {
 			fake_fail_writes(f.fake, 2 * G, G, EIO);
 		} else {
-			/* As data, which is in the cache alone. */
+			/* Written as data, which is only in the cache. */
 			put(f, 2 * G, 100, 0);
 			put(f, 2 * G + 100, G - 100, 0);
 			fake_fail_flush(f.fake, EIO);
@@ -1343,7 +1352,7 @@ static void cache_is_not_trusted_after_a_failure(void **state)
 	}
 }
 
-/* What a failing device refuses, it may take when it is well. */
+/* A device that refuses a command while it fails may take it later. */
 static void a_refusal_is_forgotten_after_a_failure(void **state)
 {
 	static const struct fake_call punch = { 0, 2 * G, FAKE_PUNCH };
@@ -1407,8 +1416,8 @@ static void an_interrupt_keeps_the_markers_that_are_left(void **state)
 	close_it(f);
 }
 
-/* An interrupt waits for one step at most, and for none if it was there before;
- * one command for a long range is enough where there is one. */
+/* An interrupt waits for one step at most, or for none if it came before; one
+ * command zeroes a long range if the device can do that. */
 static void long_ranges_are_zeroed_in_steps(void **state)
 {
 	const uint64_t size = 64 << 20, step = 16 << 20;
@@ -1465,8 +1474,8 @@ static void nothing_pending_reaches_another_medium(void **state)
 		put(f, 0, 4 * G, 0); /* markers */
 		changes[i](f.fake);
 		(void)fake_changes(f.fake, NULL);
-		/* The number is looked at by each call, the file once a look.
-		 */
+		/* Each call looks at the number; only a check looks at the
+		 * file. */
 		if (changes[i] == fake_change_file)
 			(void)bsp_sparse_refresh(f.sp);
 		assert_int_equal(bsp_sparse_write(f.sp, 0, "x", 1), -ENODEV);
@@ -1479,7 +1488,7 @@ static void nothing_pending_reaches_another_medium(void **state)
 				 -ENODEV);
 		assert_int_equal(bsp_sparse_seek_hole(f.sp, 0, NULL, NULL, &at),
 				 -ENODEV);
-		/* Nor does it, or the size, become right again. */
+		/* The object and its size never become valid again. */
 		fake_resize(f.fake, 2 * G);
 		(void)bsp_sparse_refresh(f.sp);
 		assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
@@ -1527,7 +1536,7 @@ static void gone_medium_is_reported_once(void **state)
 	bsp_sparse_set_changed(f.sp, on_gone, &gone);
 	put(f, 0, G, 0);
 	fake_change_medium(f.fake);
-	/* Found out by a write, and told by the next look. */
+	/* A write finds out, and the next check reports it. */
 	assert_int_equal(bsp_sparse_write(f.sp, 0, "x", 1), -ENODEV);
 	assert_int_equal(gone, 0);
 	assert_true(bsp_sparse_refresh_all(f.sp) != changes);
@@ -1535,14 +1544,14 @@ static void gone_medium_is_reported_once(void **state)
 	changes = bsp_sparse_refresh_all(f.sp);
 	assert_int_equal(bsp_sparse_refresh_all(f.sp), changes);
 	assert_int_equal(gone, 1);
-	/* Nothing waits for the medium that is there. */
+	/* No write is pending for the present medium. */
 	bsp_sparse_stat(f.sp, &st);
 	assert_false(st.pending);
 	close_it(f);
 }
 
-/* LVM moves and resizes volumes in use: markers stay, the rest is looked at
- * anew. */
+/* LVM moves and resizes volumes in use: markers stay, the other granules become
+ * unknown. */
 static void another_table_leaves_the_markers(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1597,8 +1606,8 @@ static void past_the_end_all_is_zero_under_another_table(void **state)
 
 /* --- Sizes that change from outside --- */
 
-/* The page that the old end cuts has zeros past it: written in part, they would
- * reach the device. */
+/* The page that the old end cuts holds zeros past the end. A write to a part of
+ * the page would write them to the device. */
 static void a_grown_part_is_dropped_from_the_cache_first(void **state)
 {
 	struct fixture f = { .fake = fake_new(8 * G) };
@@ -1645,7 +1654,7 @@ static void a_writable_device_that_grows_is_followed(void **state)
 	}
 }
 
-/* The granule in which the device ended is half the file's, half new. */
+/* The granule in which the device ended is half old, half new. */
 static void zeros_at_the_end_outlive_growth_and_a_failed_flush(void **state)
 {
 	static const struct fake_call want = { 2 * G, 512, FAKE_THROUGH };
@@ -1707,7 +1716,7 @@ static void write_ends_with_a_device_that_just_shrank(void **state)
 	void *n;
 
 	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G), 0);
-	/* As while the size is looked at, which finds it smaller. */
+	/* Shrinks the device while its size is looked at. */
 	pthread_rwlock_wrlock(&f.sp->size_lock);
 	assert_int_equal(pthread_create(&writer, NULL, write_zeros, &f), 0);
 	nanosleep(&moment, NULL);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is done behind one who writes upwards, and what is not. */
+/*
+ * Writeback behind a sequential writer: which data is written back and dropped
+ * from a cache, and which markers are flushed. The test writes to a fake device
+ * and reads its list of calls, so that it sees each range once and in order.
+ */
 #include "unit.h"
 
 #include <stdlib.h>
@@ -10,7 +14,7 @@
 
 enum { MIB = 1 << 20, SIZE = 256 * MIB };
 
-/* What was told to be settled: the last range, and how much in all. */
+/* The range of the last bsp_writeback_fn call, and the bytes of all calls. */
 static uint64_t last_off, last_len, total;
 
 static void written(void *data, uint64_t off, uint64_t len)
@@ -46,7 +50,7 @@ static void fixture_free(struct fixture *f)
 	free(f);
 }
 
-/* Writes; true if something is to be done then. */
+/* Writes data; true if writeback is due then. */
 static bool write_data(struct fixture *f, uint64_t off, size_t len)
 {
 	char *buf = malloc(len);
@@ -87,7 +91,7 @@ static void written_data_is_written_back_and_dropped_once(void **state)
 	assert_int_equal(last_off, 0);
 	assert_int_in_range(last_len, 1, off);
 	assert_int_equal(changed(f, FAKE_WRITE_BACK), last_len);
-	/* That is done. */
+	/* Nothing is left to do. */
 	catch_up(f);
 	assert_int_equal(total, last_len);
 	for (off += MIB; !write_data(f, off, MIB); off += MIB)

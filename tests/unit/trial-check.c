@@ -6,7 +6,7 @@
 
 #include "base/range.h"
 
-/* How much of the file the device has now. */
+/* The end of the file's part that the device has now. */
 static uint64_t end_of(const struct trial *t)
 {
 	return bsp_min(t->o->size, disk_size(t->disk));
@@ -46,8 +46,8 @@ void trial_check_read(struct trial *t, uint64_t off, const unsigned char *buf,
 /* --- Extents and stat --- */
 
 /*
- * Puts the bytes of an extent into t->now: zeros of a hole, of data the bytes
- * that are seen of the device. Reads data only where these are wrong: a read
+ * Puts the bytes of an extent into t->now: zeros for a hole, for data the bytes
+ * that the device shows. Reads data only where these are wrong, because a read
  * would learn, or find a change, before the next operation does.
  */
 static void check_extent(struct trial *t, const struct bsp_extent *extent)
@@ -70,7 +70,7 @@ static void check_extent(struct trial *t, const struct bsp_extent *extent)
 	check_bytes(t, hole ? "hole's" : "data's", off, end, t->now + off);
 }
 
-/* A granule that is all zero for good is none that has to be read. */
+/* A granule that was zeroed as a whole must not be unknown or data. */
 static void check_zeroed(struct trial *t, const struct bsp_extent *extent)
 {
 	uint64_t end = extent->off + extent->len;
@@ -193,7 +193,7 @@ void trial_check_crash(struct trial *t)
 	const unsigned char *durable = disk_durable(t->disk);
 	const unsigned char *synced = t->o->synced;
 	const bool *touched = t->o->touched;
-	/* Without memory more is carried out again than need be. */
+	/* Without memory more granules than needed are zeroed again. */
 	int junk = t->was_short ? DISK_JUNK : -1;
 	uint64_t at = 0, end = end_of(t);
 
@@ -233,7 +233,7 @@ void trial_check_durable(struct trial *t)
 	end = t->wrong ? 0 : end_of(t);
 	for (uint64_t at = 0; at < end; at += DISK_SECTOR)
 		check_durable(t, at, bsp_min(at + DISK_SECTOR, end));
-	if (t->o->device > device) /* as was found by the check */
+	if (t->o->device > device) /* as the check has found */
 		trial_opened(t, device);
 }
 

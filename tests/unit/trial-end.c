@@ -13,7 +13,7 @@ static void recover(struct trial *t)
 	t->resizes = false;
 	t->gone = false;
 	disk_set_gone(t->disk, false);
-	/* An old failure of the disk may be told once more, to the first. */
+	/* The first check may still return an old failure of the disk. */
 	for (int i = 0; i < 2; i++)
 		(void)bsp_sparse_refresh(t->sp);
 	trial_follow(t);
@@ -28,7 +28,7 @@ static void flush_well(struct trial *t)
 	t->unsteady = false;
 	t->change_to = t->o->size;
 	t->only_touched = true;
-	/* Each opening of the disk tells an old failure once. */
+	/* Each open descriptor of the disk reports an old failure once. */
 	for (int i = 0; i < 3 && r; i++)
 		r = bsp_sparse_flush(t->sp, NULL, NULL);
 	if (r)
@@ -72,7 +72,7 @@ static void finish_tail(struct trial *t)
 	trial_check_durable(t);
 }
 
-/* One of the calls that could reach the disk. */
+/* Does one of the calls that could reach the disk. */
 static int64_t reach_out(struct trial *t)
 {
 	switch (dice_below(&t->dice, 6)) {

@@ -56,8 +56,8 @@ static bool is_zero(const unsigned char *buf, uint64_t len)
 
 /* --- Writes --- */
 
-/* buf was written to [off, end) of a device that ends at stop. Zeros over a
- * whole granule are for good. */
+/* Tells the oracle that buf was written to [off, end) of a device that ends at
+ * stop. Zeros over a whole granule are recorded as zeroed. */
 static void wrote(struct trial *t, const unsigned char *buf, uint64_t off,
 		  uint64_t end, uint64_t stop)
 {
@@ -77,7 +77,7 @@ static void wrote(struct trial *t, const unsigned char *buf, uint64_t off,
 	}
 }
 
-/* Only [off, done) was: the disk may have the rest, or not. */
+/* Only [off, done) was written: the disk may have the rest, or not. */
 static void failed(struct trial *t, const unsigned char *buf, uint64_t off,
 		   uint64_t done, uint64_t end)
 {
@@ -158,7 +158,8 @@ static void do_truncate(struct trial *t)
 		oracle_write_failed(t->o, size, old, NULL);
 }
 
-/* [off, end) was zeroed: granules for good, the ends of others as data. */
+/* Tells the oracle that [off, end) was zeroed: whole granules as zeroed, the
+ * parts at the ends as data. */
 static void zeroed(struct trial *t, uint64_t off, uint64_t end)
 {
 	uint64_t from = bsp_min(up(t, off), end);
@@ -220,7 +221,7 @@ static void do_fallocate(struct trial *t)
 	check_fallocate(t, mode, off, off + len, r);
 }
 
-/* --- Carrying out --- */
+/* --- Flushes --- */
 
 static void begin_flush_markers(struct trial *t, const char *what)
 {
@@ -228,7 +229,7 @@ static void begin_flush_markers(struct trial *t, const char *what)
 	t->only_touched = true;
 }
 
-/* Was it told to end, and says so? */
+/* Was the operation interrupted, and does it say so? */
 static bool was_interrupted(const struct trial *t, int r)
 {
 	return r == -EINTR && t->interrupted;
@@ -289,7 +290,7 @@ static void do_carry_behind(struct trial *t)
 		trial_explain(t, r, BY_WRITES);
 }
 
-/* --- Looking --- */
+/* --- Reads and seeks --- */
 
 static void do_read(struct trial *t)
 {
@@ -324,14 +325,14 @@ static void check_zeros(struct trial *t, uint64_t from, uint64_t to)
 				    at, t->o->may[at]);
 }
 
-/* Does the map stay, while no program writes to the device? */
+/* Does the map keep its states, while no other program writes to the device? */
 static bool is_steady(const struct trial *t)
 {
 	return !t->unsteady && !t->outside &&
 	       (t->writable || (t->counts && !t->unsettled));
 }
 
-/* A hole is to be found past data, even if that is none: seeks move on. */
+/* Looks for a hole behind data, even if there is no data: seeks move on. */
 static void seek_on(struct trial *t, uint64_t off)
 {
 	uint64_t at = 0;
@@ -369,7 +370,8 @@ static void do_seek_data(struct trial *t)
 		seek_on(t, at);
 }
 
-/* Is a granule in [off, end) all zeros for good? Then it is a hole. */
+/* No granule in [off, end) may be one that was zeroed as a whole: it would be a
+ * hole. */
 static void check_no_hole(struct trial *t, uint64_t off, uint64_t end)
 {
 	for (uint64_t at = up(t, off); at + t->granule <= end; at += t->granule)
@@ -423,9 +425,9 @@ static void do_stat(struct trial *t)
 	trial_end(t, (int64_t)st.size);
 }
 
-/* --- The world around it --- */
+/* --- The device, and other programs --- */
 
-/* Another size, when the file has found the one before. */
+/* Gives the device another size, once the file has found the one before. */
 static void do_resize(struct trial *t)
 {
 	uint64_t size = t->o->device;

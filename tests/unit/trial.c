@@ -31,8 +31,8 @@ static bool any_touched(const struct trial *t, uint64_t granule)
 	return off < end && memchr(t->o->touched + off, true, end - off);
 }
 
-/* A marker in the granule that the device's old end cuts is carried out when
- * it grows, by whichever call finds that. */
+/* A marker in the granule that the device's old end cuts is flushed when the
+ * device grows, by the call that finds the new size. */
 static bool is_cut(const struct trial *t, uint64_t off, uint64_t end)
 {
 	uint64_t old = t->o->device;
@@ -41,7 +41,7 @@ static bool is_cut(const struct trial *t, uint64_t off, uint64_t end)
 	       off >= old / t->granule * t->granule;
 }
 
-/* A disk_range_fn: is it to change there? */
+/* A disk_range_fn: may the operation change the disk there? */
 static void changes(void *trial, uint64_t off, uint64_t len)
 {
 	struct trial *t = trial;
@@ -85,7 +85,7 @@ static void lose_again(struct trial *t)
 
 /* --- Life --- */
 
-/* Chances for all that fails, or none, by the seed. */
+/* Sets the chances of all faults, or none, by the seed. */
 static void make_mood(struct trial *t)
 {
 	struct disk_mood *mood = &t->mood;
@@ -215,7 +215,7 @@ void trial_free(struct trial *t)
 
 /* --- An operation --- */
 
-/* A disk_at_call() function: the device has another size. */
+/* A disk_at_call() function: gives the device another size. */
 static void resize_meanwhile(void *trial)
 {
 	struct trial *t = trial;
@@ -397,7 +397,7 @@ void trial_looked(struct trial *t, bool all)
 {
 	if (t->looks == LOOKED || (t->looks == ALL_UNLOOKED && !all))
 		return;
-	/* A writable object then looks at its holes anew. */
+	/* A writable object then forgets its holes. */
 	if (t->looks && t->writable)
 		memset(t->o->zeroed, false, t->capacity);
 	t->looks = LOOKED;

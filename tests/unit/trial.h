@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A trial: one seed's object, disk and oracle, and a log of the operations. The
- * first mistake is kept, and ends the trial.
+ * A trial: the object, disk and oracle of one seed, and a log of the
+ * operations. The first mistake is kept, and ends the trial.
+ *
+ * An oracle (byte-oracle.h) knows for each byte of the file which values a read
+ * may give, and for each byte of the disk which values may be durable. A trial
+ * does random operations on the object, tells the oracle about each, and
+ * compares the two. Faults of the disk and of memory are chosen by dice of
+ * their own, so that a seed repeats all of it.
  *
  *	trial.c		begins and ends an operation; explains failures; follows
  *			the size of the device
- *	trial-ops.c	the operations, told to the oracle
+ *	trial-ops.c	the operations, and their effects on the oracle
  *	trial-check.c	compares the object and the disk with the oracle
  *	trial-end.c	the end, when nothing fails any more
  */
@@ -36,27 +42,27 @@ struct trial {
 	bool writable;
 	bool counts;  /* the disk counts writes from outside */
 	bool ragged;  /* sizes of any number of bytes */
-	bool resizes; /* the device does */
+	bool resizes; /* the device changes its size */
 	bool minhole; /* short holes are data for seeks */
 	unsigned memory_chance;
 	struct disk_mood mood;
 
 	uint64_t byte; /* the log follows it */
 
-	/* The operation under way: */
+	/* The operation in progress: */
 	uint64_t change_from, change_to; /* it may change the device there, */
 	bool only_touched;    /* and only granules that were touched */
-	unsigned allocations; /* failed, before it */
+	unsigned allocations; /* failed before it began */
 	bool unsteady;	      /* gone, or another size than the file has */
 	bool outside;	      /* another program wrote */
-	unsigned interrupted; /* so often it was told to end */
+	unsigned interrupted; /* how often it was interrupted */
 
-	/* Another medium is there that no look has found: one at the medium
-	 * does, or only one at all of it. */
+	/* Another medium is there that no check has found: one that any check
+	 * of the medium finds, or only a check of all. */
 	enum { LOOKED, UNLOOKED, ALL_UNLOOKED } looks;
 	bool unsettled;
 	bool gone;
-	bool was_short; /* of memory, some time */
+	bool was_short; /* memory was short at some time */
 
 	unsigned char *buf; /* capacity bytes, for operations */
 	unsigned char *now; /* and for checks */
@@ -75,7 +81,7 @@ enum {
 struct trial *trial_new(uint64_t seed);
 void trial_free(struct trial *t);
 
-/* Takes note of the first thing that is wrong. */
+/* Keeps the first mistake. */
 void trial_wrong(struct trial *t, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* A size of the device. */
@@ -83,24 +89,24 @@ uint64_t trial_any_size(struct trial *t);
 
 /* --- An operation --- */
 
-/* It begins; it may change the device in [from, to). */
+/* An operation begins; it may change the device in [from, to). */
 void trial_begin(struct trial *t, uint64_t from, uint64_t to,
 		 const char *format, ...) G_GNUC_PRINTF(4, 5);
 
-/* It has ended; nothing fails until the next one begins. */
+/* The operation has ended; nothing fails until the next one begins. */
 void trial_end(struct trial *t, int64_t result);
 
 /*
- * It failed, with result: by memory, a device of another size, or faults of
- * the kinds in the set? Otherwise it is wrong.
+ * The operation failed with result. Keeps a mistake unless memory, a device of
+ * another size, or faults of the kinds in the set explain it.
  */
 void trial_explain(struct trial *t, int64_t result, unsigned kinds);
 
-/* The file was to grow, well or not: the granule in which it, or the device,
- * ends may be written again, as it is. */
+/* The file was to grow, whether that failed or not: the granule in which it, or
+ * the device, ends may be written again with the same bytes. */
 void trial_opened(struct trial *t, uint64_t end);
 
-/* The file ends there, now that the operation has succeeded. */
+/* The file ends at size, now that the operation has succeeded. */
 void trial_resized(struct trial *t, uint64_t size);
 
 /* Has the file found out that the device has another size? */
@@ -110,19 +116,19 @@ void trial_follow(struct trial *t);
  * get these or those of before. */
 void trial_may_be_held(struct trial *t, uint64_t off, uint64_t end);
 
-/* It has looked which medium is there, at all of it or not. */
+/* The object has checked which medium is there, with a check of all or not. */
 void trial_looked(struct trial *t, bool all);
 
-/* A bsp_interrupted_fn that now and then says yes. */
+/* A bsp_interrupted_fn that returns true now and then. */
 bool trial_interrupted(void *trial);
 
 /* One random operation. */
 void trial_step(struct trial *t);
 
-/* Another medium is put in: nothing may be written to it. */
+/* Puts in another medium: nothing may be written to it. */
 void trial_take_out(struct trial *t);
 
-/* The end: all is well again, and everything must be right and durable. */
+/* The end: nothing fails any more, and everything must be right and durable. */
 void trial_finish(struct trial *t);
 
 /* --- Checks --- */
@@ -130,16 +136,16 @@ void trial_finish(struct trial *t);
 /* The extents, stat and the device agree with the oracle. */
 void trial_check(struct trial *t);
 
-/* All of it reads well, through the object. */
+/* All bytes read as the oracle allows, through the object. */
 void trial_check_reads(struct trial *t);
 
-/* Bytes that are not touched are durable. */
+/* Bytes that no operation touched are durable. */
 void trial_check_crash(struct trial *t);
 
 /* After a good flush: all of the file is durable. */
 void trial_check_durable(struct trial *t);
 
-/* After markers were carried out: the disk has zeros where holes are. */
+/* After a flush of markers: the disk has zeros where holes are. */
 void trial_check_flushed(struct trial *t);
 
 /* A read gave n bytes at off. */
