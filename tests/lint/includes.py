@@ -38,8 +38,6 @@ KNOWN = {
     ('src/sparse/sparse', 'src/sparse/scan'),
     ('src/sparse/sparse', 'src/sparse/scan-ahead'),
     ('src/sparse/sparse', 'src/sparse/writeback'),
-    # Help is output, and an output that fails prints a message.
-    ('tools/options', 'tools/output'),
 }
 # All may include the headers of the library.
 HEADERS = 'include'
