@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Copying one fake device to another: the exact reads, writes and punches, the
+ * content of the target, and the error and progress that the caller gets.
+ */
 #include "unit.h"
 
 #include <errno.h>
@@ -22,7 +26,7 @@ struct both {
 	GError *error; /* of the last copy that failed */
 };
 
-/* A target of old bytes. */
+/* Makes a target that is full of old bytes. */
 static struct both both_from(struct fake *from, uint64_t target_size)
 {
 	struct both b = { .from = from, .to = fake_new(target_size) };
@@ -36,7 +40,7 @@ static struct both both_from(struct fake *from, uint64_t target_size)
 	return b;
 }
 
-/* The same, and a source of some data. */
+/* Makes a source with some data as well. */
 static struct both both_new(uint64_t target_size)
 {
 	struct fake *from = fake_new(SIZE);
@@ -60,7 +64,8 @@ static bool copy(struct both *b, const struct bsp_transfer_options *options)
 	return bsp_copy(b->source, b->target, options, &b->progress, &b->error);
 }
 
-/* The copy fails with the code, in the phase, and the message says this. */
+/* Asserts that a copy fails with this code, in this phase, and that the message
+ * contains the text. */
 static void assert_fails(struct both *b,
 			 const struct bsp_transfer_options *options,
 			 enum bsp_error code, enum bsp_phase phase,
@@ -83,7 +88,7 @@ static uint64_t bytes_in(const struct fake_call *calls, size_t n,
 	return sum;
 }
 
-static void a_copy_is_the_source_and_the_targets_tail(void **state)
+static void a_copy_has_the_source_and_keeps_the_tail(void **state)
 {
 	for (unsigned jobs = 1; jobs <= 8; jobs += 7) {
 		const struct bsp_transfer_options options = { .jobs = jobs };
@@ -96,7 +101,7 @@ static void a_copy_is_the_source_and_the_targets_tail(void **state)
 		assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 		for (size_t i = SIZE; i < 7 * MIB; i++)
 			assert_int_equal(fake_bytes(b.to)[i], 0xaa);
-		/* Five granules with data; and all was read, once. */
+		/* The data, to the granule; and all was read, once. */
 		assert_int_equal(b.progress.data, 4 * G + 512);
 		assert_int_equal(b.progress.data + b.progress.hole, SIZE);
 		n = fake_reads(b.from, &calls);
@@ -112,7 +117,7 @@ static void a_copy_is_the_source_and_the_targets_tail(void **state)
 	}
 }
 
-static void a_target_that_is_zero_is_not_zeroed(void **state)
+static void a_target_that_is_zero_is_not_zeroed_again(void **state)
 {
 	const struct bsp_transfer_options options = { .target_is_zero = true };
 	struct both b = both_new(SIZE);
@@ -128,7 +133,7 @@ static void a_target_that_is_zero_is_not_zeroed(void **state)
 	both_free(&b);
 }
 
-static void what_the_source_knows_is_zero_is_not_read(void **state)
+static void a_hole_that_the_source_knows_is_not_read(void **state)
 {
 	struct both b = both_new(SIZE);
 	const struct fake_call *calls;
@@ -144,7 +149,7 @@ static void what_the_source_knows_is_zero_is_not_read(void **state)
 	both_free(&b);
 }
 
-static void too_small_a_target_is_left_alone(void **state)
+static void a_target_that_is_too_small_is_not_written(void **state)
 {
 	struct both b = both_new(SIZE - 512);
 
@@ -184,7 +189,7 @@ static void a_failure_names_its_phase_and_its_place(void **state)
 	both_free(&b);
 }
 
-/* The source changes after it was copied: then they differ. */
+/* Writes to the source once it was copied. */
 static void change_late(void *data)
 {
 	struct both *b = data;
@@ -202,7 +207,7 @@ static void verifying_finds_a_byte_that_differs(void **state)
 	both_free(&b);
 
 	b = both_new(SIZE);
-	/* Not a hole, so that it is read again. */
+	/* Data, so that verifying reads it again. */
 	fake_bytes(b.from)[4 * MIB] = 'y';
 	fake_on_read(b.to, change_late, &b);
 	fake_on_read(b.from, change_late, &b);
@@ -235,7 +240,7 @@ static bool is_interrupted(void *data)
 	return w->interrupt;
 }
 
-static void progress_comes_to_the_end_and_an_interrupt_ends_it(void **state)
+static void progress_reaches_the_end_and_interrupts_end_it(void **state)
 {
 	struct watched w = { 0 };
 	const struct bsp_transfer_options options = {
@@ -258,7 +263,7 @@ static void progress_comes_to_the_end_and_an_interrupt_ends_it(void **state)
 	both_free(&b);
 }
 
-/* Has the last piece wait until zeros came to the device, or for too long. */
+/* Holds the last piece back until the device was punched, or 20 seconds. */
 struct patient {
 	struct fake *to;
 	unsigned left; /* reads */
@@ -281,7 +286,7 @@ static void wait_for_zeros(void *data)
 	}
 }
 
-static void zeros_are_carried_out_while_it_is_copied(void **state)
+static void holes_are_zeroed_while_the_copy_goes_on(void **state)
 {
 	const struct bsp_transfer_options options = { .jobs = 1 };
 	enum { PIECES = 48 };
@@ -315,7 +320,7 @@ static void count_readers(void *data)
 	atomic_fetch_sub(&readers->now, 1);
 }
 
-static void no_more_read_at_once_than_was_asked_for(void **state)
+static void no_more_threads_read_at_once_than_jobs(void **state)
 {
 	const struct bsp_transfer_options options = { .jobs = 2 };
 	struct fake *from = fake_new(64 * MIB);
@@ -350,7 +355,7 @@ static void a_target_must_be_writable(void **state)
 	both_free(&b);
 }
 
-static void a_thing_and_itself_are_not_distinct(void **state)
+static void a_path_is_refused_as_its_own_target(void **state)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -362,7 +367,7 @@ static void a_thing_and_itself_are_not_distinct(void **state)
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_USAGE));
 }
 
-/* While the first piece is read. */
+/* Writes to the last piece while the first one is read. */
 static void write_to_the_last(void *data)
 {
 	struct fake *fake = data;
@@ -371,7 +376,7 @@ static void write_to_the_last(void *data)
 	fake_write(fake, 4 * MIB, G, 'n');
 }
 
-static void a_hole_is_looked_at_anew(void **state)
+static void a_known_hole_is_checked_before_it_is_skipped(void **state)
 {
 	const struct bsp_transfer_options options = { .jobs = 1 };
 	struct both b = both_new(SIZE);
@@ -404,7 +409,7 @@ struct ticks {
 	bool missed;
 };
 
-/* The caller is asked a second time while the first piece is read. */
+/* Waits, in the read of the first piece, for a second call of count_calls(). */
 static void wait_for_second_call(void *data)
 {
 	struct ticks *ticks = data;
@@ -424,7 +429,7 @@ static bool count_calls(void *data)
 	return false;
 }
 
-static void setting_the_clock_back_does_not_stop_the_interrupts(void **state)
+static void an_interrupt_works_after_the_clock_was_set_back(void **state)
 {
 	struct ticks ticks = { 0 };
 	const struct bsp_transfer_options options = {
@@ -448,22 +453,22 @@ static void setting_the_clock_back_does_not_stop_the_interrupts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_copy_is_the_source_and_the_targets_tail),
-		cmocka_unit_test(a_hole_is_looked_at_anew),
-		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed),
-		cmocka_unit_test(what_the_source_knows_is_zero_is_not_read),
-		cmocka_unit_test(too_small_a_target_is_left_alone),
+		cmocka_unit_test(a_copy_has_the_source_and_keeps_the_tail),
+		cmocka_unit_test(a_known_hole_is_checked_before_it_is_skipped),
+		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed_again),
+		cmocka_unit_test(a_hole_that_the_source_knows_is_not_read),
+		cmocka_unit_test(a_target_that_is_too_small_is_not_written),
 		cmocka_unit_test(a_failure_names_its_phase_and_its_place),
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
 		cmocka_unit_test(
-			progress_comes_to_the_end_and_an_interrupt_ends_it),
-		cmocka_unit_test(zeros_are_carried_out_while_it_is_copied),
-		cmocka_unit_test(no_more_read_at_once_than_was_asked_for),
+			progress_reaches_the_end_and_interrupts_end_it),
+		cmocka_unit_test(holes_are_zeroed_while_the_copy_goes_on),
+		cmocka_unit_test(no_more_threads_read_at_once_than_jobs),
 		cmocka_unit_test(
-			setting_the_clock_back_does_not_stop_the_interrupts),
+			an_interrupt_works_after_the_clock_was_set_back),
 		cmocka_unit_test(an_option_of_a_later_version_is_refused),
 		cmocka_unit_test(a_target_must_be_writable),
-		cmocka_unit_test(a_thing_and_itself_are_not_distinct),
+		cmocka_unit_test(a_path_is_refused_as_its_own_target),
 	};
 
 	return cmocka_run_group_tests_name("copy", tests, NULL, NULL);

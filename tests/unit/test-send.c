@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sending: what is asked of the device for it, and what the stream then says.
+/*
+ * Sending an object, and receiving into one: the exact reads of the device, the
+ * content of the stream, and the result for the caller.
  */
 #include "unit.h"
 
@@ -19,7 +21,7 @@ enum { G = 4096, CHUNK = 1 << 20 };
 struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
-	int fd; /* what is sent goes there */
+	int fd; /* receives the stream */
 	struct bsp_progress progress;
 };
 
@@ -51,7 +53,7 @@ static bool send_from(struct fixture *f, uint64_t from, GError **error)
 	return bsp_send(f->sp, f->fd, &options, &f->progress, error);
 }
 
-/* The device was read in just these ranges. */
+/* Asserts that the device was read in exactly these ranges. */
 static void was_read(const struct fixture *f, const struct fake_call *want,
 		     size_t n)
 {
@@ -64,7 +66,7 @@ static void was_read(const struct fixture *f, const struct fake_call *want,
 	}
 }
 
-/* What was sent, decoded: content must be that, from the start on. */
+/* Asserts that the stream decodes to content. */
 static void stream_holds(const struct fixture *f, const unsigned char *content)
 {
 	static unsigned char buffer[BSP_STREAM_BUFFER];
@@ -112,7 +114,7 @@ static void each_byte_is_read_once(void **state)
 	close_it(&f);
 }
 
-static void it_starts_at_a_granule(void **state)
+static void a_stream_starts_at_a_granule(void **state)
 {
 	struct fixture f = open_new(CHUNK);
 	const struct fake_call want[] = { { 2 * G, CHUNK - 2 * G } };
@@ -130,8 +132,8 @@ static void it_starts_at_a_granule(void **state)
 	close_it(&f);
 }
 
-/* What the device has below a marker is old. */
-static void zeros_that_were_written_are_not_read(void **state)
+/* Below a marker, the device still has old bytes. */
+static void a_marker_is_not_read_from_the_device(void **state)
 {
 	struct fixture f = open_new(CHUNK);
 	unsigned char *content = calloc(1, CHUNK);
@@ -176,7 +178,7 @@ static void zeros_that_a_flush_lost_are_sent_as_zeros(void **state)
 }
 
 /* A writable object whose medium was taken out has nothing to send. */
-static void what_is_gone_is_not_sent(void **state)
+static void sending_fails_after_the_medium_is_gone(void **state)
 {
 	struct fixture f = open_new(4 * G);
 	g_autoptr(GError) error = NULL;
@@ -202,7 +204,7 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 	close_it(&f);
 }
 
-static void what_cannot_be_read_ends_it_there(void **state)
+static void a_read_error_ends_the_stream_at_its_granule(void **state)
 {
 	struct fixture f = open_new(2 * CHUNK);
 	g_autoptr(GError) error = NULL;
@@ -221,7 +223,7 @@ static bool at_once(void *data)
 	return true;
 }
 
-static void it_can_be_interrupted(void **state)
+static void sending_can_be_interrupted(void **state)
 {
 	struct fixture f = open_new(64 * CHUNK);
 	const struct bsp_transfer_options options = { .interrupted = at_once };
@@ -253,7 +255,7 @@ static struct fixture receive_back(struct fixture *f, uint64_t size,
 	return to;
 }
 
-static void an_object_receives_what_was_sent(void **state)
+static void an_object_receives_the_content_that_was_sent(void **state)
 {
 	enum { SIZE = 2 * CHUNK + 512, LARGER = 3 * CHUNK };
 
@@ -269,7 +271,7 @@ static void an_object_receives_what_was_sent(void **state)
 		to = receive_back(&f, LARGER, &options, NULL);
 		bytes = fake_bytes(to.fake);
 		assert_memory_equal(bytes, fake_bytes(f.fake), SIZE);
-		/* What is behind is not the stream's. */
+		/* The object keeps its bytes past the stream. */
 		for (size_t i = SIZE; i < LARGER; i++)
 			assert_int_equal(bytes[i], 0xaa);
 		assert_int_equal(to.progress.done, SIZE);
@@ -297,7 +299,7 @@ static void a_short_object_grows_and_has_no_stale_bytes(void **state)
 	close_it(&f);
 }
 
-static void an_object_that_is_too_small_is_left_alone(void **state)
+static void an_object_that_is_too_small_is_not_written(void **state)
 {
 	const struct bsp_transfer_options options = { 0 };
 	struct fixture f = open_new(CHUNK), to;
@@ -312,7 +314,7 @@ static void an_object_that_is_too_small_is_left_alone(void **state)
 	close_it(&f);
 }
 
-static void what_an_object_could_not_make_durable_is_not_good(void **state)
+static void done_is_zero_if_the_object_cannot_flush(void **state)
 {
 	const struct bsp_transfer_options options = { 0 };
 	struct fixture f = open_new(CHUNK), to = open_new(CHUNK);
@@ -333,18 +335,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_byte_is_read_once),
-		cmocka_unit_test(it_starts_at_a_granule),
-		cmocka_unit_test(zeros_that_were_written_are_not_read),
+		cmocka_unit_test(a_stream_starts_at_a_granule),
+		cmocka_unit_test(a_marker_is_not_read_from_the_device),
 		cmocka_unit_test(zeros_that_a_flush_lost_are_sent_as_zeros),
-		cmocka_unit_test(what_is_gone_is_not_sent),
+		cmocka_unit_test(sending_fails_after_the_medium_is_gone),
 		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
-		cmocka_unit_test(what_cannot_be_read_ends_it_there),
-		cmocka_unit_test(it_can_be_interrupted),
-		cmocka_unit_test(an_object_receives_what_was_sent),
+		cmocka_unit_test(a_read_error_ends_the_stream_at_its_granule),
+		cmocka_unit_test(sending_can_be_interrupted),
+		cmocka_unit_test(an_object_receives_the_content_that_was_sent),
 		cmocka_unit_test(a_short_object_grows_and_has_no_stale_bytes),
-		cmocka_unit_test(an_object_that_is_too_small_is_left_alone),
-		cmocka_unit_test(
-			what_an_object_could_not_make_durable_is_not_good),
+		cmocka_unit_test(an_object_that_is_too_small_is_not_written),
+		cmocka_unit_test(done_is_zero_if_the_object_cannot_flush),
 	};
 
 	return cmocka_run_group_tests_name("send", tests, NULL, NULL);
