@@ -169,7 +169,7 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
 	return 0;
 }
 
-/* --- Carrying out --- */
+/* --- Flushing markers --- */
 
 /*
  * Zeroes the first run of markers in [from, to), up to the file's end, and sets

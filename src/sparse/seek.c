@@ -221,7 +221,7 @@ static int skip_short_holes(struct bsp_sparse *sp, uint64_t limit,
 			    struct seek_stop *stop, uint64_t *off)
 {
 	uint64_t from = *off, end;
-	bool is = true;
+	bool is_short = true;
 
 	for (;;) {
 		int r;
@@ -229,8 +229,8 @@ static int skip_short_holes(struct bsp_sparse *sp, uint64_t limit,
 		if (*off >= atomic_load(&sp->size) ||
 		    !is_zero_at(sp, *off >> sp->shift))
 			return 0;
-		r = is_short_hole(sp, *off, stop, &is, &end);
-		if (r || !is)
+		r = is_short_hole(sp, *off, stop, &is_short, &end);
+		if (r || !is_short)
 			return r;
 		*off = end;
 		if (end >= atomic_load(&sp->size))
@@ -252,7 +252,7 @@ static int seek_data(struct bsp_sparse *sp, uint64_t off,
 {
 	struct seek_stop stop = stop_new(sp, interrupted, data);
 	uint64_t end;
-	bool is = false;
+	bool is_short = false;
 	int r;
 
 	(void)bsp_sparse_refresh(sp);
@@ -261,11 +261,11 @@ static int seek_data(struct bsp_sparse *sp, uint64_t off,
 	r = find_data(sp, off, &stop, ret_off);
 	if (sp->minhole && (r == -ENXIO || (!r && *ret_off > off)) &&
 	    off < atomic_load(&sp->size) && is_zero_at(sp, off >> sp->shift)) {
-		int r2 = is_short_hole(sp, off, &stop, &is, &end);
+		int r2 = is_short_hole(sp, off, &stop, &is_short, &end);
 
 		if (r2)
 			return r2;
-		if (is) {
+		if (is_short) {
 			*ret_off = off;
 			r = 0;
 		}

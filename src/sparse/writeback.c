@@ -81,12 +81,12 @@ void bsp_writeback_wrote(struct bsp_writeback *writeback, uint64_t off,
 bool bsp_sparse_writeback_due(struct bsp_sparse *sp)
 {
 	struct bsp_writeback *writeback = &sp->writeback;
-	bool is;
+	bool due;
 
 	pthread_mutex_lock(&writeback->lock);
-	is = write_back_due(writeback) || flush_due(writeback);
+	due = write_back_due(writeback) || flush_due(writeback);
 	pthread_mutex_unlock(&writeback->lock);
-	return is;
+	return due;
 }
 
 /* Takes the range to write back: returns its start, and sets *ret_to to its

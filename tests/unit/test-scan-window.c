@@ -253,6 +253,10 @@ static void scan_goes_back_for_a_forgotten_granule(void **state)
 	/* While no caller waits the scan goes on where it is. */
 	(void)plan(p);
 	assert_int_equal(p->pos.cursor, 100);
+	/* Of all that the window covers only this granule is unknown. */
+	learn(p, 0, 10, false);
+	learn(p, 11, 10 + SMALLEST, false);
+	assert_false(has_work(p));
 	bsp_scan_window_add_request(&p->window, &request);
 	assert_true(has_work(p));
 	/* While a read of it is in flight there is no need. */
@@ -437,6 +441,18 @@ static void reader_that_stops_reading_is_no_longer_followed(void **state)
 	assert_false(p->window.following);
 }
 
+static void reader_with_credit_left_may_seek_past_the_scan(void **state)
+{
+	struct policy *p = *state;
+
+	know_all(p);
+	seek_data(p, 0);
+	assert_true(bsp_scan_window_read(&p->window, 0));
+	seek_hole(p, MIB);
+	assert_true(p->window.following);
+	assert_int_equal(p->window.credit, BSP_SCAN_CREDIT_MIN);
+}
+
 /* Known data before the cursor was not delivered: the scan starts over. */
 static void new_reader_gets_the_known_data_that_the_scan_skipped(void **state)
 {
@@ -515,6 +531,18 @@ static void single_waiting_caller_moves_the_window_and_sleeps_on(void **state)
 	assert_true(bsp_scan_window_serve(&p->window, &p->view));
 	bsp_scan_window_remove_request(&p->window);
 	assert_false(bsp_scan_window_serve(&p->window, &p->view));
+}
+
+static void caller_that_gave_up_no_longer_moves_the_window(void **state)
+{
+	struct policy *p = *state;
+	struct bsp_wait_request request = { FOR_HOLE, 9 * MIB, GRANULES };
+
+	bsp_scan_window_add_request(&p->window, &request);
+	bsp_scan_window_remove_request(&p->window);
+	seek_data(p, 3 * MIB);
+	assert_false(bsp_scan_window_serve(&p->window, &p->view));
+	assert_int_equal(p->window.demand, 3 * MIB);
 }
 
 static void all_of_several_waiting_callers_are_woken(void **state)
@@ -678,11 +706,13 @@ int main(void)
 		TEST(reads_elsewhere_give_no_credit),
 		TEST(program_that_goes_back_must_show_again_that_it_reads),
 		TEST(reader_that_stops_reading_is_no_longer_followed),
+		TEST(reader_with_credit_left_may_seek_past_the_scan),
 		TEST(new_reader_gets_the_known_data_that_the_scan_skipped),
 		TEST(long_runs_of_known_data_are_skipped),
 		TEST(request_is_met_at_the_first_granule_of_its_set),
 		TEST(request_is_met_when_all_of_it_is_known),
 		TEST(single_waiting_caller_moves_the_window_and_sleeps_on),
+		TEST(caller_that_gave_up_no_longer_moves_the_window),
 		TEST(all_of_several_waiting_callers_are_woken),
 		TEST(error_of_the_scan_wakes_and_a_new_caller_tries_again),
 		TEST(there_is_no_wait_for_data_that_is_not_about_to_come),
