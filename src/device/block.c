@@ -77,6 +77,7 @@ struct block {
 	 * there are no counters. */
 	struct bsp_counters *written;
 	struct bsp_medium_source *source; /* fixed after opening */
+	struct bsp_known *known; /* fixed after opening; NULL: no memory */
 	/* No page past this offset can be cached. Used by drop_pages() alone,
 	 * of which one call runs at a time. */
 	uint64_t pages_end;
@@ -352,13 +353,47 @@ static void block_content(struct bsp_device *dev,
 	content.counted = block->written &&
 			  bsp_counters_read(block->written, content.value) &&
 			  is_counting(block);
+	/* The counters do not see a program that writes to the file below a
+	 * loop device. */
+	if (block->known)
+		content.value[BSP_CONTENT_VALUES - 1] =
+			bsp_known_content(block->known);
 	*ret_content = content;
 }
 
 static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 			 struct bsp_medium *ret_medium)
 {
-	bsp_medium_ask(to_block(dev)->source, depth, ret_medium);
+	struct block *block = to_block(dev);
+
+	bsp_medium_ask(block->source, depth, ret_medium);
+	if (block->known && depth >= BSP_DEPTH_CHEAP)
+		ret_medium->layers = bsp_known_medium(block->known, depth) + 1;
+}
+
+/* --- Holes that are known without reading --- */
+
+/* The layers know nothing of what this kernel has in its page cache of the
+ * node. The content's sample pushes that out, which a writable device is not
+ * asked for. */
+static struct bsp_known_answer block_known(struct bsp_device *dev,
+					   uint64_t generation, bool may_build,
+					   uint64_t off, uint64_t limit)
+{
+	struct block *block = to_block(dev);
+
+	if (!block->known)
+		return (struct bsp_known_answer){ false, limit };
+	if (dev->info.writable && may_build &&
+	    !bsp_known_is_built(block->known, generation))
+		write_back_all(block->direct_fd);
+	return bsp_known_ask(block->known, generation, may_build, off, limit);
+}
+
+static void block_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
+{
+	if (to_block(dev)->known)
+		bsp_known_set_trust(to_block(dev)->known, trust);
 }
 
 /* --- Cached pages of the node --- */
@@ -604,6 +639,7 @@ static void block_close(struct bsp_device *dev)
 	close_fd(block->stat_fd);
 	bsp_counters_free(block->written);
 	bsp_medium_source_free(block->source);
+	bsp_known_free(block->known);
 	close_fd(block->iostats_fd);
 	close_fd(block->zero_out_max_fd);
 	close_fd(block->fd);
@@ -615,6 +651,8 @@ static const struct bsp_device_ops block_ops = {
 	.read_fd = block_read_fd,
 	.size = block_size,
 	.medium = block_medium,
+	.known = block_known,
+	.set_trust = block_set_trust,
 	.content = block_content,
 	.drop_pages = block_drop_pages,
 	.write = block_write,
@@ -672,6 +710,7 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	open_counters(block, st.st_rdev);
 	block->written = bsp_counters_new(st.st_rdev);
 	block->source = bsp_medium_source_new(fd, st.st_rdev);
+	block->known = bsp_known_new(st.st_rdev, BSP_KNOWN_OFF);
 	probe_counters(block);
 	block->thin = info->writable && bsp_dm_is_thin(st.st_rdev);
 	return &block->dev;

@@ -19,6 +19,7 @@
 
 #include "blksparse.h"
 #include "device/identity.h"
+#include "device/known.h"
 
 enum {
 	/* Buffers with this alignment are read and written without a copy. */
@@ -51,12 +52,20 @@ struct bsp_device_ops {
 	 * server of an image may not answer. NULL if size() never waits. */
 	int (*cached_size)(struct bsp_device *dev, uint64_t *ret_size);
 
+	/* --- Holes that are known without reading (known.h) --- */
+
 	/*
-	 * Returns how far, from off on, the device is known to hold zeros
-	 * without a read; off itself if nothing is known. NULL if this kind of
-	 * device never knows.
+	 * Tells what is known of [off, limit), to be learned under that
+	 * generation of the map; may_build as for bsp_known_ask(). The answer's
+	 * end is off if nothing was asked. NULL if this kind never knows.
 	 */
-	uint64_t (*known_zeros)(struct bsp_device *dev, uint64_t off);
+	struct bsp_known_answer (*known)(struct bsp_device *dev,
+					 uint64_t generation, bool may_build,
+					 uint64_t off, uint64_t limit);
+
+	/* Sets which answers are believed: as of opening, those of an image's
+	 * file system, and none for a block device. NULL as known. */
+	void (*set_trust)(struct bsp_device *dev, enum bsp_known_trust trust);
 
 	/* --- Changes from outside (identity.h) --- */
 

@@ -17,100 +17,20 @@
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/range.h"
-#include "device/identity.h"
+#include "device/dm-table.h"
 #include "device/loop.h"
 #include "device/sysfs.h"
 
-enum {
-	TABLE_MIN = 16 << 10,
-	TABLE_MAX = 16 << 20,
-};
-
-/* --- Tables --- */
-
-/* Returns the targets of a table, each as "TYPE PARAMETERS"; NULL if the table
- * is cut off. */
-static char **parse_table(const char *table, size_t size)
-{
-	g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
-	struct dm_ioctl head;
-	size_t at;
-
-	memcpy(&head, table, sizeof(head));
-	at = head.data_start;
-	for (uint32_t i = 0; i < head.target_count; i++) {
-		struct dm_target_spec spec;
-		g_autofree char *target = NULL;
-
-		if (at > size - sizeof(spec))
-			return NULL;
-		memcpy(&spec, table + at, sizeof(spec));
-		at += sizeof(spec);
-		if (!memchr(table + at, '\0', size - at))
-			return NULL;
-		target = g_strdup_printf("%.*s %s",
-					 (int)sizeof(spec.target_type),
-					 spec.target_type, table + at);
-		g_strv_builder_add(builder, target);
-		at = head.data_start + spec.next;
-	}
-	return g_strv_builder_end(builder);
-}
-
-/* Gets the table of a device from the device mapper, to be freed. *ret_size is
- * the part of the buffer that is used. Returns NULL, and errno, on failure. */
-static char *fetch_table(int control, dev_t rdev, size_t *ret_size)
-{
-	for (size_t size = TABLE_MIN; size <= TABLE_MAX; size *= 4) {
-		const struct dm_ioctl head = {
-			.version = { DM_VERSION_MAJOR, 0, 0 },
-			.data_size = (uint32_t)size,
-			.data_start = sizeof(head),
-			.flags = DM_STATUS_TABLE_FLAG,
-			.dev = rdev,
-		};
-		g_autofree char *table = g_malloc0(size);
-		const struct dm_ioctl *answer = (void *)table;
-
-		memcpy(table, &head, sizeof(head));
-		if (ioctl(control, DM_TABLE_STATUS, table) < 0)
-			return NULL;
-		if (answer->flags & DM_BUFFER_FULL_FLAG)
-			continue;
-		*ret_size = bsp_min(answer->data_size, size);
-		return g_steal_pointer(&table);
-	}
-	errno = E2BIG;
-	return NULL;
-}
-
-/* Gets the targets of a device. Returns NULL, and errno, on failure. */
-static char **targets_of(int control, dev_t rdev)
-{
-	size_t size;
-	g_autofree char *table = fetch_table(control, rdev, &size);
-	char **targets = table ? parse_table(table, size) : NULL;
-
-	if (table && !targets)
-		errno = EPROTO;
-	return targets;
-}
-
 uint64_t bsp_dm_table_hash(int control, dev_t rdev)
 {
-	size_t size;
-	g_autofree char *table = fetch_table(control, rdev, &size);
-	const struct dm_ioctl *head = (void *)table;
+	uint64_t hash = 0;
+	g_autoptr(GArray) targets = bsp_dm_targets(control, rdev, &hash);
 
-	if (!table || head->data_start > size || !head->target_count)
-		return 0;
-	return bsp_hash(0, table + head->data_start, size - head->data_start);
+	return targets ? hash : 0;
 }
 
 static int open_control(void)
@@ -120,42 +40,43 @@ static int open_control(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool is_target(const char *target, const char *type)
+static bool is_target(const GArray *targets, unsigned i, const char *type)
 {
-	size_t len = strlen(type);
-
-	return strncmp(target, type, len) == 0 && target[len] == ' ';
+	return strcmp(g_array_index(targets, struct bsp_dm_target, i).type,
+		      type) == 0;
 }
 
 bool bsp_dm_is_thin(dev_t rdev)
 {
 	int control = open_control();
-	g_auto(GStrv) targets = NULL;
+	g_autoptr(GArray) targets = NULL;
 	bool thin;
 
 	if (control < 0)
 		return false;
-	targets = targets_of(control, rdev);
-	thin = targets && targets[0];
-	for (char **target = targets; thin && *target; target++)
-		thin = is_target(*target, "thin");
+	targets = bsp_dm_targets(control, rdev, NULL);
+	thin = targets && targets->len;
+	for (unsigned i = 0; thin && i < targets->len; i++)
+		thin = is_target(targets, i, "thin");
 	close(control);
 	return thin;
 }
 
-static bool any_is(char **targets, const char *type)
+static bool any_is(const GArray *targets, const char *type)
 {
-	for (char **target = targets; *target; target++)
-		if (is_target(*target, type))
+	for (unsigned i = 0; i < targets->len; i++)
+		if (is_target(targets, i, type))
 			return true;
 	return false;
 }
 
-static bool skips_zeroing(const char *target)
+static bool skips_zeroing(const GArray *targets, unsigned i)
 {
-	g_auto(GStrv) words = g_strsplit(target, " ", -1);
+	const char *params =
+		g_array_index(targets, struct bsp_dm_target, i).params;
+	g_auto(GStrv) words = g_strsplit(params, " ", -1);
 
-	return is_target(target, "thin-pool") &&
+	return is_target(targets, i, "thin-pool") &&
 	       g_strv_contains((const char *const *)words,
 			       "skip_block_zeroing");
 }
@@ -178,16 +99,16 @@ static bool cannot_ask(const struct stack *stack, int errnum)
 
 /* Gets the targets of the device of a folder. Returns NULL, and an error, on
  * failure. */
-static char **targets_at(const struct stack *stack, int folder)
+static GArray *targets_at(const struct stack *stack, int folder)
 {
 	dev_t rdev = bsp_sysfs_rdev(folder);
-	char **targets = NULL;
+	GArray *targets = NULL;
 
 	errno = ENODEV;
 	if (stack->control < 0)
 		errno = -stack->control;
 	else if (rdev)
-		targets = targets_of(stack->control, rdev);
+		targets = bsp_dm_targets(stack->control, rdev, NULL);
 	if (!targets)
 		cannot_ask(stack, errno);
 	return targets;
@@ -196,11 +117,11 @@ static char **targets_at(const struct stack *stack, int folder)
 /* Checks that the pool of a thin volume zeroes new blocks. */
 static bool check_pool(const struct stack *stack, int folder)
 {
-	g_auto(GStrv) targets = targets_at(stack, folder);
+	g_autoptr(GArray) targets = targets_at(stack, folder);
 	char name[DM_NAME_LEN + 1];
 
-	for (char **target = targets; target && *target; target++) {
-		if (!skips_zeroing(*target))
+	for (unsigned i = 0; targets && i < targets->len; i++) {
+		if (!skips_zeroing(targets, i))
 			continue;
 		(void)bsp_sysfs_read_line(folder, "dm/name", name,
 					  sizeof(name));
@@ -221,7 +142,7 @@ static bool check_rdev(const struct stack *stack, dev_t rdev);
  * next.
  */
 static bool check_slave(const struct stack *stack, int disk, int slave,
-			char ***targets)
+			GArray **targets)
 {
 	if (bsp_sysfs_has(disk, "dm") && bsp_sysfs_has(slave, "dm")) {
 		if (!*targets)
@@ -237,7 +158,7 @@ static bool check_slave(const struct stack *stack, int disk, int slave,
 static bool check_slaves(const struct stack *stack, int disk)
 {
 	DIR *dir = bsp_sysfs_list(disk, "slaves");
-	g_auto(GStrv) targets = NULL;
+	g_autoptr(GArray) targets = NULL;
 	const char *name;
 	bool ok = true;
 

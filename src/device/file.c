@@ -33,6 +33,8 @@ struct file {
 	/* Fixed after opening. */
 	int fd;
 	int zero_fd; /* the file once more, for zeroing; -1 if read-only */
+	struct bsp_layer *holes; /* NULL: its file system is not asked */
+	atomic_uint trust;	 /* an enum bsp_known_trust */
 	/* Used by content() alone, of which one call runs at a time. */
 	struct bsp_settling settling;
 };
@@ -105,18 +107,20 @@ static void file_content(struct bsp_device *dev,
 	};
 }
 
-/* Bytes before the next data of lseek(2) read as zeros. */
-static uint64_t file_known_zeros(struct bsp_device *dev, uint64_t off)
+static struct bsp_known_answer file_known(struct bsp_device *dev,
+					  uint64_t generation, bool may_build,
+					  uint64_t off, uint64_t limit)
 {
-	struct file *file = to_file(dev);
-	off_t data = lseek(file->fd, (off_t)off, SEEK_DATA);
-	uint64_t size;
+	struct bsp_layer *holes = to_file(dev)->holes;
 
-	if (data >= 0)
-		return (uint64_t)data;
-	if (errno == ENXIO && file_size(dev, &size) == 0 && size > off)
-		return size;
-	return off;
+	if (!holes || atomic_load(&to_file(dev)->trust) == BSP_KNOWN_OFF)
+		return (struct bsp_known_answer){ false, limit };
+	return holes->ops->ask(holes, off, limit);
+}
+
+static void file_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
+{
+	atomic_store(&to_file(dev)->trust, (unsigned)trust);
 }
 
 /* --- Writing --- */
@@ -189,6 +193,7 @@ static void file_close(struct bsp_device *dev)
 {
 	if (to_file(dev)->zero_fd >= 0)
 		close(to_file(dev)->zero_fd);
+	bsp_layer_free(to_file(dev)->holes);
 	close(to_file(dev)->fd);
 	g_free(to_file(dev));
 }
@@ -198,7 +203,8 @@ static const struct bsp_device_ops file_ops = {
 	.size = file_size,
 	.cached_size = file_cached_size,
 	.content = file_content,
-	.known_zeros = file_known_zeros,
+	.known = file_known,
+	.set_trust = file_set_trust,
 	.write = file_write,
 	.read_through = file_read,
 	.write_through = file_write_through,
@@ -238,5 +244,8 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	file->dev.info.logical_block_size = 512;
 	file->fd = fd;
 	file->zero_fd = zero_fd;
+	atomic_init(&file->trust, BSP_KNOWN_ALL);
+	file->holes = bsp_layer_file_new(path, fcntl(fd, F_DUPFD_CLOEXEC, 3), 0,
+					 BSP_KNOWN_ALL);
 	return &file->dev;
 }

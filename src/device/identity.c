@@ -28,8 +28,10 @@ enum bsp_medium_change bsp_medium_compare(const struct bsp_medium *was,
 	    (was->file_dev != now->file_dev || was->file_ino != now->file_ino ||
 	     was->file_off != now->file_off))
 		return BSP_MEDIUM_OTHER;
-	return differs(was->table, now->table) ? BSP_MEDIUM_TABLE
-					       : BSP_MEDIUM_SAME;
+	return differs(was->table, now->table) ||
+			       differs(was->layers, now->layers)
+		       ? BSP_MEDIUM_TABLE
+		       : BSP_MEDIUM_SAME;
 }
 
 void bsp_medium_update(struct bsp_medium *medium, const struct bsp_medium *now)
@@ -43,6 +45,8 @@ void bsp_medium_update(struct bsp_medium *medium, const struct bsp_medium *now)
 	}
 	if (now->table)
 		medium->table = now->table;
+	if (now->layers)
+		medium->layers = now->layers;
 }
 
 uint64_t bsp_hash(uint64_t hash, const void *text, size_t size)

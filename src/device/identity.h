@@ -36,7 +36,9 @@ struct bsp_medium {
 	/* The file below a loop device: st_dev, st_ino, and the offset in bytes
 	 * at which the device begins (no meaning if file_ino is 0). */
 	uint64_t file_dev, file_ino, file_off;
-	uint64_t table; /* bsp_hash() of the device mapper's table */
+	uint64_t table;	 /* bsp_hash() of the device mapper's table */
+	uint64_t layers; /* moves when one below that was asked for its holes is
+			  * another (known.h) */
 };
 
 enum bsp_medium_change {
@@ -58,7 +60,7 @@ void bsp_medium_update(struct bsp_medium *medium, const struct bsp_medium *now);
  * it, or 0. */
 uint64_t bsp_hash(uint64_t hash, const void *text, size_t size);
 
-enum { BSP_CONTENT_VALUES = 9 };
+enum { BSP_CONTENT_VALUES = 10 };
 
 /*
  * The counters or times that move when the content changes. If two samples are

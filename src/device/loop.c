@@ -22,7 +22,7 @@ static dev_t decode_dev(uint64_t dev)
 		       (unsigned)((dev & 0xff) | ((dev >> 12) & 0xfff00)));
 }
 
-static int ask_driver(int fd, struct bsp_loop_backing *ret_backing)
+int bsp_loop_ask_driver(int fd, struct bsp_loop_backing *ret_backing)
 {
 	struct loop_info64 info;
 
@@ -63,7 +63,7 @@ int bsp_loop_ask(const struct bsp_loop *loop,
 
 	if (fd < 0)
 		return ask_name(loop, ret_backing);
-	r = ask_driver(fd, ret_backing);
+	r = bsp_loop_ask_driver(fd, ret_backing);
 	close(fd);
 	return r;
 }

@@ -47,6 +47,10 @@ bool bsp_loop_describe(int folder, struct bsp_loop *ret_loop);
 int bsp_loop_ask(const struct bsp_loop *loop,
 		 struct bsp_loop_backing *ret_backing);
 
+/* The same by an open descriptor of its node, without asking the file system.
+ * Async-signal-safe. */
+int bsp_loop_ask_driver(int fd, struct bsp_loop_backing *ret_backing);
+
 /* Does the same for a loop device or a partition of one; returns -ENXIO if the
  * device is neither. */
 int bsp_loop_backing_of(dev_t rdev, struct bsp_loop_backing *ret_backing);

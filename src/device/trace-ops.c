@@ -168,13 +168,22 @@ static int traced_drop_pages(struct bsp_device *dev, uint64_t from)
 			kind_of(dev)->drop_pages(dev, from));
 }
 
-static uint64_t traced_known_zeros(struct bsp_device *dev, uint64_t off)
+static struct bsp_known_answer traced_known(struct bsp_device *dev,
+					    uint64_t generation, bool may_build,
+					    uint64_t off, uint64_t limit)
 {
 	uint64_t started = bsp_trace_start();
-	uint64_t zeros_end = kind_of(dev)->known_zeros(dev, off);
+	struct bsp_known_answer answer =
+		kind_of(dev)->known(dev, generation, may_build, off, limit);
 
-	end(dev, started, "device.known-zeros", off, 0, (int64_t)zeros_end);
-	return zeros_end;
+	end(dev, started, answer.zeros ? "device.known-zeros" : "device.known",
+	    off, answer.end - off, 0);
+	return answer;
+}
+
+static void traced_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
+{
+	kind_of(dev)->set_trust(dev, trust);
 }
 
 static void traced_close(struct bsp_device *dev)
@@ -191,7 +200,8 @@ static const struct bsp_device_ops all = {
 	.read = traced_read,
 	.content = traced_content,
 	.drop_pages = traced_drop_pages,
-	.known_zeros = traced_known_zeros,
+	.known = traced_known,
+	.set_trust = traced_set_trust,
 	.write = traced_write,
 	.read_through = traced_read_through,
 	.write_through = traced_write_through,
@@ -226,7 +236,8 @@ void bsp_device_trace(struct bsp_device *dev)
 	TAKE(ops, kind, read);
 	TAKE(ops, kind, content);
 	TAKE(ops, kind, drop_pages);
-	TAKE(ops, kind, known_zeros);
+	TAKE(ops, kind, known);
+	TAKE(ops, kind, set_trust);
 	TAKE(ops, kind, write);
 	TAKE(ops, kind, read_through);
 	TAKE(ops, kind, write_through);

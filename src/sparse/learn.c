@@ -80,3 +80,50 @@ uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 
 	return bsp_max(off, bsp_granule_start(next, sp->shift, end));
 }
+
+/* --- Holes that the device knows --- */
+
+/* Was nothing known of that place, when it was asked about last? */
+static bool is_asked(struct bsp_sparse *sp, uint64_t generation, uint64_t off)
+{
+	const struct bsp_asked *asked = &sp->asked;
+	bool is;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	is = asked->generation == generation && off >= asked->from &&
+	     off < asked->to;
+	pthread_mutex_unlock(&sp->asked_lock);
+	return is;
+}
+
+static void note_asked(struct bsp_sparse *sp, uint64_t generation,
+		       uint64_t from, uint64_t to)
+{
+	pthread_mutex_lock(&sp->asked_lock);
+	sp->asked = (struct bsp_asked){ generation, from, to };
+	pthread_mutex_unlock(&sp->asked_lock);
+}
+
+int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t size = atomic_load(&sp->size);
+	struct bsp_known_answer answer;
+
+	if (!sp->dev->ops->known || off >= size ||
+	    is_asked(sp, generation, off))
+		return 0;
+	answer = sp->dev->ops->known(sp->dev, generation, may_build, off, size);
+	if (answer.end <= off)
+		return 0;
+	/* Zeros that end in the first granule are not worth asking again. */
+	if (!answer.zeros || (answer.end < size &&
+			      answer.end >> sp->shift == off >> sp->shift)) {
+		answer.end =
+			bsp_max(answer.end, bsp_align_up(off + 1, sp->shift));
+		note_asked(sp, generation, off, answer.end);
+		return 0;
+	}
+	return bsp_sparse_learn_run(sp, generation, off, answer.end - off,
+				    true);
+}

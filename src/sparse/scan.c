@@ -24,24 +24,6 @@
 #include "base/zero.h"
 
 /*
- * Asks the device up to where it holds zeros from the granule on, and learns
- * the whole granules in that range. Sets *ret_done if there were any.
- */
-static int learn_known_zeros(struct bsp_sparse *sp, uint64_t generation,
-			     uint64_t granule, uint64_t size, bool *ret_done)
-{
-	uint64_t off = granule << sp->shift;
-	uint64_t end = off;
-
-	if (sp->dev->ops->known_zeros)
-		end = bsp_min(sp->dev->ops->known_zeros(sp->dev, off), size);
-	*ret_done = end == size || end >> sp->shift > granule;
-	if (!*ret_done)
-		return 0;
-	return bsp_sparse_learn_run(sp, generation, off, end - off, true);
-}
-
-/*
  * [off, off + len) could not be read at once. Learns its first granule from a
  * read of its own, or as data if that fails as well, and sets *ret_len to the
  * bytes that were learned. Repeated calls isolate the unreadable granules.
@@ -107,14 +89,14 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	uint64_t end =
 		bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift), granules);
 	uint64_t off;
-	bool done;
 	int r;
 
 	/* Meanwhile another thread may have learned it, or cut it off. */
 	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return 0;
-	r = learn_known_zeros(sp, generation, granule, size, &done);
-	if (r || done)
+	/* A mount's scan thread asks; here the caller is a handler then. */
+	r = bsp_sparse_learn_known(sp, granule << sp->shift, !sp->scan_ahead);
+	if (r || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
 	off = granule << sp->shift;
@@ -205,20 +187,20 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
 		uint64_t from, to;
 		unsigned state;
-		bool done = false;
-		int r = 0;
+		int r;
 
 		if (!find_wanted(scan, last))
 			return 0;
 		from = scan->pos.cursor;
-		state = scan->pos.known ? bsp_map_get(sp->map, from)
-					: BSP_UNKNOWN;
-		if (state == BSP_UNKNOWN)
-			r = learn_known_zeros(sp, generation, from, size,
-					      &done);
-		if (r)
-			return r;
-		if (done || (state != BSP_UNKNOWN && state != BSP_DATA))
+		state = bsp_map_get(sp->map, from);
+		if (state == BSP_UNKNOWN) {
+			r = bsp_sparse_learn_known(sp, from << sp->shift, true);
+			if (r)
+				return r;
+			state = bsp_map_get(sp->map, from);
+		}
+		if (state != BSP_UNKNOWN &&
+		    (state != BSP_DATA || !scan->pos.known))
 			continue;
 		to = bsp_min(from + (scan->read_len >> sp->shift), last);
 		to = bsp_map_next(sp->map, BSP_IN_ALL & ~(1U << state), from,

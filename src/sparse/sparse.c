@@ -167,6 +167,7 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 					   dev->info.mtime.tv_nsec);
 	pthread_mutex_init(&sp->scan_lock, NULL);
 	pthread_mutex_init(&sp->watch_lock, NULL);
+	pthread_mutex_init(&sp->asked_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	init_size_lock(&sp->size_lock);
 	bsp_writeback_init(&sp->writeback);
@@ -195,6 +196,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
 	bsp_writeback_done(&sp->writeback);
+	pthread_mutex_destroy(&sp->asked_lock);
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);

@@ -57,6 +57,12 @@
 
 #define BSP_SECOND_NS ((int64_t)1000000000)
 
+/* Of [from, to) the device knows nothing without reading it, as of that
+ * generation of the map. */
+struct bsp_asked {
+	uint64_t generation, from, to;
+};
+
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
 	struct bsp_device *dev;
@@ -116,6 +122,9 @@ struct bsp_sparse {
 	 * watch_lock, which a check holds for as long as the device takes. */
 	_Atomic int64_t mtime_ns;
 
+	pthread_mutex_t asked_lock; /* a leaf lock */
+	struct bsp_asked asked;	    /* protected by asked_lock */
+
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
 	struct bsp_range_lock ranges;
@@ -147,6 +156,14 @@ int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
  */
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
+
+/*
+ * Before the unknown granule at off is read: learns what the device knows of it
+ * without reading, and of those that follow it. Asks once for each stretch of
+ * which nothing is known. may_build is false in a request's handler: finding
+ * the layers below may commit a pool. Returns 0, or -ENOMEM.
+ */
+int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build);
 
 /*
  * Is there another medium in the device of a writable object? Then nothing may

@@ -53,7 +53,6 @@ struct bsp_chunk_reader {
  */
 static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 {
-	const struct bsp_device_ops *ops = sp->dev->ops;
 	uint64_t zeros =
 		bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
 
@@ -63,11 +62,12 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 		zeros = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA,
 					   off, end);
 	}
-	if (zeros > off || !ops->known_zeros)
+	if (zeros > off ||
+	    bsp_map_get(sp->map, off >> sp->shift) != BSP_UNKNOWN)
 		return zeros;
-	zeros = bsp_min(ops->known_zeros(sp->dev, off), end);
-	return zeros == end ? end
-			    : bsp_max(off, bsp_align_down(zeros, sp->shift));
+	/* Without memory it is read. */
+	(void)bsp_sparse_learn_known(sp, off, true);
+	return bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
 }
 
 /*

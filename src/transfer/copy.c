@@ -92,7 +92,6 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	struct bsp_sparse *from = c->from;
 	unsigned others = BSP_IN_UNKNOWN | BSP_IN_DATA;
 	uint64_t end = bsp_sparse_run_end(from, others, off, c->size);
-	uint64_t zeros = off;
 
 	if (end > off) {
 		/* Another program may have written there: look again. */
@@ -101,12 +100,11 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	}
 	if (end > off)
 		return end;
-	if (from->dev->ops->known_zeros &&
-	    bsp_map_get(from->map, off >> from->shift) == BSP_UNKNOWN)
-		zeros = bsp_min(from->dev->ops->known_zeros(from->dev, off),
-				c->size);
-	/* Writing goes by whole granules. */
-	return zeros == c->size ? zeros : bsp_align_down(zeros, from->shift);
+	if (bsp_map_get(from->map, off >> from->shift) != BSP_UNKNOWN)
+		return off;
+	/* Without memory it is read. */
+	(void)bsp_sparse_learn_known(from, off, true);
+	return bsp_sparse_run_end(from, others, off, c->size);
 }
 
 /* Waits for room on a side. lock held. */

@@ -35,6 +35,7 @@ struct fake {
 	struct fake_call failing;
 	int failing_errno;
 	struct fake_call zeros;
+	unsigned questions;
 	uint64_t read_max;
 	unsigned samples;
 	struct bsp_medium medium;
@@ -209,16 +210,23 @@ static int fake_drop_pages(struct bsp_device *dev, uint64_t from)
 	return r;
 }
 
-static uint64_t fake_known_zeros(struct bsp_device *dev, uint64_t off)
+static struct bsp_known_answer fake_known(struct bsp_device *dev,
+					  uint64_t generation, bool may_build,
+					  uint64_t off, uint64_t limit)
 {
 	struct fake *fake = to_fake(dev);
-	uint64_t end = off;
+	struct bsp_known_answer answer = { false, limit };
 
 	pthread_mutex_lock(&fake->lock);
-	if (off >= fake->zeros.off && off < fake->zeros.off + fake->zeros.len)
-		end = fake->zeros.off + fake->zeros.len;
+	fake->questions++;
+	if (off < fake->zeros.off)
+		answer.end = bsp_min(limit, fake->zeros.off);
+	else if (off < fake->zeros.off + fake->zeros.len)
+		answer = (struct bsp_known_answer){
+			true, bsp_min(limit, fake->zeros.off + fake->zeros.len)
+		};
 	pthread_mutex_unlock(&fake->lock);
-	return end;
+	return answer;
 }
 
 /* --- Writing --- */
@@ -383,7 +391,7 @@ static const struct bsp_device_ops fake_ops = {
 	.medium = fake_medium,
 	.content = fake_content,
 	.drop_pages = fake_drop_pages,
-	.known_zeros = fake_known_zeros,
+	.known = fake_known,
 	.write = fake_pwrite,
 	.read_through = fake_read_through,
 	.write_through = fake_write_through,

@@ -282,17 +282,19 @@ static int disk_drop_pages(struct bsp_device *dev, uint64_t from)
 	return stays && from != UINT64_MAX ? -EBUSY : 0;
 }
 
-static uint64_t disk_known_zeros(struct bsp_device *dev, uint64_t off)
+static struct bsp_known_answer disk_known(struct bsp_device *dev,
+					  uint64_t generation, bool may_build,
+					  uint64_t off, uint64_t limit)
 {
 	struct disk *disk = to_disk(dev);
 	uint64_t end = off;
 
-	while (disk->options.has_zeros && end < disk->size &&
+	while (disk->options.has_zeros && end < limit &&
 	       !(disk->sectors[end / DISK_SECTOR] &
 		 (CACHED | PHANTOM | BAD | OLD)) &&
 	       disk->held[end] == 0)
 		end++;
-	return end;
+	return (struct bsp_known_answer){ end > off, end > off ? end : limit };
 }
 
 /* --- Changes --- */
@@ -561,7 +563,7 @@ static const struct bsp_device_ops disk_ops = {
 	.medium = disk_medium,
 	.content = disk_content,
 	.drop_pages = disk_drop_pages,
-	.known_zeros = disk_known_zeros,
+	.known = disk_known,
 	.write = disk_write,
 	.read_through = disk_read_through,
 	.write_through = disk_write_through,
@@ -580,7 +582,7 @@ static const struct bsp_device_ops waiting_ops = {
 	.medium = disk_medium,
 	.content = disk_content,
 	.drop_pages = disk_drop_pages,
-	.known_zeros = disk_known_zeros,
+	.known = disk_known,
 	.write = disk_write,
 	.read_through = disk_read_through,
 	.write_through = disk_write_through,

@@ -102,17 +102,23 @@ static void holes_of_an_image_are_known_zeros(void **state)
 {
 	struct image *image = *state;
 	struct bsp_device *dev;
-	uint64_t end;
+	struct bsp_known_answer answer;
 
 	put(image, 4 << 20, "data");
 	assert_int_equal(ftruncate(image->fd, 8 << 20), 0);
 	dev = bsp_device_open(image->path, NULL);
 	assert_non_null(dev);
-	end = dev->ops->known_zeros(dev, 0);
-	assert_true(end <= 4 << 20);
-	assert_int_equal(dev->ops->known_zeros(dev, 4 << 20), 4 << 20);
-	end = dev->ops->known_zeros(dev, 6 << 20);
-	assert_true(end == 8 << 20 || end == 6 << 20);
+	answer = dev->ops->known(dev, 0, true, 0, 8 << 20);
+	assert_true(answer.zeros);
+	assert_int_equal(answer.end, 4 << 20);
+	answer = dev->ops->known(dev, 0, true, 4 << 20, 8 << 20);
+	assert_false(answer.zeros);
+	assert_int_equal(answer.end, (4 << 20) + 4096);
+	answer = dev->ops->known(dev, 0, true, 6 << 20, 8 << 20);
+	assert_true(answer.zeros);
+	assert_int_equal(answer.end, 8 << 20);
+	answer = dev->ops->known(dev, 0, true, 6 << 20, 7 << 20);
+	assert_int_equal(answer.end, 7 << 20);
 	bsp_device_close(dev);
 }
 

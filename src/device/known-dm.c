@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Linear and thin targets of the device mapper, and partitions.
+ *
+ * A linear target, as LVM's ordinary volumes have, and a partition show a part
+ * of another device: the question is passed on, shifted. A thin target has an
+ * answer of its own (known-thin.c). Nothing is known of others.
+ *
+ * Answers hold as long as the text of the tables stays the same. LVM changes it
+ * when it extends or moves a volume.
+ */
+#include "device/known.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/range.h"
+#include "device/dm.h"
+#include "device/dm-table.h"
+#include "device/known-thin.h"
+#include "device/sysfs.h"
+
+enum { SECTOR = 512 };
+
+/* A part of a device: [start, start + len) is what the layer has from
+ * layer_start on; layer is NULL where nothing is known. */
+struct part {
+	uint64_t start, len;
+	struct bsp_layer *layer;
+	uint64_t layer_start;
+};
+
+struct parts {
+	struct bsp_layer layer;
+	int control;	/* the device mapper's; -1 for a partition */
+	uint64_t table; /* its hash, as of building */
+	dev_t rdev;
+	unsigned n;
+	struct part part[];
+};
+
+static struct parts *to_parts(struct bsp_layer *layer)
+{
+	return (struct parts *)layer;
+}
+
+static struct bsp_known_answer parts_ask(struct bsp_layer *layer, uint64_t off,
+					 uint64_t limit)
+{
+	struct parts *parts = to_parts(layer);
+	struct bsp_known_answer answer = { false, limit };
+
+	for (unsigned i = 0; i < parts->n; i++) {
+		const struct part *part = &parts->part[i];
+		uint64_t end = bsp_min(part->start + part->len, limit);
+
+		if (off < part->start || off >= end)
+			continue;
+		answer.end = end;
+		if (!part->layer)
+			break;
+		answer = part->layer->ops->ask(
+			part->layer, off - part->start + part->layer_start,
+			end - part->start + part->layer_start);
+		answer.end = answer.end - part->layer_start + part->start;
+		break;
+	}
+	return answer;
+}
+
+static bool parts_is_same(struct bsp_layer *layer, enum bsp_depth depth)
+{
+	const struct parts *parts = to_parts(layer);
+
+	if (depth == BSP_DEPTH_ALL && parts->control >= 0 &&
+	    bsp_dm_table_hash(parts->control, parts->rdev) != parts->table)
+		return false;
+	for (unsigned i = 0; i < parts->n; i++) {
+		struct bsp_layer *below = parts->part[i].layer;
+
+		if (below && !below->ops->is_same(below, depth))
+			return false;
+	}
+	return true;
+}
+
+static uint64_t parts_content(struct bsp_layer *layer, uint64_t hash)
+{
+	const struct parts *parts = to_parts(layer);
+
+	for (unsigned i = 0; i < parts->n; i++) {
+		struct bsp_layer *below = parts->part[i].layer;
+
+		if (!below || !below->ops->content)
+			continue;
+		hash = below->ops->content(below, hash);
+		if (!hash)
+			return 0;
+	}
+	return hash;
+}
+
+static bool parts_settled(struct bsp_layer *layer)
+{
+	struct parts *parts = to_parts(layer);
+
+	for (unsigned i = 0; i < parts->n; i++) {
+		struct bsp_layer *below = parts->part[i].layer;
+
+		if (below && below->ops->settled && !below->ops->settled(below))
+			return false;
+	}
+	return true;
+}
+
+static void parts_free(struct bsp_layer *layer)
+{
+	struct parts *parts = to_parts(layer);
+
+	for (unsigned i = 0; i < parts->n; i++)
+		bsp_layer_free(parts->part[i].layer);
+	if (parts->control >= 0)
+		close(parts->control);
+	g_free(layer->name);
+	g_free(parts);
+}
+
+static const struct bsp_layer_ops parts_ops = {
+	.ask = parts_ask,
+	.is_same = parts_is_same,
+	.content = parts_content,
+	.settled = parts_settled,
+	.free = parts_free,
+};
+
+static struct parts *new_parts(dev_t rdev, int control, unsigned n)
+{
+	struct parts *parts =
+		g_malloc0(sizeof(*parts) + n * sizeof(parts->part[0]));
+
+	parts->layer.ops = &parts_ops;
+	parts->control = control;
+	parts->rdev = rdev;
+	parts->n = n;
+	return parts;
+}
+
+/* The name of the whole: its own, and that of its first part that is known. */
+static void name_parts(struct parts *parts)
+{
+	char node[BSP_NODE_SIZE] = "";
+	const char *below = NULL, *base;
+	int folder = bsp_sysfs_open(parts->rdev);
+
+	for (unsigned i = 0; i < parts->n && !below; i++)
+		below = parts->part[i].layer ? parts->part[i].layer->name
+					     : NULL;
+	if (folder >= 0) {
+		(void)bsp_sysfs_node(folder, node);
+		close(folder);
+	}
+	base = strrchr(node, '/');
+	parts->layer.name = g_strdup_printf("%s → %s", base ? base + 1 : node,
+					    below ? below : "unknown");
+}
+
+/* parts, or NULL if nothing is known of any. */
+static struct bsp_layer *finish_parts(struct parts *parts)
+{
+	for (unsigned i = 0; i < parts->n; i++) {
+		if (!parts->part[i].layer)
+			continue;
+		name_parts(parts);
+		return &parts->layer;
+	}
+	parts_free(&parts->layer);
+	return NULL;
+}
+
+struct bsp_layer *
+bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth)
+{
+	bool partition;
+	int disk = bsp_sysfs_open_disk(rdev, &partition);
+	int folder = bsp_sysfs_open(rdev);
+	struct bsp_layer *layer = NULL;
+	struct parts *parts;
+
+	if (disk >= 0 && folder >= 0 && partition) {
+		parts = new_parts(rdev, -1, 1);
+		parts->part[0] = (struct part){
+			.len = bsp_sysfs_read_number(folder, "size") * SECTOR,
+			.layer = bsp_layer_new(bsp_sysfs_rdev(disk), trust,
+					       depth + 1),
+			.layer_start =
+				bsp_sysfs_read_number(folder, "start") * SECTOR,
+		};
+		layer = finish_parts(parts);
+	}
+	if (disk >= 0)
+		close(disk);
+	if (folder >= 0)
+		close(folder);
+	return layer;
+}
+
+/* The device at the start of a target's parameters, "MAJOR:MINOR ..."; 0 if
+ * there is none. *ret_rest is what follows. */
+static dev_t parse_device(const char *params, const char **ret_rest)
+{
+	unsigned major_number, minor_number;
+	int n = 0;
+
+	if (sscanf(params, "%u:%u %n", &major_number, &minor_number, &n) != 2)
+		return 0;
+	*ret_rest = params + n;
+	return makedev(major_number, minor_number);
+}
+
+static struct bsp_layer *new_linear(const char *params, struct part *part,
+				    enum bsp_known_trust trust, unsigned depth)
+{
+	const char *rest;
+	dev_t below = parse_device(params, &rest);
+
+	if (!below)
+		return NULL;
+	part->layer_start = strtoull(rest, NULL, 10) * SECTOR;
+	return bsp_layer_new(below, trust, depth + 1);
+}
+
+static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
+				  enum bsp_known_trust trust, unsigned depth)
+{
+	struct bsp_layer *origin = NULL;
+	const char *rest, *more;
+	dev_t pool = parse_device(params, &rest), below = 0;
+	char *end;
+	uint64_t volume;
+
+	if (!pool)
+		return NULL;
+	volume = strtoull(rest, &end, 10);
+	if (*end)
+		below = parse_device(end + 1, &more);
+	if (*end && !below)
+		return NULL;
+	/* Where nothing is mapped the volume reads as its external origin. */
+	if (below)
+		origin = bsp_layer_new(below, trust, depth + 1);
+	return bsp_layer_thin_new(control, rdev, pool, volume, below != 0,
+				  origin);
+}
+
+struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
+				   unsigned depth)
+{
+	int control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	uint64_t table;
+	g_autoptr(GArray) targets =
+		control >= 0 ? bsp_dm_targets(control, rdev, &table) : NULL;
+	struct parts *parts;
+
+	if (!targets) {
+		if (control >= 0)
+			close(control);
+		return NULL;
+	}
+	parts = new_parts(rdev, control, targets->len);
+	parts->table = table;
+	for (unsigned i = 0; i < targets->len; i++) {
+		const struct bsp_dm_target *target =
+			&g_array_index(targets, struct bsp_dm_target, i);
+		struct part *part = &parts->part[i];
+
+		part->start = target->start * SECTOR;
+		part->len = target->len * SECTOR;
+		if (strcmp(target->type, "linear") == 0)
+			part->layer =
+				new_linear(target->params, part, trust, depth);
+		else if (strcmp(target->type, "thin") == 0 && part->start == 0)
+			part->layer = new_thin(control, rdev, target->params,
+					       trust, depth);
+	}
+	return finish_parts(parts);
+}

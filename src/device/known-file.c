@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The holes of a regular file, as lseek(2) reports them.
+ *
+ * A hole reads as zeros by definition. But a file system may
+ * report a hole where data is still on its way to the disk, as ZFS did (openzfs
+ * issue 15526). So only file systems that were tested beside writers, for
+ * millions of answers, are believed unless the user says so.
+ *
+ * The file's change time is the stamp. It moves when a write begins, and the
+ * write may take a while (identity.h): a young time is not settled.
+ *
+ * The size is asked for before SEEK_DATA: a file that grows in between then has
+ * a hole that ends too early, never one that covers new data. Past the size
+ * nothing is claimed: a loop device fails such reads on some kernels.
+ */
+#include "device/known.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/range.h"
+
+/* fs/xfs/libxfs/xfs_format.h (XFS_SUPER_MAGIC); linux/magic.h has it since
+ * 5.17 only. */
+#define MAGIC_XFS 0x58465342
+
+struct file_layer {
+	struct bsp_layer layer;
+	int fd;
+	uint64_t start;
+	struct bsp_settling settling;
+};
+
+static struct file_layer *to_file(struct bsp_layer *layer)
+{
+	return (struct file_layer *)layer;
+}
+
+static const char *trusted_file_system(int fd, enum bsp_known_trust trust)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return NULL;
+	switch ((uint32_t)fs.f_type) {
+	case EXT4_SUPER_MAGIC:
+		return "ext4";
+	case MAGIC_XFS:
+		return "XFS";
+	case BTRFS_SUPER_MAGIC:
+		return "btrfs";
+	case TMPFS_MAGIC:
+		return "tmpfs";
+	default:
+		return trust == BSP_KNOWN_ALL ? "another file system" : NULL;
+	}
+}
+
+static struct bsp_known_answer file_ask(struct bsp_layer *layer, uint64_t off,
+					uint64_t limit)
+{
+	struct bsp_known_answer answer = { false, limit };
+	struct file_layer *file = to_file(layer);
+	off_t from = (off_t)(file->start + off), data, hole;
+	struct stat st;
+	uint64_t size;
+
+	if (fstat(file->fd, &st) < 0 ||
+	    (uint64_t)st.st_size <= file->start + off)
+		return answer;
+	size = (uint64_t)st.st_size - file->start;
+	data = lseek(file->fd, from, SEEK_DATA);
+	if (data < 0) {
+		/* ENXIO: no data follows; other errors: nothing is known. */
+		answer.zeros = errno == ENXIO;
+		answer.end = answer.zeros ? bsp_min(limit, size) : limit;
+		return answer;
+	}
+	answer.zeros = data > from;
+	if (answer.zeros) {
+		answer.end = bsp_min((uint64_t)data - file->start, size);
+	} else {
+		hole = lseek(file->fd, from, SEEK_HOLE);
+		if (hole > from)
+			answer.end = (uint64_t)hole - file->start;
+	}
+	answer.end = bsp_min(answer.end, limit);
+	return answer;
+}
+
+static bool file_is_same(struct bsp_layer *layer, enum bsp_depth depth)
+{
+	return true; /* it is open */
+}
+
+static uint64_t file_content(struct bsp_layer *layer, uint64_t hash)
+{
+	struct stat st;
+	uint64_t values[3];
+
+	if (fstat(to_file(layer)->fd, &st) < 0)
+		return 0;
+	values[0] = (uint64_t)st.st_ctim.tv_sec;
+	values[1] = (uint64_t)st.st_ctim.tv_nsec;
+	values[2] = (uint64_t)st.st_size;
+	return bsp_hash(hash, values, sizeof(values));
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static bool file_settled(struct bsp_layer *layer)
+{
+	struct file_layer *file = to_file(layer);
+	struct stat st;
+
+	return fstat(file->fd, &st) == 0 &&
+	       bsp_settle(&file->settling, &st.st_ctim,
+			  clock_ns(CLOCK_REALTIME), clock_ns(CLOCK_BOOTTIME));
+}
+
+static void file_free(struct bsp_layer *layer)
+{
+	close(to_file(layer)->fd);
+	g_free(layer->name);
+	g_free(to_file(layer));
+}
+
+static const struct bsp_layer_ops file_ops = {
+	.ask = file_ask,
+	.is_same = file_is_same,
+	.content = file_content,
+	.settled = file_settled,
+	.free = file_free,
+};
+
+struct bsp_layer *bsp_layer_file_new(const char *name, int fd, uint64_t start,
+				     enum bsp_known_trust trust)
+{
+	const char *kind = trusted_file_system(fd, trust);
+	struct file_layer *file;
+
+	if (!kind) {
+		close(fd);
+		return NULL;
+	}
+	file = g_new0(struct file_layer, 1);
+	file->layer.ops = &file_ops;
+	file->layer.name = g_strdup_printf("%s (%s)", name, kind);
+	file->fd = fd;
+	file->start = start;
+	return &file->layer;
+}

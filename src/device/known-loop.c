@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A loop device knows the holes of the file below it.
+ *
+ * Which file that is only the driver knows for certain: the name in sysfs may
+ * end in " (deleted)", or lead to another file in this mount namespace. So the
+ * file is opened by the name, without asking its driver or file system for
+ * anything (O_PATH), and believed only if it is a regular file with the device
+ * and inode numbers that the driver says.
+ *
+ * LOOP_SET_STATUS64 moves the offset of a device that is in use, and no
+ * event tells it: each sample of the identity asks the driver again.
+ */
+#include "device/known.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device/loop.h"
+#include "device/sysfs.h"
+
+struct loop_layer {
+	struct bsp_layer layer;
+	int fd;				 /* of its node */
+	struct bsp_loop_backing backing; /* as of building */
+	struct bsp_layer *file;
+};
+
+static struct loop_layer *to_loop(struct bsp_layer *layer)
+{
+	return (struct loop_layer *)layer;
+}
+
+/* The file below a loop device, to be read; -1 if it cannot be had. */
+static int open_file(const char *path, const struct bsp_loop_backing *backing)
+{
+	int at = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	char again[64];
+	struct stat st;
+
+	if (at < 0)
+		return -1;
+	if (fstat(at, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_dev == backing->dev && st.st_ino == backing->ino) {
+		(void)snprintf(again, sizeof(again), "/proc/self/fd/%d", at);
+		fd = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	}
+	close(at);
+	return fd;
+}
+
+static struct bsp_known_answer loop_ask(struct bsp_layer *layer, uint64_t off,
+					uint64_t limit)
+{
+	struct bsp_layer *file = to_loop(layer)->file;
+
+	return file->ops->ask(file, off, limit);
+}
+
+static bool loop_is_same(struct bsp_layer *layer, enum bsp_depth depth)
+{
+	const struct loop_layer *loop = to_loop(layer);
+	struct bsp_loop_backing now;
+
+	return bsp_loop_ask_driver(loop->fd, &now) == 0 &&
+	       now.dev == loop->backing.dev && now.ino == loop->backing.ino &&
+	       now.offset == loop->backing.offset &&
+	       now.size_limit == loop->backing.size_limit;
+}
+
+static uint64_t loop_content(struct bsp_layer *layer, uint64_t hash)
+{
+	struct bsp_layer *file = to_loop(layer)->file;
+
+	return file->ops->content(file, hash);
+}
+
+static bool loop_settled(struct bsp_layer *layer)
+{
+	struct bsp_layer *file = to_loop(layer)->file;
+
+	return file->ops->settled(file);
+}
+
+static void loop_free(struct bsp_layer *layer)
+{
+	bsp_layer_free(to_loop(layer)->file);
+	close(to_loop(layer)->fd);
+	g_free(layer->name);
+	g_free(to_loop(layer));
+}
+
+static const struct bsp_layer_ops loop_ops = {
+	.ask = loop_ask,
+	.is_same = loop_is_same,
+	.content = loop_content,
+	.settled = loop_settled,
+	.free = loop_free,
+};
+
+/* The layer of an open loop device, which keeps fd on success. */
+static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
+				   enum bsp_known_trust trust)
+{
+	const char *node = strrchr(description->node, '/');
+	struct bsp_loop_backing backing;
+	struct bsp_layer *file = NULL;
+	struct loop_layer *loop;
+	int file_fd;
+
+	if (bsp_loop_ask_driver(fd, &backing) < 0)
+		return NULL;
+	file_fd = open_file(description->file, &backing);
+	if (file_fd >= 0)
+		file = bsp_layer_file_new(description->file, file_fd,
+					  backing.offset, trust);
+	if (!file)
+		return NULL;
+	loop = g_new0(struct loop_layer, 1);
+	loop->layer.ops = &loop_ops;
+	loop->layer.name = g_strdup_printf("%s → %s", node ? node + 1 : "loop",
+					   file->name);
+	loop->fd = fd;
+	loop->backing = backing;
+	loop->file = file;
+	return &loop->layer;
+}
+
+struct bsp_layer *bsp_layer_loop_new(dev_t rdev, enum bsp_known_trust trust)
+{
+	int folder = bsp_sysfs_open(rdev), fd = -1;
+	struct bsp_layer *layer = NULL;
+	struct bsp_loop description;
+
+	if (folder < 0)
+		return NULL;
+	if (bsp_loop_describe(folder, &description))
+		fd = bsp_sysfs_open_path(description.node, rdev);
+	close(folder);
+	if (fd >= 0)
+		layer = new_layer(fd, &description, trust);
+	if (fd >= 0 && !layer)
+		close(fd);
+	return layer;
+}

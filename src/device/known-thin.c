@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The unmapped blocks of a thin volume, by the pool's own metadata.
+ *
+ * Before a commit, the pool has new mappings in memory only. So the layer
+ * commits first: a status of the pool does that, unless it is told not to
+ * (DM_NOFLUSH_FLAG). After that, the device has all earlier mappings, and each
+ * later one moves the volume's counters.
+ *
+ * The metadata is live. A walk goes down the trees with direct reads, checks
+ * each block, and counts only if the superblock is the same afterwards
+ * (thin-tree.h). A reserved metadata snapshot would need no such care, but it
+ * outlives the program and blocks other tools.
+ *
+ * Where the trees cannot be walked, the volume's status still tells the highest
+ * mapped sector: past it all is unmapped. The status counts what is not
+ * committed.
+ *
+ * An unmapped block reads as zeros, or as the external origin. A pool that has
+ * failed gives errors for reads: then nothing is known.
+ */
+#include "device/known-thin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/range.h"
+#include "device/device.h"
+#include "device/dm-table.h"
+#include "device/dm.h"
+#include "device/sysfs.h"
+#include "device/thin-tree.h"
+
+enum {
+	SECTOR = 512,
+	TRIES = 4, /* of a walk that a commit overtakes */
+};
+
+struct thin_layer {
+	struct bsp_layer layer;
+	struct bsp_layer *origin;
+	bool has_origin;
+	int control; /* borrowed */
+	dev_t rdev, pool;
+	uint64_t pool_table; /* its hash, as of building */
+	uint64_t volume;
+
+	int fd; /* of the metadata device; -1: only the status is known */
+	struct bsp_thin_tree tree;
+	bool open;	  /* the tree is that of the superblock it holds */
+	uint64_t highest; /* bytes: from here on nothing is mapped, as of
+			     begin; 0 if all is unmapped */
+};
+
+static struct thin_layer *to_thin(struct bsp_layer *layer)
+{
+	return (struct thin_layer *)layer;
+}
+
+/* --- Reading the metadata --- */
+
+/* A bsp_thin_read_fn. */
+static int read_block(void *data, uint64_t block, void *buf)
+{
+	const struct thin_layer *thin = data;
+	ssize_t n;
+
+	if (block > (uint64_t)INT64_MAX / BSP_THIN_BLOCK)
+		return -EPROTO;
+	do
+		n = pread(thin->fd, buf, BSP_THIN_BLOCK,
+			  (off_t)(block * BSP_THIN_BLOCK));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return n == BSP_THIN_BLOCK ? 0 : -EPROTO;
+}
+
+static int open_tree(struct thin_layer *thin)
+{
+	int r = bsp_thin_tree_open(&thin->tree, thin->volume);
+
+	thin->open = r == 0;
+	return r;
+}
+
+/* The run at a block, by a walk that no commit has overtaken. */
+static int find_run(struct thin_layer *thin, uint64_t block,
+		    struct bsp_thin_run *ret_run)
+{
+	int r = -EAGAIN;
+
+	for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
+		r = thin->open ? 0 : open_tree(thin);
+		if (!r)
+			r = bsp_thin_tree_find(&thin->tree, block, ret_run);
+		/* A node that looks broken may be a block used again. */
+		if (thin->tree.fresh && (!r || r == -EPROTO || r == -ENOENT)) {
+			int current = bsp_thin_tree_is_current(&thin->tree);
+
+			if (current < 0)
+				r = current;
+			else if (!current)
+				r = -EAGAIN;
+		}
+		if (r)
+			thin->open = false;
+	}
+	return r;
+}
+
+/* --- The layer --- */
+
+static struct bsp_known_answer ask_origin(struct thin_layer *thin, uint64_t off,
+					  uint64_t limit)
+{
+	struct bsp_layer *origin = thin->origin;
+
+	if (!thin->has_origin)
+		return (struct bsp_known_answer){ true, limit };
+	if (!origin)
+		return (struct bsp_known_answer){ false, limit };
+	return origin->ops->ask(origin, off, limit);
+}
+
+static struct bsp_known_answer thin_ask(struct bsp_layer *layer, uint64_t off,
+					uint64_t limit)
+{
+	struct thin_layer *thin = to_thin(layer);
+	struct bsp_known_answer answer = { false, limit };
+	struct bsp_thin_run run;
+	uint64_t size = thin->tree.block_size;
+
+	if (thin->fd >= 0 && find_run(thin, off / size, &run) == 0) {
+		if (run.end <= limit / size)
+			answer.end = run.end * size;
+		return run.mapped ? answer : ask_origin(thin, off, answer.end);
+	}
+	if (off >= thin->highest)
+		return ask_origin(thin, off, limit);
+	answer.end = bsp_min(limit, thin->highest);
+	return answer;
+}
+
+static bool thin_is_same(struct bsp_layer *layer, enum bsp_depth depth)
+{
+	const struct thin_layer *thin = to_thin(layer);
+	struct bsp_layer *origin = thin->origin;
+
+	if (depth == BSP_DEPTH_ALL &&
+	    bsp_dm_table_hash(thin->control, thin->pool) != thin->pool_table)
+		return false;
+	return !origin || origin->ops->is_same(origin, depth);
+}
+
+static uint64_t thin_content(struct bsp_layer *layer, uint64_t hash)
+{
+	struct bsp_layer *origin = to_thin(layer)->origin;
+
+	if (!origin || !origin->ops->content)
+		return hash;
+	return origin->ops->content(origin, hash);
+}
+
+static bool thin_settled(struct bsp_layer *layer)
+{
+	struct bsp_layer *origin = to_thin(layer)->origin;
+
+	return !origin || !origin->ops->settled || origin->ops->settled(origin);
+}
+
+static void thin_free(struct bsp_layer *layer)
+{
+	struct thin_layer *thin = to_thin(layer);
+
+	bsp_layer_free(thin->origin);
+	if (thin->fd >= 0)
+		close(thin->fd);
+	free(thin->tree.memory);
+	g_free(layer->name);
+	g_free(thin);
+}
+
+static const struct bsp_layer_ops thin_ops = {
+	.ask = thin_ask,
+	.is_same = thin_is_same,
+	.content = thin_content,
+	.settled = thin_settled,
+	.free = thin_free,
+};
+
+/* --- Beginning --- */
+
+/* May the pool be asked to commit now? Not twice within a second. */
+static bool may_commit(dev_t pool)
+{
+	static GMutex lock;
+	static GHashTable *last; /* of each pool, milliseconds; lives on */
+	gint64 now = g_get_monotonic_time() / 1000, *then;
+	bool may;
+
+	g_mutex_lock(&lock);
+	if (!last)
+		last = g_hash_table_new_full(g_int64_hash, g_int64_equal,
+					     g_free, g_free);
+	then = g_hash_table_lookup(last, &(gint64){ (gint64)pool });
+	may = !then || now - *then >= 1000;
+	if (may)
+		g_hash_table_insert(
+			last,
+			g_memdup2(&(gint64){ (gint64)pool }, sizeof(gint64)),
+			g_memdup2(&now, sizeof(now)));
+	g_mutex_unlock(&lock);
+	return may;
+}
+
+/* Commits; true if the pool can be relied on ("Fail": it can not). */
+static bool commit(int control, dev_t pool)
+{
+	g_autoptr(GArray) targets = bsp_dm_status(control, pool);
+	const struct bsp_dm_target *target;
+
+	if (!targets || targets->len != 1)
+		return false;
+	target = &g_array_index(targets, struct bsp_dm_target, 0);
+	return strcmp(target->type, "thin-pool") == 0 &&
+	       g_ascii_isdigit(target->params[0]);
+}
+
+/* The metadata device: the first word of the pool's parameters. */
+static int open_metadata(struct thin_layer *thin)
+{
+	g_autoptr(GArray) targets =
+		bsp_dm_targets(thin->control, thin->pool, &thin->pool_table);
+	unsigned major_number, minor_number;
+	int folder, fd = -1;
+	char node[BSP_NODE_SIZE];
+
+	if (!targets || targets->len != 1 ||
+	    sscanf(g_array_index(targets, struct bsp_dm_target, 0).params,
+		   "%u:%u", &major_number, &minor_number) != 2)
+		return -1;
+	folder = bsp_sysfs_open(makedev(major_number, minor_number));
+	if (folder < 0)
+		return -1;
+	if (bsp_sysfs_node(folder, node))
+		fd = open(node, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	close(folder);
+	return fd;
+}
+
+/* "MAPPED HIGHEST" sectors, or "MAPPED -" if there are none. */
+static bool read_status(struct thin_layer *thin)
+{
+	g_autoptr(GArray) targets = bsp_dm_status(thin->control, thin->rdev);
+	unsigned long long mapped, highest;
+	const char *params;
+
+	if (!targets || targets->len != 1)
+		return false;
+	params = g_array_index(targets, struct bsp_dm_target, 0).params;
+	if (sscanf(params, "%llu %llu", &mapped, &highest) == 2)
+		thin->highest = ((uint64_t)highest + 1) * SECTOR;
+	else if (sscanf(params, "%llu -", &mapped) != 1 || mapped)
+		return false;
+	return true;
+}
+
+struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
+				     uint64_t volume, bool has_origin,
+				     struct bsp_layer *origin)
+{
+	struct thin_layer *thin = g_new0(struct thin_layer, 1);
+
+	thin->layer.ops = &thin_ops;
+	thin->layer.name = g_strdup_printf("thin volume %" G_GUINT64_FORMAT
+					   " of pool %u:%u",
+					   volume, major(pool), minor(pool));
+	thin->origin = origin;
+	thin->has_origin = has_origin;
+	thin->control = control;
+	thin->rdev = rdev;
+	thin->pool = pool;
+	thin->volume = volume;
+	thin->fd = -1;
+	thin->tree.read = read_block;
+	thin->tree.memory = bsp_buffer_new(BSP_THIN_MEMORY);
+	thin->tree.data = thin;
+	if (!thin->tree.memory || !may_commit(pool) || !commit(control, pool) ||
+	    !read_status(thin)) {
+		thin_free(&thin->layer);
+		return NULL;
+	}
+	thin->fd = open_metadata(thin);
+	if (thin->fd >= 0 && open_tree(thin)) {
+		close(thin->fd);
+		thin->fd = -1;
+	}
+	return &thin->layer;
+}

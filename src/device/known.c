@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device/known.h"
+
+#include <glib.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "device/sysfs.h"
+
+enum {
+	DEPTH_MAX = 8, /* devices above one another that are looked through */
+};
+
+struct bsp_known {
+	/* Fixed. */
+	dev_t rdev;
+
+	pthread_mutex_t lock;
+	/* Protected by lock: */
+	enum bsp_known_trust trust;
+	bool built;		 /* for generation; again when a number moves */
+	uint64_t generation;	 /* of the map, that the layers are for */
+	struct bsp_layer *layer; /* NULL: nothing is known */
+	uint64_t content;	 /* the layers' stamp, as of building */
+	bool young;		 /* it had not settled then */
+	uint64_t medium_moves, content_moves;
+};
+
+/* --- Layers --- */
+
+void bsp_layer_free(struct bsp_layer *layer)
+{
+	if (layer)
+		layer->ops->free(layer);
+}
+
+static bool has_entry(dev_t rdev, const char *name)
+{
+	int folder = bsp_sysfs_open(rdev);
+	bool has = folder >= 0 && bsp_sysfs_has(folder, name);
+
+	if (folder >= 0)
+		close(folder);
+	return has;
+}
+
+struct bsp_layer *bsp_layer_new(dev_t rdev, enum bsp_known_trust trust,
+				unsigned depth)
+{
+	if (depth >= DEPTH_MAX)
+		return NULL;
+	if (has_entry(rdev, "partition"))
+		return bsp_layer_partition_new(rdev, trust, depth);
+	if (has_entry(rdev, "dm"))
+		return bsp_layer_dm_new(rdev, trust, depth);
+	if (has_entry(rdev, "loop"))
+		return bsp_layer_loop_new(rdev, trust);
+	return NULL;
+}
+
+/* --- A device --- */
+
+struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
+{
+	struct bsp_known *known = calloc(1, sizeof(*known));
+
+	if (!known)
+		return NULL;
+	known->rdev = rdev;
+	known->trust = trust;
+	pthread_mutex_init(&known->lock, NULL);
+	return known;
+}
+
+/* The layers have to be built anew. lock held. */
+static void drop(struct bsp_known *known)
+{
+	bsp_layer_free(known->layer);
+	known->layer = NULL;
+	known->built = false;
+}
+
+void bsp_known_free(struct bsp_known *known)
+{
+	if (!known)
+		return;
+	drop(known);
+	pthread_mutex_destroy(&known->lock);
+	free(known);
+}
+
+/* lock held. */
+static uint64_t stamp(const struct bsp_known *known)
+{
+	struct bsp_layer *layer = known->layer;
+
+	return layer->ops->content ? layer->ops->content(layer, 1) : 1;
+}
+
+/* lock held. */
+static void build(struct bsp_known *known, uint64_t generation)
+{
+	drop(known);
+	known->built = true;
+	known->generation = generation;
+	known->layer = bsp_layer_new(known->rdev, known->trust, 0);
+	if (!known->layer)
+		return;
+	known->young = known->layer->ops->settled &&
+		       !known->layer->ops->settled(known->layer);
+	known->content = stamp(known);
+	if (!known->content) {
+		drop(known);
+		known->built = true;
+	}
+}
+
+/* lock held. */
+static bool is_built(const struct bsp_known *known, uint64_t generation)
+{
+	return known->trust == BSP_KNOWN_OFF ||
+	       (known->built && known->generation >= generation);
+}
+
+bool bsp_known_is_built(struct bsp_known *known, uint64_t generation)
+{
+	bool is;
+
+	pthread_mutex_lock(&known->lock);
+	is = is_built(known, generation);
+	pthread_mutex_unlock(&known->lock);
+	return is;
+}
+
+struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
+				      uint64_t generation, bool may_build,
+				      uint64_t off, uint64_t limit)
+{
+	struct bsp_known_answer answer = { false, off };
+
+	pthread_mutex_lock(&known->lock);
+	if (may_build && !is_built(known, generation))
+		build(known, generation);
+	if (is_built(known, generation)) {
+		answer.end = limit;
+		if (known->layer)
+			answer = known->layer->ops->ask(known->layer, off,
+							limit);
+	}
+	pthread_mutex_unlock(&known->lock);
+	return answer;
+}
+
+uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth)
+{
+	uint64_t moves;
+
+	pthread_mutex_lock(&known->lock);
+	if (known->layer && !known->layer->ops->is_same(known->layer, depth)) {
+		known->medium_moves++;
+		drop(known);
+	}
+	moves = known->medium_moves;
+	pthread_mutex_unlock(&known->lock);
+	return moves;
+}
+
+uint64_t bsp_known_content(struct bsp_known *known)
+{
+	uint64_t moves;
+
+	pthread_mutex_lock(&known->lock);
+	/* An answer that was given while the stamp was young may be wrong by a
+	 * write that had begun before: it is out of date once, then. */
+	if (known->layer &&
+	    (stamp(known) != known->content ||
+	     (known->young && known->layer->ops->settled(known->layer)))) {
+		known->content_moves++;
+		drop(known);
+	}
+	moves = known->content_moves;
+	pthread_mutex_unlock(&known->lock);
+	return moves;
+}
+
+void bsp_known_set_trust(struct bsp_known *known, enum bsp_known_trust trust)
+{
+	pthread_mutex_lock(&known->lock);
+	known->trust = trust;
+	drop(known);
+	pthread_mutex_unlock(&known->lock);
+}
+
+char *bsp_known_describe(struct bsp_known *known)
+{
+	char *text;
+
+	pthread_mutex_lock(&known->lock);
+	text = known->layer ? g_strdup(known->layer->name) : NULL;
+	pthread_mutex_unlock(&known->lock);
+	return text;
+}

@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# In a virtual machine: a thin volume knows its unmapped blocks, by the metadata
+# of its pool; so do a snapshot, a volume with an external origin, and linear
+# volumes and partitions upon one. No claim outlives a write to the volume.
+#
+# TIMEOUT: 300 seconds
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+. "$(dirname "$0")/lib.sh"
+in_vm 280 python3
+
+modprobe -a loop dm-mod dm-thin-pool
+
+layers=$BUILD/tests/faults/known-layers
+block=$((64 << 10))
+gib=$((1 << 30))
+
+truncate -s 8M "$TEST_TMP/metadata"
+truncate -s 256M "$TEST_TMP/pool"
+loop_new "$TEST_TMP/metadata"
+metadata=$LOOP
+loop_new "$TEST_TMP/pool"
+new_volume pool "0 $((256 << 11)) thin-pool $metadata $LOOP $((block >> 9)) 0"
+
+# mapped NAME: its bytes that are mapped.
+mapped() {
+	local sectors
+	read -r _ _ _ sectors _ < <(dmsetup status "$1")
+	echo $((sectors * 512))
+}
+
+# answers DEVICE: its answers, when the pool may be committed again; fails if a
+# claim is not true.
+answers() {
+	sleep 1.1
+	"$layers" "$1" || fail_at "a claim of $1 is wrong"
+}
+
+# sum KIND: the bytes of such answers on standard input.
+sum() {
+	awk -v kind="$1" '$1 == kind { sum += $3 } END { printf "%d\n", sum }'
+}
+
+# assert_unknown DEVICE BYTES: nothing is known of so many bytes of it.
+assert_unknown() {
+	assert_eq "$(answers "$1" | sum unknown)" "$2" "unknown bytes of $1"
+}
+
+# put DEVICE OFFSET...: writes 4 KiB there.
+put() {
+	python3 -c 'import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+for off in sys.argv[2:]:
+    os.pwrite(fd, b"\xaa" * 4096, int(off))
+os.fsync(fd)' "$@"
+}
+
+say "a volume without mappings"
+dmsetup message pool 0 "create_thin 1"
+new_volume volume "0 $((gib >> 9)) thin /dev/mapper/pool 1"
+assert_eq "$(answers /dev/mapper/volume)" "zeros 0 $gib" "answers"
+
+say "blocks here and there"
+offsets=()
+for ((i = 0; i < 200; i++)); do
+	offsets+=($((RANDOM * 32768 / block * block)))
+done
+put /dev/mapper/volume "${offsets[@]}" $((gib - block)) 0
+assert_unknown /dev/mapper/volume "$(mapped volume)"
+
+say "a snapshot, and a write to each"
+dmsetup suspend volume
+dmsetup message pool 0 "create_snap 2 1"
+dmsetup resume volume
+new_volume snapshot "0 $((gib >> 9)) thin /dev/mapper/pool 2"
+put /dev/mapper/snapshot $((gib / 2)) $((gib / 2 + block))
+assert_unknown /dev/mapper/volume "$(mapped volume)"
+assert_unknown /dev/mapper/snapshot "$(mapped snapshot)"
+
+say "blocks that were given back"
+blkdiscard -o 0 -l $((gib / 4)) /dev/mapper/volume
+assert_unknown /dev/mapper/volume "$(mapped volume)"
+
+say "a linear volume upon it, from its second block on"
+new_volume linear "0 $((gib / 2 >> 9)) linear /dev/mapper/volume $((block >> 9))"
+answers /dev/mapper/linear >"$TEST_TMP/linear"
+answers /dev/mapper/volume >"$TEST_TMP/volume"
+python3 - "$TEST_TMP/volume" "$TEST_TMP/linear" $block $((gib / 2)) <<'PYTHON'
+import sys
+
+def zeros(path, start, size):
+    found = set()
+    for line in open(path):
+        kind, off, length = line.split()
+        if kind == 'zeros':
+            for at in range(int(off), int(off) + int(length), 65536):
+                if start <= at < start + size:
+                    found.add(at - start)
+    return found
+
+start, size = int(sys.argv[3]), int(sys.argv[4])
+wanted = zeros(sys.argv[1], start, size)
+assert wanted and wanted == zeros(sys.argv[2], 0, size)
+PYTHON
+dmsetup remove linear
+
+say "an external origin: its data shows where nothing is mapped"
+truncate -s 64M "$TEST_TMP/origin"
+stale $MIB | dd of="$TEST_TMP/origin" bs=1M seek=3 conv=notrunc status=none
+loop_new "$TEST_TMP/origin" --read-only
+dmsetup message pool 0 "create_thin 3"
+new_volume clone "0 $((64 << 11)) thin /dev/mapper/pool 3 $LOOP"
+put /dev/mapper/clone $((10 * MIB))
+# The origin's file system knows its holes, if it reports any.
+unknown=$(answers /dev/mapper/clone | sum unknown)
+assert_ge "$unknown" $((MIB + block)) "unknown bytes of the clone"
+if [[ $(stat -f -c %T "$TEST_TMP") == tmpfs ]]; then
+	assert_eq "$unknown" $((MIB + block)) "unknown bytes of the clone"
+fi
+dmsetup remove clone
+
+say "beside a program that writes to the volume"
+python3 - /dev/mapper/volume 12 <<'PYTHON' &
+import os, random, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DSYNC)
+end = time.time() + float(sys.argv[2])
+while time.time() < end:
+    os.pwrite(fd, b'x' * 4096, random.randrange(1 << 18) * 4096)
+    time.sleep(random.random() / 50)
+PYTHON
+writer=$!
+"$layers" /dev/mapper/volume 10 || fail_at "a claim outlived a write"
+wait "$writer"
