@@ -28,6 +28,7 @@
  *			granule
  *	undurable.lock	a leaf lock but for the locks of its maps
  *	writeback.lock	a leaf lock
+ *	asked_lock	a leaf lock
  *	scan-ahead.c's	a leaf lock but for the map's
  *	map.c's		a leaf lock
  *
