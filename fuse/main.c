@@ -121,8 +121,13 @@ static int run_loop(struct mount *mount)
 	fuse_loop_cfg_set_max_threads(config, THREADS_FOR_ALL +
 						      THREADS_A_FILE * n_files);
 	fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
-	while ((r = fuse_session_loop_mt(mount->se, config)) == -ENOMEM &&
-	       !atomic_load(&mount->stopper.stopping)) {
+	while ((r = fuse_session_loop_mt(mount->se, config)) == -ENOMEM) {
+		/* From 3.18 on libfuse does not do this itself. The stopper
+		 * sets stopping before it ends the loop, so reset before the
+		 * check: a later end stays. */
+		fuse_session_reset(mount->se);
+		if (atomic_load(&mount->stopper.stopping))
+			break;
 		log_line(
 			LOG_WARNING,
 			"no memory for another thread; serving requests with the existing threads");
