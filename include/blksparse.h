@@ -142,8 +142,8 @@ struct bsp_progress {
 	 * When bsp_copy() has returned, size, or 0 if it failed.
 	 */
 	uint64_t done;
-	uint64_t data;	/* bytes of [start, done) that were data */
-	uint64_t hole;	/* bytes of [start, done) that were zero */
+	uint64_t data;	/* bytes transferred that were data */
+	uint64_t hole;	/* bytes transferred that were zero */
 	uint64_t moved; /* bytes of the stream that were read or written */
 	uint64_t reserved[8];
 };
@@ -174,7 +174,7 @@ struct bsp_device_info {
 	uint64_t size;		     /* bytes */
 	uint32_t logical_block_size; /* bytes; 512 for an image file */
 	bool is_block;		     /* a block device, not an image file */
-	bool writable;		     /* opened by bsp_device_open_writable() */
+	bool writable;		     /* opened for writing */
 	uid_t uid;		     /* owner of the device node or image */
 	gid_t gid;
 	mode_t mode;	       /* permission bits only */
