@@ -52,7 +52,7 @@ static int fail(const GError *error, const struct bsp_progress *done,
 			error->message, done->done);
 	else
 		failure("%s; the target is good and durable up to %" PRIu64
-			"; go on with: blksparse send --from=%" PRIu64
+			"; resume it with: blksparse send --from=%" PRIu64
 			" SRC | blksparse recv --resume %s",
 			error->message, done->done, done->done, quoted);
 	return error_status(error);

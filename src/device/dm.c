@@ -127,7 +127,7 @@ static bool check_pool(const struct stack *stack, int folder)
 					  sizeof(name));
 		return bsp_error_set(
 			stack->error, BSP_ERROR_FAILED,
-			"%s lies on the thin pool %s, which does not zero new blocks (skip_block_zeroing), so that old bytes of the pool would come up beside what is written; have it zero them, as by lvchange --zero y (until then it can only be read)",
+			"%s lies on the thin pool %s, which does not zero new blocks (skip_block_zeroing), so that old bytes of the pool would appear around the written data; make the pool zero them first, as with lvchange --zero y (until then it can only be read)",
 			stack->path, name);
 	}
 	return targets != NULL;

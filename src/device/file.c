@@ -225,8 +225,7 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	int zero_fd = -1;
 
 	if (info->size == 0) {
-		bsp_error_set(error, BSP_ERROR_FAILED,
-			      "%s is empty; there is nothing to show of it",
+		bsp_error_set(error, BSP_ERROR_FAILED, "%s is empty (0 bytes)",
 			      path);
 		return NULL;
 	}

@@ -129,11 +129,11 @@ static char *member_of(int folder)
 
 	if (name && bsp_sysfs_read_line(dirfd(dir), path, label, sizeof(label)))
 		found = g_strdup_printf(
-			"is part of /dev/%s (%s); take it out of there first",
+			"is part of /dev/%s (%s); remove it from there first",
 			name, label);
 	else if (name)
 		found = g_strdup_printf(
-			"is part of /dev/%s; take it out of there first", name);
+			"is part of /dev/%s; remove it from there first", name);
 	if (dir)
 		(void)closedir(dir);
 	return found;
@@ -197,8 +197,8 @@ char *bsp_holder_of_device(dev_t rdev)
 	char *holder = holder_of(rdev);
 
 	return holder ? holder
-		      : g_strdup("is in use by another program (fuser -v tells "
-				 "which); end it, or wait for its end");
+		      : g_strdup("is in use by another program (fuser -v shows "
+				 "which); stop it, or wait until it ends");
 }
 
 /* --- Image files --- */
@@ -298,7 +298,7 @@ static char *describe_loop(const struct bsp_loop *loop,
 				       loop->node, loop->node);
 	if (answer->r == -ETIMEDOUT && may_use_image(loop, image))
 		return g_strdup_printf(
-			"may be attached to %s, which does not answer; losetup -d %s first, or try again when it does",
+			"may be attached to %s, which does not answer; losetup -d %s first, or try again when it answers",
 			loop->node, loop->node);
 	return NULL;
 }

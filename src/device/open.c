@@ -113,13 +113,13 @@ static const char *advice_for(const char *path, int errnum)
 		return " (become root, or a user that its owner, group and mode allow)";
 	case ENOENT:
 		return g_str_has_prefix(path, "/dev/")
-			       ? " (lsblk lists the devices there are)"
+			       ? " (lsblk lists the devices)"
 			       : "";
 	case ENOMEDIUM:
 		return " (insert a medium first)";
 	case ENXIO:
 	case ENODEV:
-		return " (there is no such hardware now; lsblk lists what there is)";
+		return " (there is no such hardware now; lsblk lists the devices)";
 	case ESTALE:
 		return " (the path led to another file meanwhile; try again)";
 	default:
@@ -282,7 +282,7 @@ static bool lock_image(const char *path, int fd, const struct stat *st,
 	if (errno == EAGAIN || errno == EACCES)
 		return bsp_error_set(
 			error, BSP_ERROR_FAILED,
-			"%s is locked by another program (lslocks tells which); end that first (until then it can only be read)",
+			"%s is locked by another program (lslocks shows which); stop that program first (until then it can only be read)",
 			path);
 	return bsp_error_set_errno(error, errno, "lock %s", path);
 }
@@ -397,10 +397,9 @@ static int open_or_create_image(const char *path, GError **error)
 	else if (path_fd >= 0 && !check_regular(path, &st, error))
 		;
 	else if (is_in_dev(path))
-		bsp_error_set(
-			error, BSP_ERROR_FAILED,
-			"there is no device %s (lsblk lists the devices there are)",
-			path);
+		bsp_error_set(error, BSP_ERROR_FAILED,
+			      "there is no device %s (lsblk lists the devices)",
+			      path);
 	else if (path_fd >= 0)
 		fd = open_exclusively(path, path_fd, &st, error);
 	else

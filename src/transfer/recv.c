@@ -67,7 +67,7 @@ static bool check_size(struct receiver *recv)
 	if (!info.is_block && info.size != recv->dec.size)
 		return bsp_error_set(
 			recv->call.error, BSP_ERROR_FAILED,
-			"%s is not what the stream goes on with: it has %" PRIu64
+			"%s is not the target that the stream resumes: it has %" PRIu64
 			" bytes, and should have %" PRIu64
 			"; nothing was written",
 			recv->path, info.size, recv->dec.size);
@@ -135,8 +135,8 @@ static bool open_target(struct receiver *recv)
 	if (dec->start && !recv->call.options->resume)
 		return bsp_error_set(
 			recv->call.error, BSP_ERROR_FAILED,
-			"the stream goes on from byte %" PRIu64
-			"; to have it written to a target that is good up to there, ask for it (--resume)",
+			"the stream starts at byte %" PRIu64
+			"; if the target is good up to that byte, use --resume",
 			dec->start);
 	if (!(recv->sp ? take_object(recv) : open_path(recv)))
 		return false;
@@ -387,14 +387,13 @@ static bool check_options(const struct bsp_transfer_options *options,
 {
 	if (options->resume &&
 	    !bsp_stream_format_info(options->format)->resumable)
-		return bsp_error_set(
-			error, BSP_ERROR_USAGE,
-			"only a native stream can be gone on with");
+		return bsp_error_set(error, BSP_ERROR_USAGE,
+				     "only a native stream can be resumed");
 	/* The last piece may have been written in part. */
 	if (options->resume && options->target_is_zero)
 		return bsp_error_set(
 			error, BSP_ERROR_USAGE,
-			"a target that is gone on with is not zero all over");
+			"a target that is resumed cannot be all zeros");
 	return true;
 }
 

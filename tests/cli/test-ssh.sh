@@ -109,7 +109,7 @@ run_status bash -c "set -o pipefail
 	'$TOOL' send --quiet '$source' | head -c 3000000 |
 	ssh -F ssh_config host '$TOOL' recv '$OLD'"
 assert_eq "$STATUS" 1 "status"
-command=${ERR##*go on with: }
+command=${ERR##*resume it with: }
 assert_contains "$command" "SRC | blksparse recv --resume $OLD" "message"
 command=${command/blksparse send/$TOOL send}
 command=${command/SRC/$source}

@@ -36,7 +36,7 @@ feed() {
 
 # resume_as_told TARGET: runs the command of the message, and compares.
 resume_as_told() {
-	local command=${ERR##*go on with: }
+	local command=${ERR##*resume it with: }
 	assert_contains "$command" "SRC | blksparse recv --resume $1" "command"
 	command=${command//blksparse /$TOOL }
 	bash -c "set -o pipefail; ${command/SRC/$source}" 2>&1 ||
@@ -116,13 +116,13 @@ old_device 8M
 "$TOOL" send --quiet --from=1M "$source" >rest
 feed "$TOOL" recv "$OLD" <rest
 assert_eq "$STATUS" 1 "status"
-assert_contains "$ERR" "goes on from byte 1048576" "message"
+assert_contains "$ERR" "starts at byte 1048576" "message"
 cmp old <(head -c 8M /dev/zero | tr '\0' '\252') || fail "the target was written to"
 feed "$TOOL" recv --resume missing <rest
 assert_eq "$STATUS" 1 "status"
 truncate -s 9M other
 feed "$TOOL" recv --resume other <rest
-assert_contains "$ERR" "other is not what the stream goes on with" "message"
+assert_contains "$ERR" "other is not the target that the stream resumes" "message"
 loop_free "$OLD"
 
 say "targets that are too small"

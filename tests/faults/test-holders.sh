@@ -36,7 +36,7 @@ say "part of a volume"
 new_volume some-volume "0 8192 linear $disk 0"
 name=$(basename "$(realpath /dev/mapper/some-volume)")
 [[ $name == dm-* ]] || name=dm-$(dmsetup info -c --noheadings -o minor some-volume)
-refused "$disk" "is part of /dev/$name (some-volume); take it out of there first"
+refused "$disk" "is part of /dev/$name (some-volume); remove it from there first"
 may_be_read "$disk"
 drop_volume some-volume
 

@@ -140,6 +140,6 @@ cleanup umount -l "$TEST_TMP/view"
 truncate -s 4M "$TEST_TMP/view/image"
 kill -STOP "$below"
 refused "$TEST_TMP/view/image" \
-	"may be attached to $hanging, which does not answer; losetup -d $hanging first, or try again when it does"
+	"may be attached to $hanging, which does not answer; losetup -d $hanging first, or try again when it answers"
 kill -CONT "$below"
 may_be_written "$TEST_TMP/view/image"
