@@ -43,8 +43,8 @@ reload volume "$(slow 20)"
 wait_until 60 gone_or_zombie "$pid" || fail "fsync does not end"
 assert_eq "$(<"$TEST_TMP/failures")" "" "failures"
 assert_zeros "$lower" 0 $((14 * MIB)) "the part zeroed before"
-# The mount zeroes the rest later. It may have begun with the next 16 MiB, which the
-# slow MiB holds up.
+# The mount zeroes the rest later. It may have begun with the next 16 MiB, which
+# the slow MiB holds up.
 assert_stale "$lower" $((32 * MIB)) $((8 * MIB)) "the part not reached"
 assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA"
 dd if="$MNT/x" bs=1M iflag=direct status=none | cmp - <(head -c 40M /dev/zero) ||

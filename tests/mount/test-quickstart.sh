@@ -22,7 +22,8 @@ echo "$OUT"
 assert_eq "$STATUS" 0 "status"
 assert_contains "$OUT" "the first data is at 16777216, the hole after it at 25165824" \
 	"the results of lseek"
-assert_contains "$OUT" "instead of 262144." "the last line"
+# A file in many extents has a block more, for the list of extents.
+[[ $OUT =~ "instead of "26214[48]"." ]] || fail "the last line: $OUT"
 nothing_left || fail "a file, mount or loop device is left"
 
 mounted_it() {
