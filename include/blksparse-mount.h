@@ -6,8 +6,8 @@
  *
  * This header is not installed. Its functions are in the version node
  * BLKSPARSE_PRIVATE of the library: they may change or go in any release, so
- * that blksparsefs needs the library that it was built with. What any other
- * program can use belongs in blksparse.h.
+ * that blksparsefs needs the library that it was built with. Functions that
+ * other programs can use belong in blksparse.h.
  *
  * Units, ranges, errors and rules for threads are those of blksparse.h.
  */

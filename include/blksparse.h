@@ -119,7 +119,7 @@ GQuark bsp_error_quark(void);
  */
 typedef bool (*bsp_interrupted_fn)(void *data);
 
-/* What a transfer is doing. */
+/* The phases of a transfer. */
 enum bsp_phase {
 	BSP_PHASE_TRANSFER, /* reading the source, writing the target */
 	BSP_PHASE_FLUSH,    /* zeroing the holes left, making all durable */
@@ -486,7 +486,7 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
  */
 unsigned bsp_sparse_failed_flushes(struct bsp_sparse *sp) BSP_NONNULL(1);
 
-/* What happens to the device past the end of an object that is shorter. */
+/* The ways to treat the device past the end of a shorter object. */
 enum bsp_tail {
 	BSP_TAIL_KEEP,	  /* it keeps its content */
 	BSP_TAIL_ZERO,	  /* it is zeroed */

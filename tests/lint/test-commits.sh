@@ -5,8 +5,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# The last commit before the rule.
-base=6dc6accda746094313e6a3b0e3339895834ee356
+# The last commit before the rule held for all.
+base=a17f11fc565e82ebecaf575505561674c205280a
 
 # wrong_subjects < LINES: each is a commit's name and its subject.
 wrong_subjects() {

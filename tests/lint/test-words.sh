@@ -41,13 +41,9 @@ accepted a.scd $'## What it cannot see\n\nIt is what it is.'
 accepted a.md 'Users, who may not mount it.'
 
 say "the tree"
-# Not read through yet.
-later='^(include|src/transfer|tools|tests/unit)/'
 mapfile -t texts < <(files '*' |
-	grep -vE "^LICENSE$|^tests/fuzz/corpus/|\.abi$|$later")
-assert_ge "${#texts[@]}" 10 "files that were found"
+	grep -vE '^LICENSE$|^tests/fuzz/corpus/|\.abi$')
+assert_ge "${#texts[@]}" 200 "files that were found"
 python3 "$LINT/words.py" "${texts[@]}" ||
 	fail "style: name the actor, and let each sentence begin with its subject"
 say "${#texts[@]} files"
-mapfile -t texts < <(files '*' | grep -E "$later" | grep -v "/corpus/")
-python3 "$LINT/words.py" --count "${texts[@]}" || say "to be read through yet"

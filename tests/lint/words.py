@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-words.py [--count] FILE...: fails if a text is not written in plain words.
+words.py FILE...: fails if a text is not written in plain words.
 
 A sentence names the actor (reader, writer, caller, scan thread, kernel, device),
 gives it an active verb, and keeps the usual order of words. A script finds only
 the plainest breaches of that: see RULES. Looked at are the comments and strings
 of code, and all of a page or another text.
 
-Prints a line "file:line: what, and how to mend it" for each; with --count, how
-many each file has. Exits 1 if there is one. A line that quotes such a word on
+Prints a line "file:line: what, and how to mend it" for each. Exits 1 if there
+is one. A line that quotes such a word on
 purpose says so by "words: quoted" in it, or in the line above.
 """
 import re
@@ -127,18 +127,12 @@ def check(path):
 
 
 def main():
-    paths = [path for path in sys.argv[1:] if path != '--count']
     wrong = 0
-    for path in paths:
-        faults = check(path)
-        wrong += len(faults)
-        if '--count' in sys.argv:
-            if faults:
-                print(f'{len(faults):5} {path}')
-            continue
-        for line, word, how in faults:
+    for path in sys.argv[1:]:
+        for line, word, how in check(path):
             print(f'{path}:{line}: "{word}": {how}')
-    return 1 if wrong else 0
+            wrong = 1
+    return wrong
 
 
 if __name__ == '__main__':
