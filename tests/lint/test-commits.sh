@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 # The last commit before the rule held for all.
-base=a17f11fc565e82ebecaf575505561674c205280a
+base=d84887514051f9229d0e9f1b2251976be87acb90
 
 # wrong_subjects < LINES: each is a commit's name and its subject.
 wrong_subjects() {
