@@ -373,9 +373,8 @@ static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 
 /* --- Holes that are known without reading --- */
 
-/* The layers know nothing of what this kernel has in its page cache of the
- * node. The content's sample pushes that out, which a writable device is not
- * asked for. */
+/* The layers do not see dirty pages that this kernel has of the node. Sampling
+ * the content writes them back, but a writable device is not sampled. */
 static struct bsp_known_answer block_known(struct bsp_device *dev,
 					   uint64_t generation, bool may_build,
 					   uint64_t off, uint64_t limit)

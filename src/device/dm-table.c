@@ -47,8 +47,8 @@ static void clear_target(void *target)
 	g_free(((struct bsp_dm_target *)target)->params);
 }
 
-/* Reads the target at *at, and moves there to the next; false if the answer is
- * cut off. */
+/* Reads the target at *at, and moves *at to the next one. Returns false if the
+ * answer is cut off. */
 static bool read_target(const char *answer, size_t size, size_t *at,
 			GArray *targets)
 {

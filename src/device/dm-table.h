@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The targets of a device of the device mapper, asked through its control node
- * (linux/dm-ioctl.h), which takes root.
+ * The targets of a device of the device mapper, by ioctls on its control node
+ * (linux/dm-ioctl.h). Only root can ask.
  *
  * Threads: any.
  */
@@ -19,14 +19,14 @@ struct bsp_dm_target {
 };
 
 /*
- * The targets of a device's table, as struct bsp_dm_target in order; NULL, and
- * errno, if they cannot be had. *ret_hash (may be NULL) is a hash of all of it,
- * 0 if it has no targets.
+ * Returns the targets of a device's table in order, as struct bsp_dm_target.
+ * NULL, and errno, on failure. ret_hash may be NULL; otherwise it gets a hash
+ * of the table, 0 if the table has no targets.
  */
 GArray *bsp_dm_targets(int control, dev_t rdev, uint64_t *ret_hash);
 
-/* The same with what each target says of its state. A thin pool commits its
- * metadata first (pool_status() in drivers/md/dm-thin.c). */
+/* Does the same with the status of each target in params. A thin pool commits
+ * its metadata first (pool_status() in drivers/md/dm-thin.c). */
 GArray *bsp_dm_status(int control, dev_t rdev);
 
 #endif

@@ -37,8 +37,7 @@ struct bsp_medium {
 	 * at which the device begins (no meaning if file_ino is 0). */
 	uint64_t file_dev, file_ino, file_off;
 	uint64_t table;	 /* bsp_hash() of the device mapper's table */
-	uint64_t layers; /* moves when one below that was asked for its holes is
-			  * another (known.h) */
+	uint64_t layers; /* rises when a layer below is another one (known.h) */
 };
 
 enum bsp_medium_change {

@@ -2,9 +2,10 @@
 /*
  * Linear and thin targets of the device mapper, and partitions.
  *
- * A linear target, as LVM's ordinary volumes have, and a partition show a part
- * of another device: the question is passed on, shifted. A thin target has an
- * answer of its own (known-thin.c). Nothing is known of others.
+ * A partition shows a part of another device, and so does a linear target, of
+ * which LVM makes ordinary volumes. The question goes to the layer of that
+ * device, with the offset there. A thin target answers by itself
+ * (known-thin.c). Nothing is known of other targets.
  *
  * Answers hold as long as the text of the tables stays the same. LVM changes it
  * when it extends or moves a volume.
@@ -27,8 +28,8 @@
 
 enum { SECTOR = 512 };
 
-/* A part of a device: [start, start + len) is what the layer has from
- * layer_start on; layer is NULL where nothing is known. */
+/* A part of a device: [start, start + len) shows the layer from layer_start on.
+ * layer is NULL if nothing is known of the part. */
 struct part {
 	uint64_t start, len;
 	struct bsp_layer *layer;
@@ -37,8 +38,8 @@ struct part {
 
 struct parts {
 	struct bsp_layer layer;
-	int control;	/* the device mapper's; -1 for a partition */
-	uint64_t table; /* its hash, as of building */
+	int control;	/* the device mapper's node; -1 for a partition */
+	uint64_t table; /* the hash of the table when this was built */
 	dev_t rdev;
 	unsigned n;
 	struct part part[];
@@ -150,7 +151,7 @@ static struct parts *new_parts(dev_t rdev, int control, unsigned n)
 	return parts;
 }
 
-/* The name of the whole: its own, and that of its first part that is known. */
+/* Names the device, and the layer below its first part that has one. */
 static void name_parts(struct parts *parts)
 {
 	char node[BSP_NODE_SIZE] = "";
@@ -169,7 +170,7 @@ static void name_parts(struct parts *parts)
 					    below ? below : "unknown");
 }
 
-/* parts, or NULL if nothing is known of any. */
+/* Returns the layer; frees parts and returns NULL if no part has a layer. */
 static struct bsp_layer *finish_parts(struct parts *parts)
 {
 	for (unsigned i = 0; i < parts->n; i++) {
@@ -209,8 +210,8 @@ bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth)
 	return layer;
 }
 
-/* The device at the start of a target's parameters, "MAJOR:MINOR ..."; 0 if
- * there is none. *ret_rest is what follows. */
+/* Returns the device at the start of a target's parameters, "MAJOR:MINOR ...",
+ * and sets *ret_rest to the text after it. Returns 0 if there is none. */
 static dev_t parse_device(const char *params, const char **ret_rest)
 {
 	unsigned major_number, minor_number;
@@ -250,7 +251,7 @@ static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
 		below = parse_device(end + 1, &more);
 	if (*end && !below)
 		return NULL;
-	/* Where nothing is mapped the volume reads as its external origin. */
+	/* Unmapped blocks read as the volume's external origin. */
 	if (below)
 		origin = bsp_layer_new(below, trust, depth + 1);
 	return bsp_layer_thin_new(control, rdev, pool, volume, below != 0,

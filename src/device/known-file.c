@@ -2,17 +2,18 @@
 /*
  * The holes of a regular file, as lseek(2) reports them.
  *
- * A hole reads as zeros by definition. But a file system may
- * report a hole where data is still on its way to the disk, as ZFS did (openzfs
- * issue 15526). So only file systems that were tested beside writers, for
- * millions of answers, are believed unless the user says so.
+ * A hole reads as zeros by definition. But a file system may report a hole
+ * where data is still on its way to the disk, as ZFS did (openzfs issue 15526).
+ * So only file systems whose answers were tested beside writers, millions of
+ * times, are trusted by default.
  *
- * The file's change time is the stamp. It moves when a write begins, and the
- * write may take a while (identity.h): a young time is not settled.
+ * The file's change time and size are the stamp. The time moves when a write
+ * begins, and the write may take a while (identity.h): a young time is not
+ * settled.
  *
- * The size is asked for before SEEK_DATA: a file that grows in between then has
- * a hole that ends too early, never one that covers new data. Past the size
- * nothing is claimed: a loop device fails such reads on some kernels.
+ * The size is read before SEEK_DATA: if the file grows in between, the hole
+ * ends too early, but never covers new data. Nothing is known past the size: on
+ * some kernels a loop device fails such reads.
  */
 #include "device/known.h"
 
@@ -96,7 +97,7 @@ static struct bsp_known_answer file_ask(struct bsp_layer *layer, uint64_t off,
 
 static bool file_is_same(struct bsp_layer *layer, enum bsp_depth depth)
 {
-	return true; /* it is open */
+	return true; /* a descriptor stays with its file */
 }
 
 static uint64_t file_content(struct bsp_layer *layer, uint64_t hash)

@@ -2,14 +2,14 @@
 /*
  * A loop device knows the holes of the file below it.
  *
- * Which file that is only the driver knows for certain: the name in sysfs may
+ * Only the driver knows for certain which file that is: the name in sysfs may
  * end in " (deleted)", or lead to another file in this mount namespace. So the
- * file is opened by the name, without asking its driver or file system for
- * anything (O_PATH), and believed only if it is a regular file with the device
- * and inode numbers that the driver says.
+ * file is first opened with O_PATH, which asks no driver and no file system.
+ * It is used only if it is a regular file with the device and inode numbers
+ * that the driver reports.
  *
- * LOOP_SET_STATUS64 moves the offset of a device that is in use, and no
- * event tells it: each sample of the identity asks the driver again.
+ * LOOP_SET_STATUS64 can move the offset of a device that is in use, and the
+ * kernel sends no event. So each sample of the identity asks the driver again.
  */
 #include "device/known.h"
 
@@ -25,8 +25,8 @@
 
 struct loop_layer {
 	struct bsp_layer layer;
-	int fd;				 /* of its node */
-	struct bsp_loop_backing backing; /* as of building */
+	int fd;				 /* the device's node */
+	struct bsp_loop_backing backing; /* when this was built */
 	struct bsp_layer *file;
 };
 
@@ -35,7 +35,7 @@ static struct loop_layer *to_loop(struct bsp_layer *layer)
 	return (struct loop_layer *)layer;
 }
 
-/* The file below a loop device, to be read; -1 if it cannot be had. */
+/* Opens the file below a loop device for reading. Returns -1 on failure. */
 static int open_file(const char *path, const struct bsp_loop_backing *backing)
 {
 	int at = open(path, O_PATH | O_CLOEXEC), fd = -1;
@@ -102,7 +102,7 @@ static const struct bsp_layer_ops loop_ops = {
 	.free = loop_free,
 };
 
-/* The layer of an open loop device, which keeps fd on success. */
+/* Makes the layer of an open loop device. On success fd belongs to it. */
 static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 				   enum bsp_known_trust trust)
 {

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The unmapped blocks of a thin volume, by the pool's own metadata.
+ * The unmapped blocks of a thin volume, from the metadata of its pool.
  *
- * Before a commit, the pool has new mappings in memory only. So the layer
- * commits first: a status of the pool does that, unless it is told not to
- * (DM_NOFLUSH_FLAG). After that, the device has all earlier mappings, and each
- * later one moves the volume's counters.
+ * Until a commit, the pool has new mappings in memory only. So a new layer has
+ * the pool commit first: asking for the pool's status does that, unless
+ * DM_NOFLUSH_FLAG is set. After that, the metadata device has all earlier
+ * mappings, and each later one moves the volume's counters.
  *
- * The metadata is live. A walk goes down the trees with direct reads, checks
- * each block, and counts only if the superblock is the same afterwards
- * (thin-tree.h). A reserved metadata snapshot would need no such care, but it
- * outlives the program and blocks other tools.
+ * The pool changes its metadata meanwhile. A walk goes down the trees with
+ * direct reads, checks each block, and is valid only if the superblock is the
+ * same afterwards (thin-tree.h). A reserved metadata snapshot would need no
+ * such care, but it outlives the program and blocks other tools.
  *
- * Where the trees cannot be walked, the volume's status still tells the highest
- * mapped sector: past it all is unmapped. The status counts what is not
- * committed.
+ * If the trees cannot be walked, the volume's status still gives the highest
+ * mapped sector: everything past it is unmapped. The status includes mappings
+ * that are not committed.
  *
- * An unmapped block reads as zeros, or as the external origin. A pool that has
- * failed gives errors for reads: then nothing is known.
+ * An unmapped block reads as zeros, or as the external origin. Reads from a
+ * pool that has failed return errors, so nothing is known of its volumes.
  */
 #include "device/known-thin.h"
 
@@ -40,23 +40,24 @@
 
 enum {
 	SECTOR = 512,
-	TRIES = 4, /* of a walk that a commit overtakes */
+	TRIES = 4, /* walks, if the pool commits during each of them */
 };
 
 struct thin_layer {
 	struct bsp_layer layer;
 	struct bsp_layer *origin;
 	bool has_origin;
-	int control; /* borrowed */
+	int control; /* the caller's */
 	dev_t rdev, pool;
-	uint64_t pool_table; /* its hash, as of building */
+	uint64_t pool_table; /* the hash of its table when this was built */
 	uint64_t volume;
 
 	int fd; /* of the metadata device; -1: only the status is known */
 	struct bsp_thin_tree tree;
-	bool open;	  /* the tree is that of the superblock it holds */
-	uint64_t highest; /* bytes: from here on nothing is mapped, as of
-			     begin; 0 if all is unmapped */
+	bool open; /* the tree has a superblock */
+	/* The offset from which on nothing was mapped when this was built; 0 if
+	 * nothing was mapped at all. */
+	uint64_t highest;
 };
 
 static struct thin_layer *to_thin(struct bsp_layer *layer)
@@ -91,7 +92,7 @@ static int open_tree(struct thin_layer *thin)
 	return r;
 }
 
-/* The run at a block, by a walk that no commit has overtaken. */
+/* Finds the run at a block, by a walk during which the pool did not commit. */
 static int find_run(struct thin_layer *thin, uint64_t block,
 		    struct bsp_thin_run *ret_run)
 {
@@ -101,7 +102,8 @@ static int find_run(struct thin_layer *thin, uint64_t block,
 		r = thin->open ? 0 : open_tree(thin);
 		if (!r)
 			r = bsp_thin_tree_find(&thin->tree, block, ret_run);
-		/* A node that looks broken may be a block used again. */
+		/* A node that looks broken may be a block that the pool has
+		 * used again. */
 		if (thin->tree.fresh && (!r || r == -EPROTO || r == -ENOENT)) {
 			int current = bsp_thin_tree_is_current(&thin->tree);
 
@@ -196,13 +198,13 @@ static const struct bsp_layer_ops thin_ops = {
 	.free = thin_free,
 };
 
-/* --- Beginning --- */
+/* --- Life --- */
 
-/* May the pool be asked to commit now? Not twice within a second. */
+/* Whether the pool may be asked to commit now: at most once a second. */
 static bool may_commit(dev_t pool)
 {
 	static GMutex lock;
-	static GHashTable *last; /* of each pool, milliseconds; lives on */
+	static GHashTable *last; /* milliseconds, by pool; never freed */
 	gint64 now = g_get_monotonic_time() / 1000, *then;
 	bool may;
 
@@ -221,7 +223,8 @@ static bool may_commit(dev_t pool)
 	return may;
 }
 
-/* Commits; true if the pool can be relied on ("Fail": it can not). */
+/* Has the pool commit. Returns false if it cannot be asked or has failed: its
+ * status is then "Fail", and does not begin with a number. */
 static bool commit(int control, dev_t pool)
 {
 	g_autoptr(GArray) targets = bsp_dm_status(control, pool);
@@ -234,7 +237,8 @@ static bool commit(int control, dev_t pool)
 	       g_ascii_isdigit(target->params[0]);
 }
 
-/* The metadata device: the first word of the pool's parameters. */
+/* Opens the metadata device, the first word of the pool's parameters. Returns
+ * -1 on failure. */
 static int open_metadata(struct thin_layer *thin)
 {
 	g_autoptr(GArray) targets =
@@ -256,7 +260,8 @@ static int open_metadata(struct thin_layer *thin)
 	return fd;
 }
 
-/* "MAPPED HIGHEST" sectors, or "MAPPED -" if there are none. */
+/* Reads the volume's status, "MAPPED HIGHEST" in sectors, or "0 -" if nothing
+ * is mapped. */
 static bool read_status(struct thin_layer *thin)
 {
 	g_autoptr(GArray) targets = bsp_dm_status(thin->control, thin->rdev);

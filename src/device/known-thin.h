@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A thin volume knows which of its blocks were never written, or given back.
+ * The layer of a thin volume: its pool knows which blocks of the volume were
+ * never written, or were unmapped.
  */
 #ifndef BSP_DEVICE_KNOWN_THIN_H
 #define BSP_DEVICE_KNOWN_THIN_H
@@ -8,12 +9,12 @@
 #include "device/known.h"
 
 /*
- * The layer of a thin volume of a pool. Commits the pool's metadata, at most
- * once a second for each pool; NULL if that was less than a second ago, or the
- * volume cannot be asked. has_origin: unmapped blocks read as another device,
- * whose layer is origin, or of which nothing is known if that is NULL. origin
- * becomes the layer's, also when this fails. control stays the caller's, and
- * must outlive the layer.
+ * Makes the layer of a thin volume. Has the pool commit its metadata, at most
+ * once a second. Returns NULL if the last commit was less than a second ago, or
+ * if the volume or the pool cannot be asked. has_origin: unmapped blocks read
+ * as another device. origin is the layer of that device, or NULL if nothing is
+ * known of it. origin belongs to the layer, or is freed on failure. control
+ * stays the caller's, and must outlive the layer.
  */
 struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
 				     uint64_t volume, bool has_origin,

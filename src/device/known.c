@@ -8,7 +8,7 @@
 #include "device/sysfs.h"
 
 enum {
-	DEPTH_MAX = 8, /* devices above one another that are looked through */
+	DEPTH_MAX = 8, /* devices above one another */
 };
 
 struct bsp_known {
@@ -18,11 +18,11 @@ struct bsp_known {
 	pthread_mutex_t lock;
 	/* Protected by lock: */
 	enum bsp_known_trust trust;
-	bool built;		 /* for generation; again when a number moves */
-	uint64_t generation;	 /* of the map, that the layers are for */
+	bool built;		 /* layer is the one of generation */
+	uint64_t generation;	 /* of the map */
 	struct bsp_layer *layer; /* NULL: nothing is known */
-	uint64_t content;	 /* the layers' stamp, as of building */
-	bool young;		 /* it had not settled then */
+	uint64_t content;	 /* the layers' stamp when they were built */
+	bool young;		 /* the stamp had not settled then */
 	uint64_t medium_moves, content_moves;
 };
 
@@ -58,7 +58,7 @@ struct bsp_layer *bsp_layer_new(dev_t rdev, enum bsp_known_trust trust,
 	return NULL;
 }
 
-/* --- A device --- */
+/* --- The layers of a device --- */
 
 struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
 {
@@ -72,7 +72,7 @@ struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
 	return known;
 }
 
-/* The layers have to be built anew. lock held. */
+/* Frees the layers; the next question builds them anew. lock held. */
 static void drop(struct bsp_known *known)
 {
 	bsp_layer_free(known->layer);
@@ -170,8 +170,8 @@ uint64_t bsp_known_content(struct bsp_known *known)
 	uint64_t moves;
 
 	pthread_mutex_lock(&known->lock);
-	/* An answer that was given while the stamp was young may be wrong by a
-	 * write that had begun before: it is out of date once, then. */
+	/* While the stamp was young, a write that had begun earlier could still
+	 * change the file. So the end of that time counts as a change. */
 	if (known->layer &&
 	    (stamp(known) != known->content ||
 	     (known->young && known->layer->ops->settled(known->layer)))) {

@@ -8,14 +8,14 @@
 #include "base/le.h"
 
 enum {
-	/* The superblock's fields (struct thin_disk_superblock). */
+	/* Offsets in a superblock (struct thin_disk_superblock). */
 	SUPER_MAGIC = 32,
 	SUPER_DATA_MAPPING_ROOT = 320,
 	SUPER_DATA_BLOCK_SIZE = 336,
 	SUPER_METADATA_BLOCK_SIZE = 340,
 	SUPER_INCOMPAT_FLAGS = 360,
 
-	/* A node's (struct node_header). */
+	/* Offsets in a node (struct node_header). */
 	NODE_FLAGS = 4,
 	NODE_BLOCK = 8,
 	NODE_ENTRIES = 16,
@@ -28,15 +28,14 @@ enum {
 
 	SECTOR = 512,
 	DEPTH_MAX = 16, /* 2^64 blocks need fewer */
-	LEAVES_MAX = 8, /* of one mapped run; fewer than nodes are kept */
+	LEAVES_MAX = 8, /* read for a mapped run; below BSP_THIN_NODES */
 };
 
 #define MAGIC UINT64_C(27022010)
 #define SUPER_SUM_XOR UINT32_C(160774)
 #define NODE_SUM_XOR UINT32_C(121107)
 
-/* CRC-32C, bit by bit reflected, as the kernel's crc32c() without the final
- * complement. */
+/* CRC-32C without the final complement, as the kernel's crc32c(). */
 static uint32_t crc32c(uint32_t crc, const unsigned char *bytes, size_t len)
 {
 	static const uint32_t half[16] = {
@@ -54,8 +53,8 @@ static uint32_t crc32c(uint32_t crc, const unsigned char *bytes, size_t len)
 	return crc;
 }
 
-/* dm_bm_checksum() in drivers/md/persistent-data/dm-block-manager.c: of all of
- * the block but the sum itself. */
+/* The sum covers all of the block but itself (dm_bm_checksum() in
+ * drivers/md/persistent-data/dm-block-manager.c). */
 static bool sum_holds(const unsigned char *block, uint32_t sum_xor)
 {
 	uint32_t sum = crc32c(UINT32_MAX, block + 4, BSP_THIN_BLOCK - 4);
@@ -104,7 +103,7 @@ static bool is_node(const unsigned char *bytes, uint64_t block)
 	       (flags == INTERNAL || flags == LEAF);
 }
 
-/* A node that was read before, or is read and checked now. */
+/* Finds a node among those that are kept, or reads and checks it. */
 static int find_node(struct bsp_thin_tree *tree, uint64_t block,
 		     const unsigned char **ret_bytes)
 {
@@ -147,7 +146,7 @@ static int read_node(struct bsp_thin_tree *tree, uint64_t block,
 	return 0;
 }
 
-/* How many keys are at most key. */
+/* Returns the number of keys that are not above key. */
 static uint32_t keys_up_to(const struct node *node, uint64_t key)
 {
 	uint32_t low = 0, high = node->entries;
@@ -167,15 +166,16 @@ static uint32_t keys_up_to(const struct node *node, uint64_t key)
 struct found {
 	bool is; /* the key is there */
 	uint64_t value;
-	/* Without the key: no key lies between it and this. With it: all keys
-	 * up to this are there. */
+	/* If the key is there: all keys in [key, end) are there. If not: none
+	 * of them is. */
 	uint64_t end;
 };
 
 /*
- * Walks from a tree's root to the leaf that has key, or would have it. The key
- * of a subtree in its parent is at most its first key: what lies before the
- * next subtree's is known to be absent, and a walk for that key gets on.
+ * Walks from a tree's root to the leaf that has key, or would have it. A parent
+ * has a key for each subtree, which is not above the first key in the subtree.
+ * So if this leaf has no higher key, all keys before that of the next subtree
+ * are missing, and the caller can go on from there.
  */
 static int walk(struct bsp_thin_tree *tree, uint64_t root, uint64_t key,
 		struct found *ret_found)

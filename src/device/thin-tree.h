@@ -10,9 +10,8 @@
  * superblock is the same before and after it: the kernel reuses a block that
  * the walk has seen only in a later transaction.
  *
- * All here is pure: a callback reads the blocks. Every block is checked (sum,
- * number, bounds) before it is believed; one that is not as it should be ends
- * the walk with -EPROTO.
+ * Pure: a callback reads the blocks. Every block is checked (sum, number,
+ * bounds) before it is used; an invalid one ends the walk with -EPROTO.
  */
 #ifndef BSP_DEVICE_THIN_TREE_H
 #define BSP_DEVICE_THIN_TREE_H
@@ -22,8 +21,8 @@
 
 enum {
 	BSP_THIN_BLOCK = 4096, /* bytes of a metadata block */
-	BSP_THIN_NODES = 16,   /* that a volume keeps */
-	/* A block to compare superblocks with, the superblock, the nodes. */
+	BSP_THIN_NODES = 16,   /* nodes that are kept in memory */
+	/* The superblock, a later one to compare it with, and the nodes. */
 	BSP_THIN_MEMORY = BSP_THIN_BLOCK * (2 + BSP_THIN_NODES),
 };
 
@@ -32,8 +31,9 @@ enum {
 typedef int (*bsp_thin_read_fn)(void *data, uint64_t block, void *buf);
 
 /*
- * A volume, as a superblock has it. Nodes of one superblock never change, so
- * those that were read are kept: upward questions read each leaf once.
+ * A volume, as one superblock describes it. The nodes of one superblock never
+ * change, so those that were read are kept: questions in ascending order read
+ * each leaf once.
  */
 struct bsp_thin_tree {
 	bsp_thin_read_fn read;
@@ -41,16 +41,16 @@ struct bsp_thin_tree {
 	unsigned char *memory; /* BSP_THIN_MEMORY bytes, aligned to a block */
 	uint64_t root;	       /* of the volume's mappings */
 	uint64_t block_size;   /* bytes of a block of the pool's data */
-	uint64_t kept[BSP_THIN_NODES]; /* which blocks; 0: none */
-	unsigned next;		       /* to be replaced */
-	bool fresh; /* the last call read a node: see is_current() */
+	uint64_t kept[BSP_THIN_NODES]; /* the blocks of the nodes; 0: none */
+	unsigned next;		       /* the node to be replaced next */
+	bool fresh; /* read since the last bsp_thin_tree_is_current() */
 };
 
 /* A run of blocks of the volume. */
 struct bsp_thin_run {
 	bool mapped;
-	/* Where the run ends, or may end: the block there is to be asked for
-	 * anew. UINT64_MAX if nothing is mapped from here on. */
+	/* The end of the part that was looked up; the run may go on there.
+	 * UINT64_MAX if nothing is mapped from here on. */
 	uint64_t end;
 };
 
@@ -61,15 +61,18 @@ struct bsp_thin_run {
  */
 int bsp_thin_tree_open(struct bsp_thin_tree *tree, uint64_t volume);
 
-/* The run that starts at a block of the volume. Reads one path of nodes for an
- * unmapped run, and at most some 20 nodes for a mapped one. */
+/*
+ * Finds the run that starts at a block of the volume. Reads one path of nodes
+ * for an unmapped run, and at most some 20 nodes for a mapped one. Returns 0,
+ * -EPROTO, or an error of read.
+ */
 int bsp_thin_tree_find(struct bsp_thin_tree *tree, uint64_t block,
 		       struct bsp_thin_run *ret_run);
 
 /*
- * Is the superblock still the one that was opened? 1, 0, or -errno. Nothing
- * that was found by reading nodes (fresh) may be relied on before; when it is
- * not current, the tree has to be opened anew.
+ * Reads the superblock again. Returns 1 if it is the one that was opened, 0 if
+ * not, or -errno. As long as fresh is set, call this before relying on a
+ * result. After 0, open the tree again.
  */
 int bsp_thin_tree_is_current(struct bsp_thin_tree *tree);
 

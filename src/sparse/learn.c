@@ -83,7 +83,7 @@ uint64_t bsp_sparse_run_end(struct bsp_sparse *sp, unsigned set, uint64_t off,
 
 /* --- Holes that the device knows --- */
 
-/* Was nothing known of that place, when it was asked about last? */
+/* Whether off lies in the last range of which the device knew nothing. */
 static bool is_asked(struct bsp_sparse *sp, uint64_t generation, uint64_t off)
 {
 	const struct bsp_asked *asked = &sp->asked;

@@ -94,7 +94,7 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	/* Meanwhile another thread may have learned it, or cut it off. */
 	if (granule >= granules || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return 0;
-	/* A mount's scan thread asks; here the caller is a handler then. */
+	/* On a mount the caller is a handler; the scan thread builds layers. */
 	r = bsp_sparse_learn_known(sp, granule << sp->shift, !sp->scan_ahead);
 	if (r || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return r;

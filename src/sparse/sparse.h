@@ -58,8 +58,8 @@
 
 #define BSP_SECOND_NS ((int64_t)1000000000)
 
-/* Of [from, to) the device knows nothing without reading it, as of that
- * generation of the map. */
+/* The last range [from, to) of which the device knew nothing without reading
+ * it, when it was asked in that generation of the map. */
 struct bsp_asked {
 	uint64_t generation, from, to;
 };
@@ -159,10 +159,11 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero);
 
 /*
- * Before the unknown granule at off is read: learns what the device knows of it
- * without reading, and of those that follow it. Asks once for each stretch of
- * which nothing is known. may_build is false in a request's handler: finding
- * the layers below may commit a pool. Returns 0, or -ENOMEM.
+ * Call it before reading the unknown granule at off. Learns the zeros from off
+ * on that the device knows without a read. Asks once for each range of which
+ * nothing is known. may_build has to be false in the handler of a request,
+ * because building the layers below may commit a pool (known.h). Returns 0, or
+ * -ENOMEM.
  */
 int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build);
 
