@@ -183,7 +183,7 @@ static void *log_main(void *data)
 	return NULL;
 }
 
-/* --- For all ------------------------------------------------------------- */
+/* --- Lines from any thread ----------------------------------------------- */
 
 static void G_GNUC_PRINTF(2, 0)
 	log_valist(int priority, const char *format, va_list args)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One mount with all its parts: the userdata of libfuse's session. main.c makes
- * and ends it, the handlers find their objects in it.
+ * One mount with all its parts. It is the userdata of libfuse's session, in
+ * which each handler finds its objects. main.c makes, starts and ends the parts
+ * in serve(); stop.c explains the order of the end. Only main.c, ops.c and
+ * uring.c include this header: the parts do not know each other through it.
  */
 #ifndef BLKSPARSEFS_MOUNT_H
 #define BLKSPARSEFS_MOUNT_H

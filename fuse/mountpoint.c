@@ -149,7 +149,7 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 	(void)fclose(knob);
 }
 
-/* --- The end ------------------------------------------------------------- */
+/* --- Unmounting ---------------------------------------------------------- */
 
 /* The mount to be unmounted. */
 struct target {

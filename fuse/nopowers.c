@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Without libcap-ng. */
+/* For builds without libcap-ng: the program keeps all capabilities. */
 #include "powers.h"
 
 bool powers_drop(GError **error)

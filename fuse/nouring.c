@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Without liburing. */
+/* For builds without liburing: all requests come through /dev/fuse. */
 #include "uring.h"
 
 #include <stddef.h>

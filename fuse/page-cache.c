@@ -129,7 +129,7 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-/* --- Putting there ------------------------------------------------------- */
+/* --- Storing ------------------------------------------------------------- */
 
 /* Fails if the kernel has forgotten the inode; then no program has the file
  * open. store_lock held. */

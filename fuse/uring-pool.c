@@ -518,7 +518,7 @@ static int start_worker(struct uring_pool *pool, struct ring_ent *ent)
 	return 0;
 }
 
-/* --- The keeper ---------------------------------------------------------- */
+/* --- The dispatcher ------------------------------------------------------ */
 
 static void register_ents(struct uring_pool *pool)
 {
@@ -724,7 +724,7 @@ void uring_pool_register(struct uring_pool *pool, bool accepted)
 	set_phase(pool, &pool->dispatcher_phase, accepted ? SERVING : FAILED);
 }
 
-/* --- Answers ------------------------------------------------------------- */
+/* --- Replies ------------------------------------------------------------- */
 
 bool uring_pool_is_worker(void)
 {

@@ -43,7 +43,7 @@ bool uring_pool_is_worker(void);
  * yet. */
 bool uring_pool_has_request(uint64_t unique);
 
-/* Replies to it, as writev(2) to /dev/fuse would. */
+/* Replies to that request, as writev(2) to /dev/fuse would. */
 ssize_t uring_pool_reply(const struct iovec *iov, int count);
 
 /* Waits for the requests that are being served, and ends all threads. */

@@ -31,8 +31,8 @@
 
 enum {
 	MEMORY_MIN = 64 << 20,
-	UNREAD_DIVISOR =
-		4, /* part of the memory for pages that no program may read */
+	/* The part of the memory for stored pages that no program has read. */
+	UNREAD_DIVISOR = 4,
 	LOOK_SECONDS = 1,
 	FLUSH_SECONDS = 5, /* how long zeros may wait to be flushed */
 	LOG_SECONDS = 60,  /* between two lines about the same problem */
