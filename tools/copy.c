@@ -109,7 +109,7 @@ static bool open_both(struct job *job, GError **error)
 
 /* --- Result --- */
 
-/* It cannot be resumed: pieces are copied in no order, zeros at the end. */
+/* The message names no offset to resume at: pieces are copied out of order. */
 static char *describe_interrupt(const struct job *job)
 {
 	uint64_t done = job->now.data + job->now.hole;

@@ -55,16 +55,17 @@ struct bsp_device_ops {
 	/* --- Holes that are known without reading (known.h) --- */
 
 	/*
-	 * Tells what is known of [off, limit), to be learned under that
-	 * generation of the map; may_build as for bsp_known_ask(). The answer's
-	 * end is off if nothing was asked. NULL if this kind never knows.
+	 * Asks the layers below whether [off, limit) reads as zeros. The caller
+	 * learns the answer under that generation of the map. may_build is that
+	 * of bsp_known_ask(). The answer's end is off if no layer was asked.
+	 * NULL if this kind has no layers.
 	 */
 	struct bsp_known_answer (*known)(struct bsp_device *dev,
 					 uint64_t generation, bool may_build,
 					 uint64_t off, uint64_t limit);
 
-	/* Sets which answers are believed: as of opening, those of an image's
-	 * file system, and none for a block device. NULL as known. */
+	/* Sets the layers whose answers are used. At first these are the file
+	 * system of an image, and none for a block device. NULL as known. */
 	void (*set_trust)(struct bsp_device *dev, enum bsp_known_trust trust);
 
 	/* --- Changes from outside (identity.h) --- */
@@ -115,9 +116,9 @@ struct bsp_device_ops {
 	 * marker into a hole, and no later call would write them again.
 	 *
 	 * wait_written is NULL if write_through() itself waits for the device.
-	 * Do not call these two, but bsp_device_write_through(): the kernel
-	 * tells an error only once, so through_lock has to be held from the
-	 * first write_through() to wait_written().
+	 * Callers use bsp_device_write_through() instead of these two: the
+	 * kernel tells an error only once, so through_lock has to be held from
+	 * the first write_through() to wait_written().
 	 */
 	ssize_t (*read_through)(struct bsp_device *dev, uint64_t off, void *buf,
 				size_t len);

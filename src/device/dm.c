@@ -136,10 +136,10 @@ static bool check_pool(const struct stack *stack, int folder)
 static bool check_rdev(const struct stack *stack, dev_t rdev);
 
 /*
- * Checks a slave of disk, and all devices below it. A thin volume and its pool
- * both belong to the device mapper; other pairs need no question to it, which
- * only root may ask. *targets keeps the targets of disk from one slave to the
- * next.
+ * Checks a slave of disk, and all devices below it. Only root may ask the
+ * device mapper, so it is asked only if both devices belong to it, as a thin
+ * volume and its pool do. *targets keeps the targets of disk from one slave to
+ * the next.
  */
 static bool check_slave(const struct stack *stack, int disk, int slave,
 			GArray **targets)

@@ -32,7 +32,7 @@
 #include "device/holder.h"
 #include "device/same-device.h"
 
-/* --- Once more ----------------------------------------------------------- */
+/* --- Reopening ----------------------------------------------------------- */
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
 {

@@ -37,9 +37,9 @@ static ssize_t read_and_learn(struct bsp_sparse *sp, uint64_t off, char *buf,
 }
 
 /*
- * The end of the run from off on, which is not zero by the map, as far as zeros
- * go that are not durable yet: the device may have lost them. *ret_zero is set
- * if the run is such zeros.
+ * Cuts the run [off, end), in which the map has no zeros, at pieces: zeros that
+ * are not durable yet, which the device may have lost (undurable.h). Returns
+ * the end of the first part. *ret_zero tells whether this part is a piece.
  */
 static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 			  bool *ret_zero)

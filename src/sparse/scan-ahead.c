@@ -209,7 +209,7 @@ static void *scan_ahead_main(void *data)
 	return NULL;
 }
 
-/* --- From other threads --- */
+/* --- Calls from other threads --- */
 
 /*
  * Has the thread been in one delivery for long? The function that takes the

@@ -300,7 +300,7 @@ static int seek_hole(struct bsp_sparse *sp, uint64_t off,
 	return r;
 }
 
-/* --- The same, traced --- */
+/* --- Tracing the two seeks --- */
 
 int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,

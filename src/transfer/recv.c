@@ -80,7 +80,8 @@ static bool open_path(struct receiver *recv)
 
 	recv->made = !recv->call.options->resume &&
 		     is_regular_or_missing(recv->path);
-	/* An image has a byte at least. It gets its size in the end. */
+	/* An image cannot be created empty. make_durable() sets its size: that
+	 * of a raw stream is known only at the end. */
 	recv->dev = recv->made ? bsp_device_create_image(recv->path,
 							 bsp_max(dec->size, 1),
 							 NULL, recv->call.error)

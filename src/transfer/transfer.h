@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The contract that bsp_copy(), bsp_send() and bsp_recv() share: options and
- * progress may be NULL, the caller may interrupt, and errors are GErrors.
+ * The contract that bsp_copy(), bsp_send(), bsp_recv() and bsp_recv_into()
+ * share (blksparse.h): options and progress may be NULL, the caller may
+ * interrupt, and errors are GErrors.
+ *
+ * Each of them begins with bsp_transfer_begin(), which replaces NULL by
+ * defaults, so that the code after it need not test for NULL.
  */
 #ifndef BSP_TRANSFER_TRANSFER_H
 #define BSP_TRANSFER_TRANSFER_H
