@@ -20,7 +20,8 @@ for page in "${pages[@]}"; do
 	fi
 	# scdoc(1) writes these itself, at each heading.
 	mandoc -T lint -W warning "$TEST_TMP/$name" |
-		grep -v 'WARNING: skipping paragraph macro: PP \(after S[HS]\|empty\)' |
+		grep -v -e 'WARNING: skipping paragraph macro: PP \(after S[HS]\|empty\)' \
+			-e 'WARNING: cannot parse date' |
 		sed "s|^mandoc: [^:]*/\([^/:]*\):|$page: in line \1:|" || true
 	grep -qF "'$name" "${page%/*}/meson.build" ||
 		echo "$page:1: ${page%/*}/meson.build does not install it"
