@@ -104,26 +104,49 @@ static void note_asked(struct bsp_sparse *sp, uint64_t generation,
 	pthread_mutex_unlock(&sp->asked_lock);
 }
 
-int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
+/* Returns the end of the zeros that the device knows to start at off, off if
+ * there are none. The end is past the first granule. */
+static uint64_t ask_zeros(struct bsp_sparse *sp, uint64_t generation,
+			  uint64_t off, uint64_t size, bool may_build)
 {
-	uint64_t generation = bsp_map_generation(sp->map);
-	uint64_t size = atomic_load(&sp->size);
 	struct bsp_known_answer answer;
 
 	if (!sp->dev->ops->known || off >= size ||
 	    is_asked(sp, generation, off))
-		return 0;
+		return off;
 	answer = sp->dev->ops->known(sp->dev, generation, may_build, off, size);
 	if (answer.end <= off)
-		return 0;
+		return off;
 	/* Zeros that end in the first granule are not worth asking again. */
 	if (!answer.zeros || (answer.end < size &&
 			      answer.end >> sp->shift == off >> sp->shift)) {
 		answer.end =
 			bsp_max(answer.end, bsp_align_up(off + 1, sp->shift));
 		note_asked(sp, generation, off, answer.end);
-		return 0;
+		return off;
 	}
-	return bsp_sparse_learn_run(sp, generation, off, answer.end - off,
-				    true);
+	return answer.end;
+}
+
+int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t end = ask_zeros(sp, generation, off, size, may_build);
+
+	if (end <= off)
+		return 0;
+	return bsp_sparse_learn_run(sp, generation, off, end - off, true);
+}
+
+uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
+				uint64_t end, bool may_build)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t zeros = ask_zeros(sp, generation, off, size, may_build);
+
+	zeros = bsp_min(zeros, end);
+	return zeros == end ? end
+			    : bsp_max(off, bsp_align_down(zeros, sp->shift));
 }

@@ -168,6 +168,14 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build);
 
 /*
+ * As bsp_sparse_learn_known(), but the map learns nothing, so that a later read
+ * asks the device for the bytes. Returns the end of the zeros that start at
+ * off, down to a granule or to end; off if the device knows none there.
+ */
+uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
+				uint64_t end, bool may_build);
+
+/*
  * Is there another medium in the device of a writable object? Then nothing may
  * be written to it. One cheap system call. Any lock may be held.
  */

@@ -102,9 +102,8 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 		return end;
 	if (bsp_map_get(from->map, off >> from->shift) != BSP_UNKNOWN)
 		return off;
-	/* Without memory it is read. */
-	(void)bsp_sparse_learn_known(from, off, true);
-	return bsp_sparse_run_end(from, others, off, c->size);
+	/* The map must not learn these zeros: to verify is to read them. */
+	return bsp_sparse_known_zeros(from, off, c->size, true);
 }
 
 /* Waits for room on a side. lock held. */

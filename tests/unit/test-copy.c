@@ -149,6 +149,19 @@ static void a_hole_that_the_source_knows_is_not_read(void **state)
 	both_free(&b);
 }
 
+static void verifying_reads_the_holes_that_the_source_knows(void **state)
+{
+	const struct bsp_transfer_options options = { .verify = true };
+	struct both b = both_new(SIZE);
+
+	/* Wrong: the byte is not zero. A file system may err like that. */
+	fake_know_zeros(b.from, 2 * MIB + G, 2 * MIB);
+	fake_bytes(b.from)[3 * MIB + 5] = 'x';
+	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
+		     "at byte 3145733");
+	both_free(&b);
+}
+
 static void a_target_that_is_too_small_is_not_written(void **state)
 {
 	struct both b = both_new(SIZE - 512);
@@ -457,6 +470,8 @@ int main(void)
 		cmocka_unit_test(a_known_hole_is_checked_before_it_is_skipped),
 		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed_again),
 		cmocka_unit_test(a_hole_that_the_source_knows_is_not_read),
+		cmocka_unit_test(
+			verifying_reads_the_holes_that_the_source_knows),
 		cmocka_unit_test(a_target_that_is_too_small_is_not_written),
 		cmocka_unit_test(a_failure_names_its_phase_and_its_place),
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
