@@ -136,11 +136,10 @@ static char *describe_failure(const struct job *job, const GError *error)
 {
 	if (g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED))
 		return describe_interrupt(job);
-	return g_strconcat(error->message,
-			   is_mixed(job, error)
-				   ? "; what is there now is incomplete"
-				   : NULL,
-			   NULL);
+	if (is_mixed(job, error))
+		return g_strdup_printf("%s; %s is incomplete", error->message,
+				       job->to_path);
+	return g_strdup(error->message);
 }
 
 /* Returns an exit status. */
