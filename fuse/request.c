@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A copy of the arguments is kept in struct request and not in thread-local
- * data, because a handler is one function on one thread: it begins the request,
- * and passes it to the reply. Errors of the reply itself are ignored: the
- * kernel then has no caller for it any more.
+ * A handler is one function on one thread: it begins the request, and passes
+ * struct request, with a copy of the arguments, to the reply. So it needs no
+ * thread-local data. Errors of the reply itself are ignored: the kernel then
+ * has no caller for it any more.
  */
 #include "request.h"
 

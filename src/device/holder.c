@@ -118,7 +118,8 @@ static char *swapped_on(dev_t rdev)
 		    : NULL;
 }
 
-/* Names the device that this one is a part of, as of LVM, RAID or dm-crypt. */
+/* Names the device of LVM, RAID, dm-crypt or the like that this one is a part
+ * of. */
 static char *member_of(int folder)
 {
 	DIR *dir = bsp_sysfs_list(folder, "holders");

@@ -52,7 +52,7 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 	queue->in_flight--;
 	read = queue->wait(queue);
 	/* The descriptor refuses some reads that the device's own read() takes,
-	 * as of a part of a block at the device's end. */
+	 * such as one of a part of a block at the device's end. */
 	if (read->result == -EINVAL && queue->dev)
 		read->result = queue->dev->ops->read(queue->dev, read->off,
 						     read->buf, read->len);

@@ -6,7 +6,7 @@
  * operation in it calls the one of the device's kind and writes a line with the
  * result. An operation that the kind lacks is missing from this table, too, so
  * callers behave the same. Without a trace the device keeps the table of its
- * kind, and its operations cost what they always did.
+ * kind, so that the trace costs nothing.
  *
  * Not traced: sizes, which are asked all the time and of the kernel alone, and
  * the medium. Reads that a queue makes with a descriptor are traced by the

@@ -18,8 +18,8 @@
  * reading first.
  *
  * A way that the device refuses is not tried again, until the device fails: a
- * device that is broken refuses commands that it takes otherwise (a volume, a
- * part of which is away).
+ * broken device, such as a volume of which a disk is missing, refuses commands
+ * that it takes otherwise.
  *
  * A way that fails with another error does not end the attempt: if zeros can be
  * written, the range must not stay a marker, or every flush would fail. The

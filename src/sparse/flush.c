@@ -3,9 +3,9 @@
  * Flushing markers, and flushing the device.
  *
  * A marker reads as zeros, but the device still has other bytes there. Flushing
- * markers zeroes the device, run by run, as long as the runs in the map and as
- * much as a device takes at once. Each run is locked exclusively on its own, so
- * that writers elsewhere go on.
+ * markers zeroes the device, one run of the map after another; a long run in
+ * steps of as much as the device zeroes at once. Each step locks only its own
+ * granules exclusively, so that writers elsewhere go on.
  *
  * A device may hold these zeros in a cache of its own until it is flushed.
  * After a flush that failed it is not known which of them it still has
@@ -173,11 +173,11 @@ int bsp_sparse_reserve_pieces(struct bsp_sparse *sp)
 
 /*
  * Zeroes the first run of markers in [from, to), up to the file's end, and sets
- * *ret_next to where to go on. size_lock is held, and this function releases
- * it: at the end, if the run includes the granule in which the file ends,
- * because if the file grew meanwhile this granule would become a hole with
- * stale bytes at its end; before it asks the device otherwise, so that a writer
- * that makes the file longer need not wait.
+ * *ret_next to where to go on. size_lock is held, and this function releases it
+ * before it asks the device, so that a writer that makes the file longer need
+ * not wait. But it releases it at its end if the run includes the granule in
+ * which the file ends: if the file grew meanwhile, this granule would become a
+ * hole with stale bytes at its end.
  */
 static int flush_run(struct bsp_sparse *sp, uint64_t from, uint64_t to,
 		     uint64_t *ret_next)

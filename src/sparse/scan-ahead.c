@@ -2,7 +2,7 @@
 /*
  * The thread that scans ahead of seeks. It reads a window of granules with
  * several reads in flight, so that the device works while the program that
- * seeks is busy with what it was told. scan-window.h decides which granules
+ * seeks is busy with the last answer. scan-window.h decides which granules
  * these are; this file has the thread, its lock and its conditions.
  *
  * The scan thread learns seek positions from waiting callers and from where

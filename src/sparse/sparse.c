@@ -9,8 +9,8 @@
  *
  * stat has a trap: programs such as tar and cp look for holes only in files
  * with fewer blocks than their size needs, and GNU tar takes a file without
- * blocks for one hole. While granules are unknown, the number of blocks is
- * neither.
+ * blocks for one hole. So while granules are unknown, stat reports at least one
+ * block, and fewer than the size needs.
  */
 #include "sparse/sparse.h"
 

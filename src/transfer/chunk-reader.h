@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Reads a range of a sparse object in chunks, in order. A chunk is data that
- * was read, or a known hole, which is not. A thread reads ahead while the
+ * was read, or a known hole that was not. A thread reads ahead while the
  * caller works on the chunk before.
  */
 #ifndef BSP_TRANSFER_CHUNK_READER_H
