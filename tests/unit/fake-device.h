@@ -61,7 +61,7 @@ void fake_limit_reads(struct fake *fake, uint64_t max);
  */
 void fake_fail_whole(struct fake *fake);
 
-/* Makes known_zeros() know that [off, off + len) is zero. */
+/* Makes known() tell that [off, off + len) is zero. */
 void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
 
 /* Makes the device one whose writes are not counted. */

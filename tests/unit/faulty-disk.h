@@ -58,7 +58,7 @@ struct disk_options {
 	bool waits_written; /* a write through is done after wait_written */
 	bool direct;	    /* writes bypass the host's page cache */
 	bool counts;	    /* writes by other programs */
-	bool has_zeros;	    /* known_zeros() knows some zeros */
+	bool has_zeros;	    /* known() tells some zeros */
 	unsigned refused;   /* zeroing commands (bits of 1 << enum disk_zero) */
 	unsigned broken;    /* commands that always fail */
 };
