@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asking for a table or a status. The kernel writes the answer into the buffer
+ * of the call, behind the header: a chain of struct dm_target_spec, each with
+ * its text. If the buffer is too small, the kernel sets DM_BUFFER_FULL_FLAG and
+ * does not fail, so the call is repeated with larger buffers up to ANSWER_MAX.
+ *
+ * The hash of a table covers the answer as it is. It is only good for comparing
+ * it with another hash from here, on the same kernel.
+ */
 #include "device/dm-table.h"
 
 #include <errno.h>
