@@ -233,6 +233,8 @@ struct watched {
 	uint64_t last;
 	unsigned calls;
 	bool interrupt;
+	sem_t asked;
+	bool missed;
 };
 
 static void on_progress(void *data, const struct bsp_progress *now)
@@ -248,9 +250,24 @@ static void on_progress(void *data, const struct bsp_progress *now)
 
 static bool is_interrupted(void *data)
 {
-	const struct watched *w = data;
+	struct watched *w = data;
 
+	if (w->interrupt)
+		sem_post(&w->asked);
 	return w->interrupt;
+}
+
+/* Waits, in a read, until the caller of the copy asked for interrupts: the copy
+ * could be done before that. */
+static void wait_for_question(void *data)
+{
+	struct watched *w = data;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += 20;
+	w->missed |= sem_clockwait(&w->asked, CLOCK_MONOTONIC, &until) != 0;
+	sem_post(&w->asked);
 }
 
 static void progress_reaches_the_end_and_interrupts_end_it(void **state)
@@ -271,8 +288,12 @@ static void progress_reaches_the_end_and_interrupts_end_it(void **state)
 
 	b = both_new(SIZE);
 	w = (struct watched){ .interrupt = true };
+	sem_init(&w.asked, 0, 0);
+	fake_on_read(b.from, wait_for_question, &w);
 	assert_fails(&b, &options, BSP_ERROR_INTERRUPTED, BSP_PHASE_TRANSFER,
 		     "interrupted");
+	assert_false(w.missed);
+	sem_destroy(&w.asked);
 	both_free(&b);
 }
 
