@@ -339,6 +339,7 @@ struct readers {
 	atomic_uint now, most;
 };
 
+/* The first stays until there were two, or 20 seconds. */
 static void count_readers(void *data)
 {
 	struct readers *readers = data;
@@ -348,6 +349,8 @@ static void count_readers(void *data)
 	while (now > most &&
 	       !atomic_compare_exchange_weak(&readers->most, &most, now))
 		;
+	for (int i = 0; i < 20000 && atomic_load(&readers->most) < 2; i++)
+		g_usleep(1000);
 	g_usleep(500);
 	atomic_fetch_sub(&readers->now, 1);
 }
