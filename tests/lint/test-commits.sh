@@ -1,12 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The subject of each commit since $base reads "area: verb what": in lower case,
-# imperative, at most 65 characters.
+# The subject of each commit since the one that added this script reads "area:
+# verb what": in lower case, imperative, at most 65 characters.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-
-# The last commit before the rule held for all.
-base=d84887514051f9229d0e9f1b2251976be87acb90
 
 # wrong_subjects < LINES: each is a commit's name and its subject.
 wrong_subjects() {
@@ -68,13 +65,12 @@ if ! git rev-parse --git-dir >/dev/null 2>&1; then
 	say "this is not a clone: there are no commits to look at"
 	exit 0
 fi
-range=$base..HEAD
-if ! git rev-parse -q --verify "$base^{commit}" >/dev/null; then
-	[[ $(git rev-parse --is-shallow-repository) == true ]] ||
-		fail "commit $base, after which the rule holds, is not in this history"
-	say "a shallow clone: only the commits that it has are looked at"
-	range=HEAD
-fi
+# A shallow clone has none of what came before its first commit.
+base=$(git log --diff-filter=A --format=%H -- tests/lint/test-commits.sh |
+	tail -n 1)
+[[ -n $base ]] || fail "no commit of this history has this script"
+range=HEAD
+! git rev-parse -q --verify "$base^" >/dev/null || range=$base^..HEAD
 git log --no-merges --format='%h %s' "$range" -- >"$TEST_TMP/log"
 wrong_subjects <"$TEST_TMP/log" | tee "$TEST_TMP/faults"
 [[ ! -s $TEST_TMP/faults ]] ||
