@@ -69,7 +69,7 @@ static void fill_root(struct stat *root)
 	root->st_nlink = 2;
 	root->st_uid = getuid();
 	root->st_gid = getgid();
-	clock_gettime(CLOCK_REALTIME, &root->st_mtim);
+	(void)clock_gettime(CLOCK_REALTIME, &root->st_mtim);
 	root->st_atim = root->st_mtim;
 	root->st_ctim = root->st_mtim;
 }
@@ -190,7 +190,7 @@ void file_touch(struct file *file)
 {
 	pthread_mutex_lock(&file->lock);
 	keep_own_times(file);
-	clock_gettime(CLOCK_REALTIME, &file->attr.st_mtim);
+	(void)clock_gettime(CLOCK_REALTIME, &file->attr.st_mtim);
 	file->attr.st_ctim = file->attr.st_mtim;
 	pthread_mutex_unlock(&file->lock);
 }
@@ -199,7 +199,7 @@ void file_set_attr(struct file *file, const struct stat *attr, int to_set)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	(void)clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&file->lock);
 	keep_own_times(file);
 	if (to_set & FUSE_SET_ATTR_MODE)

@@ -142,10 +142,9 @@ void mountpoint_read_ahead(const struct mountpoint *mp, unsigned kib)
 	knob = fopen(path, "r+e");
 	if (!knob)
 		return;
-	if (fscanf(knob, "%u", &now) == 1 && now < kib) {
-		rewind(knob);
+	if (fscanf(knob, "%u", &now) == 1 && now < kib &&
+	    fseek(knob, 0, SEEK_SET) == 0)
 		(void)fprintf(knob, "%u", kib);
-	}
 	(void)fclose(knob);
 }
 

@@ -541,7 +541,7 @@ static void log_failed_request(struct uring_pool *pool, int error)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	if (now.tv_sec < pool->next_log)
 		return;
 	pool->next_log = now.tv_sec + LOG_SECONDS;

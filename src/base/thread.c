@@ -39,7 +39,7 @@ struct timespec bsp_cond_limit(unsigned ms)
 {
 	struct timespec limit;
 
-	clock_gettime(CLOCK_MONOTONIC, &limit);
+	(void)clock_gettime(CLOCK_MONOTONIC, &limit);
 	limit.tv_sec += ms / 1000;
 	limit.tv_nsec += ms % 1000 * 1000000L;
 	limit.tv_sec += limit.tv_nsec / 1000000000;

@@ -149,7 +149,7 @@ static struct bsp_device *device_new(const char *path, int fd, bool writable,
 	info.mode = bsp_acl_mode_of_file(fd, st.st_mode & 07777);
 	info.is_block = S_ISBLK(st.st_mode);
 	if (S_ISBLK(st.st_mode)) {
-		clock_gettime(CLOCK_REALTIME, &info.mtime);
+		(void)clock_gettime(CLOCK_REALTIME, &info.mtime);
 		dev = bsp_device_block_new(path, fd, &info, error);
 	} else {
 		info.mtime = st.st_mtim;

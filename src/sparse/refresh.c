@@ -288,7 +288,7 @@ static int64_t now_ns(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	(void)clock_gettime(CLOCK_REALTIME, &now);
 	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
 }
 
