@@ -208,8 +208,8 @@ static void a_mapped_run_reads_a_bounded_number_of_nodes(void **state)
 	reads = 0;
 	assert_int_equal(bsp_thin_tree_find(&tree, 0, &run), 0);
 	assert_true(run.mapped);
-	assert_in_range(run.end, 10, 499);
-	assert_in_range(reads, 1, 40);
+	assert_int_in_range(run.end, 10, 499);
+	assert_int_in_range(reads, 1, 40);
 }
 
 /* Asking upwards reads each leaf once, and the superblock is only looked at
