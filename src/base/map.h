@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The map: what is known of each granule of a device, in two bits.
+ * The map keeps the state of each granule of a device, in two bits.
  *
  * A granule is in one of four states (enum bsp_state). A marker is a granule
  * that reads as zeros while the device may hold other bytes there: a punch or a

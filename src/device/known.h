@@ -112,7 +112,7 @@ struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust);
 void bsp_known_free(struct bsp_known *known); /* NULL is fine */
 
 /*
- * Tells what is known of [off, limit), to be learned under that generation of
+ * Returns the knowledge of [off, limit), to be learned under that generation of
  * the map. The first question of a generation builds the layers if may_build is
  * set; before that nothing is known. Generations only grow.
  */

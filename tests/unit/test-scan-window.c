@@ -434,7 +434,7 @@ static void reader_that_stops_reading_is_no_longer_followed(void **state)
 	p->pos.known_left = 0;
 	p->pos.cursor = MIB / 2;
 	bsp_scan_window_report(&p->window, &p->pos, MIB / 2);
-	/* Inside what was read for it, it may still read. */
+	/* The reader may still read the delivered data. */
 	seek_hole(p, MIB / 2);
 	assert_true(p->window.following);
 	seek_hole(p, MIB);
