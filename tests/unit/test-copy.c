@@ -232,7 +232,7 @@ struct watched {
 	unsigned calls;
 	bool interrupt;
 	sem_t asked;
-	bool missed;
+	atomic_bool missed; /* several readers wait */
 };
 
 static void on_progress(void *data, const struct bsp_progress *now)
@@ -264,7 +264,8 @@ static void wait_for_question(void *data)
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += 20;
-	w->missed |= sem_clockwait(&w->asked, CLOCK_MONOTONIC, &until) != 0;
+	if (sem_clockwait(&w->asked, CLOCK_MONOTONIC, &until))
+		atomic_store(&w->missed, true);
 	sem_post(&w->asked);
 }
 
