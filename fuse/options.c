@@ -40,6 +40,7 @@ enum key {
 	KEY_URING,
 	KEY_ZERO,
 	KEY_TAIL,
+	KEY_KNOWN,
 	KEY_LOG,
 	KEY_MAX_READ,
 	KEY_ALLOW_OTHER,
@@ -73,6 +74,7 @@ static const struct fuse_opt table[] = {
 	WORD("uring=", KEY_URING),
 	WORD("zero=", KEY_ZERO),
 	WORD("tail=", KEY_TAIL),
+	WORD("known=", KEY_KNOWN),
 	WORD("log=", KEY_LOG),
 	WORD("allow_other", KEY_ALLOW_OTHER),
 
@@ -171,6 +173,9 @@ static const char help[] =
 	"  -o scan=WHEN           lazy: look for holes when a caller searches for them,\n"
 	"                         and some way ahead; background: also in the rest of\n"
 	"                         the device while the file is open (default: lazy)\n"
+	"  -o known=LAYERS        ask the layers below a device for holes, and do not\n"
+	"                         read these: auto (those that are trusted), all or off\n"
+	"                         (default: auto)\n"
 	"  -o uring=WHEN          auto: take requests by io_uring where the kernel offers\n"
 	"                         that; off: through /dev/fuse (default: auto)\n"
 	"\n"
@@ -293,6 +298,16 @@ static int parse_zero(struct parser *parser, const char *word)
 	return choice < 0 ? -1 : 0;
 }
 
+static int parse_known(struct parser *parser, const char *word)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (bsp_known_from_name(strchr(word, '=') + 1,
+				&parser->options->sparse.known, &error))
+		return 0;
+	return usage_error("-o %s: %s", word, error->message);
+}
+
 static int parse_scan(struct parser *parser, const char *word)
 {
 	static const char *const names[] = { "lazy", "background", NULL };
@@ -404,6 +419,8 @@ static int handle_option(void *data, const char *word, int key,
 		return parse_uring(parser, word);
 	case KEY_ZERO:
 		return parse_zero(parser, word);
+	case KEY_KNOWN:
+		return parse_known(parser, word);
 	case KEY_TAIL:
 		return parse_tail(parser, word);
 	case KEY_LOG:

@@ -261,6 +261,21 @@ enum bsp_zero_mode {
 	BSP_ZERO_WRITE, /* write zeros */
 };
 
+/*
+ * Which layers below a device are asked for holes, which then need not be read:
+ * thin volumes of the device mapper, and the file below a loop device or of an
+ * image. blksparsefs(8), "KNOWN HOLES", lists them.
+ */
+enum bsp_known_trust {
+	BSP_KNOWN_AUTO, /* those whose answers were right in tests */
+	BSP_KNOWN_ALL,	/* all that answer */
+	BSP_KNOWN_OFF,	/* none: everything is read */
+};
+
+/* Finds one by its name: auto, all, off. */
+bool bsp_known_from_name(const char *name, enum bsp_known_trust *ret_known,
+			 GError **error) BSP_NONNULL(1, 2);
+
 struct bsp_sparse_options {
 	/*
 	 * Size of a granule, bytes: a power of two from BSP_GRANULE_MIN to
@@ -285,6 +300,8 @@ struct bsp_sparse_options {
 	 * Default: seeks report all holes.
 	 */
 	uint64_t minhole;
+	/* The layers that are asked for holes. Default BSP_KNOWN_AUTO. */
+	enum bsp_known_trust known;
 	uint64_t reserved[8];
 };
 

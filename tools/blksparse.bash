@@ -20,9 +20,10 @@ _blksparse() {
 
 	case $command:$option in
 	copy:--jobs) words='1 2 4 8' ;;
+	*:--known) words='auto all off' ;;
 	copy:--tail) words='keep zero discard' ;;
 	copy:*)
-		words='--jobs= --json --progress --quiet --tail= --target-is-zero --verify --help'
+		words='--jobs= --json --known= --progress --quiet --tail= --target-is-zero --verify --help'
 		[[ $cur == -* ]] || words=
 		;;
 	map:--format) words='table json qemu bmap ddrescue' ;;
@@ -30,11 +31,11 @@ _blksparse() {
 	map:--granule | send:--granule) words='4K 64K 1M' ;;
 	send:--from) words='' ;;
 	map:*)
-		words='--format= --granule= --summary --help'
+		words='--format= --granule= --known= --summary --help'
 		[[ $cur == -* ]] || words=
 		;;
 	send:*)
-		words='--from= --format= --granule= --progress --quiet --json --help'
+		words='--from= --format= --granule= --known= --progress --quiet --json --help'
 		[[ $cur == -* ]] || words=
 		;;
 	recv:*)

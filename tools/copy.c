@@ -42,6 +42,9 @@ static const GOptionEntry entries[] = {
 	  "Read and write N pieces at once, 1 to 64 (default: 8)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
+	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
+	  "Ask the layers below for holes: auto (default), all or off",
+	  "LAYERS" },
 	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
 	  "Show progress even if stderr is not a terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
@@ -86,6 +89,7 @@ static bool fits(const struct job *job, GError **error)
 
 static bool open_both(struct job *job, GError **error)
 {
+	const struct bsp_sparse_options options = { .known = opt_known };
 	struct stat st;
 	struct bsp_device *from, *to;
 
@@ -94,7 +98,7 @@ static bool open_both(struct job *job, GError **error)
 	if (!bsp_check_not_same_device(job->from_path, job->to_path, error))
 		return false;
 	from = bsp_device_open(job->from_path, error);
-	job->from = bsp_sparse_new(from, NULL, error);
+	job->from = bsp_sparse_new(from, &options, error);
 	if (!job->from)
 		return false;
 	job->is_new = stat(job->to_path, &st) < 0 || S_ISREG(st.st_mode);
@@ -102,7 +106,7 @@ static bool open_both(struct job *job, GError **error)
 						   bsp_sparse_size(job->from),
 						   from, error)
 			 : bsp_device_open_writable(job->to_path, error);
-	job->to = bsp_sparse_new(to, NULL, error);
+	job->to = bsp_sparse_new(to, &options, error);
 	return job->to && bsp_device_check_not_same(from, to, error) &&
 	       fits(job, error);
 }

@@ -41,6 +41,9 @@ static const GOptionEntry entries[] = {
 	  "Report as table (default), json, qemu, bmap or ddrescue", "FORMAT" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Unit of data and holes: a power of two, 4K to 1M", "SIZE" },
+	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
+	  "Ask the layers below for holes: auto (default), all or off",
+	  "LAYERS" },
 	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
 	  "Report only the totals (with table, json)", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
@@ -133,7 +136,10 @@ static int map_sparse(struct bsp_sparse *sp, const char *path)
 
 static int map_device(const char *path)
 {
-	const struct bsp_sparse_options options = { .granule = opt_granule };
+	const struct bsp_sparse_options options = {
+		.granule = opt_granule,
+		.known = opt_known,
+	};
 	g_autoptr(GError) error = NULL;
 	struct bsp_device *dev = bsp_device_open(path, &error);
 	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, &error);

@@ -6,11 +6,11 @@
  */
 #include "options.h"
 
-#include "blksparse.h"
 #include "message.h"
 #include "output.h"
 
 uint32_t opt_granule;
+enum bsp_known_trust opt_known;
 
 static gboolean opt_help;
 
@@ -69,4 +69,13 @@ gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 	}
 	opt_granule = (uint32_t)granule;
 	return true;
+}
+
+gboolean option_known(const gchar *option, const gchar *value, gpointer data,
+		      GError **error)
+{
+	if (bsp_known_from_name(value, &opt_known, error))
+		return true;
+	g_prefix_error(error, "%s: ", option);
+	return false;
 }

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "blksparse.h"
+
 /*
  * Takes the options out of argv. --help needs no entry. Returns false after it
  * has shown help or an error: the program then exits with *ret_status.
@@ -21,5 +23,10 @@ bool options_parse(GOptionContext *context, int *argc, char **argv,
 gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 			GError **error);
 extern uint32_t opt_granule;
+
+/* --known: as above. */
+gboolean option_known(const gchar *option, const gchar *value, gpointer data,
+		      GError **error);
+extern enum bsp_known_trust opt_known;
 
 #endif

@@ -32,6 +32,9 @@ static const GOptionEntry entries[] = {
 	  "Leave out the part before OFFSET, to resume a stream", "OFFSET" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Unit of data and holes: a power of two, 4K to 1M", "SIZE" },
+	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
+	  "Ask the layers below for holes: auto (default), all or off",
+	  "LAYERS" },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "SRC" },
 	{ 0 },
@@ -80,7 +83,10 @@ static int send_sparse(struct bsp_sparse *sp, const char *path)
 
 static int send_path(const char *path)
 {
-	const struct bsp_sparse_options options = { .granule = opt_granule };
+	const struct bsp_sparse_options options = {
+		.granule = opt_granule,
+		.known = opt_known,
+	};
 	g_autoptr(GError) error = NULL;
 	struct bsp_device *dev = bsp_device_open(path, &error);
 	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, &error);

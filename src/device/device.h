@@ -64,8 +64,8 @@ struct bsp_device_ops {
 					 uint64_t generation, bool may_build,
 					 uint64_t off, uint64_t limit);
 
-	/* Sets the layers whose answers are used. At first these are the file
-	 * system of an image, and none for a block device. NULL as known. */
+	/* Sets the layers whose answers are used; at first BSP_KNOWN_AUTO. NULL
+	 * as known. */
 	void (*set_trust)(struct bsp_device *dev, enum bsp_known_trust trust);
 
 	/* --- Changes from outside (identity.h) --- */

@@ -3,8 +3,10 @@
 
 #include <glib.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "device/sysfs.h"
 
 enum {
@@ -25,6 +27,27 @@ struct bsp_known {
 	bool young;		 /* the stamp had not settled then */
 	uint64_t medium_moves, content_moves;
 };
+
+/* --- The choice of layers --- */
+
+bool bsp_known_from_name(const char *name, enum bsp_known_trust *ret_known,
+			 GError **error)
+{
+	static const char *const names[] = {
+		[BSP_KNOWN_AUTO] = "auto",
+		[BSP_KNOWN_ALL] = "all",
+		[BSP_KNOWN_OFF] = "off",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*ret_known = (enum bsp_known_trust)i;
+			return true;
+		}
+	}
+	return bsp_error_set(error, BSP_ERROR_USAGE,
+			     "'%s' is not auto, all or off", name);
+}
 
 /* --- Layers --- */
 

@@ -32,14 +32,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "blksparse.h"
 #include "device/identity.h"
-
-/* The layers whose answers are used. */
-enum bsp_known_trust {
-	BSP_KNOWN_AUTO, /* those whose answers were right in tests */
-	BSP_KNOWN_ALL,	/* all that answer */
-	BSP_KNOWN_OFF,	/* none: everything is read */
-};
 
 struct bsp_known_answer {
 	bool zeros;   /* [off, end) reads as zeros; false: nothing is known */

@@ -156,6 +156,8 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 		return NULL;
 	}
 	sp->dev = dev;
+	if (dev->ops->set_trust)
+		dev->ops->set_trust(dev, full.known);
 	sp->lookahead = full.lookahead;
 	sp->budget_ns = (uint64_t)full.budget_ms * 1000000;
 	sp->scan_buffer = buffer;
