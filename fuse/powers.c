@@ -5,14 +5,18 @@
  * checks for each (capabilities(7); where that is silent, the kernel's source):
  *
  *	mount(2), umount2(2), MNT_FORCE		CAP_SYS_ADMIN
- *	the device mapper's table ioctls	CAP_SYS_ADMIN
- *		(drivers/md/dm-ioctl.c, at each call)
+ *	the device mapper's table and status	CAP_SYS_ADMIN
+ *		ioctls (drivers/md/dm-ioctl.c, at
+ *		each call)
  *	more background requests than		CAP_SYS_ADMIN
  *		fuse.max_user_bgreq (fs/fuse/inode.c)
  *	io_uring if it is reserved for		CAP_SYS_ADMIN
  *		administrators (kernel.io_uring_disabled=1)
  *	finding its mount by path, below	CAP_DAC_READ_SEARCH
- *		folders that are closed to root
+ *		folders that are closed to root;
+ *		opening the file below a loop
+ *		device, or a pool's metadata, to
+ *		ask for holes
  *	reading, writing, fsync(2),		none: the descriptor decides
  *		fallocate(2), BLKDISCARD, sizes,
  *		LOOP_GET_STATUS64, locks
