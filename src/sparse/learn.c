@@ -17,6 +17,12 @@
 #include "base/range.h"
 #include "base/zero.h"
 
+enum {
+	/* Shorter zeros that the device knows are read together with the data
+	 * around them: one long read costs less than two short ones. */
+	WORTH_SKIPPING = 64 << 10,
+};
+
 /*
  * Learns the last granule, which is short because the device ends in it.
  * watch_lock keeps the size as it is: if the device grew in between, a hole
@@ -126,6 +132,36 @@ static uint64_t ask_zeros(struct bsp_sparse *sp, uint64_t generation,
 		return off;
 	}
 	return answer.end;
+}
+
+/* The end of the last range of which the device knew nothing, up to a granule,
+ * if off lies in it; end otherwise. */
+static uint64_t asked_end(struct bsp_sparse *sp, uint64_t generation,
+			  uint64_t off, uint64_t end)
+{
+	const struct bsp_asked *asked = &sp->asked;
+	uint64_t to = end;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	if (asked->generation == generation && off >= asked->from &&
+	    off < asked->to)
+		to = bsp_align_up(asked->to, sp->shift);
+	pthread_mutex_unlock(&sp->asked_lock);
+	return bsp_min(to, end);
+}
+
+uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
+			     bool may_build)
+{
+	uint64_t generation = bsp_map_generation(sp->map);
+	uint64_t stop = asked_end(sp, generation, off, end);
+	uint64_t zeros;
+
+	if (stop >= end)
+		return end;
+	zeros = ask_zeros(sp, generation, stop, atomic_load(&sp->size),
+			  may_build);
+	return zeros - stop >= WORTH_SKIPPING ? stop : end;
 }
 
 int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)

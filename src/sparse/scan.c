@@ -88,7 +88,7 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 	uint64_t granules = bsp_granules(size, sp->shift);
 	uint64_t end =
 		bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift), granules);
-	uint64_t off;
+	uint64_t off, stop;
 	int r;
 
 	/* Meanwhile another thread may have learned it, or cut it off. */
@@ -100,8 +100,10 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
 	off = granule << sp->shift;
-	return learn_range(sp, generation, off, sp->scan_buffer,
-			   bsp_granule_start(end, sp->shift, size) - off);
+	stop = bsp_sparse_read_end(sp, off,
+				   bsp_granule_start(end, sp->shift, size),
+				   !sp->scan_ahead);
+	return learn_range(sp, generation, off, sp->scan_buffer, stop - off);
 }
 
 int bsp_scan_chunk(struct bsp_sparse *sp, uint64_t granule)
@@ -185,7 +187,7 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		uint64_t generation = bsp_map_generation(sp->map);
 		uint64_t size = atomic_load(&sp->size);
 		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
-		uint64_t from, to;
+		uint64_t from, to, stop;
 		unsigned state;
 		int r;
 
@@ -210,15 +212,17 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		slot->generation = generation;
 		slot->known = state == BSP_DATA;
 		slot->read.off = from << sp->shift;
-		slot->read.len =
-			(size_t)(bsp_granule_start(to, sp->shift, size) -
-				 slot->read.off);
+		stop = bsp_granule_start(to, sp->shift, size);
+		if (!slot->known)
+			stop = bsp_sparse_read_end(sp, slot->read.off, stop,
+						   true);
+		slot->read.len = (size_t)(stop - slot->read.off);
 		slot->busy = true;
 		if (slot->known)
 			scan->pos.known_left -=
 				bsp_min(scan->pos.known_left, slot->read.len);
 		bsp_read_submit(scan->queue, &slot->read);
-		scan->pos.cursor = to;
+		scan->pos.cursor = bsp_granules(stop, sp->shift);
 	}
 	return 0;
 }

@@ -168,6 +168,15 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build);
 
 /*
+ * Returns where a read of [off, end), of which the device knew nothing at off,
+ * should end: at end, or earlier, at the next zeros that the device knows, if
+ * these are long enough to be worth a read less. Call it after
+ * bsp_sparse_learn_known(). off is a multiple of the granule.
+ */
+uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
+			     bool may_build);
+
+/*
  * As bsp_sparse_learn_known(), but the map learns nothing, so that a later read
  * asks the device for the bytes. Returns the end of the zeros that start at
  * off, down to a granule or to end; off if the device knows none there.

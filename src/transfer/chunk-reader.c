@@ -124,6 +124,7 @@ static void fill(struct bsp_chunk_reader *reader, struct slot *slot)
 		slot->chunk.len = zeros - off;
 		slot->result = 1;
 	} else {
+		stop = bsp_sparse_read_end(sp, off, stop, true);
 		slot->result = read_chunk(sp, slot, off, stop - off);
 	}
 	reader->off += slot->chunk.len;

@@ -158,6 +158,11 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 	if (found) {
 		piece->off = c->cursor;
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
+		if (!c->verifying)
+			piece->len = bsp_sparse_read_end(
+					     c->from, piece->off,
+					     piece->off + piece->len, true) -
+				     piece->off;
 		c->cursor += piece->len;
 	}
 	set_position(c, self, found ? piece->off : UINT64_MAX);

@@ -1130,7 +1130,7 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 	assert_int_equal(data_at(sp, 0), 3 * MIB);
 	assert_int_equal(hole_at(sp, 3 * MIB), 3 * MIB + G);
 	assert_no_data(sp, 3 * MIB + G);
-	assert_true(bytes_read(fake) <= 3 * MIB);
+	assert_int_equal(bytes_read(fake), MIB + 2 * G);
 	bsp_sparse_free(sp);
 
 	fake = fake_new(4 * MIB + 512);
@@ -1139,6 +1139,37 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 	assert_no_data(sp, 0);
 	assert_int_equal(fake_reads(fake, NULL), 0);
 	bsp_sparse_free(sp);
+}
+
+static void a_read_ends_where_long_known_zeros_begin(void **state)
+{
+	static const uint64_t lengths[] = { 64 << 10, 3 * MIB, 60 << 10 };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+		uint64_t len = lengths[i];
+		bool is_long = len >= 64 << 10;
+
+		for (int seek = 0; seek < 2; seek++) {
+			struct fake *fake = fake_new(4 * MIB);
+			struct bsp_sparse *sp = patient(fake, G);
+
+			memset(fake_bytes(fake), 'd', 5 * G);
+			fake_know_zeros(fake, 5 * G, len);
+			if (seek)
+				assert_no_data(sp, 5 * G);
+			else
+				assert_int_equal(bsp_sparse_scan(sp, 0, 4 * MIB,
+								 NULL, NULL,
+								 NULL),
+						 0);
+			assert_int_equal(hole_at(sp, 0), 5 * G);
+			assert_int_equal(data_at(sp, 0), 0);
+			assert_int_equal(bytes_read(fake),
+					 is_long || seek ? 4 * MIB - len
+							 : 4 * MIB);
+			bsp_sparse_free(sp);
+		}
+	}
 }
 
 static void extents_partition_known_and_unknown_granules(void **state)
@@ -1209,6 +1240,7 @@ int main(void)
 		cmocka_unit_test(times_move_when_a_counted_device_was_written),
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
+		cmocka_unit_test(a_read_ends_where_long_known_zeros_begin),
 		cmocka_unit_test(extents_partition_known_and_unknown_granules),
 		cmocka_unit_test(
 			states_learned_before_a_sample_settles_are_not_kept),
