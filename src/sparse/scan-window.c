@@ -20,6 +20,8 @@
 /* No device has this granule: nothing was sought yet. */
 #define NO_GRANULE (UINT64_MAX >> 13)
 
+enum { HOLES_MAX = 4 }; /* long holes in a window */
+
 uint64_t bsp_scan_next(const struct bsp_scan_view *view, bool known,
 		       uint64_t granule, uint64_t end)
 {
@@ -65,9 +67,14 @@ void bsp_scan_window_demand(struct bsp_scan_window *window, uint64_t granule)
 {
 	uint64_t far = window->max >> window->shift;
 
-	if (granule < window->start || granule > window->demand + far) {
+	if (granule < window->start ||
+	    (granule > window->demand + far && granule > window->cursor)) {
 		window->start = granule;
 		stop_following(window);
+	} else if (granule > window->demand + far) {
+		/* Past a long hole, which the scan skipped. The run goes on,
+		 * and is no longer for that. */
+		window->start += granule - window->demand;
 	}
 	/* The program seeks on, and does not read. */
 	if (!window->credit && granule > window->cursor)
@@ -99,6 +106,32 @@ bool bsp_scan_window_read(struct bsp_scan_window *window, uint64_t granule)
 
 /* --- The scan --- */
 
+/*
+ * Returns the end of a window of len granules from granule on. Long holes, at
+ * least as long as the largest window, do not count: the next data is read
+ * before a seek comes to it.
+ */
+static uint64_t skip_long_holes(const struct bsp_scan_window *window,
+				const struct bsp_scan_view *view,
+				uint64_t granule, uint64_t len)
+{
+	uint64_t least = window->max >> window->shift;
+
+	for (int i = 0; i < HOLES_MAX; i++) {
+		uint64_t hole = bsp_map_next(view->map, BSP_IN_ZERO, granule,
+					     granule + len);
+		uint64_t end =
+			bsp_map_next(view->map, BSP_IN_ALL & ~BSP_IN_ZERO, hole,
+				     view->granules);
+
+		if (hole == granule + len || end < hole + least)
+			break;
+		len -= hole - granule;
+		granule = end;
+	}
+	return granule + len;
+}
+
 static uint64_t window_end(const struct bsp_scan_window *window,
 			   const struct bsp_scan_view *view)
 {
@@ -108,11 +141,16 @@ static uint64_t window_end(const struct bsp_scan_window *window,
 
 	/* Read only for waiting callers where each read may take long to fail,
 	 * or where the next check forgets the result. */
-	if (window->failing || !view->kept)
+	if (window->failing || !view->kept) {
 		len = !window->waiting	? 0
 		      : window->failing ? 1
 					: BSP_SCAN_WINDOW_MIN;
-	return bsp_min(window->demand + bsp_granules(len, window->shift),
+		return bsp_min(window->demand +
+				       bsp_granules(len, window->shift),
+			       view->granules);
+	}
+	return bsp_min(skip_long_holes(window, view, window->demand,
+				       bsp_granules(len, window->shift)),
 		       view->granules);
 }
 

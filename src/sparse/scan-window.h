@@ -9,7 +9,7 @@
  *
  * The scan reads a window of granules that starts at the current seek position.
  * The window grows with the distance that a run of seeks has come, because a
- * single seek is no reason to read much. A reader that also reads the data it
+ * single seek is no reason to read much. Long holes do not count in either. A reader that also reads the data it
  * finds would wait for the device even where the map knows all: such a reader
  * is followed, and known data is read ahead of it. A credit in bytes limits
  * this. Only an observed read renews the credit, so that a program that only

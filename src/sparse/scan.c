@@ -182,6 +182,7 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 {
 	struct bsp_sparse *sp = scan->sp;
 	struct bsp_scan_slot *slot;
+	bool learned = false;
 
 	while ((slot = free_slot(scan))) {
 		uint64_t generation = bsp_map_generation(sp->map);
@@ -192,7 +193,7 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 		int r;
 
 		if (!find_wanted(scan, last))
-			return 0;
+			return learned;
 		from = scan->pos.cursor;
 		state = bsp_map_get(sp->map, from);
 		if (state == BSP_UNKNOWN) {
@@ -200,6 +201,7 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 			if (r)
 				return r;
 			state = bsp_map_get(sp->map, from);
+			learned |= state == BSP_HOLE;
 		}
 		if (state != BSP_UNKNOWN &&
 		    (state != BSP_DATA || !scan->pos.known))

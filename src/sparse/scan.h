@@ -72,7 +72,8 @@ static inline struct bsp_scan_view bsp_scan_view(struct bsp_sparse *sp)
 
 /*
  * Starts reads of the granules that bsp_scan_next() finds from the cursor on
- * and before end, as many as may be in flight. Returns 0, or -ENOMEM.
+ * and before end, as many as may be in flight. Returns 0; 1 if it learned
+ * zeros that the device knows, so that a window may end later now; or -ENOMEM.
  */
 int bsp_scan_ask(struct bsp_scan *scan, uint64_t end);
 

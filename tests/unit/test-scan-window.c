@@ -165,6 +165,48 @@ static void only_a_seek_beyond_the_largest_window_begins_a_new_run(void **state)
 	assert_int_equal(plan(p), 2 * LARGEST + 1 + SMALLEST);
 }
 
+static void long_holes_do_not_count_in_a_window(void **state)
+{
+	struct policy *p = *state;
+
+	/* One hole is as long as the largest window, one is shorter. */
+	learn(p, MIB, MIB + LARGEST, true);
+	learn(p, 30 * MIB, 30 * MIB + LARGEST - 1, true);
+	seek_data(p, 0);
+	assert_int_equal(plan(p), MIB + LARGEST + SMALLEST - MIB);
+	seek_data(p, 29 * MIB);
+	assert_int_equal(plan(p), 29 * MIB + SMALLEST);
+}
+
+static void few_long_holes_are_skipped_at_a_time(void **state)
+{
+	struct policy *p = *state;
+
+	for (unsigned i = 0; i < 6; i++)
+		learn(p, i * 10 * MIB + 1, (i + 1) * 10 * MIB, true);
+	seek_data(p, 0);
+	assert_int_equal(plan(p), 40 * MIB + SMALLEST - 4);
+}
+
+static void a_run_of_seeks_goes_on_past_a_long_hole(void **state)
+{
+	struct policy *p = *state;
+
+	seek_data(p, 0);
+	seek_data(p, 3 * MIB);
+	bsp_scan_window_read(&p->window, 3 * MIB);
+	learn(p, 4 * MIB, 20 * MIB, true);
+	scan_to(p, 21 * MIB);
+	seek_data(p, 20 * MIB);
+	/* As long as twice the distance before the hole. */
+	assert_int_equal(plan(p), 20 * MIB + 6 * MIB);
+	assert_true(p->window.following);
+	/* The scan has not come so far. */
+	seek_data(p, 40 * MIB);
+	assert_int_equal(plan(p), 40 * MIB + SMALLEST);
+	assert_false(p->window.following);
+}
+
 static void window_ends_with_the_file(void **state)
 {
 	struct policy *p = *state;
@@ -689,6 +731,9 @@ int main(void)
 		TEST(window_asked_for_may_be_less_than_the_smallest),
 		TEST(seek_backwards_begins_a_new_run),
 		TEST(only_a_seek_beyond_the_largest_window_begins_a_new_run),
+		TEST(long_holes_do_not_count_in_a_window),
+		TEST(few_long_holes_are_skipped_at_a_time),
+		TEST(a_run_of_seeks_goes_on_past_a_long_hole),
 		TEST(window_ends_with_the_file),
 		TEST(known_window_is_no_work),
 		TEST(scan_goes_on_while_it_is_inside_the_window),
