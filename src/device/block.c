@@ -395,6 +395,12 @@ static void block_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
 		bsp_known_set_trust(to_block(dev)->known, trust);
 }
 
+static void block_layers(struct bsp_device *dev, bsp_layer_fn fn, void *data)
+{
+	if (to_block(dev)->known)
+		bsp_known_list(to_block(dev)->known, fn, data);
+}
+
 /* --- Cached pages of the node --- */
 
 /*
@@ -652,6 +658,7 @@ static const struct bsp_device_ops block_ops = {
 	.medium = block_medium,
 	.known = block_known,
 	.set_trust = block_set_trust,
+	.layers = block_layers,
 	.content = block_content,
 	.drop_pages = block_drop_pages,
 	.write = block_write,

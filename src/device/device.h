@@ -68,6 +68,9 @@ struct bsp_device_ops {
 	 * as known. */
 	void (*set_trust)(struct bsp_device *dev, enum bsp_known_trust trust);
 
+	/* Lists the layers below, as bsp_known_list() does. NULL as known. */
+	void (*layers)(struct bsp_device *dev, bsp_layer_fn fn, void *data);
+
 	/* --- Changes from outside (identity.h) --- */
 
 	/*

@@ -34,6 +34,8 @@ struct part {
 	uint64_t start, len;
 	struct bsp_layer *layer;
 	uint64_t layer_start;
+	char type[17]; /* of a target */
+	dev_t below;   /* the device of a linear target or a partition */
 };
 
 struct parts {
@@ -119,6 +121,19 @@ static bool parts_settled(struct bsp_layer *layer)
 	return true;
 }
 
+static bool parts_below(struct bsp_layer *layer, unsigned i,
+			struct bsp_layer_below *ret_below)
+{
+	struct parts *parts = to_parts(layer);
+	struct part *part = &parts->part[i];
+
+	if (i >= parts->n)
+		return false;
+	*ret_below = (struct bsp_layer_below){ part->layer, part->below,
+					       part->type };
+	return true;
+}
+
 static void parts_free(struct bsp_layer *layer)
 {
 	struct parts *parts = to_parts(layer);
@@ -136,6 +151,7 @@ static const struct bsp_layer_ops parts_ops = {
 	.is_same = parts_is_same,
 	.content = parts_content,
 	.settled = parts_settled,
+	.below = parts_below,
 	.free = parts_free,
 };
 
@@ -151,32 +167,13 @@ static struct parts *new_parts(dev_t rdev, int control, unsigned n)
 	return parts;
 }
 
-/* Names the device, and the layer below its first part that has one. */
-static void name_parts(struct parts *parts)
-{
-	char node[BSP_NODE_SIZE] = "";
-	const char *below = NULL, *base;
-	int folder = bsp_sysfs_open(parts->rdev);
-
-	for (unsigned i = 0; i < parts->n && !below; i++)
-		below = parts->part[i].layer ? parts->part[i].layer->name
-					     : NULL;
-	if (folder >= 0) {
-		(void)bsp_sysfs_node(folder, node);
-		close(folder);
-	}
-	base = strrchr(node, '/');
-	parts->layer.name = g_strdup_printf("%s → %s", base ? base + 1 : node,
-					    below ? below : "unknown");
-}
-
 /* Returns the layer; frees parts and returns NULL if no part has a layer. */
 static struct bsp_layer *finish_parts(struct parts *parts)
 {
 	for (unsigned i = 0; i < parts->n; i++) {
 		if (!parts->part[i].layer)
 			continue;
-		name_parts(parts);
+		parts->layer.name = bsp_layer_device_name(parts->rdev);
 		return &parts->layer;
 	}
 	parts_free(&parts->layer);
@@ -200,6 +197,7 @@ bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth)
 					       depth + 1),
 			.layer_start =
 				bsp_sysfs_read_number(folder, "start") * SECTOR,
+			.below = bsp_sysfs_rdev(disk),
 		};
 		layer = finish_parts(parts);
 	}
@@ -227,12 +225,12 @@ static struct bsp_layer *new_linear(const char *params, struct part *part,
 				    enum bsp_known_trust trust, unsigned depth)
 {
 	const char *rest;
-	dev_t below = parse_device(params, &rest);
 
-	if (!below)
+	part->below = parse_device(params, &rest);
+	if (!part->below)
 		return NULL;
 	part->layer_start = strtoull(rest, NULL, 10) * SECTOR;
-	return bsp_layer_new(below, trust, depth + 1);
+	return bsp_layer_new(part->below, trust, depth + 1);
 }
 
 static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
@@ -281,6 +279,7 @@ struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
 
 		part->start = target->start * SECTOR;
 		part->len = target->len * SECTOR;
+		(void)g_strlcpy(part->type, target->type, sizeof(part->type));
 		if (strcmp(target->type, "linear") == 0)
 			part->layer =
 				new_linear(target->params, part, trust, depth);

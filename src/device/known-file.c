@@ -43,30 +43,39 @@ static struct file_layer *to_file(struct bsp_layer *layer)
 	return (struct file_layer *)layer;
 }
 
-static const char *trusted_file_system(int fd, enum bsp_known_trust trust)
+/* The first four are trusted. */
+static const struct {
+	uint32_t magic;
+	const char *name;
+} file_systems[] = {
+	{ EXT4_SUPER_MAGIC, "ext4" },	{ MAGIC_XFS, "XFS" },
+	{ BTRFS_SUPER_MAGIC, "btrfs" }, { TMPFS_MAGIC, "tmpfs" },
+	{ F2FS_SUPER_MAGIC, "F2FS" },	{ MSDOS_SUPER_MAGIC, "FAT" },
+	{ NFS_SUPER_MAGIC, "NFS" },	{ OVERLAYFS_SUPER_MAGIC, "overlayfs" },
+	{ 0x2011bab0, "exFAT" },	{ 0x2fc12fc1, "ZFS" },
+	{ 0x65735546, "FUSE" },		{ 0xca451a4e, "bcachefs" },
+	{ 0xfe534d42, "SMB" },		{ 0xff534d42, "CIFS" },
+};
+enum { TRUSTED = 4 };
+
+const char *bsp_known_file_system(int fd, enum bsp_known_trust trust)
 {
+	size_t i = 0, n = G_N_ELEMENTS(file_systems);
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs) < 0)
 		return NULL;
-	switch ((uint32_t)fs.f_type) {
-	case EXT4_SUPER_MAGIC:
-		return "ext4";
-	case MAGIC_XFS:
-		return "XFS";
-	case BTRFS_SUPER_MAGIC:
-		return "btrfs";
-	case TMPFS_MAGIC:
-		return "tmpfs";
-	default:
-		return trust == BSP_KNOWN_ALL ? "another file system" : NULL;
-	}
+	while (i < n && file_systems[i].magic != (uint32_t)fs.f_type)
+		i++;
+	if (i >= TRUSTED && trust != BSP_KNOWN_ALL)
+		return NULL;
+	return i < n ? file_systems[i].name : "another file system";
 }
 
 static struct bsp_known_answer file_ask(struct bsp_layer *layer, uint64_t off,
 					uint64_t limit)
 {
-	struct bsp_known_answer answer = { false, limit };
+	struct bsp_known_answer answer = { false, limit, layer->path };
 	struct file_layer *file = to_file(layer);
 	off_t from = (off_t)(file->start + off), data, hole;
 	struct stat st;
@@ -144,12 +153,13 @@ static const struct bsp_layer_ops file_ops = {
 	.content = file_content,
 	.settled = file_settled,
 	.free = file_free,
+	.answers = true,
 };
 
 struct bsp_layer *bsp_layer_file_new(const char *name, int fd, uint64_t start,
 				     enum bsp_known_trust trust)
 {
-	const char *kind = trusted_file_system(fd, trust);
+	const char *kind = bsp_known_file_system(fd, trust);
 	struct file_layer *file;
 
 	if (!kind) {
@@ -158,7 +168,7 @@ struct bsp_layer *bsp_layer_file_new(const char *name, int fd, uint64_t start,
 	}
 	file = g_new0(struct file_layer, 1);
 	file->layer.ops = &file_ops;
-	file->layer.name = g_strdup_printf("%s (%s)", name, kind);
+	file->layer.name = bsp_layer_file_name(name, kind);
 	file->fd = fd;
 	file->start = start;
 	return &file->layer;

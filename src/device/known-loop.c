@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,6 +85,13 @@ static bool loop_settled(struct bsp_layer *layer)
 	return file->ops->settled(file);
 }
 
+static bool loop_below(struct bsp_layer *layer, unsigned i,
+		       struct bsp_layer_below *ret_below)
+{
+	*ret_below = (struct bsp_layer_below){ to_loop(layer)->file };
+	return i == 0;
+}
+
 static void loop_free(struct bsp_layer *layer)
 {
 	bsp_layer_free(to_loop(layer)->file);
@@ -99,6 +105,7 @@ static const struct bsp_layer_ops loop_ops = {
 	.is_same = loop_is_same,
 	.content = loop_content,
 	.settled = loop_settled,
+	.below = loop_below,
 	.free = loop_free,
 };
 
@@ -106,7 +113,6 @@ static const struct bsp_layer_ops loop_ops = {
 static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 				   enum bsp_known_trust trust)
 {
-	const char *node = strrchr(description->node, '/');
 	struct bsp_loop_backing backing;
 	struct bsp_layer *file = NULL;
 	struct loop_layer *loop;
@@ -122,8 +128,7 @@ static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 		return NULL;
 	loop = g_new0(struct loop_layer, 1);
 	loop->layer.ops = &loop_ops;
-	loop->layer.name = g_strdup_printf("%s → %s", node ? node + 1 : "loop",
-					   file->name);
+	loop->layer.name = bsp_layer_device_name(description->rdev);
 	loop->fd = fd;
 	loop->backing = backing;
 	loop->file = file;

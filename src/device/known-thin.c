@@ -126,7 +126,8 @@ static struct bsp_known_answer ask_origin(struct thin_layer *thin, uint64_t off,
 	struct bsp_layer *origin = thin->origin;
 
 	if (!thin->has_origin)
-		return (struct bsp_known_answer){ true, limit };
+		return (struct bsp_known_answer){ true, limit,
+						  thin->layer.path };
 	if (!origin)
 		return (struct bsp_known_answer){ false, limit };
 	return origin->ops->ask(origin, off, limit);
@@ -178,6 +179,13 @@ static bool thin_settled(struct bsp_layer *layer)
 	return !origin || !origin->ops->settled || origin->ops->settled(origin);
 }
 
+static bool thin_below(struct bsp_layer *layer, unsigned i,
+		       struct bsp_layer_below *ret_below)
+{
+	*ret_below = (struct bsp_layer_below){ to_thin(layer)->origin };
+	return i == 0 && ret_below->layer;
+}
+
 static void thin_free(struct bsp_layer *layer)
 {
 	struct thin_layer *thin = to_thin(layer);
@@ -195,7 +203,9 @@ static const struct bsp_layer_ops thin_ops = {
 	.is_same = thin_is_same,
 	.content = thin_content,
 	.settled = thin_settled,
+	.below = thin_below,
 	.free = thin_free,
+	.answers = true,
 };
 
 /* --- Life --- */
@@ -282,12 +292,12 @@ struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
 				     uint64_t volume, bool has_origin,
 				     struct bsp_layer *origin)
 {
+	g_autofree char *pool_name = bsp_layer_device_name(pool);
 	struct thin_layer *thin = g_new0(struct thin_layer, 1);
 
 	thin->layer.ops = &thin_ops;
-	thin->layer.name = g_strdup_printf("thin volume %" G_GUINT64_FORMAT
-					   " of pool %u:%u",
-					   volume, major(pool), minor(pool));
+	thin->layer.name = g_strdup_printf(
+		"thin volume %" G_GUINT64_FORMAT " of %s", volume, pool_name);
 	thin->origin = origin;
 	thin->has_origin = has_origin;
 	thin->control = control;

@@ -129,6 +129,7 @@ static void build(struct bsp_known *known, uint64_t generation)
 	known->layer = bsp_layer_new(known->rdev, known->trust, 0);
 	if (!known->layer)
 		return;
+	bsp_layer_set_paths(known->layer, NULL);
 	known->young = known->layer->ops->settled &&
 		       !known->layer->ops->settled(known->layer);
 	known->content = stamp(known);
@@ -214,12 +215,23 @@ void bsp_known_set_trust(struct bsp_known *known, enum bsp_known_trust trust)
 	pthread_mutex_unlock(&known->lock);
 }
 
-char *bsp_known_describe(struct bsp_known *known)
+void bsp_known_list(struct bsp_known *known, bsp_layer_fn fn, void *data)
 {
-	char *text;
+	g_autofree char *name = bsp_layer_device_name(known->rdev);
+	g_autoptr(GPtrArray) layers = bsp_layers_new();
+	const char *reason = NULL;
 
 	pthread_mutex_lock(&known->lock);
-	text = known->layer ? g_strdup(known->layer->name) : NULL;
+	if (known->trust == BSP_KNOWN_OFF)
+		reason = "known=off";
+	else if (!known->built)
+		reason = "not asked";
+	else if (known->layer)
+		bsp_layers_add(layers, known->layer);
+	else
+		bsp_layers_add_device(layers, known->rdev);
 	pthread_mutex_unlock(&known->lock);
-	return text;
+	if (reason)
+		fn(data, name, reason);
+	bsp_layers_list(layers, fn, data);
 }

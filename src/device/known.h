@@ -27,6 +27,7 @@
 #ifndef BSP_DEVICE_KNOWN_H
 #define BSP_DEVICE_KNOWN_H
 
+#include <glib.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,11 +39,21 @@
 struct bsp_known_answer {
 	bool zeros;   /* [off, end) reads as zeros; false: nothing is known */
 	uint64_t end; /* off < end <= limit; off: no layer was asked */
+	/* The path of the layer that knows the zeros (struct bsp_layer); NULL
+	 * if it has none. */
+	const char *layer;
 };
 
 /* --- Layers --- */
 
 struct bsp_layer;
+
+/* A part of a layer: the layer below it, or the reason why there is none. */
+struct bsp_layer_below {
+	struct bsp_layer *layer;
+	dev_t rdev;	  /* without a layer: the device below; 0: none */
+	const char *type; /* without a device: the type of the target */
+};
 
 struct bsp_layer_ops {
 	/* off < limit <= the layer's size. */
@@ -60,14 +71,28 @@ struct bsp_layer_ops {
 	/* Whether each further write changes the stamp. That is not so while
 	 * the file's change time is young (identity.h). NULL: always. */
 	bool (*settled)(struct bsp_layer *layer);
+	/* Gets the layer below with that index. Returns false if there are
+	 * fewer. NULL: there is none. */
+	bool (*below)(struct bsp_layer *layer, unsigned i,
+		      struct bsp_layer_below *ret_below);
 	/* Frees the structure and all that belongs to it. */
 	void (*free)(struct bsp_layer *layer);
+	/* The layer itself knows zeros. Otherwise it only passes questions
+	 * on. */
+	bool answers;
 };
 
 /* The first member of the structure of each kind. */
 struct bsp_layer {
 	const struct bsp_layer_ops *ops;
-	char *name; /* for people: "loop1 → disk.img (ext4)" */
+	char *name; /* for people: "loop1", "disk.img (ext4)" */
+	/*
+	 * The names from the device down to this layer: "loop1 → disk.img
+	 * (ext4)". A layer that answers gives it with each answer. Interned:
+	 * never freed, and equal paths have the same address. Set by
+	 * bsp_layer_set_paths() (known-names.h).
+	 */
+	const char *path;
 };
 
 /* NULL is fine. */
@@ -88,6 +113,10 @@ bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth);
 struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
 				   unsigned depth);
 
+/* Returns the name of the file system of fd, which may be open with O_PATH;
+ * NULL if its holes are not used. */
+const char *bsp_known_file_system(int fd, enum bsp_known_trust trust);
+
 /*
  * Makes the layer of a regular file, which the device shows from offset start
  * on. Its holes are those that lseek(2) reports. fd belongs to the layer, or is
@@ -95,6 +124,41 @@ struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
  */
 struct bsp_layer *bsp_layer_file_new(const char *name, int fd, uint64_t start,
 				     enum bsp_known_trust trust);
+
+/* --- Names and reasons, for people (known-names.c) --- */
+
+/* Strings that these return are to be freed by g_free(). */
+
+/* Returns the name of a device: that of the device mapper, or the kernel's. */
+char *bsp_layer_device_name(dev_t rdev);
+
+/* Returns a file's name without folders, and its file system: "disk.img
+ * (ext4)". */
+char *bsp_layer_file_name(const char *path, const char *file_system);
+
+/* Tells why the holes of an open file are not asked for. */
+char *bsp_layer_file_reason(int fd);
+
+/* Sets the path of a layer, and of all below it. above is the path of the layer
+ * above, or NULL. */
+void bsp_layer_set_paths(struct bsp_layer *layer, const char *above);
+
+/* Receives a layer by its path. reason is NULL if the layer was asked;
+ * otherwise it tells why not. */
+typedef void (*bsp_layer_fn)(void *data, const char *path, const char *reason);
+
+/*
+ * Makes a list of layers, to be freed by g_ptr_array_unref(), and adds a layer
+ * and all below it, or a device without a layer. These make no system calls, so
+ * that the caller can hold the layers' lock.
+ */
+GPtrArray *bsp_layers_new(void);
+void bsp_layers_add(GPtrArray *layers, struct bsp_layer *layer);
+void bsp_layers_add_device(GPtrArray *layers, dev_t rdev);
+
+/* Calls fn for each of them, with the reason of each device. The layers may be
+ * gone by now. */
+void bsp_layers_list(const GPtrArray *layers, bsp_layer_fn fn, void *data);
 
 /* --- The layers of a device --- */
 
@@ -126,8 +190,11 @@ uint64_t bsp_known_content(struct bsp_known *known);
 /* Sets the layers whose answers are used: none after a wrong answer. */
 void bsp_known_set_trust(struct bsp_known *known, enum bsp_known_trust trust);
 
-/* Describes the layers for people. Free it with g_free(). NULL if there are
- * none. */
-char *bsp_known_describe(struct bsp_known *known);
+/*
+ * Lists the layers that can answer, and the devices and files of which nothing
+ * is known. Looks for the reasons now, which may take as long as making the
+ * layers.
+ */
+void bsp_known_list(struct bsp_known *known, bsp_layer_fn fn, void *data);
 
 #endif
