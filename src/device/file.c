@@ -33,7 +33,8 @@ struct file {
 	/* Fixed after opening. */
 	int fd;
 	int zero_fd; /* the file once more, for zeroing; -1 if read-only */
-	struct bsp_layer *holes; /* NULL: its file system is not asked */
+	struct bsp_layer *holes; /* NULL: its file system has no name */
+	bool trusted;		 /* BSP_KNOWN_AUTO asks this file system */
 	atomic_uint trust;	 /* an enum bsp_known_trust */
 	/* Used by content() alone, of which one call runs at a time. */
 	struct bsp_settling settling;
@@ -107,20 +108,40 @@ static void file_content(struct bsp_device *dev,
 	};
 }
 
+static bool asks_holes(struct file *file)
+{
+	unsigned trust = atomic_load(&file->trust);
+
+	return file->holes && (trust == BSP_KNOWN_ALL ||
+			       (trust == BSP_KNOWN_AUTO && file->trusted));
+}
+
 static struct bsp_known_answer file_known(struct bsp_device *dev,
 					  uint64_t generation, bool may_build,
 					  uint64_t off, uint64_t limit)
 {
-	struct bsp_layer *holes = to_file(dev)->holes;
+	struct file *file = to_file(dev);
 
-	if (!holes || atomic_load(&to_file(dev)->trust) == BSP_KNOWN_OFF)
+	if (!asks_holes(file))
 		return (struct bsp_known_answer){ false, limit };
-	return holes->ops->ask(holes, off, limit);
+	return file->holes->ops->ask(file->holes, off, limit);
 }
 
 static void file_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
 {
 	atomic_store(&to_file(dev)->trust, (unsigned)trust);
+}
+
+static void file_layers(struct bsp_device *dev, bsp_layer_fn fn, void *data)
+{
+	struct file *file = to_file(dev);
+	g_autofree char *reason = NULL;
+
+	if (!asks_holes(file))
+		reason = atomic_load(&file->trust) == BSP_KNOWN_OFF
+				 ? g_strdup("known=off")
+				 : bsp_layer_file_reason(file->fd);
+	fn(data, file->holes ? file->holes->path : dev->path, reason);
 }
 
 /* --- Writing --- */
@@ -205,6 +226,7 @@ static const struct bsp_device_ops file_ops = {
 	.content = file_content,
 	.known = file_known,
 	.set_trust = file_set_trust,
+	.layers = file_layers,
 	.write = file_write,
 	.read_through = file_read,
 	.write_through = file_write_through,
@@ -243,8 +265,11 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	file->dev.info.logical_block_size = 512;
 	file->fd = fd;
 	file->zero_fd = zero_fd;
-	atomic_init(&file->trust, BSP_KNOWN_ALL);
+	atomic_init(&file->trust, BSP_KNOWN_AUTO);
+	file->trusted = bsp_known_file_system(fd, BSP_KNOWN_AUTO);
 	file->holes = bsp_layer_file_new(path, fcntl(fd, F_DUPFD_CLOEXEC, 3), 0,
 					 BSP_KNOWN_ALL);
+	if (file->holes)
+		bsp_layer_set_paths(file->holes, NULL);
 	return &file->dev;
 }

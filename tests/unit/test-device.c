@@ -98,6 +98,51 @@ static void an_image_has_the_size_mode_and_bytes_of_its_file(void **state)
 	bsp_device_close(dev);
 }
 
+struct listed {
+	char *path, *reason;
+	unsigned n;
+};
+
+/* A bsp_layer_fn. */
+static void note_layer(void *data, const char *path, const char *reason)
+{
+	struct listed *listed = data;
+
+	g_free(listed->path);
+	g_free(listed->reason);
+	listed->path = g_strdup(path);
+	listed->reason = g_strdup(reason);
+	listed->n++;
+}
+
+/* The file system is named even where it is not trusted. */
+static void an_image_is_listed_with_its_file_system(void **state)
+{
+	struct image *image = *state;
+	g_autofree char *base = g_path_get_basename(image->path);
+	g_autofree char *begin = g_strdup_printf("%s (", base);
+	struct listed listed = { 0 };
+	struct bsp_device *dev;
+
+	put(image, 4 << 20, "data");
+	dev = bsp_device_open(image->path, NULL);
+	assert_non_null(dev);
+	dev->ops->set_trust(dev, BSP_KNOWN_ALL);
+	dev->ops->layers(dev, note_layer, &listed);
+	assert_int_equal(listed.n, 1);
+	assert_true(g_str_has_prefix(listed.path, begin));
+	assert_null(listed.reason);
+	assert_ptr_equal(dev->ops->known(dev, 0, true, 0, 4096).layer,
+			 g_intern_string(listed.path));
+	dev->ops->set_trust(dev, BSP_KNOWN_OFF);
+	dev->ops->layers(dev, note_layer, &listed);
+	assert_true(g_str_has_prefix(listed.path, begin));
+	assert_string_equal(listed.reason, "known=off");
+	g_free(listed.path);
+	g_free(listed.reason);
+	bsp_device_close(dev);
+}
+
 static void holes_of_an_image_are_known_zeros(void **state)
 {
 	struct image *image = *state;
@@ -108,6 +153,7 @@ static void holes_of_an_image_are_known_zeros(void **state)
 	assert_int_equal(ftruncate(image->fd, 8 << 20), 0);
 	dev = bsp_device_open(image->path, NULL);
 	assert_non_null(dev);
+	dev->ops->set_trust(dev, BSP_KNOWN_ALL);
 	answer = dev->ops->known(dev, 0, true, 0, 8 << 20);
 	assert_true(answer.zeros);
 	assert_int_equal(answer.end, 4 << 20);
@@ -407,6 +453,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			an_image_has_the_size_mode_and_bytes_of_its_file,
 			image_setup, image_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_is_listed_with_its_file_system, image_setup,
+			image_teardown),
 		cmocka_unit_test_setup_teardown(
 			holes_of_an_image_are_known_zeros, image_setup,
 			image_teardown),
