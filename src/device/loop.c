@@ -72,7 +72,7 @@ bool bsp_loop_describe(int folder, struct bsp_loop *ret_loop)
 {
 	if (faccessat(folder, "loop/backing_file", F_OK, 0) < 0)
 		return false;
-	(void)bsp_sysfs_read_line(folder, "loop/backing_file", ret_loop->file,
+	(void)bsp_sysfs_read_text(folder, "loop/backing_file", ret_loop->file,
 				  sizeof(ret_loop->file));
 	ret_loop->rdev = bsp_sysfs_rdev(folder);
 	(void)bsp_sysfs_node(folder, ret_loop->node);

@@ -91,6 +91,16 @@ static bool read_text(int folder, const char *name, char *text, size_t size)
 	return n > 0;
 }
 
+bool bsp_sysfs_read_text(int folder, const char *name, char *text, size_t size)
+{
+	bool had = read_text(folder, name, text, size);
+	size_t len = strlen(text);
+
+	if (len && text[len - 1] == '\n')
+		text[len - 1] = '\0';
+	return had;
+}
+
 bool bsp_sysfs_read_line(int folder, const char *name, char *line, size_t size)
 {
 	bool had = read_text(folder, name, line, size);

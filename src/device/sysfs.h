@@ -47,6 +47,10 @@ const char *bsp_sysfs_next(DIR *dir);
  * cannot be read. */
 bool bsp_sysfs_read_line(int folder, const char *name, char *line, size_t size);
 
+/* Reads all of a file but its last newline: the text itself may have others, as
+ * the name of a file. */
+bool bsp_sysfs_read_text(int folder, const char *name, char *text, size_t size);
+
 /* Reads a number from a file. Returns 0 if it cannot be read. */
 uint64_t bsp_sysfs_read_number(int folder, const char *name);
 
