@@ -11,6 +11,7 @@
 #define BLKSPARSE_MOUNTINFO_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 G_BEGIN_DECLS
 
@@ -34,6 +35,10 @@ struct bsp_mount {
  * covers. Returns NULL if the list cannot be read.
  */
 GPtrArray *bsp_mountinfo_read(const char *path);
+
+/* Whether a path leads through the mount point or ends there. Compares text:
+ * following the path might hang. */
+bool bsp_mount_is_above(const struct bsp_mount *mount, const char *path);
 
 G_END_DECLS
 

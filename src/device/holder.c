@@ -236,15 +236,6 @@ static struct bsp_answer ask_loop(const void *loops, size_t i)
 				    .ino = backing.ino };
 }
 
-static bool is_path_below(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	return strncmp(path, folder, len) == 0 &&
-	       (g_str_has_suffix(folder, "/") || path[len] == '/' ||
-		path[len] == '\0');
-}
-
 /*
  * Returns the device number of the file system that a path lies on: that of the
  * last mount in mountinfo with the longest mount point above the path. NULL if
@@ -261,7 +252,7 @@ static char *file_system_of(const char *path)
 		const struct bsp_mount *mount = g_ptr_array_index(mounts, i);
 		size_t len = strlen(mount->where);
 
-		if (len < longest || !is_path_below(path, mount->where))
+		if (len < longest || !bsp_mount_is_above(mount, path))
 			continue;
 		longest = len;
 		found = mount->device;

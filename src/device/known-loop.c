@@ -2,25 +2,49 @@
 /*
  * A loop device knows the holes of the file below it.
  *
- * Only the driver knows for certain which file that is: the name in sysfs may
- * end in " (deleted)", or lead to another file in this mount namespace. So the
- * file is first opened with O_PATH, which asks no driver and no file system.
- * It is used only if it is a regular file with the device and inode numbers
- * that the driver reports.
+ * Only the driver knows for certain which file that is. The name in sysfs may
+ * end in " (deleted)", and it may lead to another file: in this mount
+ * namespace, or because a file system is mounted over it by now. That one may
+ * be the mount that asks here, or one that hangs. So the search must not ask
+ * any file system. The kernel keeps the names of a file that is in use in its
+ * cache, together with all folders above, and RESOLVE_CACHED finds those alone.
+ * The file is used only if it has the device and inode numbers that the driver
+ * reports; AT_STATX_DONT_SYNC takes them from the cache, too.
+ *
+ * The cache may lack the access list of a folder that belongs to another user,
+ * and kernels before Linux 5.12 cannot search it alone. Then an ordinary search
+ * follows, if no mount on the path is of a kind that may have to wait for a
+ * server.
+ *
+ * The layer keeps the file open. A file that is moved, deleted or hidden later
+ * is still the one below the device, as long as the driver reports its numbers.
  *
  * LOOP_SET_STATUS64 can move the offset of a device that is in use, and the
  * kernel sends no event. So each sample of the identity asks the driver again.
+ *
+ * Nothing is known of a loop device over a block device: the driver goes
+ * through the page cache of that device's node, and a layer below would not see
+ * its dirty pages.
  */
 #include "device/known.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <stdio.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "blksparse-mountinfo.h"
 #include "device/loop.h"
+#include "device/open.h"
 #include "device/sysfs.h"
+
+enum {
+	TRIES = 8, /* searches while other programs change the cache */
+};
 
 struct loop_layer {
 	struct bsp_layer layer;
@@ -34,23 +58,88 @@ static struct loop_layer *to_loop(struct bsp_layer *layer)
 	return (struct loop_layer *)layer;
 }
 
-/* Opens the file below a loop device for reading. Returns -1 on failure. */
-static int open_file(const char *path, const struct bsp_loop_backing *backing)
+/* --- The file --- */
+
+/* Opens a path with O_PATH. The kernel's path of a file has no symbolic links.
+ * Returns -1, and errno, on failure. */
+static int open_path(const char *path, uint64_t resolve)
 {
-	int at = open(path, O_PATH | O_CLOEXEC), fd = -1;
-	char again[64];
-	struct stat st;
+	const struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS | resolve,
+	};
+
+	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+static bool is_without_server(const char *type)
+{
+	static const char *const types[] = { "ext2",  "ext3",  "ext4", "xfs",
+					     "btrfs", "tmpfs", NULL };
+
+	return g_strv_contains(types, type);
+}
+
+/* Whether a search for the path asks only file systems without a server. */
+static bool is_path_local(const char *path)
+{
+	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
+
+	for (guint i = 0; mounts && i < mounts->len; i++) {
+		const struct bsp_mount *mount = mounts->pdata[i];
+
+		if (bsp_mount_is_above(mount, path) &&
+		    !is_without_server(mount->type))
+			return false;
+	}
+	return mounts != NULL;
+}
+
+/* Opens a path with O_PATH, but asks no file system that may have to wait for a
+ * server. Returns -1 on failure. */
+static int open_at_once(const char *path)
+{
+	int fd = -1;
+
+	for (unsigned i = 0; i < TRIES && fd < 0; i++) {
+		fd = open_path(path, RESOLVE_CACHED);
+		if (fd < 0 && errno != EAGAIN)
+			break;
+	}
+	if (fd < 0 && (errno == EAGAIN || errno == EINVAL) &&
+	    is_path_local(path))
+		fd = open_path(path, 0);
+	return fd;
+}
+
+/* Whether fd is open on the file below the loop device, and that is a regular
+ * file. Asks no file system. */
+static bool is_backing(int fd, const struct bsp_loop_backing *backing)
+{
+	struct statx st;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		     STATX_TYPE | STATX_INO, &st) == 0 &&
+	       S_ISREG(st.stx_mode) && st.stx_ino == backing->ino &&
+	       makedev(st.stx_dev_major, st.stx_dev_minor) == backing->dev;
+}
+
+/* Opens the file below a loop device for reading. Returns -1 on failure, or if
+ * its file system is not trusted: opening may have effects there. */
+static int open_file(const char *path, const struct bsp_loop_backing *backing,
+		     enum bsp_known_trust trust)
+{
+	int at = open_at_once(path), fd = -1;
 
 	if (at < 0)
 		return -1;
-	if (fstat(at, &st) == 0 && S_ISREG(st.st_mode) &&
-	    st.st_dev == backing->dev && st.st_ino == backing->ino) {
-		(void)snprintf(again, sizeof(again), "/proc/self/fd/%d", at);
-		fd = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	}
+	if (is_backing(at, backing) && bsp_known_file_system(at, trust))
+		fd = bsp_device_reopen(at, path, O_RDONLY);
 	close(at);
 	return fd;
 }
+
+/* --- The layer --- */
 
 static struct bsp_known_answer loop_ask(struct bsp_layer *layer, uint64_t off,
 					uint64_t limit)
@@ -109,6 +198,8 @@ static const struct bsp_layer_ops loop_ops = {
 	.free = loop_free,
 };
 
+/* --- Life --- */
+
 /* Makes the layer of an open loop device. On success fd belongs to it. */
 static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 				   enum bsp_known_trust trust)
@@ -120,7 +211,7 @@ static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 
 	if (bsp_loop_ask_driver(fd, &backing) < 0)
 		return NULL;
-	file_fd = open_file(description->file, &backing);
+	file_fd = open_file(description->file, &backing, trust);
 	if (file_fd >= 0)
 		file = bsp_layer_file_new(description->file, file_fd,
 					  backing.offset, trust);

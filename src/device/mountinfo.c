@@ -46,6 +46,15 @@ static struct bsp_mount *parse_line(const char *line)
 	return mount;
 }
 
+bool bsp_mount_is_above(const struct bsp_mount *mount, const char *path)
+{
+	size_t len = strlen(mount->where);
+
+	return strncmp(path, mount->where, len) == 0 &&
+	       (g_str_has_suffix(mount->where, "/") || path[len] == '/' ||
+		path[len] == '\0');
+}
+
 GPtrArray *bsp_mountinfo_read(const char *path)
 {
 	FILE *list = fopen(path, "re");

@@ -10,7 +10,7 @@
  *
  * A claim that is not true is an error, unless the sample of the device's
  * identity has moved since the one before the claim: then a map would have
- * forgotten it.
+ * forgotten it. KNOWN in the environment is a value of --known; default auto.
  */
 #include "device/known.h"
 
@@ -144,6 +144,8 @@ static int race(unsigned seconds)
 
 int main(int argc, char **argv)
 {
+	const char *trust = getenv("KNOWN");
+	enum bsp_known_trust known;
 	GError *error = NULL;
 	int status;
 
@@ -155,7 +157,9 @@ int main(int argc, char **argv)
 	buf = bsp_buffer_new(PIECE);
 	if (!buf || !dev->ops->known)
 		errx(2, "%s cannot be asked", argv[1]);
-	dev->ops->set_trust(dev, BSP_KNOWN_AUTO);
+	if (!bsp_known_from_name(trust ? trust : "auto", &known, &error))
+		errx(2, "%s", error->message);
+	dev->ops->set_trust(dev, known);
 	srandom((unsigned)getpid());
 	status = argc > 2 ? race((unsigned)atoi(argv[2])) : list();
 	free(buf);

@@ -57,6 +57,20 @@ static void any_number_of_optional_fields_is_passed_over(void **state)
 	assert_string_equal(two->source, "two");
 }
 
+static void a_mount_is_above_the_paths_at_and_below_its_point(void **state)
+{
+	const struct bsp_mount root = { .where = (char *)"/" };
+	const struct bsp_mount mount = { .where = (char *)"/a/b" };
+
+	assert_true(bsp_mount_is_above(&root, "/"));
+	assert_true(bsp_mount_is_above(&root, "/x"));
+	assert_true(bsp_mount_is_above(&mount, "/a/b"));
+	assert_true(bsp_mount_is_above(&mount, "/a/b/c"));
+	assert_false(bsp_mount_is_above(&mount, "/a/bc"));
+	assert_false(bsp_mount_is_above(&mount, "/a"));
+	assert_false(bsp_mount_is_above(&mount, "/"));
+}
+
 static void escapes_of_the_kernel_are_decoded(void **state)
 {
 	g_autoptr(GPtrArray) mounts = parse(
@@ -107,6 +121,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_gives_one_mount),
 		cmocka_unit_test(any_number_of_optional_fields_is_passed_over),
+		cmocka_unit_test(
+			a_mount_is_above_the_paths_at_and_below_its_point),
 		cmocka_unit_test(escapes_of_the_kernel_are_decoded),
 		cmocka_unit_test(a_source_may_be_empty),
 		cmocka_unit_test(other_lines_are_skipped),
