@@ -36,7 +36,14 @@ assert_eq "$(map --format=qemu "$MNT/mixed")" \
 assert_bmap "$MNT/mixed" $((16 << 20))
 assert_ddrescue "$MNT/mixed" $((16 << 20))
 
+say "a device that is one hole to the file system below it"
+assert_eq "$(map_extents json "$MNT/large" $((4 << 40)))" "0 $((4 << 40)) hole" \
+	"extents"
+umount_fs
+
 say "Ctrl-C"
+# The mount must read the device, which takes about an hour.
+mount_fs -o known=off "large=$large"
 before=$(device_reads "$large")
 env --default-signal=INT "$TOOL" map "$MNT/large" >"$TEST_TMP/out" \
 	2>"$TEST_TMP/err" &
