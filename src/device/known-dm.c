@@ -9,6 +9,11 @@
  *
  * Answers hold as long as the text of the tables stays the same. LVM changes it
  * when it extends or moves a volume.
+ *
+ * The device below has other partitions or volumes, and writes to those change
+ * the times of a file below it. So the layer of a partition or of a linear
+ * target has no stamp. The counters of the partition or the volume see the
+ * writes to it, but not those of a program that writes to the file itself.
  */
 #include "device/known.h"
 
@@ -92,12 +97,18 @@ static bool parts_is_same(struct bsp_layer *layer, enum bsp_depth depth)
 	return true;
 }
 
+/* Returns the layer of a part whose stamp counts; NULL if it does not. */
+static struct bsp_layer *stamped(const struct part *part)
+{
+	return part->below ? NULL : part->layer;
+}
+
 static uint64_t parts_content(struct bsp_layer *layer, uint64_t hash)
 {
 	const struct parts *parts = to_parts(layer);
 
 	for (unsigned i = 0; i < parts->n; i++) {
-		struct bsp_layer *below = parts->part[i].layer;
+		struct bsp_layer *below = stamped(&parts->part[i]);
 
 		if (!below || !below->ops->content)
 			continue;
@@ -113,7 +124,7 @@ static bool parts_settled(struct bsp_layer *layer)
 	struct parts *parts = to_parts(layer);
 
 	for (unsigned i = 0; i < parts->n; i++) {
-		struct bsp_layer *below = parts->part[i].layer;
+		struct bsp_layer *below = stamped(&parts->part[i]);
 
 		if (below && below->ops->settled && !below->ops->settled(below))
 			return false;
