@@ -17,6 +17,7 @@
  */
 #include "device/known.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ struct part {
 	uint64_t layer_start;
 	char type[17]; /* of a target */
 	dev_t below;   /* the device of a linear target or a partition */
+	bool silent;   /* the layer knows nothing in this generation */
 };
 
 struct parts {
@@ -57,6 +59,30 @@ static struct parts *to_parts(struct bsp_layer *layer)
 	return (struct parts *)layer;
 }
 
+/* If one part can be built, others that cannot be built yet stay silent: if
+ * they have a pool in common, they would never all be ready at once. */
+static int parts_build(struct bsp_layer *layer)
+{
+	struct parts *parts = to_parts(layer);
+	bool any = false, later = false;
+
+	for (unsigned i = 0; i < parts->n; i++) {
+		struct bsp_layer *below = parts->part[i].layer;
+		int r = 0;
+
+		if (!below)
+			continue;
+		if (below->ops->build)
+			r = below->ops->build(below);
+		parts->part[i].silent = r != 0;
+		any |= r == 0;
+		later |= r == -EAGAIN;
+	}
+	if (any)
+		return 0;
+	return later ? -EAGAIN : -ENODATA;
+}
+
 static struct bsp_known_answer parts_ask(struct bsp_layer *layer, uint64_t off,
 					 uint64_t limit)
 {
@@ -70,7 +96,7 @@ static struct bsp_known_answer parts_ask(struct bsp_layer *layer, uint64_t off,
 		if (off < part->start || off >= end)
 			continue;
 		answer.end = end;
-		if (!part->layer)
+		if (!part->layer || part->silent)
 			break;
 		answer = part->layer->ops->ask(
 			part->layer, off - part->start + part->layer_start,
@@ -140,8 +166,9 @@ static bool parts_below(struct bsp_layer *layer, unsigned i,
 
 	if (i >= parts->n)
 		return false;
-	*ret_below = (struct bsp_layer_below){ part->layer, part->below,
-					       part->type };
+	*ret_below =
+		(struct bsp_layer_below){ part->silent ? NULL : part->layer,
+					  part->below, part->type };
 	return true;
 }
 
@@ -158,6 +185,7 @@ static void parts_free(struct bsp_layer *layer)
 }
 
 static const struct bsp_layer_ops parts_ops = {
+	.build = parts_build,
 	.ask = parts_ask,
 	.is_same = parts_is_same,
 	.content = parts_content,

@@ -2,8 +2,8 @@
 /*
  * The unmapped blocks of a thin volume, from the metadata of its pool.
  *
- * Until a commit, the pool has new mappings in memory only. So a new layer has
- * the pool commit first: asking for the pool's status does that, unless
+ * Until a commit, the pool has new mappings in memory only. So building the
+ * layer has the pool commit: asking for the pool's status does that, unless
  * DM_NOFLUSH_FLAG is set. After that, the metadata device has all earlier
  * mappings, and each later one moves the volume's counters.
  *
@@ -47,14 +47,15 @@ struct thin_layer {
 	struct bsp_layer layer;
 	struct bsp_layer *origin;
 	bool has_origin;
-	int control; /* the caller's */
+	bool origin_silent; /* it knows nothing in this generation */
+	int control;	    /* the caller's */
 	dev_t rdev, pool;
-	uint64_t pool_table; /* the hash of its table when this was built */
+	uint64_t pool_table; /* the hash of its table when this was made */
 	uint64_t volume;
 
 	int fd; /* of the metadata device; -1: only the status is known */
-	struct bsp_thin_tree tree;
-	bool open; /* the tree has a superblock */
+	struct bsp_thin_tree tree; /* block_size is 0 until it was opened */
+	bool open;		   /* the tree has a superblock */
 	/* The offset from which on nothing was mapped when this was built; 0 if
 	 * nothing was mapped at all. */
 	uint64_t highest;
@@ -128,7 +129,7 @@ static struct bsp_known_answer ask_origin(struct thin_layer *thin, uint64_t off,
 	if (!thin->has_origin)
 		return (struct bsp_known_answer){ true, limit,
 						  thin->layer.path };
-	if (!origin)
+	if (!origin || thin->origin_silent)
 		return (struct bsp_known_answer){ false, limit };
 	return origin->ops->ask(origin, off, limit);
 }
@@ -141,7 +142,7 @@ static struct bsp_known_answer thin_ask(struct bsp_layer *layer, uint64_t off,
 	struct bsp_thin_run run;
 	uint64_t size = thin->tree.block_size;
 
-	if (thin->fd >= 0 && find_run(thin, off / size, &run) == 0) {
+	if (thin->fd >= 0 && size && find_run(thin, off / size, &run) == 0) {
 		if (run.end <= limit / size)
 			answer.end = run.end * size;
 		return run.mapped ? answer : ask_origin(thin, off, answer.end);
@@ -198,17 +199,7 @@ static void thin_free(struct bsp_layer *layer)
 	g_free(thin);
 }
 
-static const struct bsp_layer_ops thin_ops = {
-	.ask = thin_ask,
-	.is_same = thin_is_same,
-	.content = thin_content,
-	.settled = thin_settled,
-	.below = thin_below,
-	.free = thin_free,
-	.answers = true,
-};
-
-/* --- Life --- */
+/* --- Building --- */
 
 /* Whether the pool may be asked to commit now: at most once a second. */
 static bool may_commit(dev_t pool)
@@ -248,7 +239,7 @@ static bool commit(int control, dev_t pool)
 }
 
 /* Opens the metadata device, the first word of the pool's parameters. Returns
- * -1 on failure. */
+ * -1 on failure; pool_table is 0 if the pool cannot be asked. */
 static int open_metadata(struct thin_layer *thin)
 {
 	g_autoptr(GArray) targets =
@@ -281,12 +272,44 @@ static bool read_status(struct thin_layer *thin)
 	if (!targets || targets->len != 1)
 		return false;
 	params = g_array_index(targets, struct bsp_dm_target, 0).params;
+	thin->highest = 0;
 	if (sscanf(params, "%llu %llu", &mapped, &highest) == 2)
 		thin->highest = ((uint64_t)highest + 1) * SECTOR;
 	else if (sscanf(params, "%llu -", &mapped) != 1 || mapped)
 		return false;
 	return true;
 }
+
+/* Has the pool commit, and opens the trees of that transaction. */
+static int thin_build(struct bsp_layer *layer)
+{
+	struct thin_layer *thin = to_thin(layer);
+	struct bsp_layer *origin = thin->origin;
+
+	thin->open = false;
+	if (!may_commit(thin->pool))
+		return -EAGAIN;
+	if (!commit(thin->control, thin->pool) || !read_status(thin))
+		return -EIO;
+	if (thin->fd >= 0)
+		(void)open_tree(thin);
+	thin->origin_silent =
+		origin && origin->ops->build && origin->ops->build(origin);
+	return 0;
+}
+
+static const struct bsp_layer_ops thin_ops = {
+	.build = thin_build,
+	.ask = thin_ask,
+	.is_same = thin_is_same,
+	.content = thin_content,
+	.settled = thin_settled,
+	.below = thin_below,
+	.free = thin_free,
+	.answers = true,
+};
+
+/* --- Life --- */
 
 struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
 				     uint64_t volume, bool has_origin,
@@ -308,15 +331,10 @@ struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
 	thin->tree.read = read_block;
 	thin->tree.memory = bsp_buffer_new(BSP_THIN_MEMORY);
 	thin->tree.data = thin;
-	if (!thin->tree.memory || !may_commit(pool) || !commit(control, pool) ||
-	    !read_status(thin)) {
+	thin->fd = open_metadata(thin);
+	if (!thin->tree.memory || !thin->pool_table) {
 		thin_free(&thin->layer);
 		return NULL;
-	}
-	thin->fd = open_metadata(thin);
-	if (thin->fd >= 0 && open_tree(thin)) {
-		close(thin->fd);
-		thin->fd = -1;
 	}
 	return &thin->layer;
 }

@@ -9,12 +9,12 @@
 #include "device/known.h"
 
 /*
- * Makes the layer of a thin volume. Has the pool commit its metadata, at most
- * once a second. Returns NULL if the last commit was less than a second ago, or
- * if the volume or the pool cannot be asked. has_origin: unmapped blocks read
- * as another device. origin is the layer of that device, or NULL if nothing is
- * known of it. origin belongs to the layer, or is freed on failure. control
- * stays the caller's, and must outlive the layer.
+ * Makes the layer of a thin volume. Building it has the pool commit its
+ * metadata, at most once a second. Returns NULL if the pool cannot be asked.
+ * has_origin: unmapped blocks read as another device. origin is the layer of
+ * that device, or NULL if nothing is known of it. origin belongs to the layer,
+ * or is freed on failure. control stays the caller's, and must outlive the
+ * layer.
  */
 struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
 				     uint64_t volume, bool has_origin,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "device/known.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +21,13 @@ struct bsp_known {
 	pthread_mutex_t lock;
 	/* Protected by lock: */
 	enum bsp_known_trust trust;
-	bool built;		 /* layer is the one of generation */
-	uint64_t generation;	 /* of the map */
+	bool made;		 /* layer is valid */
 	struct bsp_layer *layer; /* NULL: nothing is known */
-	uint64_t content;	 /* the layers' stamp when they were built */
-	bool young;		 /* the stamp had not settled then */
+	uint64_t stamp;		 /* the layers', of the last sample */
+	bool young;		 /* the stamp was not settled then */
+	bool built;		 /* the layers, for generation */
+	bool silent;		 /* nothing is known in generation */
+	uint64_t generation;	 /* of the map */
 	uint64_t medium_moves, content_moves;
 };
 
@@ -95,12 +98,13 @@ struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
 	return known;
 }
 
-/* Frees the layers; the next question builds them anew. lock held. */
+/* Frees the layers; the next sample or question makes them anew. lock held. */
 static void drop(struct bsp_known *known)
 {
 	bsp_layer_free(known->layer);
 	known->layer = NULL;
-	known->built = false;
+	known->stamp = 0;
+	known->made = known->built = false;
 }
 
 void bsp_known_free(struct bsp_known *known)
@@ -112,31 +116,70 @@ void bsp_known_free(struct bsp_known *known)
 	free(known);
 }
 
-/* lock held. */
-static uint64_t stamp(const struct bsp_known *known)
+/*
+ * Takes the layers' stamp. Returns false if it cannot be read. The stamp comes
+ * before its age: a write between the two changes the next stamp. In the other
+ * order, this stamp would include the write and count as old, and a second
+ * write in the same tick of the clock would never show. lock held.
+ */
+static bool take_stamp(struct bsp_known *known)
 {
 	struct bsp_layer *layer = known->layer;
+	const struct bsp_layer_ops *ops = layer->ops;
+	uint64_t was = known->stamp;
 
-	return layer->ops->content ? layer->ops->content(layer, 1) : 1;
+	known->stamp = ops->content ? ops->content(layer, 1) : 1;
+	if (known->stamp != was || known->young)
+		known->young = ops->settled && !ops->settled(layer);
+	return known->stamp != 0;
+}
+
+/* Makes the layers if that was not tried yet. lock held. */
+static void make(struct bsp_known *known)
+{
+	if (known->made || known->trust == BSP_KNOWN_OFF)
+		return;
+	known->made = true;
+	known->layer = bsp_layer_new(known->rdev, known->trust, 0);
+	if (known->layer && !take_stamp(known)) {
+		bsp_layer_free(known->layer);
+		known->layer = NULL;
+	}
+	if (known->layer)
+		bsp_layer_set_paths(known->layer, NULL);
+}
+
+/*
+ * Makes sure that the device still has these layers, or makes its present ones.
+ * Others than before count as another medium: granules that were read since the
+ * last sample may be out of date, too. lock held.
+ */
+static void check_layers(struct bsp_known *known, enum bsp_depth depth)
+{
+	struct bsp_layer *layer = known->layer;
+	bool other = known->made;
+
+	if (layer && layer->ops->is_same(layer, depth))
+		return;
+	drop(known);
+	make(known);
+	if (other && (layer || known->layer))
+		known->medium_moves++;
 }
 
 /* lock held. */
 static void build(struct bsp_known *known, uint64_t generation)
 {
-	drop(known);
-	known->built = true;
-	known->generation = generation;
-	known->layer = bsp_layer_new(known->rdev, known->trust, 0);
-	if (!known->layer)
+	int r = 0;
+
+	check_layers(known, BSP_DEPTH_ALL);
+	if (known->layer && known->layer->ops->build)
+		r = known->layer->ops->build(known->layer);
+	if (r == -EAGAIN)
 		return;
-	bsp_layer_set_paths(known->layer, NULL);
-	known->young = known->layer->ops->settled &&
-		       !known->layer->ops->settled(known->layer);
-	known->content = stamp(known);
-	if (!known->content) {
-		drop(known);
-		known->built = true;
-	}
+	known->built = true;
+	known->silent = r != 0;
+	known->generation = generation;
 }
 
 /* lock held. */
@@ -156,6 +199,20 @@ bool bsp_known_is_built(struct bsp_known *known, uint64_t generation)
 	return is;
 }
 
+/* Asks the layers. An answer beyond the question is not believed: then nothing
+ * is known. lock held. */
+static struct bsp_known_answer ask(struct bsp_known *known, uint64_t off,
+				   uint64_t limit)
+{
+	struct bsp_known_answer nothing = { false, limit }, answer;
+	struct bsp_layer *layer = known->layer;
+
+	if (!layer || known->silent)
+		return nothing;
+	answer = layer->ops->ask(layer, off, limit);
+	return answer.end > off && answer.end <= limit ? answer : nothing;
+}
+
 struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 				      uint64_t generation, bool may_build,
 				      uint64_t off, uint64_t limit)
@@ -165,12 +222,8 @@ struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 	pthread_mutex_lock(&known->lock);
 	if (may_build && !is_built(known, generation))
 		build(known, generation);
-	if (is_built(known, generation)) {
-		answer.end = limit;
-		if (known->layer)
-			answer = known->layer->ops->ask(known->layer, off,
-							limit);
-	}
+	if (is_built(known, generation))
+		answer = ask(known, off, limit);
 	pthread_mutex_unlock(&known->lock);
 	return answer;
 }
@@ -180,13 +233,24 @@ uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth)
 	uint64_t moves;
 
 	pthread_mutex_lock(&known->lock);
-	if (known->layer && !known->layer->ops->is_same(known->layer, depth)) {
-		known->medium_moves++;
-		drop(known);
-	}
+	if (known->layer || !known->made)
+		check_layers(known, depth);
 	moves = known->medium_moves;
 	pthread_mutex_unlock(&known->lock);
 	return moves;
+}
+
+/* Whether the layers may have changed since the last sample. lock held. */
+static bool has_moved(struct bsp_known *known)
+{
+	uint64_t stamp = known->stamp;
+	bool was_young = known->young;
+
+	if (!take_stamp(known)) {
+		drop(known);
+		return true;
+	}
+	return known->stamp != stamp || (was_young && !known->young);
 }
 
 uint64_t bsp_known_content(struct bsp_known *known)
@@ -194,14 +258,9 @@ uint64_t bsp_known_content(struct bsp_known *known)
 	uint64_t moves;
 
 	pthread_mutex_lock(&known->lock);
-	/* While the stamp was young, a write that had begun earlier could still
-	 * change the file. So the end of that time counts as a change. */
-	if (known->layer &&
-	    (stamp(known) != known->content ||
-	     (known->young && known->layer->ops->settled(known->layer)))) {
+	make(known);
+	if (known->layer && has_moved(known))
 		known->content_moves++;
-		drop(known);
-	}
 	moves = known->content_moves;
 	pthread_mutex_unlock(&known->lock);
 	return moves;
@@ -226,7 +285,7 @@ void bsp_known_list(struct bsp_known *known, bsp_layer_fn fn, void *data)
 		reason = "known=off";
 	else if (!known->built)
 		reason = "not asked";
-	else if (known->layer)
+	else if (known->layer && !known->silent)
 		bsp_layers_add(layers, known->layer);
 	else
 		bsp_layers_add_device(layers, known->rdev);

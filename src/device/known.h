@@ -10,16 +10,18 @@
  * The kinds of layers are a linear mapping or a partition (known-dm.c), which
  * passes the question on to another device; a loop device (known-loop.c) and
  * the file below it (known-file.c); and a thin volume (known-thin.c). The
- * layers of a device form a tree. The first question of each generation of the
- * map builds the tree anew, because tables and files change.
+ * layers of a device form a tree. A sample of the device's identity makes the
+ * tree, and includes its stamp. The first question of each generation of the
+ * map builds it: makes sure that the tables and files are still the same, and
+ * has a pool commit.
  *
  * Why an answer can be relied on. The order is: sample the device's identity,
- * which begins a generation of the map; build the layers and stamp them; ask;
- * learn under that generation. A write before the sample is visible in the
- * answers. A later write moves the device's counters or the layers' stamp,
- * which is part of the next sample. A layer that was asked before the sample
- * would give false holes: the answer would lack a write between the two, and no
- * later sample would differ because of it.
+ * which begins a generation of the map; build the layers; ask; learn under that
+ * generation. A write before the sample is visible in the answers. A later
+ * write moves the device's counters or the layers' stamp, and so the next
+ * sample differs. A layer that was asked before the sample would give false
+ * holes: the answer would lack a write between the two, and no later sample
+ * would differ because of it.
  *
  * Threads: any; a lock admits one call at a time. A question may take as long
  * as the layer's file system or device, a sample as long as fstat(2) there.
@@ -56,11 +58,18 @@ struct bsp_layer_below {
 };
 
 struct bsp_layer_ops {
+	/*
+	 * Makes all writes so far visible in the answers; may commit a pool.
+	 * Called once a generation, before its questions. Returns 0, -EAGAIN if
+	 * that is possible only later, or another -errno if nothing is known in
+	 * this generation. NULL: they always are visible.
+	 */
+	int (*build)(struct bsp_layer *layer);
 	/* off < limit <= the layer's size. */
 	struct bsp_known_answer (*ask)(struct bsp_layer *layer, uint64_t off,
 				       uint64_t limit);
 	/* Whether the layer still has the file, offset and table that it was
-	 * built from. BSP_DEPTH_ALL asks the device mapper, too. */
+	 * made of. BSP_DEPTH_ALL asks the device mapper, too. */
 	bool (*is_same)(struct bsp_layer *layer, enum bsp_depth depth);
 	/*
 	 * The stamp: continues hash with the values that change when another
@@ -172,7 +181,7 @@ void bsp_known_free(struct bsp_known *known); /* NULL is fine */
 /*
  * Returns the knowledge of [off, limit), to be learned under that generation of
  * the map. The first question of a generation builds the layers if may_build is
- * set; before that nothing is known. Generations only grow.
+ * set; before that the answer's end is off. Generations only grow.
  */
 struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 				      uint64_t generation, bool may_build,
@@ -181,9 +190,13 @@ struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 /* Whether the layers for that generation are built, or need not be. */
 bool bsp_known_is_built(struct bsp_known *known, uint64_t generation);
 
-/* Counts for the samples of identity. They rise when earlier answers may be out
+/*
+ * Counts for the samples of identity. They rise when earlier answers may be out
  * of date: medium after another file or table, content after another program
- * wrote to a file. */
+ * wrote to a file. While a file's time is young (identity.h), a write that has
+ * begun can still change the file; so content rises once more when the time is
+ * settled.
+ */
 uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth);
 uint64_t bsp_known_content(struct bsp_known *known);
 
