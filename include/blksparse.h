@@ -347,7 +347,9 @@ struct bsp_stat {
 	bool pending;	   /* there are markers below the logical size */
 	struct timespec mtime; /* when the device was opened, or a change of
 				  it was last noticed */
-	uint64_t reserved[8];
+	uint64_t read;	       /* bytes of content that the object has read from
+				  the device */
+	uint64_t reserved[7];
 };
 
 /*
@@ -356,6 +358,34 @@ struct bsp_stat {
  * another program wrote to the device.
  */
 void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
+	BSP_NONNULL(1, 2);
+
+/*
+ * A layer below the device that was asked for holes, or a device or a file of
+ * which nothing is known.
+ */
+struct bsp_known_layer {
+	/* For people, in UTF-8: the names from the device down, such as
+	 * "loop1 → disk.img (ext4)". */
+	const char *name;
+	/* Why nothing is known of it, such as "known=off"; NULL if it was
+	 * asked. */
+	const char *reason;
+	/* Bytes that it knew to be zeros, and that were not read therefore;
+	 * since the map was last forgotten. */
+	uint64_t zeros;
+	uint64_t reserved[5];
+};
+
+/* Receives a layer, which is valid during the call. */
+typedef void (*bsp_known_fn)(void *data, const struct bsp_known_layer *layer);
+
+/*
+ * Calls known() for each layer below the device. Layers are asked when unknown
+ * granules are searched: call it after that. It looks for the reasons now, and
+ * may wait for a file system as long as a question does.
+ */
+void bsp_sparse_known(struct bsp_sparse *sp, bsp_known_fn known, void *data)
 	BSP_NONNULL(1, 2);
 
 /* --- Reading and seeking --- */

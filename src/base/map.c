@@ -506,17 +506,28 @@ uint64_t bsp_map_generation(struct bsp_map *map)
 	return atomic_load(&map->generation);
 }
 
-int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
-		    uint64_t to, bool zero)
+int bsp_map_learned_count(struct bsp_map *map, uint64_t generation,
+			  uint64_t from, uint64_t to, bool zero, uint64_t *n)
 {
+	uint64_t unknown;
 	int r = 0;
 
 	pthread_mutex_lock(&map->lock);
+	unknown = map->totals[BSP_UNKNOWN];
 	if (generation == atomic_load(&map->generation))
 		r = apply_event(map, zero ? BSP_LEARNED_HOLE : BSP_LEARNED_DATA,
 				from, to);
+	*n += unknown - map->totals[BSP_UNKNOWN];
 	pthread_mutex_unlock(&map->lock);
 	return r;
+}
+
+int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
+		    uint64_t to, bool zero)
+{
+	uint64_t n = 0;
+
+	return bsp_map_learned_count(map, generation, from, to, zero, &n);
 }
 
 int bsp_map_event(struct bsp_map *map, enum bsp_event event, uint64_t from,

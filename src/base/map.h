@@ -116,6 +116,10 @@ uint64_t bsp_map_generation(struct bsp_map *map);
 int bsp_map_learned(struct bsp_map *map, uint64_t generation, uint64_t from,
 		    uint64_t to, bool zero);
 
+/* Does the same, and adds the number of granules that it learned to *n. */
+int bsp_map_learned_count(struct bsp_map *map, uint64_t generation,
+			  uint64_t from, uint64_t to, bool zero, uint64_t *n);
+
 /*
  * Reports one of the last five events for granules [from, to). Returns 0, or
  * -ENOMEM with granules at the end of the range as they were.

@@ -44,14 +44,23 @@ void *bsp_buffer_new(size_t size)
 	return buffer;
 }
 
+ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,
+			size_t len)
+{
+	ssize_t n = dev->ops->read(dev, off, buf, len);
+
+	bsp_device_count_read(dev, n);
+	return n;
+}
+
 ssize_t bsp_device_read_all(struct bsp_device *dev, uint64_t off, void *buf,
 			    size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = dev->ops->read(dev, off + done, (char *)buf + done,
-					   len - done);
+		ssize_t n = bsp_device_read(dev, off + done, (char *)buf + done,
+					    len - done);
 
 		if (n < 0)
 			return n;

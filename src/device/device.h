@@ -166,7 +166,7 @@ struct bsp_device_ops {
 
 /*
  * The first member of the structure of each kind. Fixed after opening, but for
- * the last three.
+ * the last four.
  */
 struct bsp_device {
 	const struct bsp_device_ops *ops;
@@ -175,6 +175,8 @@ struct bsp_device {
 	struct stat stat; /* of the file that was opened, as of opening */
 	/* Held from the first write_through() to wait_written(). */
 	pthread_mutex_t through_lock;
+	/* Atomic: bytes that were read, but for those of read_through(). */
+	_Atomic uint64_t bytes_read;
 	/* Atomic: the ways of zeroing that the device refused (zero-range.c).
 	 */
 	atomic_uint zero_ways;
@@ -197,6 +199,18 @@ int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
  * the rest of a scan.
  */
 void *bsp_buffer_new(size_t size);
+
+/* Counts the result of a read of the content. */
+static inline void bsp_device_count_read(struct bsp_device *dev, ssize_t n)
+{
+	if (n > 0)
+		atomic_fetch_add_explicit(&dev->bytes_read, (uint64_t)n,
+					  memory_order_relaxed);
+}
+
+/* Calls read() and counts the bytes. */
+ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,
+			size_t len);
 
 /* Reads all of [off, off + len). Returns a count, short only at the end of the
  * device, or -errno. */

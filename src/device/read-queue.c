@@ -56,6 +56,8 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 	if (read->result == -EINVAL && queue->dev)
 		read->result = queue->dev->ops->read(queue->dev, read->off,
 						     read->buf, read->len);
+	if (queue->dev)
+		bsp_device_count_read(queue->dev, read->result);
 	return read;
 }
 

@@ -24,38 +24,54 @@ enum {
 };
 
 /*
- * Learns the last granule, which is short because the device ends in it.
+ * Learns the last granule, which is short because the device ends in it. Adds
+ * its bytes to *bytes if it was unknown.
  * watch_lock keeps the size as it is: if the device grew in between, a hole
  * that is known for the short granule would count as a hole of the whole
  * granule.
  */
 static int learn_last(struct bsp_sparse *sp, uint64_t generation,
-		      uint64_t granule, uint64_t size, bool zero)
+		      uint64_t granule, uint64_t size, bool zero,
+		      uint64_t *bytes)
 {
+	uint64_t n = 0;
 	int r = 0;
 
 	pthread_mutex_lock(&sp->watch_lock);
 	if (size == atomic_load(&sp->size))
-		r = bsp_map_learned(sp->map, generation, granule, granule + 1,
-				    zero);
+		r = bsp_map_learned_count(sp->map, generation, granule,
+					  granule + 1, zero, &n);
 	pthread_mutex_unlock(&sp->watch_lock);
+	*bytes += n * (size - (granule << sp->shift));
+	return r;
+}
+
+/* Learns a run, and sets *ret_bytes to the bytes of it that were unknown. */
+static int learn_run(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		     uint64_t len, bool zero, uint64_t *ret_bytes)
+{
+	uint64_t size = atomic_load(&sp->size);
+	uint64_t end = off + len;
+	uint64_t from = bsp_granules(off, sp->shift);
+	uint64_t to = end >> sp->shift;
+	uint64_t n = 0;
+	int r = 0;
+
+	if (from < to)
+		r = bsp_map_learned_count(sp->map, generation, from, to, zero,
+					  &n);
+	*ret_bytes = n << sp->shift;
+	if (!r && end == size && from <= to && to << sp->shift != end)
+		r = learn_last(sp, generation, to, size, zero, ret_bytes);
 	return r;
 }
 
 int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
 			 uint64_t off, uint64_t len, bool zero)
 {
-	uint64_t size = atomic_load(&sp->size);
-	uint64_t end = off + len;
-	uint64_t from = bsp_granules(off, sp->shift);
-	uint64_t to = end >> sp->shift;
-	int r = 0;
+	uint64_t bytes;
 
-	if (from < to)
-		r = bsp_map_learned(sp->map, generation, from, to, zero);
-	if (!r && end == size && from <= to && to << sp->shift != end)
-		r = learn_last(sp, generation, to, size, zero);
-	return r;
+	return learn_run(sp, generation, off, len, zero, &bytes);
 }
 
 int bsp_sparse_learn(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
@@ -111,9 +127,11 @@ static void note_asked(struct bsp_sparse *sp, uint64_t generation,
 }
 
 /* Returns the end of the zeros that the device knows to start at off, off if
- * there are none. The end is past the first granule. */
+ * there are none. The end is past the first granule. Sets *ret_layer to the
+ * layer that knows them. */
 static uint64_t ask_zeros(struct bsp_sparse *sp, uint64_t generation,
-			  uint64_t off, uint64_t size, bool may_build)
+			  uint64_t off, uint64_t size, bool may_build,
+			  const char **ret_layer)
 {
 	struct bsp_known_answer answer;
 
@@ -131,6 +149,7 @@ static uint64_t ask_zeros(struct bsp_sparse *sp, uint64_t generation,
 		note_asked(sp, generation, off, answer.end);
 		return off;
 	}
+	*ret_layer = answer.layer;
 	return answer.end;
 }
 
@@ -155,12 +174,13 @@ uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 {
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t stop = asked_end(sp, generation, off, end);
+	const char *layer;
 	uint64_t zeros;
 
 	if (stop >= end)
 		return end;
 	zeros = ask_zeros(sp, generation, stop, atomic_load(&sp->size),
-			  may_build);
+			  may_build, &layer);
 	return zeros - stop >= WORTH_SKIPPING ? stop : end;
 }
 
@@ -168,11 +188,16 @@ int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
 {
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t size = atomic_load(&sp->size);
-	uint64_t end = ask_zeros(sp, generation, off, size, may_build);
+	const char *layer;
+	uint64_t end = ask_zeros(sp, generation, off, size, may_build, &layer);
+	uint64_t bytes;
+	int r;
 
 	if (end <= off)
 		return 0;
-	return bsp_sparse_learn_run(sp, generation, off, end - off, true);
+	r = learn_run(sp, generation, off, end - off, true, &bytes);
+	bsp_sparse_count_known(sp, generation, layer, bytes);
+	return r;
 }
 
 uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
@@ -180,9 +205,14 @@ uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 {
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t size = atomic_load(&sp->size);
-	uint64_t zeros = ask_zeros(sp, generation, off, size, may_build);
+	const char *layer;
+	uint64_t zeros =
+		ask_zeros(sp, generation, off, size, may_build, &layer);
 
 	zeros = bsp_min(zeros, end);
-	return zeros == end ? end
-			    : bsp_max(off, bsp_align_down(zeros, sp->shift));
+	if (zeros < end)
+		zeros = bsp_max(off, bsp_align_down(zeros, sp->shift));
+	if (zeros > off)
+		bsp_sparse_count_known(sp, generation, layer, zeros - off);
+	return zeros;
 }

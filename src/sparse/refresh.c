@@ -203,7 +203,7 @@ static void handle_new_table(struct bsp_sparse *sp)
 	bsp_range_lock(&sp->ranges, &all, 0, UINT64_MAX, true);
 	bsp_range_unlock(&sp->ranges, &all);
 	bsp_sparse_mark_undurable(sp);
-	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	bsp_sparse_forget_all(sp);
 	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));
 	pthread_rwlock_unlock(&sp->size_lock);
 }
@@ -212,7 +212,7 @@ static void handle_new_table(struct bsp_sparse *sp)
 static void handle_new_medium(struct bsp_sparse *sp)
 {
 	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
-	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	bsp_sparse_forget_all(sp);
 }
 
 /*
@@ -277,7 +277,7 @@ static bool check_content(struct bsp_sparse *sp, int *ret_change)
 		return false;
 	sp->content = now;
 	atomic_store(&sp->counted, now.counted && now.settled);
-	bsp_map_forget(sp->map, 0, UINT64_MAX);
+	bsp_sparse_forget_all(sp);
 	if (!equal)
 		*ret_change = now.counted ? BSP_CHANGE_CONTENT
 					  : BSP_CHANGE_UNWATCHABLE;

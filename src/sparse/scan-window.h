@@ -9,11 +9,11 @@
  *
  * The scan reads a window of granules that starts at the current seek position.
  * The window grows with the distance that a run of seeks has come, because a
- * single seek is no reason to read much. Long holes do not count in either. A reader that also reads the data it
- * finds would wait for the device even where the map knows all: such a reader
- * is followed, and known data is read ahead of it. A credit in bytes limits
- * this. Only an observed read renews the credit, so that a program that only
- * seeks causes no reads of known data.
+ * single seek is no reason to read much. Long holes do not count in either. A
+ * reader that also reads the data it finds would wait for the device even where
+ * the map knows all: such a reader is followed, and known data is read ahead of
+ * it. A credit in bytes limits this. Only an observed read renews the credit,
+ * so that a program that only seeks causes no reads of known data.
  */
 #ifndef BSP_SPARSE_SCAN_WINDOW_H
 #define BSP_SPARSE_SCAN_WINDOW_H

@@ -38,8 +38,8 @@ static int learn_first_granule(struct bsp_sparse *sp, uint64_t generation,
 	ssize_t n = 1;
 
 	while (done < want && n > 0) {
-		n = sp->dev->ops->read(sp->dev, off + done, buf + done,
-				       want - done);
+		n = bsp_device_read(sp->dev, off + done, buf + done,
+				    want - done);
 		done += n > 0 ? (uint64_t)n : 0;
 	}
 	*ret_len = want;
@@ -57,9 +57,8 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 	bool failing = false;
 
 	while (len) {
-		ssize_t n =
-			failing ? -EIO
-				: sp->dev->ops->read(sp->dev, off, buf, len);
+		ssize_t n = failing ? -EIO
+				    : bsp_device_read(sp->dev, off, buf, len);
 		uint64_t got = n > 0 ? (uint64_t)n : 0;
 		int r;
 

@@ -199,6 +199,8 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	pthread_rwlock_destroy(&sp->size_lock);
 	bsp_writeback_done(&sp->writeback);
 	pthread_mutex_destroy(&sp->asked_lock);
+	if (sp->known_counts.layers)
+		g_array_unref(sp->known_counts.layers);
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
@@ -356,6 +358,8 @@ bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 	*ret_stat = (struct bsp_stat){ 0 };
 	fill_known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
+	ret_stat->read = atomic_load_explicit(&sp->dev->bytes_read,
+					      memory_order_relaxed);
 	/* Programs take "no blocks" for one hole and look no further, so that
 	 * this needs a check for changes. */
 	return ret_stat->blocks != 0 && has_cached_size(sp);

@@ -28,7 +28,7 @@
  *			granule
  *	undurable.lock	a leaf lock but for the locks of its maps
  *	writeback.lock	a leaf lock
- *	asked_lock	a leaf lock
+ *	asked_lock	a leaf lock but for the map's
  *	scan-ahead.c's	a leaf lock but for the map's
  *	map.c's		a leaf lock
  *
@@ -62,6 +62,12 @@
  * it, when it was asked in that generation of the map. */
 struct bsp_asked {
 	uint64_t generation, from, to;
+};
+
+/* The zeros that each layer knew (layers.c). */
+struct bsp_known_counts {
+	GArray *layers;	 /* of struct bsp_known_layer; NULL: none */
+	uint64_t oldest; /* the generation in which they begin */
 };
 
 struct bsp_sparse {
@@ -123,8 +129,10 @@ struct bsp_sparse {
 	 * watch_lock, which a check holds for as long as the device takes. */
 	_Atomic int64_t mtime_ns;
 
-	pthread_mutex_t asked_lock; /* a leaf lock */
-	struct bsp_asked asked;	    /* protected by asked_lock */
+	pthread_mutex_t asked_lock; /* a leaf lock but for the map's */
+	/* Protected by asked_lock: */
+	struct bsp_asked asked;
+	struct bsp_known_counts known_counts;
 
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
@@ -183,6 +191,14 @@ uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
  */
 uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 				uint64_t end, bool may_build);
+
+/* Counts zeros that a layer knew, in that generation of the map, and that were
+ * not read because of that. layer is a path of known.h, or NULL. */
+void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
+			    const char *layer, uint64_t bytes);
+
+/* Forgets all data and holes of the map, and counts known zeros from 0 on. */
+void bsp_sparse_forget_all(struct bsp_sparse *sp);
 
 /*
  * Is there another medium in the device of a writable object? Then nothing may

@@ -223,10 +223,16 @@ static struct bsp_known_answer fake_known(struct bsp_device *dev,
 		answer.end = bsp_min(limit, fake->zeros.off);
 	else if (off < fake->zeros.off + fake->zeros.len)
 		answer = (struct bsp_known_answer){
-			true, bsp_min(limit, fake->zeros.off + fake->zeros.len)
+			true, bsp_min(limit, fake->zeros.off + fake->zeros.len),
+			g_intern_static_string("fake")
 		};
 	pthread_mutex_unlock(&fake->lock);
 	return answer;
+}
+
+static void fake_layers(struct bsp_device *dev, bsp_layer_fn fn, void *data)
+{
+	fn(data, "fake", NULL);
 }
 
 /* --- Writing --- */
@@ -392,6 +398,7 @@ static const struct bsp_device_ops fake_ops = {
 	.content = fake_content,
 	.drop_pages = fake_drop_pages,
 	.known = fake_known,
+	.layers = fake_layers,
 	.write = fake_pwrite,
 	.read_through = fake_read_through,
 	.write_through = fake_write_through,

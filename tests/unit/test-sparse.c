@@ -10,6 +10,7 @@
 
 #include "blksparse-mount.h"
 #include "fake-device.h"
+#include "sparse/sparse.h"
 
 enum { G = 4096, MIB = 1 << 20 };
 
@@ -1141,6 +1142,72 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 	bsp_sparse_free(sp);
 }
 
+/* A bsp_known_fn. */
+static void add_known(void *data, const struct bsp_known_layer *layer)
+{
+	assert_string_equal(layer->name, "fake");
+	assert_null(layer->reason);
+	*(uint64_t *)data += layer->zeros;
+}
+
+static uint64_t known_of(struct bsp_sparse *sp)
+{
+	uint64_t zeros = 0;
+
+	bsp_sparse_known(sp, add_known, &zeros);
+	return zeros;
+}
+
+static void known_zeros_count_once_until_the_map_forgets(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB);
+	struct bsp_sparse *sp;
+	struct bsp_stat st;
+	char buf[G];
+
+	fake_know_zeros(fake, 100, 3 * MIB - 200);
+	sp = patient(fake, G);
+	assert_int_equal(known_of(sp), 0);
+	/* The granule that was read before is not counted. */
+	assert_int_equal(bsp_sparse_read(sp, 2 * G, buf, G), G);
+	assert_no_data(sp, 0);
+	assert_int_equal(known_of(sp), 3 * MIB - 3 * G);
+	bsp_sparse_stat(sp, &st);
+	assert_int_equal(st.read, bytes_read(fake));
+	assert_true(st.read >= MIB + 3 * G);
+	/* After another program's write all is asked for anew. */
+	fake_write(fake, 4 * MIB - G, G, 'w');
+	assert_int_equal(data_at(sp, 0), 4 * MIB - G);
+	assert_int_equal(known_of(sp), 3 * MIB - 2 * G);
+	bsp_sparse_free(sp);
+}
+
+static void known_zeros_of_a_short_last_granule_count_in_bytes(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB + 512);
+	struct bsp_sparse *sp;
+
+	fake_know_zeros(fake, 0, 4 * MIB + 512);
+	sp = patient(fake, G);
+	assert_no_data(sp, 0);
+	assert_int_equal(known_of(sp), 4 * MIB + 512);
+	bsp_sparse_free(sp);
+}
+
+static void an_answer_from_before_the_map_forgot_does_not_count(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	const char *layer = g_intern_static_string("fake");
+
+	bsp_sparse_count_known(sp, bsp_map_generation(sp->map), layer, 1);
+	bsp_sparse_forget_all(sp);
+	bsp_sparse_count_known(sp, bsp_map_generation(sp->map) - 1, layer, 2);
+	bsp_sparse_count_known(sp, bsp_map_generation(sp->map), layer, 4);
+	assert_int_equal(known_of(sp), 4);
+	bsp_sparse_free(sp);
+}
+
 static void a_read_ends_where_long_known_zeros_begin(void **state)
 {
 	static const uint64_t lengths[] = { 64 << 10, 3 * MIB, 60 << 10 };
@@ -1240,6 +1307,11 @@ int main(void)
 		cmocka_unit_test(times_move_when_a_counted_device_was_written),
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
+		cmocka_unit_test(known_zeros_count_once_until_the_map_forgets),
+		cmocka_unit_test(
+			known_zeros_of_a_short_last_granule_count_in_bytes),
+		cmocka_unit_test(
+			an_answer_from_before_the_map_forgot_does_not_count),
 		cmocka_unit_test(a_read_ends_where_long_known_zeros_begin),
 		cmocka_unit_test(extents_partition_known_and_unknown_granules),
 		cmocka_unit_test(
