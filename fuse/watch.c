@@ -36,7 +36,7 @@ enum {
 	LOOK_SECONDS = 1,
 	FLUSH_SECONDS = 5, /* how long zeros may wait to be flushed */
 	LOG_SECONDS = 60,  /* between two lines about the same problem */
-	CHANGES = BSP_CHANGE_GONE + 1,
+	CHANGES = BSP_CHANGE_FALSE_ZEROS + 1,
 };
 
 #define SECOND_NS ((int64_t)1000000000)
@@ -157,6 +157,16 @@ void watch_free(struct watch *watch)
 
 /* --- The thread ---------------------------------------------------------- */
 
+static void log_false_zeros(struct watch *watch)
+{
+	g_autofree char *why = bsp_sparse_false_zeros(watch->sp);
+
+	log_line(
+		LOG_WARNING,
+		"%s: %s; the layers below are no longer asked, and all is read",
+		watch->path, why);
+}
+
 static void log_change(struct watch *watch, enum bsp_change change)
 {
 	watch->next_log[change] = now_seconds() + LOG_SECONDS;
@@ -191,6 +201,9 @@ static void log_change(struct watch *watch, enum bsp_change change)
 			LOG_ERR,
 			"%s: it has another medium than at mounting, and is neither read nor written any more; writes that were not synced are lost: unmount it, and mount it again",
 			watch->path);
+		break;
+	case BSP_CHANGE_FALSE_ZEROS:
+		log_false_zeros(watch);
 		break;
 	}
 }

@@ -453,6 +453,9 @@ enum bsp_change {
 	BSP_CHANGE_GONE,	/* as BSP_CHANGE_MEDIUM, but the object was
 				   writable: every call on it fails with -ENODEV
 				   from now on */
+	BSP_CHANGE_FALSE_ZEROS, /* a layer below said that bytes are zero, and
+				   they are not: no layer is asked any more
+				   (bsp_sparse_false_zeros()) */
 };
 
 /*
@@ -473,6 +476,14 @@ void bsp_sparse_set_changed(struct bsp_sparse *sp, bsp_changed_fn changed,
  * then. Returns a number that is different after each change.
  */
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp) BSP_NONNULL(1);
+
+/*
+ * After BSP_CHANGE_FALSE_ZEROS: returns a sentence for people, without a full
+ * stop, that names the layer, the device and the byte. Free it with g_free().
+ * Returns NULL if no layer was found to err.
+ */
+char *bsp_sparse_false_zeros(struct bsp_sparse *sp)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /* --- Writing --- */
 

@@ -231,6 +231,8 @@ static int run(struct job *job)
 	if (copied && opt_tail != BSP_TAIL_KEEP)
 		copied = finish_tail(job, &error);
 	progress_clear(&job->progress);
+	warn_of_false_zeros(job->from);
+	warn_of_false_zeros(job->to);
 	if (!copied)
 		message = describe_failure(job, error);
 	status = summarize(job, message);

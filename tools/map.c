@@ -94,7 +94,8 @@ static void scan_changed(void *data, enum bsp_change change)
 {
 	struct scan *scan = data;
 
-	if (change != BSP_CHANGE_UNWATCHABLE)
+	if (change != BSP_CHANGE_UNWATCHABLE &&
+	    change != BSP_CHANGE_FALSE_ZEROS)
 		scan->changed = true;
 }
 
@@ -112,6 +113,7 @@ static int report_scanned(struct bsp_sparse *sp, const char *path,
 	};
 	int status = write_report(&report, &scan->progress);
 
+	warn_of_false_zeros(sp);
 	bsp_sparse_refresh(sp);
 	if (status == STATUS_OK && scan->changed)
 		failure("warning: the disk of %s was written to meanwhile; "

@@ -9,8 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "blksparse.h"
-
 int failure(const char *format, ...)
 {
 	va_list args;
@@ -21,6 +19,16 @@ int failure(const char *format, ...)
 	va_end(args);
 	(void)fputc('\n', stderr);
 	return STATUS_FAILED;
+}
+
+void warn_of_false_zeros(struct bsp_sparse *sp)
+{
+	g_autofree char *why = bsp_sparse_false_zeros(sp);
+
+	if (why)
+		failure("warning: %s; no layer below is asked any more, and "
+			"all is read",
+			why);
 }
 
 int usage_error(const char *format, ...)

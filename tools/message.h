@@ -7,6 +7,8 @@
 
 #include <glib.h>
 
+#include "blksparse.h"
+
 enum {
 	STATUS_OK = 0,
 	STATUS_FAILED = 1, /* a device, a file or a stream failed */
@@ -21,6 +23,10 @@ int error_status(const GError *error);
 
 /* Prints the message of an error. Returns its exit status. */
 int failure_of(const GError *error);
+
+/* Warns if a layer below was found to err about zeros (BSP_CHANGE_FALSE_ZEROS).
+ * The result of the command is right nevertheless. */
+void warn_of_false_zeros(struct bsp_sparse *sp);
 
 /* As failure(), and tells how to get help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);

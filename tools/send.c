@@ -43,7 +43,8 @@ static void on_change(void *data, enum bsp_change change)
 {
 	bool *changed = data;
 
-	if (change != BSP_CHANGE_UNWATCHABLE)
+	if (change != BSP_CHANGE_UNWATCHABLE &&
+	    change != BSP_CHANGE_FALSE_ZEROS)
 		*changed = true;
 }
 

@@ -10,12 +10,20 @@
  * Learning takes no lock: the map accepts a state only where it knew nothing,
  * and only if nothing was forgotten since the generation that the caller took
  * before the read. So a caller must take the generation first, then read, then
- * learn.
+ * learn. Zeros that the device knows pass a spot check before (spot-check.c).
  */
 #include "sparse/sparse.h"
 
 #include "base/range.h"
 #include "base/zero.h"
+
+#define GIB (UINT64_C(1) << 30)
+#define MIB (UINT64_C(1) << 20)
+
+/* How much of one answer is used, so that its checks take a bounded time; and
+ * how much is read before the next question, after a check that failed. */
+#define ANSWER_MAX (64 * GIB)
+#define ASK_AGAIN (64 * MIB)
 
 enum {
 	/* Shorter zeros that the device knows are read together with the data
@@ -153,6 +161,26 @@ static uint64_t ask_zeros(struct bsp_sparse *sp, uint64_t generation,
 	return answer.end;
 }
 
+/* Returns the end of the zeros that start at off, as far as they passed a spot
+ * check. */
+static uint64_t ask_and_check(struct bsp_sparse *sp, uint64_t generation,
+			      uint64_t off, uint64_t size, bool may_build,
+			      const char **ret_layer)
+{
+	uint64_t end =
+		ask_zeros(sp, generation, off, size, may_build, ret_layer);
+
+	end = bsp_min(end, off + ANSWER_MAX);
+	if (end <= off ||
+	    bsp_sparse_spot_check(sp, generation, off, end, *ret_layer))
+		return end;
+	/* The check may have moved the generation: it looks for changes. Do not
+	 * ask, and check, at once again, but read. */
+	note_asked(sp, bsp_map_generation(sp->map), off,
+		   bsp_min(end, off + ASK_AGAIN));
+	return off;
+}
+
 /* The end of the last range of which the device knew nothing, up to a granule,
  * if off lies in it; end otherwise. */
 static uint64_t asked_end(struct bsp_sparse *sp, uint64_t generation,
@@ -189,7 +217,8 @@ int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
 	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t size = atomic_load(&sp->size);
 	const char *layer;
-	uint64_t end = ask_zeros(sp, generation, off, size, may_build, &layer);
+	uint64_t end =
+		ask_and_check(sp, generation, off, size, may_build, &layer);
 	uint64_t bytes;
 	int r;
 
@@ -207,7 +236,7 @@ uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 	uint64_t size = atomic_load(&sp->size);
 	const char *layer;
 	uint64_t zeros =
-		ask_zeros(sp, generation, off, size, may_build, &layer);
+		ask_and_check(sp, generation, off, size, may_build, &layer);
 
 	zeros = bsp_min(zeros, end);
 	if (zeros < end)

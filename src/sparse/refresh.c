@@ -20,6 +20,10 @@
  *
  * The content of a writable object is its own, and its counters move with its
  * own writes, so that only the medium and the size are checked.
+ *
+ * The check also forgets all after a layer below was found to err about zeros
+ * (spot-check.c). The device did not change then, but the caller may have
+ * cached zeros that are none.
  */
 #include "sparse/sparse.h"
 
@@ -185,26 +189,34 @@ static bool check_size(struct bsp_sparse *sp)
 }
 
 /*
- * Follows another table of the device mapper on a writable device: LVM has
- * moved, reduced or extended a volume, or a test has loaded a table. Markers
- * stay; holes whose zeros are not durable yet become markers again; past the
- * file's end all granules become markers. All others are unknown again. The
- * kernel's pages of the device node are dropped: they may belong to an extent
- * that was given back and allocated again for other data. watch_lock held.
+ * Forgets all of a writable device. Markers stay; holes whose zeros are not
+ * durable yet become markers again; past the file's end all granules become
+ * markers. All others are unknown again. Both locks held.
  */
-static void handle_new_table(struct bsp_sparse *sp)
+static void forget_writable(struct bsp_sparse *sp)
 {
 	struct bsp_range_hold all;
 
-	pthread_rwlock_wrlock(&sp->size_lock);
-	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
-	/* Zeroing in progress may have reached the old table: wait until it
-	 * ends. None begins meanwhile, because that takes size_lock. */
+	/* Wait until zeroing in progress ends. None begins meanwhile, because
+	 * that takes size_lock. */
 	bsp_range_lock(&sp->ranges, &all, 0, UINT64_MAX, true);
 	bsp_range_unlock(&sp->ranges, &all);
 	bsp_sparse_mark_undurable(sp);
 	bsp_sparse_forget_all(sp);
 	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));
+}
+
+/*
+ * Follows another table of the device mapper on a writable device: LVM has
+ * moved, reduced or extended a volume, or a test has loaded a table. The
+ * kernel's pages of the device node are dropped: they may belong to an extent
+ * that was given back and allocated again for other data. watch_lock held.
+ */
+static void handle_new_table(struct bsp_sparse *sp)
+{
+	pthread_rwlock_wrlock(&sp->size_lock);
+	(void)bsp_device_drop_pages(sp->dev, UINT64_MAX);
+	forget_writable(sp);
 	pthread_rwlock_unlock(&sp->size_lock);
 }
 
@@ -284,6 +296,23 @@ static bool check_content(struct bsp_sparse *sp, int *ret_change)
 	return !equal || now.settled;
 }
 
+/* Forgets all if a layer below was found to err. Returns whether it was.
+ * watch_lock held. */
+static bool check_layers(struct bsp_sparse *sp)
+{
+	if (!atomic_load(&sp->forget_due))
+		return false;
+	atomic_store(&sp->forget_due, false);
+	if (!sp->dev->info.writable) {
+		bsp_map_forget(sp->map, 0, UINT64_MAX);
+		return true;
+	}
+	pthread_rwlock_wrlock(&sp->size_lock);
+	forget_writable(sp);
+	pthread_rwlock_unlock(&sp->size_lock);
+	return true;
+}
+
 static int64_t now_ns(void)
 {
 	struct timespec now;
@@ -306,7 +335,7 @@ enum { NO_CHANGE = -1 };
 static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 {
 	int content = NO_CHANGE;
-	bool medium, resized, moved;
+	bool medium, resized, moved, false_zeros;
 	uint64_t changes;
 
 	pthread_mutex_lock(&sp->watch_lock);
@@ -315,13 +344,15 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	if (resized)
 		atomic_fetch_add(&sp->resizes, 1);
 	moved = check_content(sp, &content);
+	false_zeros = check_layers(sp);
 	/* Until a sample is settled, an opening must not use anything cached
 	 * before it. */
-	if (medium || resized || moved || (times && !sp->content.settled))
+	if (medium || resized || moved || false_zeros ||
+	    (times && !sp->content.settled))
 		sp->changes++;
 	/* A backup that was made between a write's beginning and its end is out
 	 * of date, so the time moves at both. */
-	if (medium || resized || content == BSP_CHANGE_CONTENT ||
+	if (medium || resized || false_zeros || content == BSP_CHANGE_CONTENT ||
 	    (moved && sp->mtime_provisional))
 		atomic_store(&sp->mtime_ns, now_ns());
 	if (moved)
@@ -348,6 +379,8 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 		sp->changed(sp->changed_data, BSP_CHANGE_SIZE);
 	if (content != NO_CHANGE && !medium)
 		sp->changed(sp->changed_data, (enum bsp_change)content);
+	if (false_zeros)
+		sp->changed(sp->changed_data, BSP_CHANGE_FALSE_ZEROS);
 	return changes;
 }
 

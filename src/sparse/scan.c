@@ -82,12 +82,11 @@ static int learn_range(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 
 static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 {
-	uint64_t generation = bsp_map_generation(sp->map);
 	uint64_t size = atomic_load(&sp->size);
 	uint64_t granules = bsp_granules(size, sp->shift);
 	uint64_t end =
 		bsp_min(granule + (BSP_SCAN_CHUNK >> sp->shift), granules);
-	uint64_t off, stop;
+	uint64_t generation, off, stop;
 	int r;
 
 	/* Meanwhile another thread may have learned it, or cut it off. */
@@ -95,6 +94,8 @@ static int scan_locked(struct bsp_sparse *sp, uint64_t granule)
 		return 0;
 	/* On a mount the caller is a handler; the scan thread builds layers. */
 	r = bsp_sparse_learn_known(sp, granule << sp->shift, !sp->scan_ahead);
+	/* The call may have moved the generation. */
+	generation = bsp_map_generation(sp->map);
 	if (r || bsp_map_get(sp->map, granule) != BSP_UNKNOWN)
 		return r;
 	end = bsp_map_next(sp->map, BSP_IN_ALL & ~BSP_IN_UNKNOWN, granule, end);
@@ -184,10 +185,9 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 	bool learned = false;
 
 	while ((slot = free_slot(scan))) {
-		uint64_t generation = bsp_map_generation(sp->map);
 		uint64_t size = atomic_load(&sp->size);
 		uint64_t last = bsp_min(end, bsp_granules(size, sp->shift));
-		uint64_t from, to, stop;
+		uint64_t generation, from, to, stop;
 		unsigned state;
 		int r;
 
@@ -199,9 +199,11 @@ int bsp_scan_ask(struct bsp_scan *scan, uint64_t end)
 			r = bsp_sparse_learn_known(sp, from << sp->shift, true);
 			if (r)
 				return r;
-			state = bsp_map_get(sp->map, from);
-			learned |= state == BSP_HOLE;
+			learned |= bsp_map_get(sp->map, from) == BSP_HOLE;
 		}
+		/* The call may have moved the generation. */
+		generation = bsp_map_generation(sp->map);
+		state = bsp_map_get(sp->map, from);
 		if (state != BSP_UNKNOWN &&
 		    (state != BSP_DATA || !scan->pos.known))
 			continue;
@@ -371,8 +373,12 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    void *data)
 {
 	uint64_t started = bsp_trace_start();
+	bool distrusted = atomic_load(&sp->distrusted);
 	int r = scan_range(sp, off, len, interrupted, progress, data);
 
+	/* Holes that the scan had learned were forgotten. */
+	if (!r && atomic_load(&sp->distrusted) != distrusted)
+		r = scan_range(sp, off, len, interrupted, progress, data);
 	bsp_trace_end(started, "sparse.scan", bsp_device_path(sp->dev), off,
 		      len, r);
 	return r;

@@ -307,8 +307,12 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 			 uint64_t *ret_off)
 {
 	uint64_t started = bsp_trace_start();
+	bool distrusted = atomic_load(&sp->distrusted);
 	int r = seek_data(sp, off, interrupted, data, ret_off);
 
+	/* Data may lie in a hole that was passed, and forgotten later. */
+	if (atomic_load(&sp->distrusted) != distrusted)
+		r = seek_data(sp, off, interrupted, data, ret_off);
 	bsp_trace_end(started, "sparse.seek-data", bsp_device_path(sp->dev),
 		      off, 0, r ? r : (int64_t)*ret_off);
 	return r;
@@ -319,8 +323,11 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 			 uint64_t *ret_off)
 {
 	uint64_t started = bsp_trace_start();
+	bool distrusted = atomic_load(&sp->distrusted);
 	int r = seek_hole(sp, off, interrupted, data, ret_off);
 
+	if (atomic_load(&sp->distrusted) != distrusted)
+		r = seek_hole(sp, off, interrupted, data, ret_off);
 	bsp_trace_end(started, "sparse.seek-hole", bsp_device_path(sp->dev),
 		      off, 0, r ? r : (int64_t)*ret_off);
 	return r;

@@ -172,6 +172,9 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	pthread_mutex_init(&sp->asked_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	init_size_lock(&sp->size_lock);
+	bsp_spot_checks_init(&sp->spot_checks);
+	atomic_init(&sp->distrusted, false);
+	atomic_init(&sp->forget_due, false);
 	bsp_writeback_init(&sp->writeback);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
@@ -204,6 +207,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	pthread_mutex_destroy(&sp->flush_lock);
 	pthread_mutex_destroy(&sp->watch_lock);
 	pthread_mutex_destroy(&sp->scan_lock);
+	g_free(sp->spot_checks.error);
 	free(sp->scan_buffer);
 	bsp_map_free(sp->map);
 	bsp_device_close(sp->dev);

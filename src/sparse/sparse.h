@@ -70,6 +70,14 @@ struct bsp_known_counts {
 	uint64_t oldest; /* the generation in which they begin */
 };
 
+/* The state of the checks of known zeros (spot-check.c). */
+struct bsp_spot_checks {
+	uint64_t unchecked; /* bytes said to be zero since the last check */
+	uint64_t random;    /* state of the generator */
+	char *error;	    /* a sentence about the wrong answer; NULL: none */
+	unsigned patience_ms; /* how long writes may be under way; fixed */
+};
+
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
 	struct bsp_device *dev;
@@ -133,6 +141,16 @@ struct bsp_sparse {
 	/* Protected by asked_lock: */
 	struct bsp_asked asked;
 	struct bsp_known_counts known_counts;
+	struct bsp_spot_checks spot_checks;
+
+	/*
+	 * Atomic; never unset. A layer below said that bytes are zero, and they
+	 * were not: none is asked any more. A thread that has found zeros in
+	 * the map starts over if this was set meanwhile.
+	 */
+	atomic_bool distrusted;
+	/* Atomic. The map has to forget all, because of a wrong answer. */
+	atomic_bool forget_due;
 
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
@@ -199,6 +217,22 @@ void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
 
 /* Forgets all data and holes of the map, and counts known zeros from 0 on. */
 void bsp_sparse_forget_all(struct bsp_sparse *sp);
+
+/*
+ * Checks an answer of the device before it is used: [off, end) is zero, said
+ * layer, when it was asked in that generation of the map. Reads a few random
+ * places that the map does not know yet. Returns whether the answer may be
+ * used. If a byte is not zero, and no other program wrote to the device in
+ * between, no layer is asked any more. The map of a read-only object has
+ * forgotten all then; that of a writable one does so in the next check for
+ * outside changes, because the caller may hold size_lock. The caller must not
+ * hold ranges, nor watch_lock.
+ */
+bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
+			   uint64_t off, uint64_t end, const char *layer);
+
+/* Makes the checks of a new object. The generator starts at random. */
+void bsp_spot_checks_init(struct bsp_spot_checks *checks);
 
 /*
  * Is there another medium in the device of a writable object? Then nothing may

@@ -36,6 +36,9 @@ struct fake {
 	int failing_errno;
 	struct fake_call zeros;
 	unsigned questions;
+	enum bsp_known_trust trust;
+	void (*question_hook)(void *data); /* fixed before use by threads */
+	void *question_hook_data;
 	uint64_t read_max;
 	unsigned samples;
 	struct bsp_medium medium;
@@ -219,7 +222,9 @@ static struct bsp_known_answer fake_known(struct bsp_device *dev,
 
 	pthread_mutex_lock(&fake->lock);
 	fake->questions++;
-	if (off < fake->zeros.off)
+	if (fake->trust == BSP_KNOWN_OFF)
+		answer.end = limit;
+	else if (off < fake->zeros.off)
 		answer.end = bsp_min(limit, fake->zeros.off);
 	else if (off < fake->zeros.off + fake->zeros.len)
 		answer = (struct bsp_known_answer){
@@ -227,12 +232,23 @@ static struct bsp_known_answer fake_known(struct bsp_device *dev,
 			g_intern_static_string("fake")
 		};
 	pthread_mutex_unlock(&fake->lock);
+	if (fake->question_hook)
+		fake->question_hook(fake->question_hook_data);
 	return answer;
 }
 
 static void fake_layers(struct bsp_device *dev, bsp_layer_fn fn, void *data)
 {
 	fn(data, "fake", NULL);
+}
+
+static void fake_set_trust(struct bsp_device *dev, enum bsp_known_trust trust)
+{
+	struct fake *fake = to_fake(dev);
+
+	pthread_mutex_lock(&fake->lock);
+	fake->trust = trust;
+	pthread_mutex_unlock(&fake->lock);
 }
 
 /* --- Writing --- */
@@ -399,6 +415,7 @@ static const struct bsp_device_ops fake_ops = {
 	.drop_pages = fake_drop_pages,
 	.known = fake_known,
 	.layers = fake_layers,
+	.set_trust = fake_set_trust,
 	.write = fake_pwrite,
 	.read_through = fake_read_through,
 	.write_through = fake_write_through,
@@ -500,6 +517,12 @@ void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len)
 	pthread_mutex_lock(&fake->lock);
 	fake->zeros = (struct fake_call){ .off = off, .len = len };
 	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_on_question(struct fake *fake, void (*hook)(void *data), void *data)
+{
+	fake->question_hook = hook;
+	fake->question_hook_data = data;
 }
 
 void fake_change_medium(struct fake *fake)

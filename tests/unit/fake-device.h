@@ -61,8 +61,12 @@ void fake_limit_reads(struct fake *fake, uint64_t max);
  */
 void fake_fail_whole(struct fake *fake);
 
-/* Makes known() tell that [off, off + len) is zero. */
+/* Makes known() tell that [off, off + len) is zero, whether it is or not, until
+ * the trust is BSP_KNOWN_OFF. */
 void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
+
+/* Sets a function that known() calls last. */
+void fake_on_question(struct fake *fake, void (*hook)(void *data), void *data);
 
 /* Makes the device one whose writes are not counted. */
 void fake_stop_counting(struct fake *fake);

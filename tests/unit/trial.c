@@ -7,6 +7,7 @@
 
 #include "failing-memory.h"
 #include "base/range.h"
+#include "sparse/sparse.h"
 
 static const struct disk_mood well;
 
@@ -157,6 +158,9 @@ static void make_object(struct trial *t)
 	failing_memory(&t->memory_dice, t->memory_chance);
 	t->sp = bsp_sparse_new(disk_device(t->disk), &options, NULL);
 	failing_memory(NULL, 0);
+	/* The seed has to repeat the reads, too. */
+	if (t->sp)
+		t->sp->spot_checks.random = 1;
 }
 
 /* Without memory for the object its disk is closed: makes the same again. */

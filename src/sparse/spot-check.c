@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Spot checks of zeros that a layer below knows. A file system may err, or a
+ * server lie. So before an answer is used, a few places of it are read.
+ *
+ * One block is read of each half GiB, at random; short answers add up. The
+ * first answer of an object is always checked, and so is the one after a check
+ * that did not succeed. Few checks find few errors: they are there to notice a
+ * layer that errs often, soon.
+ *
+ * A byte that is not zero has one of two causes. Another program wrote it after
+ * the layer was asked: then the device's next sample differs from the one that
+ * belongs to the question, and only this answer is dropped. Otherwise the
+ * answer was wrong, and so may be all that the layer said before: no layer is
+ * asked any more, and the map forgets all. A sample of a device that does not
+ * count writes, or that has not settled, always differs; there each answer is
+ * checked until one is found right.
+ *
+ * The content of a writable object is not sampled: it is the only writer. It
+ * marks a granule as data while it has locked it. So the check locks the
+ * granule and reads it only while the map knows nothing of it. A program that
+ * writes to the file below the device is taken for an error of the layer.
+ *
+ * A read that fails proves nothing: the answer is not used.
+ */
+#include "sparse/sparse.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/range.h"
+#include "base/zero.h"
+
+enum {
+	BLOCK = BSP_BUFFER_ALIGN, /* bytes read at a place */
+	STRETCH = 512 << 20,	  /* bytes of zeros for each place */
+	PATIENCE_MS = 1000,
+	STEP_MS = 50,
+};
+
+_Static_assert(BLOCK <= (int)BSP_GRANULE_MIN, "a block is in one granule");
+
+void bsp_spot_checks_init(struct bsp_spot_checks *checks)
+{
+	*checks = (struct bsp_spot_checks){ .unchecked = STRETCH,
+					    .patience_ms = PATIENCE_MS };
+	if (getrandom(&checks->random, sizeof(checks->random), GRND_NONBLOCK) <
+	    0)
+		checks->random = (uint64_t)clock();
+}
+
+char *bsp_sparse_false_zeros(struct bsp_sparse *sp)
+{
+	char *error;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	error = g_strdup(sp->spot_checks.error);
+	pthread_mutex_unlock(&sp->asked_lock);
+	return error;
+}
+
+/* --- Places --- */
+
+/* Returns the next number of the generator (splitmix64). */
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+/* Counts len bytes of zeros. Returns how many places of them to check, and a
+ * start for the generator of their offsets. */
+static uint64_t take_due(struct bsp_sparse *sp, uint64_t len,
+			 uint64_t *ret_random)
+{
+	struct bsp_spot_checks *checks = &sp->spot_checks;
+	uint64_t due;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	checks->unchecked += len;
+	due = checks->unchecked / STRETCH;
+	checks->unchecked %= STRETCH;
+	*ret_random = next_random(&checks->random);
+	pthread_mutex_unlock(&sp->asked_lock);
+	return due;
+}
+
+/* After a check that did not succeed. */
+static void check_next_answer(struct bsp_sparse *sp)
+{
+	pthread_mutex_lock(&sp->asked_lock);
+	sp->spot_checks.unchecked = STRETCH;
+	pthread_mutex_unlock(&sp->asked_lock);
+}
+
+/* Moves *at, in [*at, end), to the first block of which the map knows nothing.
+ * False if there is none. */
+static bool find_unknown(struct bsp_sparse *sp, uint64_t *at, uint64_t end)
+{
+	*at = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN, *at, end);
+	return *at < end;
+}
+
+/* --- Checks --- */
+
+enum found { FOUND_ZEROS, FOUND_DATA, FOUND_NOTHING };
+
+/* Reads a block, as far as it lies before end. Sets *ret_off to a byte that is
+ * not zero. */
+static enum found read_block(struct bsp_sparse *sp, uint64_t at, uint64_t end,
+			     uint64_t *ret_off)
+{
+	_Alignas(BSP_BUFFER_ALIGN) unsigned char buf[BLOCK];
+	size_t len = (size_t)bsp_min(BLOCK, end - at);
+
+	if (bsp_device_read_all(sp->dev, at, buf, len) != (ssize_t)len)
+		return FOUND_NOTHING;
+	for (size_t i = 0; i < len; i++) {
+		if (buf[i]) {
+			*ret_off = at + i;
+			return FOUND_DATA;
+		}
+	}
+	return FOUND_ZEROS;
+}
+
+/* Checks the block at that offset. A block that the map has got to know
+ * meanwhile needs no check: the map would learn nothing there. */
+static enum found check_block(struct bsp_sparse *sp, uint64_t at, uint64_t end,
+			      uint64_t *ret_off)
+{
+	uint64_t granule = at >> sp->shift;
+	enum found found = FOUND_ZEROS;
+	struct bsp_range_hold hold;
+
+	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
+	if (bsp_map_get(sp->map, granule) == BSP_UNKNOWN)
+		found = read_block(sp, at, end, ret_off);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return found;
+}
+
+/* Checks the due places, one in each part of [off, end). */
+static enum found check_places(struct bsp_sparse *sp, uint64_t off,
+			       uint64_t end, uint64_t due, uint64_t random,
+			       uint64_t *ret_off)
+{
+	uint64_t part = due ? (end - off) / due : 0;
+	enum found found = FOUND_ZEROS;
+
+	for (uint64_t i = 0; i < due && found == FOUND_ZEROS; i++) {
+		uint64_t place = off + i * part + next_random(&random) % part;
+
+		place = bsp_max(off, bsp_align_down(place, 12));
+		if (find_unknown(sp, &place, end))
+			found = check_block(sp, place, end, ret_off);
+	}
+	return found;
+}
+
+/* Ends all questions: layer said that the byte at off is zero, and it is not.
+ * The first of several threads says so. */
+static void distrust(struct bsp_sparse *sp, uint64_t off, const char *layer)
+{
+	bool first;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	first = !sp->spot_checks.error;
+	if (first)
+		sp->spot_checks.error =
+			g_strdup_printf("%s said that byte %" G_GUINT64_FORMAT
+					" of %s is zero, and it is not",
+					layer ? layer : "a layer below", off,
+					bsp_device_path(sp->dev));
+	pthread_mutex_unlock(&sp->asked_lock);
+	if (sp->dev->ops->set_trust)
+		sp->dev->ops->set_trust(sp->dev, BSP_KNOWN_OFF);
+	if (!first)
+		return;
+	/* In this order: a thread that sees the second can forget. */
+	atomic_store(&sp->forget_due, true);
+	atomic_store(&sp->distrusted, true);
+}
+
+/*
+ * Whether another program wrote to the read-only device since that generation
+ * began. The kernel counts a write when it is complete, and its bytes can be
+ * read before.
+ */
+static bool was_written(struct bsp_sparse *sp, uint64_t generation)
+{
+	const struct timespec step = { .tv_nsec = STEP_MS * 1000000 };
+
+	for (unsigned ms = 0;; ms += STEP_MS) {
+		(void)bsp_sparse_refresh_all(sp);
+		if (bsp_map_generation(sp->map) != generation)
+			return true;
+		if (ms >= sp->spot_checks.patience_ms)
+			return false;
+		(void)nanosleep(&step, NULL);
+	}
+}
+
+/* Finds out why the byte at off is not zero, and acts on it. */
+static void judge(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
+		  const char *layer)
+{
+	bool writable = sp->dev->info.writable;
+
+	if (writable ? bsp_map_generation(sp->map) != generation
+		     : was_written(sp, generation))
+		return;
+	distrust(sp, off, layer);
+	if (!writable)
+		(void)bsp_sparse_refresh(sp);
+}
+
+bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
+			   uint64_t off, uint64_t end, const char *layer)
+{
+	uint64_t random, bad = off;
+	uint64_t due = take_due(sp, end - off, &random);
+	enum found found = check_places(sp, off, end, due, random, &bad);
+
+	if (found == FOUND_DATA)
+		judge(sp, generation, bad, layer);
+	if (found != FOUND_ZEROS)
+		check_next_answer(sp);
+	return found == FOUND_ZEROS;
+}
