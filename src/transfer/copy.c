@@ -8,6 +8,9 @@
  * slower of the two sides. Known holes, from the map or from a source that
  * knows its holes, are not read.
  *
+ * If the source was wrong about a hole (spot-check.c), the copy starts over and
+ * reads all: the target keeps its zeros and data until they are written again.
+ *
  * Data is written past the page cache: nothing reads it again, and the cache
  * would put off the writing to the end.
  *
@@ -56,6 +59,7 @@ struct copy {
 	struct bsp_sparse *from, *to;
 	uint64_t size;
 	bool verifying;
+	bool trusting; /* the layers below the source were right so far */
 	unsigned jobs; /* threads on each side at a time */
 	char *memory;  /* a buffer for each thread */
 	size_t buffer_size;
@@ -106,6 +110,13 @@ static uint64_t known_zeros(struct copy *c, uint64_t off)
 	return bsp_sparse_known_zeros(from, off, c->size, true);
 }
 
+/* Was a layer below the source found to err about zeros, since this pass began?
+ * Then data was skipped before. */
+static bool is_misled(const struct copy *c)
+{
+	return c->trusting && atomic_load(&c->from->distrusted);
+}
+
 /* Waits for room on a side. lock held. */
 static void enter(struct copy *c, struct side *side)
 {
@@ -145,7 +156,8 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 
 	pthread_mutex_lock(&c->lock);
 	enter(c, &c->source);
-	while (!c->verifying && !c->stop && c->cursor < c->size) {
+	while (!c->verifying && !c->stop && c->cursor < c->size &&
+	       !is_misled(c)) {
 		uint64_t end = known_zeros(c, c->cursor);
 
 		if (end <= c->cursor)
@@ -154,7 +166,7 @@ static bool take_piece(struct copy *c, unsigned self, struct piece *piece)
 		c->progress.hole += end - c->cursor;
 		c->cursor = end;
 	}
-	found = !c->stop && c->cursor < c->size;
+	found = !c->stop && c->cursor < c->size && !is_misled(c);
 	if (found) {
 		piece->off = c->cursor;
 		piece->len = bsp_range_clamp(c->cursor, PIECE, c->size);
@@ -410,6 +422,9 @@ static int run_phase(struct copy *c, bool verifying)
 	c->verifying = verifying;
 	c->progress.phase = verifying ? BSP_PHASE_VERIFY : BSP_PHASE_TRANSFER;
 	c->progress.done = 0;
+	if (!verifying)
+		c->progress.data = c->progress.hole = 0;
+	c->trusting = !verifying && !atomic_load(&c->from->distrusted);
 	/* One allocation, so that it gets huge pages: a piece in scattered
 	 * small pages has more segments than many devices take in a request.
 	 */
@@ -473,7 +488,9 @@ static int copy_and_verify(struct copy *c)
 	c->jobs = options->jobs ? options->jobs : JOBS_DEFAULT;
 	c->jobs = c->jobs < JOBS_MAX ? c->jobs : JOBS_MAX;
 	atomic_store(&c->to->dev->past_cache, true);
-	r = run_phase(c, false);
+	do
+		r = run_phase(c, false);
+	while (!r && is_misled(c));
 	atomic_store(&c->to->dev->past_cache, false);
 	if (!r)
 		r = flush_target(c);

@@ -16,6 +16,7 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
+#include "sparse/sparse.h"
 
 enum { G = 4096, MIB = 1 << 20, SIZE = 5 * MIB + 512 };
 
@@ -24,6 +25,7 @@ struct both {
 	struct bsp_sparse *source, *target;
 	struct bsp_progress progress;
 	GError *error; /* of the last copy that failed */
+	unsigned asked;
 };
 
 /* Makes a target that is full of old bytes. */
@@ -140,6 +142,7 @@ static void a_hole_that_the_source_knows_is_not_read(void **state)
 	size_t n;
 
 	fake_know_zeros(b.from, 2 * MIB + 100, 3 * MIB);
+	b.source->spot_checks.unchecked = 0; /* no check */
 	assert_true(copy(&b, NULL));
 	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
 	n = fake_reads(b.from, &calls);
@@ -156,10 +159,43 @@ static void verifying_reads_the_holes_that_the_source_knows(void **state)
 
 	/* Wrong: the byte is not zero. A file system may err like that. */
 	fake_know_zeros(b.from, 2 * MIB + G, 2 * MIB);
+	b.source->spot_checks.unchecked = 0; /* no check finds it */
 	fake_bytes(b.from)[3 * MIB + 5] = 'x';
 	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
 		     "at byte 3145733");
 	both_free(&b);
+}
+
+/* The first lie passes unchecked, the second is found out. */
+static void lie_about_the_rest(void *data)
+{
+	struct both *b = data;
+
+	if (b->asked++ == 0)
+		fake_know_zeros(b->from, 0, 4 * MIB);
+	else
+		b->source->spot_checks.unchecked = UINT64_C(1) << 40;
+}
+
+static void a_source_that_lies_is_copied_again(void **state)
+{
+	for (int verify = 0; verify < 2; verify++) {
+		const struct bsp_transfer_options options = { .verify =
+								      verify };
+		struct both b = both_new(SIZE);
+
+		b.source->spot_checks.unchecked = 0;
+		b.source->spot_checks.patience_ms = 0;
+		fake_know_zeros(b.from, 0, MIB);
+		fake_on_question(b.from, lie_about_the_rest, &b);
+		memset(fake_bytes(b.from), 'a', 4 * MIB);
+		assert_true(copy(&b, &options));
+		assert_true(atomic_load(&b.source->distrusted));
+		assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+		assert_int_equal(b.progress.data, 4 * MIB + 512);
+		assert_int_equal(b.progress.data + b.progress.hole, SIZE);
+		both_free(&b);
+	}
 }
 
 static void a_target_that_is_too_small_is_not_written(void **state)
@@ -495,6 +531,7 @@ int main(void)
 		cmocka_unit_test(a_hole_that_the_source_knows_is_not_read),
 		cmocka_unit_test(
 			verifying_reads_the_holes_that_the_source_knows),
+		cmocka_unit_test(a_source_that_lies_is_copied_again),
 		cmocka_unit_test(a_target_that_is_too_small_is_not_written),
 		cmocka_unit_test(a_failure_names_its_phase_and_its_place),
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
