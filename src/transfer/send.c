@@ -25,6 +25,7 @@ struct sender {
 	struct bsp_encoder enc;
 	struct bsp_fd to;
 	uint64_t hole; /* bytes of the hole that is held back */
+	bool trusting; /* the layers below were right about zeros at first */
 };
 
 static bool write_failed(struct sender *sender, int r)
@@ -132,6 +133,20 @@ static bool read_failed(struct sender *sender, uint64_t off, int r)
 				   "read %s at byte %" PRIu64, path, off);
 }
 
+/* Holes that were sent cannot be taken back. */
+static bool was_misled(struct sender *sender)
+{
+	g_autofree char *why = NULL;
+
+	if (!sender->trusting || !atomic_load(&sender->sp->distrusted))
+		return false;
+	why = bsp_sparse_false_zeros(sender->sp);
+	return !bsp_error_set(
+		sender->call.error, BSP_ERROR_FAILED,
+		"%s; the stream may lack data: send it again with known=off",
+		why);
+}
+
 static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 {
 	struct bsp_chunk chunk;
@@ -144,6 +159,8 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 	while ((r = bsp_chunk_reader_next(reader, &chunk)) > 0) {
 		if (bsp_transfer_is_interrupted(&sender->call))
 			return bsp_transfer_interrupted(&sender->call);
+		if (was_misled(sender))
+			return false;
 		if (!chunk.data)
 			sender->hole += chunk.len;
 		else if (!send_data(sender, chunk.data, (size_t)chunk.len))
@@ -155,6 +172,8 @@ static bool send_chunks(struct sender *sender, struct bsp_chunk_reader *reader)
 		return false;
 	if (r < 0)
 		return read_failed(sender, chunk.off, r);
+	if (was_misled(sender))
+		return false;
 	bsp_encoder_end(&sender->enc, &piece);
 	return write_piece(sender, &piece, NULL, 0);
 }
@@ -193,6 +212,7 @@ bool bsp_send(struct bsp_sparse *sp, int to,
 		return false;
 	options = sender.call.options;
 	progress = sender.call.progress;
+	sender.trusting = !atomic_load(&sp->distrusted);
 	sender.enc.ops = bsp_stream_format_info(options->format)->encoder;
 	sender.enc.size = bsp_sparse_size(sp);
 	sender.enc.granule = bsp_sparse_granule(sp);

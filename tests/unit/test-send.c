@@ -14,6 +14,7 @@
 
 #include "blksparse.h"
 #include "fake-device.h"
+#include "sparse/sparse.h"
 #include "stream/stream.h"
 
 enum { G = 4096, CHUNK = 1 << 20 };
@@ -197,10 +198,28 @@ static void zeros_that_the_device_knows_are_not_read(void **state)
 
 	memset(fake_bytes(f.fake), 1, G);
 	fake_know_zeros(f.fake, CHUNK, 2 * CHUNK);
+	f.sp->spot_checks.unchecked = 0; /* no check */
 	assert_true(send_from(&f, 0, NULL));
 	was_read(&f, want, 2);
 	stream_holds(&f, fake_bytes(f.fake));
 	assert_int_equal(f.progress.hole, 4 * CHUNK - G);
+	close_it(&f);
+}
+
+static void a_source_that_lies_is_not_sent(void **state)
+{
+	struct fixture f = open_new(4 * CHUNK);
+	g_autoptr(GError) error = NULL;
+
+	memset(fake_bytes(f.fake), 1, 4 * CHUNK);
+	fake_know_zeros(f.fake, 3 * CHUNK, CHUNK);
+	assert_false(send_from(&f, 0, &error));
+	assert_non_null(strstr(error->message, "fake layer said that byte "));
+	assert_non_null(strstr(error->message, "the stream may lack data"));
+	/* Now that the layer is not asked, all is sent. */
+	assert_true(send_from(&f, 0, NULL));
+	stream_holds(&f, fake_bytes(f.fake));
+	assert_int_equal(f.progress.data, 4 * CHUNK);
 	close_it(&f);
 }
 
@@ -340,6 +359,7 @@ int main(void)
 		cmocka_unit_test(zeros_that_a_flush_lost_are_sent_as_zeros),
 		cmocka_unit_test(sending_fails_after_the_medium_is_gone),
 		cmocka_unit_test(zeros_that_the_device_knows_are_not_read),
+		cmocka_unit_test(a_source_that_lies_is_not_sent),
 		cmocka_unit_test(a_read_error_ends_the_stream_at_its_granule),
 		cmocka_unit_test(sending_can_be_interrupted),
 		cmocka_unit_test(an_object_receives_the_content_that_was_sent),
