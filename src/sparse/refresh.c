@@ -304,7 +304,7 @@ static bool check_layers(struct bsp_sparse *sp)
 		return false;
 	atomic_store(&sp->forget_due, false);
 	if (!sp->dev->info.writable) {
-		bsp_map_forget(sp->map, 0, UINT64_MAX);
+		bsp_sparse_forget_all(sp);
 		return true;
 	}
 	pthread_rwlock_wrlock(&sp->size_lock);

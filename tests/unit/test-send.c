@@ -214,7 +214,7 @@ static void a_source_that_lies_is_not_sent(void **state)
 	memset(fake_bytes(f.fake), 1, 4 * CHUNK);
 	fake_know_zeros(f.fake, 3 * CHUNK, CHUNK);
 	assert_false(send_from(&f, 0, &error));
-	assert_non_null(strstr(error->message, "fake layer said that byte "));
+	assert_non_null(strstr(error->message, "fake said that byte "));
 	assert_non_null(strstr(error->message, "the stream may lack data"));
 	/* Now that the layer is not asked, all is sent. */
 	assert_true(send_from(&f, 0, NULL));
