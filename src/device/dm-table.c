@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <linux/dm-ioctl.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -120,4 +119,26 @@ GArray *bsp_dm_targets(int control, dev_t rdev, uint64_t *ret_hash)
 GArray *bsp_dm_status(int control, dev_t rdev)
 {
 	return targets_of(control, rdev, 0, NULL);
+}
+
+bool bsp_dm_is_suspended(int control, dev_t rdev)
+{
+	struct dm_ioctl query = {
+		.version = { DM_VERSION_MAJOR, 0, 0 },
+		.data_size = sizeof(query),
+		.data_start = sizeof(query),
+		.dev = rdev,
+	};
+
+	return ioctl(control, DM_DEV_STATUS, &query) < 0 ||
+	       query.flags & DM_SUSPEND_FLAG;
+}
+
+bool bsp_dm_skips_zeroing(const struct bsp_dm_target *target)
+{
+	g_auto(GStrv) words = g_strsplit(target->params, " ", -1);
+
+	return strcmp(target->type, "thin-pool") == 0 &&
+	       g_strv_contains((const char *const *)words,
+			       "skip_block_zeroing");
 }

@@ -9,6 +9,7 @@
 #define BSP_DEVICE_DM_TABLE_H
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,8 +26,16 @@ struct bsp_dm_target {
  */
 GArray *bsp_dm_targets(int control, dev_t rdev, uint64_t *ret_hash);
 
-/* Does the same with the status of each target in params. A thin pool commits
- * its metadata first (pool_status() in drivers/md/dm-thin.c). */
+/* Does the same with the status of each target in params. A thin pool that is
+ * writable and not suspended commits its metadata first (pool_status() in
+ * drivers/md/dm-thin.c). */
 GArray *bsp_dm_status(int control, dev_t rdev);
+
+/* Whether a device is suspended, or cannot be asked. */
+bool bsp_dm_is_suspended(int control, dev_t rdev);
+
+/* Whether a target is a thin pool that does not zero new blocks. Takes a target
+ * of bsp_dm_targets(). */
+bool bsp_dm_skips_zeroing(const struct bsp_dm_target *target);
 
 #endif

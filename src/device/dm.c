@@ -70,17 +70,6 @@ static bool any_is(const GArray *targets, const char *type)
 	return false;
 }
 
-static bool skips_zeroing(const GArray *targets, unsigned i)
-{
-	const char *params =
-		g_array_index(targets, struct bsp_dm_target, i).params;
-	g_auto(GStrv) words = g_strsplit(params, " ", -1);
-
-	return is_target(targets, i, "thin-pool") &&
-	       g_strv_contains((const char *const *)words,
-			       "skip_block_zeroing");
-}
-
 /* --- Stacks --- */
 
 struct stack {
@@ -121,7 +110,8 @@ static bool check_pool(const struct stack *stack, int folder)
 	char name[DM_NAME_LEN + 1];
 
 	for (unsigned i = 0; targets && i < targets->len; i++) {
-		if (!skips_zeroing(targets, i))
+		if (!bsp_dm_skips_zeroing(
+			    &g_array_index(targets, struct bsp_dm_target, i)))
 			continue;
 		(void)bsp_sysfs_read_line(folder, "dm/name", name,
 					  sizeof(name));
