@@ -384,7 +384,7 @@ static struct bsp_known_answer block_known(struct bsp_device *dev,
 	if (!block->known)
 		return (struct bsp_known_answer){ false, limit };
 	if (dev->info.writable && may_build &&
-	    !bsp_known_is_built(block->known, generation))
+	    bsp_known_is_due(block->known, generation))
 		write_back_all(block->direct_fd);
 	return bsp_known_ask(block->known, generation, may_build, off, limit);
 }

@@ -8,10 +8,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "blksparse-thread.h"
 #include "device/sysfs.h"
 
 enum {
-	DEPTH_MAX = 8, /* devices above one another */
+	DEPTH_MAX = 8,	  /* devices above one another */
+	RETRY_US = 50000, /* until layers that cannot be built yet are tried
+			     again */
+	BUSY_MS = 100,	  /* the longest that a handler waits for a question */
 };
 
 struct bsp_known {
@@ -19,6 +23,7 @@ struct bsp_known {
 	dev_t rdev;
 
 	pthread_mutex_t lock;
+	pthread_cond_t answered; /* no question is under way */
 	/* Protected by lock: */
 	enum bsp_known_trust trust;
 	bool made;		 /* layer is valid */
@@ -29,6 +34,12 @@ struct bsp_known {
 	bool silent;		 /* nothing is known in generation */
 	uint64_t generation;	 /* of the map */
 	uint64_t medium_moves, content_moves;
+
+	bool asking; /* a question is under way */
+	/* The layer that the question uses without the lock. It lives until the
+	 * question's end, even if it is no longer the device's. */
+	struct bsp_layer *in_use;
+	int64_t next_try; /* to build, in microseconds of CLOCK_MONOTONIC */
 };
 
 /* --- The choice of layers --- */
@@ -95,13 +106,15 @@ struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
 	known->rdev = rdev;
 	known->trust = trust;
 	pthread_mutex_init(&known->lock, NULL);
+	bsp_cond_init(&known->answered);
 	return known;
 }
 
 /* Frees the layers; the next sample or question makes them anew. lock held. */
 static void drop(struct bsp_known *known)
 {
-	bsp_layer_free(known->layer);
+	if (known->layer != known->in_use)
+		bsp_layer_free(known->layer);
 	known->layer = NULL;
 	known->stamp = 0;
 	known->made = known->built = false;
@@ -112,6 +125,7 @@ void bsp_known_free(struct bsp_known *known)
 	if (!known)
 		return;
 	drop(known);
+	pthread_cond_destroy(&known->answered);
 	pthread_mutex_destroy(&known->lock);
 	free(known);
 }
@@ -167,19 +181,56 @@ static void check_layers(struct bsp_known *known, enum bsp_depth depth)
 		known->medium_moves++;
 }
 
-/* lock held. */
-static void build(struct bsp_known *known, uint64_t generation)
-{
-	int r = 0;
+/* --- Questions --- */
 
-	check_layers(known, BSP_DEPTH_ALL);
-	if (known->layer && known->layer->ops->build)
-		r = known->layer->ops->build(known->layer);
-	if (r == -EAGAIN)
-		return;
-	known->built = true;
-	known->silent = r != 0;
-	known->generation = generation;
+/* Waits until no other question is under way. Returns false if a handler would
+ * wait for long. lock held. */
+static bool begin_question(struct bsp_known *known, bool may_wait)
+{
+	struct timespec limit = bsp_cond_limit(BUSY_MS);
+	int timeout = 0;
+
+	while (known->asking && !timeout) {
+		if (may_wait)
+			pthread_cond_wait(&known->answered, &known->lock);
+		else
+			timeout = pthread_cond_timedwait(&known->answered,
+							 &known->lock, &limit);
+	}
+	if (known->asking)
+		return false;
+	known->asking = true;
+	return true;
+}
+
+/* lock held. */
+static void end_question(struct bsp_known *known)
+{
+	known->asking = false;
+	pthread_cond_signal(&known->answered);
+}
+
+/* Lets go of the lock while the question uses the layers. lock held. */
+static struct bsp_layer *use_layer(struct bsp_known *known)
+{
+	struct bsp_layer *layer = known->in_use = known->layer;
+
+	pthread_mutex_unlock(&known->lock);
+	return layer;
+}
+
+/* Takes the lock again. Returns false if the layers are others by now, or were
+ * dropped; frees the old ones. */
+static bool finish_use(struct bsp_known *known)
+{
+	struct bsp_layer *layer = known->in_use;
+
+	pthread_mutex_lock(&known->lock);
+	known->in_use = NULL;
+	if (layer == known->layer)
+		return true;
+	bsp_layer_free(layer);
+	return false;
 }
 
 /* lock held. */
@@ -189,27 +240,60 @@ static bool is_built(const struct bsp_known *known, uint64_t generation)
 	       (known->built && known->generation >= generation);
 }
 
-bool bsp_known_is_built(struct bsp_known *known, uint64_t generation)
+/* lock held. */
+static bool is_due(const struct bsp_known *known, uint64_t generation)
+{
+	return !is_built(known, generation) &&
+	       g_get_monotonic_time() >= known->next_try;
+}
+
+bool bsp_known_is_due(struct bsp_known *known, uint64_t generation)
 {
 	bool is;
 
 	pthread_mutex_lock(&known->lock);
-	is = is_built(known, generation);
+	is = is_due(known, generation);
 	pthread_mutex_unlock(&known->lock);
 	return is;
 }
 
+/* lock held; let go of meanwhile. */
+static void build(struct bsp_known *known, uint64_t generation)
+{
+	struct bsp_layer *layer;
+	int r = 0;
+
+	check_layers(known, BSP_DEPTH_ALL);
+	if (known->layer && known->layer->ops->build) {
+		known->built = false;
+		layer = use_layer(known);
+		r = layer->ops->build(layer);
+		if (!finish_use(known))
+			r = -EAGAIN;
+	}
+	if (r == -EAGAIN) {
+		known->next_try = g_get_monotonic_time() + RETRY_US;
+		return;
+	}
+	known->built = true;
+	known->silent = r != 0;
+	known->generation = generation;
+}
+
 /* Asks the layers. An answer beyond the question is not believed: then nothing
- * is known. lock held. */
+ * is known. lock held; let go of meanwhile. */
 static struct bsp_known_answer ask(struct bsp_known *known, uint64_t off,
 				   uint64_t limit)
 {
 	struct bsp_known_answer nothing = { false, limit }, answer;
-	struct bsp_layer *layer = known->layer;
+	struct bsp_layer *layer;
 
-	if (!layer || known->silent)
+	if (!known->layer || known->silent)
 		return nothing;
+	layer = use_layer(known);
 	answer = layer->ops->ask(layer, off, limit);
+	if (!finish_use(known))
+		return (struct bsp_known_answer){ false, off };
 	return answer.end > off && answer.end <= limit ? answer : nothing;
 }
 
@@ -220,13 +304,18 @@ struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 	struct bsp_known_answer answer = { false, off };
 
 	pthread_mutex_lock(&known->lock);
-	if (may_build && !is_built(known, generation))
-		build(known, generation);
-	if (is_built(known, generation))
-		answer = ask(known, off, limit);
+	if (begin_question(known, may_build)) {
+		if (may_build && is_due(known, generation))
+			build(known, generation);
+		if (is_built(known, generation))
+			answer = ask(known, off, limit);
+		end_question(known);
+	}
 	pthread_mutex_unlock(&known->lock);
 	return answer;
 }
+
+/* --- Samples --- */
 
 uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth)
 {

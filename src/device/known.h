@@ -23,8 +23,10 @@
  * holes: the answer would lack a write between the two, and no later sample
  * would differ because of it.
  *
- * Threads: any; a lock admits one call at a time. A question may take as long
- * as the layer's file system or device, a sample as long as fstat(2) there.
+ * Threads: any; one question at a time. A question may take as long as the
+ * layer's file system or device, a sample as long as fstat(2) there. A sample
+ * does not wait for a question: otherwise a pool whose metadata cannot be read
+ * at the moment would stop each handler that looks at the device.
  */
 #ifndef BSP_DEVICE_KNOWN_H
 #define BSP_DEVICE_KNOWN_H
@@ -59,10 +61,11 @@ struct bsp_layer_below {
 
 struct bsp_layer_ops {
 	/*
-	 * Makes all writes so far visible in the answers; may commit a pool.
-	 * Called once a generation, before its questions. Returns 0, -EAGAIN if
-	 * that is possible only later, or another -errno if nothing is known in
-	 * this generation. NULL: they always are visible.
+	 * Makes all writes so far visible in the answers; may commit a pool,
+	 * and wait for its metadata device. Called until it succeeds or fails
+	 * once a generation, before its questions. Returns 0, -EAGAIN if that
+	 * is possible only later, or another -errno if nothing is known in this
+	 * generation. NULL: they always are visible.
 	 */
 	int (*build)(struct bsp_layer *layer);
 	/* off < limit <= the layer's size. */
@@ -181,14 +184,16 @@ void bsp_known_free(struct bsp_known *known); /* NULL is fine */
 /*
  * Returns the knowledge of [off, limit), to be learned under that generation of
  * the map. The first question of a generation builds the layers if may_build is
- * set; before that the answer's end is off. Generations only grow.
+ * set. Until that has succeeded the answer's end is off; the caller asks again
+ * later. Without may_build, a question waits only a short time for one that is
+ * under way. Generations only grow.
  */
 struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 				      uint64_t generation, bool may_build,
 				      uint64_t off, uint64_t limit);
 
-/* Whether the layers for that generation are built, or need not be. */
-bool bsp_known_is_built(struct bsp_known *known, uint64_t generation);
+/* Whether a question now would build the layers for that generation. */
+bool bsp_known_is_due(struct bsp_known *known, uint64_t generation);
 
 /*
  * Counts for the samples of identity. They rise when earlier answers may be out

@@ -9,8 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "unit.h"
 
@@ -25,8 +28,11 @@ static struct {
 	int build_error;
 	struct bsp_known_answer answer;
 	void (*on_look)(void); /* called once, after the next look at it */
+	bool blocks;	       /* to build it takes until go_on is posted */
 	unsigned made, freed, built, asked;
 } fake;
+
+static sem_t building, go_on;
 
 static void looked(void)
 {
@@ -47,6 +53,10 @@ static struct bsp_known_answer fake_ask(struct bsp_layer *layer, uint64_t off,
 static int fake_build(struct bsp_layer *layer)
 {
 	fake.built++;
+	if (fake.blocks) {
+		sem_post(&building);
+		sem_wait(&go_on);
+	}
 	return fake.build_error;
 }
 
@@ -129,6 +139,8 @@ static struct bsp_known *known;
 static int setup(void **state)
 {
 	memset(&fake, 0, sizeof(fake));
+	sem_init(&building, 0, 0);
+	sem_init(&go_on, 0, 0);
 	fake.exists = true;
 	fake.stamp = 1;
 	fake.answer = (struct bsp_known_answer){ true, SIZE };
@@ -167,12 +179,12 @@ static void layers_are_built_once_a_generation(void **state)
 	struct sample s = { 0 };
 
 	(void)sample(&s);
-	assert_false(bsp_known_is_built(known, 3));
+	assert_true(bsp_known_is_due(known, 3));
 	for (int i = 0; i < 5; i++)
 		assert_true(ask(3));
 	assert_int_equal(fake.built, 1);
-	assert_true(bsp_known_is_built(known, 3));
-	assert_false(bsp_known_is_built(known, 4));
+	assert_false(bsp_known_is_due(known, 3));
+	assert_true(bsp_known_is_due(known, 4));
 	/* The map refuses the answer for the older one. */
 	assert_true(ask(2));
 	assert_int_equal(fake.built, 1);
@@ -202,17 +214,18 @@ static void a_handler_never_builds(void **state)
 
 static void a_pool_that_must_wait_is_asked_again(void **state)
 {
+	const struct timespec pause = { .tv_nsec = 10000000 };
 	struct bsp_known_answer answer;
 
 	fake.build_error = -EAGAIN;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		answer = bsp_known_ask(known, 0, true, 0, SIZE);
 		assert_false(answer.zeros);
 		assert_int_equal(answer.end, 0);
 	}
 	fake.build_error = 0;
-	assert_true(ask(0));
-	assert_int_equal(fake.built, 3);
+	while (!ask(0))
+		(void)nanosleep(&pause, NULL);
 }
 
 static void a_pool_that_fails_knows_nothing_for_a_generation(void **state)
@@ -333,7 +346,7 @@ static void other_layers_move_the_medium(void **state)
 	assert_int_equal(fake.made, 2);
 	assert_int_equal(fake.freed, 1);
 	/* Nothing of the old ones is used, in that generation either. */
-	assert_false(bsp_known_is_built(known, 0));
+	assert_true(bsp_known_is_due(known, 0));
 	assert_true(ask(1));
 	assert_int_equal(fake.built, 2);
 	assert_false(sample(&s));
@@ -445,6 +458,70 @@ static void an_answer_beyond_the_question_is_not_believed(void **state)
 	}
 }
 
+/* --- A question that takes long --- */
+
+static struct bsp_known_answer slow_answer;
+
+static void *ask_slowly(void *data)
+{
+	slow_answer = bsp_known_ask(known, 0, true, 0, SIZE);
+	return NULL;
+}
+
+static pthread_t begin_slow_question(void)
+{
+	pthread_t thread;
+
+	fake.blocks = true;
+	assert_int_equal(pthread_create(&thread, NULL, ask_slowly, NULL), 0);
+	sem_wait(&building);
+	fake.blocks = false;
+	return thread;
+}
+
+static void end_slow_question(pthread_t thread)
+{
+	sem_post(&go_on);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+/* A pool's metadata may be suspended for long. Without the bounds, this test
+ * would not end. */
+static void samples_and_handlers_do_not_wait_for_a_question(void **state)
+{
+	struct sample s = { 0 };
+	struct bsp_known_answer answer;
+	pthread_t thread;
+
+	(void)sample(&s);
+	thread = begin_slow_question();
+	assert_false(sample(&s));
+	assert_true(bsp_known_is_due(known, 0));
+	answer = bsp_known_ask(known, 0, false, 0, SIZE);
+	assert_int_equal(answer.end, 0); /* no layer was asked */
+	end_slow_question(thread);
+	assert_true(slow_answer.zeros);
+	assert_int_equal(slow_answer.end, SIZE);
+}
+
+static void layers_dropped_during_a_question_are_not_used(void **state)
+{
+	struct sample s = { 0 };
+	pthread_t thread;
+
+	(void)sample(&s);
+	thread = begin_slow_question();
+	fake.other = true;
+	assert_true(sample(&s));
+	assert_int_equal(fake.made, 2);
+	assert_int_equal(fake.freed, 0); /* the question still needs it */
+	end_slow_question(thread);
+	assert_int_equal(fake.freed, 1);
+	assert_false(slow_answer.zeros);
+	assert_int_equal(slow_answer.end, 0);
+	assert_int_equal(fake.asked, 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -465,6 +542,8 @@ int main(void)
 		TEST(layers_without_a_stamp_are_not_asked),
 		TEST(layers_that_are_not_trusted_answer_nothing),
 		TEST(an_answer_beyond_the_question_is_not_believed),
+		TEST(samples_and_handlers_do_not_wait_for_a_question),
+		TEST(layers_dropped_during_a_question_are_not_used),
 	};
 
 	return cmocka_run_group_tests_name("known", tests, NULL, NULL);
