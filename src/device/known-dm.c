@@ -59,9 +59,7 @@ static struct parts *to_parts(struct bsp_layer *layer)
 	return (struct parts *)layer;
 }
 
-/* If one part can be built, others that cannot be built yet stay silent: if
- * they have a pool in common, they would never all be ready at once. */
-static int parts_build(struct bsp_layer *layer)
+static int parts_build(struct bsp_layer *layer, int64_t since)
 {
 	struct parts *parts = to_parts(layer);
 	bool any = false, later = false;
@@ -73,14 +71,14 @@ static int parts_build(struct bsp_layer *layer)
 		if (!below)
 			continue;
 		if (below->ops->build)
-			r = below->ops->build(below);
+			r = below->ops->build(below, since);
 		parts->part[i].silent = r != 0;
 		any |= r == 0;
 		later |= r == -EAGAIN;
 	}
-	if (any)
-		return 0;
-	return later ? -EAGAIN : -ENODATA;
+	if (later)
+		return -EAGAIN;
+	return any ? 0 : -ENODATA;
 }
 
 static struct bsp_known_answer parts_ask(struct bsp_layer *layer, uint64_t off,
@@ -272,27 +270,40 @@ static struct bsp_layer *new_linear(const char *params, struct part *part,
 	return bsp_layer_new(part->below, trust, depth + 1);
 }
 
+/* The size of a device; UINT64_MAX if it cannot be read. */
+static uint64_t device_size(dev_t rdev)
+{
+	int folder = bsp_sysfs_open(rdev);
+	uint64_t sectors = 0;
+
+	if (folder >= 0) {
+		sectors = bsp_sysfs_read_number(folder, "size");
+		close(folder);
+	}
+	return sectors ? sectors * SECTOR : UINT64_MAX;
+}
+
 static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
 				  enum bsp_known_trust trust, unsigned depth)
 {
-	struct bsp_layer *origin = NULL;
+	struct bsp_thin_volume volume = { .rdev = rdev };
 	const char *rest, *more;
-	dev_t pool = parse_device(params, &rest), below = 0;
+	dev_t below = 0;
 	char *end;
-	uint64_t volume;
 
-	if (!pool)
+	volume.pool = parse_device(params, &rest);
+	if (!volume.pool)
 		return NULL;
-	volume = strtoull(rest, &end, 10);
+	volume.number = strtoull(rest, &end, 10);
 	if (*end)
 		below = parse_device(end + 1, &more);
 	if (*end && !below)
 		return NULL;
-	/* Unmapped blocks read as the volume's external origin. */
-	if (below)
-		origin = bsp_layer_new(below, trust, depth + 1);
-	return bsp_layer_thin_new(control, rdev, pool, volume, below != 0,
-				  origin);
+	if (below) {
+		volume.origin_size = device_size(below);
+		volume.origin = bsp_layer_new(below, trust, depth + 1);
+	}
+	return bsp_layer_thin_new(control, &volume);
 }
 
 struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,

@@ -5,19 +5,27 @@
  * Until a commit, the pool has new mappings in memory only. So building the
  * layer has the pool commit: asking for the pool's status does that, unless
  * DM_NOFLUSH_FLAG is set. After that, the metadata device has all earlier
- * mappings, and each later one moves the volume's counters.
+ * mappings, and each later one moves the volume's counters. A commit for one
+ * volume will do for all of its pool.
+ *
+ * A pool that is suspended, read-only or out of metadata space does not commit,
+ * and its status does not say so; commit() looks for these. Reads from a pool
+ * that has failed return errors. Nothing is known then.
  *
  * The pool changes its metadata meanwhile. A walk goes down the trees with
  * direct reads, checks each block, and is valid only if the superblock is the
  * same afterwards (thin-tree.h). A reserved metadata snapshot would need no
- * such care, but it outlives the program and blocks other tools.
+ * such care, but it outlives the program and blocks other tools. A superblock
+ * has no number of its own: after two commits it may look the same again. That
+ * does no harm. The pool writes other nodes of the volume only after a write to
+ * the volume, and such a write ends the generation.
  *
  * If the trees cannot be walked, the volume's status still gives the highest
  * mapped sector: everything past it is unmapped. The status includes mappings
  * that are not committed.
  *
- * An unmapped block reads as zeros, or as the external origin. Reads from a
- * pool that has failed return errors, so nothing is known of its volumes.
+ * An unmapped block reads as zeros, or as the external origin, and as zeros
+ * past the origin's end.
  */
 #include "device/known-thin.h"
 
@@ -41,17 +49,18 @@
 enum {
 	SECTOR = 512,
 	TRIES = 4, /* walks, if the pool commits during each of them */
+	COMMIT_US = 1000000, /* between two commits of a pool */
 };
+
+/* How much is left unknown when all walks fail. */
+#define BUSY_LEN (UINT64_C(64) << 20)
 
 struct thin_layer {
 	struct bsp_layer layer;
-	struct bsp_layer *origin;
-	bool has_origin;
-	bool origin_silent; /* it knows nothing in this generation */
-	int control;	    /* the caller's */
-	dev_t rdev, pool;
+	struct bsp_thin_volume volume;
+	bool origin_silent;  /* it knows nothing in this generation */
+	int control;	     /* the caller's */
 	uint64_t pool_table; /* the hash of its table when this was made */
-	uint64_t volume;
 
 	int fd; /* of the metadata device; -1: only the status is known */
 	struct bsp_thin_tree tree; /* block_size is 0 until it was opened */
@@ -87,7 +96,7 @@ static int read_block(void *data, uint64_t block, void *buf)
 
 static int open_tree(struct thin_layer *thin)
 {
-	int r = bsp_thin_tree_open(&thin->tree, thin->volume);
+	int r = bsp_thin_tree_open(&thin->tree, thin->volume.number);
 
 	thin->open = r == 0;
 	return r;
@@ -121,14 +130,16 @@ static int find_run(struct thin_layer *thin, uint64_t block,
 
 /* --- The layer --- */
 
+/* The answer for unmapped blocks. */
 static struct bsp_known_answer ask_origin(struct thin_layer *thin, uint64_t off,
 					  uint64_t limit)
 {
-	struct bsp_layer *origin = thin->origin;
+	struct bsp_layer *origin = thin->volume.origin;
 
-	if (!thin->has_origin)
+	if (off >= thin->volume.origin_size)
 		return (struct bsp_known_answer){ true, limit,
 						  thin->layer.path };
+	limit = bsp_min(limit, thin->volume.origin_size);
 	if (!origin || thin->origin_silent)
 		return (struct bsp_known_answer){ false, limit };
 	return origin->ops->ask(origin, off, limit);
@@ -141,8 +152,11 @@ static struct bsp_known_answer thin_ask(struct bsp_layer *layer, uint64_t off,
 	struct bsp_known_answer answer = { false, limit };
 	struct bsp_thin_run run;
 	uint64_t size = thin->tree.block_size;
+	int r = -ENODATA;
 
-	if (thin->fd >= 0 && size && find_run(thin, off / size, &run) == 0) {
+	if (thin->fd >= 0 && size)
+		r = find_run(thin, off / size, &run);
+	if (!r) {
 		if (run.end <= limit / size)
 			answer.end = run.end * size;
 		return run.mapped ? answer : ask_origin(thin, off, answer.end);
@@ -150,23 +164,27 @@ static struct bsp_known_answer thin_ask(struct bsp_layer *layer, uint64_t off,
 	if (off >= thin->highest)
 		return ask_origin(thin, off, limit);
 	answer.end = bsp_min(limit, thin->highest);
+	/* The next walk may have more luck. */
+	if (r == -EAGAIN)
+		answer.end = bsp_min(answer.end, off + BUSY_LEN);
 	return answer;
 }
 
 static bool thin_is_same(struct bsp_layer *layer, enum bsp_depth depth)
 {
 	const struct thin_layer *thin = to_thin(layer);
-	struct bsp_layer *origin = thin->origin;
+	struct bsp_layer *origin = thin->volume.origin;
 
 	if (depth == BSP_DEPTH_ALL &&
-	    bsp_dm_table_hash(thin->control, thin->pool) != thin->pool_table)
+	    bsp_dm_table_hash(thin->control, thin->volume.pool) !=
+		    thin->pool_table)
 		return false;
 	return !origin || origin->ops->is_same(origin, depth);
 }
 
 static uint64_t thin_content(struct bsp_layer *layer, uint64_t hash)
 {
-	struct bsp_layer *origin = to_thin(layer)->origin;
+	struct bsp_layer *origin = to_thin(layer)->volume.origin;
 
 	if (!origin || !origin->ops->content)
 		return hash;
@@ -175,7 +193,7 @@ static uint64_t thin_content(struct bsp_layer *layer, uint64_t hash)
 
 static bool thin_settled(struct bsp_layer *layer)
 {
-	struct bsp_layer *origin = to_thin(layer)->origin;
+	struct bsp_layer *origin = to_thin(layer)->volume.origin;
 
 	return !origin || !origin->ops->settled || origin->ops->settled(origin);
 }
@@ -183,7 +201,7 @@ static bool thin_settled(struct bsp_layer *layer)
 static bool thin_below(struct bsp_layer *layer, unsigned i,
 		       struct bsp_layer_below *ret_below)
 {
-	*ret_below = (struct bsp_layer_below){ to_thin(layer)->origin };
+	*ret_below = (struct bsp_layer_below){ to_thin(layer)->volume.origin };
 	return i == 0 && ret_below->layer;
 }
 
@@ -191,7 +209,7 @@ static void thin_free(struct bsp_layer *layer)
 {
 	struct thin_layer *thin = to_thin(layer);
 
-	bsp_layer_free(thin->origin);
+	bsp_layer_free(thin->volume.origin);
 	if (thin->fd >= 0)
 		close(thin->fd);
 	free(thin->tree.memory);
@@ -201,71 +219,91 @@ static void thin_free(struct bsp_layer *layer)
 
 /* --- Building --- */
 
-/* Whether the pool may be asked to commit now: at most once a second. */
-static bool may_commit(dev_t pool)
-{
-	static GMutex lock;
-	static GHashTable *last; /* milliseconds, by pool; never freed */
-	gint64 now = g_get_monotonic_time() / 1000, *then;
-	bool may;
+/* The times of a pool's commits, in microseconds of CLOCK_MONOTONIC. */
+struct commits {
+	gint64 pool;
+	int64_t tried; /* when the last one began */
+	int64_t done;  /* when the last one began that succeeded */
+};
 
-	g_mutex_lock(&lock);
-	if (!last)
-		last = g_hash_table_new_full(g_int64_hash, g_int64_equal,
-					     g_free, g_free);
-	then = g_hash_table_lookup(last, &(gint64){ (gint64)pool });
-	may = !then || now - *then >= 1000;
-	if (may)
-		g_hash_table_insert(
-			last,
-			g_memdup2(&(gint64){ (gint64)pool }, sizeof(gint64)),
-			g_memdup2(&now, sizeof(now)));
-	g_mutex_unlock(&lock);
-	return may;
+static GMutex commits_lock;
+
+/* commits_lock held. */
+static struct commits *commits_of(dev_t pool)
+{
+	static GHashTable *all; /* by pool; never freed */
+	gint64 key = (gint64)pool;
+	struct commits *commits;
+
+	if (!all)
+		all = g_hash_table_new(g_int64_hash, g_int64_equal);
+	commits = g_hash_table_lookup(all, &key);
+	if (!commits) {
+		commits = g_new0(struct commits, 1);
+		*commits = (struct commits){ key, -COMMIT_US, -1 };
+		g_hash_table_insert(all, &commits->pool, commits);
+	}
+	return commits;
 }
 
-/* Has the pool commit. Returns false if it cannot be asked or has failed: its
- * status is then "Fail", and does not begin with a number. */
-static bool commit(int control, dev_t pool)
+/*
+ * Has the pool commit. Its status is "Fail", or the fifth word tells the mode.
+ * A pool that was suspended meanwhile may not have committed; if it was resumed
+ * before that is looked up, it did so when it was suspended. Returns 0, -EAGAIN
+ * if the pool is suspended, or another -errno if it cannot commit.
+ */
+static int commit(int control, dev_t pool)
 {
 	g_autoptr(GArray) targets = bsp_dm_status(control, pool);
 	const struct bsp_dm_target *target;
+	g_auto(GStrv) words = NULL;
 
 	if (!targets || targets->len != 1)
-		return false;
+		return -EIO;
 	target = &g_array_index(targets, struct bsp_dm_target, 0);
-	return strcmp(target->type, "thin-pool") == 0 &&
-	       g_ascii_isdigit(target->params[0]);
+	words = g_strsplit(target->params, " ", -1);
+	if (strcmp(target->type, "thin-pool") != 0 || g_strv_length(words) < 5)
+		return -EIO;
+	if (strcmp(words[4], "rw") != 0 &&
+	    strcmp(words[4], "out_of_data_space") != 0)
+		return -EROFS;
+	return bsp_dm_is_suspended(control, pool) ? -EAGAIN : 0;
 }
 
-/* Opens the metadata device, the first word of the pool's parameters. Returns
- * -1 on failure; pool_table is 0 if the pool cannot be asked. */
-static int open_metadata(struct thin_layer *thin)
+/* Makes sure that the pool committed after that time. Returns as commit(), also
+ * -EAGAIN if the last commit was too short ago. */
+static int commit_since(int control, dev_t pool, int64_t since)
 {
-	g_autoptr(GArray) targets =
-		bsp_dm_targets(thin->control, thin->pool, &thin->pool_table);
-	unsigned major_number, minor_number;
-	int folder, fd = -1;
-	char node[BSP_NODE_SIZE];
+	int64_t now = g_get_monotonic_time();
+	struct commits *commits;
+	bool done, may;
+	int r;
 
-	if (!targets || targets->len != 1 ||
-	    sscanf(g_array_index(targets, struct bsp_dm_target, 0).params,
-		   "%u:%u", &major_number, &minor_number) != 2)
-		return -1;
-	folder = bsp_sysfs_open(makedev(major_number, minor_number));
-	if (folder < 0)
-		return -1;
-	if (bsp_sysfs_node(folder, node))
-		fd = open(node, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	close(folder);
-	return fd;
+	g_mutex_lock(&commits_lock);
+	commits = commits_of(pool);
+	done = commits->done >= since;
+	may = now - commits->tried >= COMMIT_US;
+	if (!done && may)
+		commits->tried = now;
+	g_mutex_unlock(&commits_lock);
+	if (done)
+		return 0;
+	if (!may)
+		return -EAGAIN;
+	r = commit(control, pool);
+	g_mutex_lock(&commits_lock);
+	if (!r)
+		commits->done = MAX(commits->done, now);
+	g_mutex_unlock(&commits_lock);
+	return r;
 }
 
 /* Reads the volume's status, "MAPPED HIGHEST" in sectors, or "0 -" if nothing
  * is mapped. */
 static bool read_status(struct thin_layer *thin)
 {
-	g_autoptr(GArray) targets = bsp_dm_status(thin->control, thin->rdev);
+	g_autoptr(GArray) targets =
+		bsp_dm_status(thin->control, thin->volume.rdev);
 	unsigned long long mapped, highest;
 	const char *params;
 
@@ -280,21 +318,26 @@ static bool read_status(struct thin_layer *thin)
 	return true;
 }
 
-/* Has the pool commit, and opens the trees of that transaction. */
-static int thin_build(struct bsp_layer *layer)
+/* Opens the trees of the last transaction. Without them, the status has to
+ * do. */
+static int thin_build(struct bsp_layer *layer, int64_t since)
 {
 	struct thin_layer *thin = to_thin(layer);
-	struct bsp_layer *origin = thin->origin;
+	struct bsp_layer *origin = thin->volume.origin;
+	int r = 0;
 
 	thin->open = false;
-	if (!may_commit(thin->pool))
-		return -EAGAIN;
-	if (!commit(thin->control, thin->pool) || !read_status(thin))
+	if (origin && origin->ops->build)
+		r = origin->ops->build(origin, since);
+	thin->origin_silent = r != 0;
+	if (r != -EAGAIN)
+		r = commit_since(thin->control, thin->volume.pool, since);
+	if (r)
+		return r;
+	if (!read_status(thin))
 		return -EIO;
 	if (thin->fd >= 0)
 		(void)open_tree(thin);
-	thin->origin_silent =
-		origin && origin->ops->build && origin->ops->build(origin);
 	return 0;
 }
 
@@ -311,28 +354,58 @@ static const struct bsp_layer_ops thin_ops = {
 
 /* --- Life --- */
 
-struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
-				     uint64_t volume, bool has_origin,
-				     struct bsp_layer *origin)
+/* Opens the metadata device, the first word of the pool's parameters, for
+ * direct reads. Returns -1 on failure. */
+static int open_metadata(const char *params)
 {
-	g_autofree char *pool_name = bsp_layer_device_name(pool);
+	unsigned major_number, minor_number;
+	int folder, fd;
+
+	if (sscanf(params, "%u:%u", &major_number, &minor_number) != 2)
+		return -1;
+	folder = bsp_sysfs_open(makedev(major_number, minor_number));
+	if (folder < 0)
+		return -1;
+	fd = bsp_sysfs_open_node(folder);
+	close(folder);
+	if (fd >= 0 && fcntl(fd, F_SETFL, O_DIRECT) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Reads the pool's table. Returns false if it cannot be asked. */
+static bool find_pool(struct thin_layer *thin)
+{
+	g_autoptr(GArray) targets = bsp_dm_targets(
+		thin->control, thin->volume.pool, &thin->pool_table);
+	const struct bsp_dm_target *target;
+
+	if (!targets || targets->len != 1)
+		return false;
+	target = &g_array_index(targets, struct bsp_dm_target, 0);
+	thin->fd = open_metadata(target->params);
+	return true;
+}
+
+struct bsp_layer *bsp_layer_thin_new(int control,
+				     const struct bsp_thin_volume *volume)
+{
+	g_autofree char *pool_name = bsp_layer_device_name(volume->pool);
 	struct thin_layer *thin = g_new0(struct thin_layer, 1);
 
 	thin->layer.ops = &thin_ops;
-	thin->layer.name = g_strdup_printf(
-		"thin volume %" G_GUINT64_FORMAT " of %s", volume, pool_name);
-	thin->origin = origin;
-	thin->has_origin = has_origin;
+	thin->layer.name =
+		g_strdup_printf("thin volume %" G_GUINT64_FORMAT " of %s",
+				volume->number, pool_name);
+	thin->volume = *volume;
 	thin->control = control;
-	thin->rdev = rdev;
-	thin->pool = pool;
-	thin->volume = volume;
 	thin->fd = -1;
 	thin->tree.read = read_block;
 	thin->tree.memory = bsp_buffer_new(BSP_THIN_MEMORY);
 	thin->tree.data = thin;
-	thin->fd = open_metadata(thin);
-	if (!thin->tree.memory || !thin->pool_table) {
+	if (!thin->tree.memory || !find_pool(thin)) {
 		thin_free(&thin->layer);
 		return NULL;
 	}

@@ -8,16 +8,22 @@
 
 #include "device/known.h"
 
+struct bsp_thin_volume {
+	dev_t rdev, pool;
+	uint64_t number; /* of the volume in its pool */
+	/* Unmapped blocks read as another device up to its end, the volume's
+	 * external origin. 0: there is none; UINT64_MAX: its end is unknown. */
+	uint64_t origin_size;
+	struct bsp_layer *origin; /* NULL: nothing is known of it */
+};
+
 /*
  * Makes the layer of a thin volume. Building it has the pool commit its
  * metadata, at most once a second. Returns NULL if the pool cannot be asked.
- * has_origin: unmapped blocks read as another device. origin is the layer of
- * that device, or NULL if nothing is known of it. origin belongs to the layer,
- * or is freed on failure. control stays the caller's, and must outlive the
- * layer.
+ * The origin belongs to the layer, or is freed on failure. control stays the
+ * caller's, and must outlive the layer.
  */
-struct bsp_layer *bsp_layer_thin_new(int control, dev_t rdev, dev_t pool,
-				     uint64_t volume, bool has_origin,
-				     struct bsp_layer *origin);
+struct bsp_layer *bsp_layer_thin_new(int control,
+				     const struct bsp_thin_volume *volume);
 
 #endif

@@ -39,7 +39,11 @@ struct bsp_known {
 	/* The layer that the question uses without the lock. It lives until the
 	 * question's end, even if it is no longer the device's. */
 	struct bsp_layer *in_use;
-	int64_t next_try; /* to build, in microseconds of CLOCK_MONOTONIC */
+	/* The last generation that was asked about, and the times of its first
+	 * question and of the next try to build, in microseconds of
+	 * CLOCK_MONOTONIC. */
+	uint64_t asked_generation;
+	int64_t asked, next_try;
 };
 
 /* --- The choice of layers --- */
@@ -257,17 +261,27 @@ bool bsp_known_is_due(struct bsp_known *known, uint64_t generation)
 	return is;
 }
 
+/* lock held. */
+static void note_question(struct bsp_known *known, uint64_t generation)
+{
+	if (known->asked && known->asked_generation >= generation)
+		return;
+	known->asked_generation = generation;
+	known->asked = g_get_monotonic_time();
+}
+
 /* lock held; let go of meanwhile. */
 static void build(struct bsp_known *known, uint64_t generation)
 {
 	struct bsp_layer *layer;
+	int64_t since = known->asked;
 	int r = 0;
 
 	check_layers(known, BSP_DEPTH_ALL);
 	if (known->layer && known->layer->ops->build) {
 		known->built = false;
 		layer = use_layer(known);
-		r = layer->ops->build(layer);
+		r = layer->ops->build(layer, since);
 		if (!finish_use(known))
 			r = -EAGAIN;
 	}
@@ -305,8 +319,10 @@ struct bsp_known_answer bsp_known_ask(struct bsp_known *known,
 
 	pthread_mutex_lock(&known->lock);
 	if (begin_question(known, may_build)) {
-		if (may_build && is_due(known, generation))
+		if (may_build && is_due(known, generation)) {
+			note_question(known, generation);
 			build(known, generation);
+		}
 		if (is_built(known, generation))
 			answer = ask(known, off, limit);
 		end_question(known);

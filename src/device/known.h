@@ -61,13 +61,14 @@ struct bsp_layer_below {
 
 struct bsp_layer_ops {
 	/*
-	 * Makes all writes so far visible in the answers; may commit a pool,
-	 * and wait for its metadata device. Called until it succeeds or fails
+	 * Makes all writes before a time visible in the answers; may commit a
+	 * pool, and wait for its metadata device. since is that time, in
+	 * microseconds of CLOCK_MONOTONIC. Called until it succeeds or fails
 	 * once a generation, before its questions. Returns 0, -EAGAIN if that
 	 * is possible only later, or another -errno if nothing is known in this
 	 * generation. NULL: they always are visible.
 	 */
-	int (*build)(struct bsp_layer *layer);
+	int (*build)(struct bsp_layer *layer, int64_t since);
 	/* off < limit <= the layer's size. */
 	struct bsp_known_answer (*ask)(struct bsp_layer *layer, uint64_t off,
 				       uint64_t limit);

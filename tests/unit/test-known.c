@@ -30,6 +30,7 @@ static struct {
 	void (*on_look)(void); /* called once, after the next look at it */
 	bool blocks;	       /* to build it takes until go_on is posted */
 	unsigned made, freed, built, asked;
+	int64_t since; /* of the last call to build it */
 } fake;
 
 static sem_t building, go_on;
@@ -50,9 +51,10 @@ static struct bsp_known_answer fake_ask(struct bsp_layer *layer, uint64_t off,
 	return fake.answer;
 }
 
-static int fake_build(struct bsp_layer *layer)
+static int fake_build(struct bsp_layer *layer, int64_t since)
 {
 	fake.built++;
+	fake.since = since;
 	if (fake.blocks) {
 		sem_post(&building);
 		sem_wait(&go_on);
@@ -216,6 +218,7 @@ static void a_pool_that_must_wait_is_asked_again(void **state)
 {
 	const struct timespec pause = { .tv_nsec = 10000000 };
 	struct bsp_known_answer answer;
+	int64_t first;
 
 	fake.build_error = -EAGAIN;
 	for (int i = 0; i < 3; i++) {
@@ -223,9 +226,15 @@ static void a_pool_that_must_wait_is_asked_again(void **state)
 		assert_false(answer.zeros);
 		assert_int_equal(answer.end, 0);
 	}
+	first = fake.since;
+	assert_true(first > 0 && first <= g_get_monotonic_time());
 	fake.build_error = 0;
 	while (!ask(0))
 		(void)nanosleep(&pause, NULL);
+	/* A commit since the first question is enough. */
+	assert_int_equal(fake.since, first);
+	assert_true(ask(1));
+	assert_true(fake.since > first);
 }
 
 static void a_pool_that_fails_knows_nothing_for_a_generation(void **state)
