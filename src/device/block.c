@@ -716,7 +716,9 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	open_counters(block, st.st_rdev);
 	block->written = bsp_counters_new(st.st_rdev);
 	block->source = bsp_medium_source_new(fd, st.st_rdev);
-	block->known = bsp_known_new(st.st_rdev, BSP_KNOWN_AUTO);
+	block->known = bsp_known_new(
+		st.st_rdev,
+		&(struct bsp_layer_use){ BSP_KNOWN_AUTO, info->writable });
 	probe_counters(block);
 	block->thin = info->writable && bsp_dm_is_thin(st.st_rdev);
 	return &block->dev;

@@ -217,8 +217,9 @@ static struct bsp_layer *finish_parts(struct parts *parts)
 	return NULL;
 }
 
-struct bsp_layer *
-bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth)
+struct bsp_layer *bsp_layer_partition_new(dev_t rdev,
+					  const struct bsp_layer_use *use,
+					  unsigned depth)
 {
 	bool partition;
 	int disk = bsp_sysfs_open_disk(rdev, &partition);
@@ -230,7 +231,7 @@ bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth)
 		parts = new_parts(rdev, -1, 1);
 		parts->part[0] = (struct part){
 			.len = bsp_sysfs_read_number(folder, "size") * SECTOR,
-			.layer = bsp_layer_new(bsp_sysfs_rdev(disk), trust,
+			.layer = bsp_layer_new(bsp_sysfs_rdev(disk), use,
 					       depth + 1),
 			.layer_start =
 				bsp_sysfs_read_number(folder, "start") * SECTOR,
@@ -259,7 +260,8 @@ static dev_t parse_device(const char *params, const char **ret_rest)
 }
 
 static struct bsp_layer *new_linear(const char *params, struct part *part,
-				    enum bsp_known_trust trust, unsigned depth)
+				    const struct bsp_layer_use *use,
+				    unsigned depth)
 {
 	const char *rest;
 
@@ -267,7 +269,7 @@ static struct bsp_layer *new_linear(const char *params, struct part *part,
 	if (!part->below)
 		return NULL;
 	part->layer_start = strtoull(rest, NULL, 10) * SECTOR;
-	return bsp_layer_new(part->below, trust, depth + 1);
+	return bsp_layer_new(part->below, use, depth + 1);
 }
 
 /* The size of a device; UINT64_MAX if it cannot be read. */
@@ -284,7 +286,8 @@ static uint64_t device_size(dev_t rdev)
 }
 
 static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
-				  enum bsp_known_trust trust, unsigned depth)
+				  const struct bsp_layer_use *use,
+				  unsigned depth)
 {
 	struct bsp_thin_volume volume = { .rdev = rdev };
 	const char *rest, *more;
@@ -301,12 +304,12 @@ static struct bsp_layer *new_thin(int control, dev_t rdev, const char *params,
 		return NULL;
 	if (below) {
 		volume.origin_size = device_size(below);
-		volume.origin = bsp_layer_new(below, trust, depth + 1);
+		volume.origin = bsp_layer_new(below, use, depth + 1);
 	}
-	return bsp_layer_thin_new(control, &volume);
+	return bsp_layer_thin_new(control, &volume, use->writable);
 }
 
-struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
+struct bsp_layer *bsp_layer_dm_new(dev_t rdev, const struct bsp_layer_use *use,
 				   unsigned depth)
 {
 	int control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
@@ -332,10 +335,10 @@ struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
 		(void)g_strlcpy(part->type, target->type, sizeof(part->type));
 		if (strcmp(target->type, "linear") == 0)
 			part->layer =
-				new_linear(target->params, part, trust, depth);
+				new_linear(target->params, part, use, depth);
 		else if (strcmp(target->type, "thin") == 0 && part->start == 0)
 			part->layer = new_thin(control, rdev, target->params,
-					       trust, depth);
+					       use, depth);
 	}
 	return finish_parts(parts);
 }

@@ -25,7 +25,11 @@
  * that are not committed.
  *
  * An unmapped block reads as zeros, or as the external origin, and as zeros
- * past the origin's end.
+ * past the origin's end. But a pool that does not zero new blocks leaves old
+ * bytes around the first write to a block. Where other programs write, that
+ * write moves the counters, and the zeros are forgotten. The owner of a
+ * writable device remembers zeros beside its own writes: it must know nothing
+ * of such a pool.
  */
 #include "device/known-thin.h"
 
@@ -375,8 +379,8 @@ static int open_metadata(const char *params)
 	return fd;
 }
 
-/* Reads the pool's table. Returns false if it cannot be asked. */
-static bool find_pool(struct thin_layer *thin)
+/* Reads the pool's table. Returns false if nothing is to be known of it. */
+static bool find_pool(struct thin_layer *thin, bool writable)
 {
 	g_autoptr(GArray) targets = bsp_dm_targets(
 		thin->control, thin->volume.pool, &thin->pool_table);
@@ -385,12 +389,15 @@ static bool find_pool(struct thin_layer *thin)
 	if (!targets || targets->len != 1)
 		return false;
 	target = &g_array_index(targets, struct bsp_dm_target, 0);
+	if (writable && bsp_dm_skips_zeroing(target))
+		return false;
 	thin->fd = open_metadata(target->params);
 	return true;
 }
 
 struct bsp_layer *bsp_layer_thin_new(int control,
-				     const struct bsp_thin_volume *volume)
+				     const struct bsp_thin_volume *volume,
+				     bool writable)
 {
 	g_autofree char *pool_name = bsp_layer_device_name(volume->pool);
 	struct thin_layer *thin = g_new0(struct thin_layer, 1);
@@ -405,7 +412,7 @@ struct bsp_layer *bsp_layer_thin_new(int control,
 	thin->tree.read = read_block;
 	thin->tree.memory = bsp_buffer_new(BSP_THIN_MEMORY);
 	thin->tree.data = thin;
-	if (!thin->tree.memory || !find_pool(thin)) {
+	if (!thin->tree.memory || !find_pool(thin, writable)) {
 		thin_free(&thin->layer);
 		return NULL;
 	}

@@ -19,11 +19,13 @@ struct bsp_thin_volume {
 
 /*
  * Makes the layer of a thin volume. Building it has the pool commit its
- * metadata, at most once a second. Returns NULL if the pool cannot be asked.
- * The origin belongs to the layer, or is freed on failure. control stays the
- * caller's, and must outlive the layer.
+ * metadata, at most once a second. Returns NULL if the pool cannot be asked, or
+ * if writes make zeros of the device unreliable. writable: the device on top is
+ * written. The origin belongs to the layer, or is freed on failure. control
+ * stays the caller's, and must outlive the layer.
  */
 struct bsp_layer *bsp_layer_thin_new(int control,
-				     const struct bsp_thin_volume *volume);
+				     const struct bsp_thin_volume *volume,
+				     bool writable);
 
 #endif

@@ -25,7 +25,7 @@ struct bsp_known {
 	pthread_mutex_t lock;
 	pthread_cond_t answered; /* no question is under way */
 	/* Protected by lock: */
-	enum bsp_known_trust trust;
+	struct bsp_layer_use use;
 	bool made;		 /* layer is valid */
 	struct bsp_layer *layer; /* NULL: nothing is known */
 	uint64_t stamp;		 /* the layers', of the last sample */
@@ -85,30 +85,30 @@ static bool has_entry(dev_t rdev, const char *name)
 	return has;
 }
 
-struct bsp_layer *bsp_layer_new(dev_t rdev, enum bsp_known_trust trust,
+struct bsp_layer *bsp_layer_new(dev_t rdev, const struct bsp_layer_use *use,
 				unsigned depth)
 {
 	if (depth >= DEPTH_MAX)
 		return NULL;
 	if (has_entry(rdev, "partition"))
-		return bsp_layer_partition_new(rdev, trust, depth);
+		return bsp_layer_partition_new(rdev, use, depth);
 	if (has_entry(rdev, "dm"))
-		return bsp_layer_dm_new(rdev, trust, depth);
+		return bsp_layer_dm_new(rdev, use, depth);
 	if (has_entry(rdev, "loop"))
-		return bsp_layer_loop_new(rdev, trust);
+		return bsp_layer_loop_new(rdev, use->trust);
 	return NULL;
 }
 
 /* --- The layers of a device --- */
 
-struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust)
+struct bsp_known *bsp_known_new(dev_t rdev, const struct bsp_layer_use *use)
 {
 	struct bsp_known *known = calloc(1, sizeof(*known));
 
 	if (!known)
 		return NULL;
 	known->rdev = rdev;
-	known->trust = trust;
+	known->use = *use;
 	pthread_mutex_init(&known->lock, NULL);
 	bsp_cond_init(&known->answered);
 	return known;
@@ -155,10 +155,10 @@ static bool take_stamp(struct bsp_known *known)
 /* Makes the layers if that was not tried yet. lock held. */
 static void make(struct bsp_known *known)
 {
-	if (known->made || known->trust == BSP_KNOWN_OFF)
+	if (known->made || known->use.trust == BSP_KNOWN_OFF)
 		return;
 	known->made = true;
-	known->layer = bsp_layer_new(known->rdev, known->trust, 0);
+	known->layer = bsp_layer_new(known->rdev, &known->use, 0);
 	if (known->layer && !take_stamp(known)) {
 		bsp_layer_free(known->layer);
 		known->layer = NULL;
@@ -240,7 +240,7 @@ static bool finish_use(struct bsp_known *known)
 /* lock held. */
 static bool is_built(const struct bsp_known *known, uint64_t generation)
 {
-	return known->trust == BSP_KNOWN_OFF ||
+	return known->use.trust == BSP_KNOWN_OFF ||
 	       (known->built && known->generation >= generation);
 }
 
@@ -374,7 +374,7 @@ uint64_t bsp_known_content(struct bsp_known *known)
 void bsp_known_set_trust(struct bsp_known *known, enum bsp_known_trust trust)
 {
 	pthread_mutex_lock(&known->lock);
-	known->trust = trust;
+	known->use.trust = trust;
 	drop(known);
 	pthread_mutex_unlock(&known->lock);
 }
@@ -386,7 +386,7 @@ void bsp_known_list(struct bsp_known *known, bsp_layer_fn fn, void *data)
 	const char *reason = NULL;
 
 	pthread_mutex_lock(&known->lock);
-	if (known->trust == BSP_KNOWN_OFF)
+	if (known->use.trust == BSP_KNOWN_OFF)
 		reason = "known=off";
 	else if (!known->built)
 		reason = "not asked";

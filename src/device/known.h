@@ -111,19 +111,26 @@ struct bsp_layer {
 /* NULL is fine. */
 void bsp_layer_free(struct bsp_layer *layer);
 
+/* The use that layers are made for. */
+struct bsp_layer_use {
+	enum bsp_known_trust trust;
+	bool writable; /* the device on top is written */
+};
+
 /*
  * Makes the layer of a block device of any kind; depth is the number of layers
  * above it. Returns NULL if nothing can be known of the device.
  */
-struct bsp_layer *bsp_layer_new(dev_t rdev, enum bsp_known_trust trust,
+struct bsp_layer *bsp_layer_new(dev_t rdev, const struct bsp_layer_use *use,
 				unsigned depth);
 
 /* Make a layer of one kind. They return NULL if the device is of another kind,
  * or cannot be asked. */
 struct bsp_layer *bsp_layer_loop_new(dev_t rdev, enum bsp_known_trust trust);
-struct bsp_layer *
-bsp_layer_partition_new(dev_t rdev, enum bsp_known_trust trust, unsigned depth);
-struct bsp_layer *bsp_layer_dm_new(dev_t rdev, enum bsp_known_trust trust,
+struct bsp_layer *bsp_layer_partition_new(dev_t rdev,
+					  const struct bsp_layer_use *use,
+					  unsigned depth);
+struct bsp_layer *bsp_layer_dm_new(dev_t rdev, const struct bsp_layer_use *use,
 				   unsigned depth);
 
 /* Returns the name of the file system of fd, which may be open with O_PATH;
@@ -179,7 +186,7 @@ struct bsp_known;
 
 /* Makes the object for the block device with that number. NULL if there is no
  * memory. */
-struct bsp_known *bsp_known_new(dev_t rdev, enum bsp_known_trust trust);
+struct bsp_known *bsp_known_new(dev_t rdev, const struct bsp_layer_use *use);
 void bsp_known_free(struct bsp_known *known); /* NULL is fine */
 
 /*

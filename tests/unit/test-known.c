@@ -146,7 +146,8 @@ static int setup(void **state)
 	fake.exists = true;
 	fake.stamp = 1;
 	fake.answer = (struct bsp_known_answer){ true, SIZE };
-	known = bsp_known_new(1, BSP_KNOWN_AUTO);
+	known = bsp_known_new(
+		1, &(struct bsp_layer_use){ .trust = BSP_KNOWN_AUTO });
 	return known ? 0 : -1;
 }
 
