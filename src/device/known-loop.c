@@ -226,20 +226,80 @@ static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 	return &loop->layer;
 }
 
-struct bsp_layer *bsp_layer_loop_new(dev_t rdev, enum bsp_known_trust trust)
+/* Describes a loop device, and opens its node. Returns -1, and errno, on
+ * failure. */
+static int open_node(dev_t rdev, struct bsp_loop *ret_description)
 {
 	int folder = bsp_sysfs_open(rdev), fd = -1;
+
+	errno = ENXIO;
+	if (folder < 0)
+		return -1;
+	if (bsp_loop_describe(folder, ret_description))
+		fd = bsp_sysfs_open_path(ret_description->node, rdev);
+	close(folder);
+	return fd;
+}
+
+struct bsp_layer *bsp_layer_loop_new(dev_t rdev, enum bsp_known_trust trust)
+{
 	struct bsp_layer *layer = NULL;
 	struct bsp_loop description;
+	int fd = open_node(rdev, &description);
 
-	if (folder < 0)
-		return NULL;
-	if (bsp_loop_describe(folder, &description))
-		fd = bsp_sysfs_open_path(description.node, rdev);
-	close(folder);
 	if (fd >= 0)
 		layer = new_layer(fd, &description, trust);
 	if (fd >= 0 && !layer)
 		close(fd);
 	return layer;
+}
+
+/* --- Reasons --- */
+
+static char *reason_of_file(GString *path, const char *name,
+			    const struct bsp_loop_backing *backing)
+{
+	g_autofree char *file = NULL;
+	char *reason = NULL;
+	const char *kind;
+	int at, fd = -1;
+
+	if (backing->rdev)
+		return g_strdup("it shows a block device, not a file");
+	at = open_at_once(name);
+	if (at < 0 || !is_backing(at, backing)) {
+		if (at >= 0)
+			close(at);
+		return g_strdup("its file is not found under its name");
+	}
+	kind = bsp_known_file_system(at, BSP_KNOWN_ALL);
+	file = bsp_layer_file_name(name, kind ? kind : "unknown");
+	bsp_layer_append_path(path, file);
+	if (bsp_known_file_system(at, BSP_KNOWN_AUTO))
+		fd = bsp_device_reopen(at, name, O_RDONLY);
+	else
+		reason = bsp_layer_file_reason(at);
+	if (!reason)
+		reason = g_strdup(fd < 0 ? g_strerror(errno)
+					 : "it cannot be asked");
+	if (fd >= 0)
+		close(fd);
+	close(at);
+	return reason;
+}
+
+char *bsp_layer_loop_reason(GString *path, dev_t rdev)
+{
+	struct bsp_loop_backing backing;
+	struct bsp_loop description;
+	int fd = open_node(rdev, &description);
+	int r;
+
+	if (fd < 0)
+		return g_strdup(g_strerror(errno));
+	r = bsp_loop_ask_driver(fd, &backing);
+	close(fd);
+	if (r < 0)
+		return g_strdup(g_strerror(-r));
+	return reason_of_file(path, description.file, &backing);
 }

@@ -15,12 +15,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/dm-table.h"
-#include "device/loop.h"
 #include "device/sysfs.h"
 
 enum { DEPTH_MAX = 8 }; /* of devices above one another */
@@ -79,7 +77,7 @@ void bsp_layer_set_paths(struct bsp_layer *layer, const char *above)
 
 static char *reason_of_device(GString *path, dev_t rdev, unsigned depth);
 
-static void descend(GString *path, const char *name)
+void bsp_layer_append_path(GString *path, const char *name)
 {
 	if (path->len)
 		g_string_append(path, " → ");
@@ -100,57 +98,6 @@ char *bsp_layer_file_reason(int fd)
 	if (!kind || bsp_known_file_system(fd, BSP_KNOWN_AUTO))
 		return g_strdup("it cannot be asked");
 	return g_strdup_printf("%s is not trusted; known=all asks it", kind);
-}
-
-static char *reason_of_file(GString *path, const char *name,
-			    const struct bsp_loop_backing *backing)
-{
-	int at = open(name, O_PATH | O_CLOEXEC), fd = -1;
-	g_autofree char *file = NULL;
-	char *reason = NULL, link[64];
-	const char *kind;
-	struct stat st;
-
-	if (at < 0 || fstat(at, &st) < 0) {
-		reason = g_strdup_printf("its file cannot be opened: %s",
-					 g_strerror(errno));
-	} else if (st.st_dev != backing->dev || st.st_ino != backing->ino) {
-		reason = g_strdup("its file has another name, or none, here");
-	} else if (!S_ISREG(st.st_mode)) {
-		reason = g_strdup("it does not show a regular file");
-	} else {
-		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
-		fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-		reason = fd < 0 ? g_strdup(g_strerror(errno))
-				: bsp_layer_file_reason(fd);
-		kind = bsp_known_file_system(at, BSP_KNOWN_ALL);
-		file = bsp_layer_file_name(name, kind ? kind : "unknown");
-		descend(path, file);
-	}
-	if (fd >= 0)
-		close(fd);
-	if (at >= 0)
-		close(at);
-	return reason;
-}
-
-static char *reason_of_loop(GString *path, int folder, dev_t rdev)
-{
-	struct bsp_loop_backing backing;
-	struct bsp_loop loop;
-	int fd;
-	int r;
-
-	if (!bsp_loop_describe(folder, &loop))
-		return g_strdup("it has no file");
-	fd = bsp_sysfs_open_path(loop.node, rdev);
-	if (fd < 0)
-		return g_strdup(g_strerror(errno));
-	r = bsp_loop_ask_driver(fd, &backing);
-	close(fd);
-	if (r < 0)
-		return g_strdup(g_strerror(-r));
-	return reason_of_file(path, loop.file, &backing);
 }
 
 static char *reason_of_first_target(GString *path, GArray *targets,
@@ -207,7 +154,7 @@ static char *reason_of_device(GString *path, dev_t rdev, unsigned depth)
 	int folder = bsp_sysfs_open(rdev);
 	char *reason;
 
-	descend(path, name);
+	bsp_layer_append_path(path, name);
 	if (depth >= DEPTH_MAX)
 		reason = g_strdup("too many layers");
 	else if (bsp_sysfs_has(folder, "partition"))
@@ -215,7 +162,7 @@ static char *reason_of_device(GString *path, dev_t rdev, unsigned depth)
 	else if (bsp_sysfs_has(folder, "dm"))
 		reason = reason_of_dm(path, rdev, depth);
 	else if (bsp_sysfs_has(folder, "loop"))
-		reason = reason_of_loop(path, folder, rdev);
+		reason = bsp_layer_loop_reason(path, rdev);
 	else
 		reason = g_strdup("no layer below it knows holes");
 	if (folder >= 0)

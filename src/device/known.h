@@ -159,6 +159,13 @@ char *bsp_layer_file_name(const char *path, const char *file_system);
 /* Tells why the holes of an open file are not asked for. */
 char *bsp_layer_file_reason(int fd);
 
+/* Appends the name of the file below a loop device, if it is found, to the
+ * path, and tells why the device has no layer. */
+char *bsp_layer_loop_reason(GString *path, dev_t rdev);
+
+/* Appends a name to a path. */
+void bsp_layer_append_path(GString *path, const char *name);
+
 /* Sets the path of a layer, and of all below it. above is the path of the layer
  * above, or NULL. */
 void bsp_layer_set_paths(struct bsp_layer *layer, const char *above);

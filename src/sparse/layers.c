@@ -82,6 +82,8 @@ static void add_layer(void *data, const char *path, const char *reason)
 	if (count)
 		layer.zeros = count->zeros;
 	pthread_mutex_unlock(&sp->asked_lock);
+	if (atomic_load(&sp->distrusted))
+		layer.reason = "not asked any more, after a wrong answer";
 	list->known(list->data, &layer);
 }
 
