@@ -609,6 +609,37 @@ struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp)
 	BSP_NONNULL(1);
 struct bsp_extent_source bsp_file_extent_source(int fd);
 
+/* --- Verifying holes --- */
+
+/* A part of a hole that does not read as zeros. */
+struct bsp_false_hole {
+	uint64_t off;
+	uint64_t len;
+	int error; /* the -errno of reading it; 0: it holds other bytes */
+	/* The layer that says that it is zeros, as in struct bsp_known_layer;
+	 * NULL: it was read as zeros before. */
+	const char *layer;
+	uint64_t reserved[4];
+};
+
+/* Receives such a part, which is valid during the call. They come in order. */
+typedef void (*bsp_false_hole_fn)(void *data,
+				  const struct bsp_false_hole *hole);
+
+/*
+ * Reads the holes of source from the device, whatever the map knows, and calls
+ * false_hole() for each part that does not read as zeros. source is that of the
+ * object, or of another description of the same device. The object must be
+ * read-only. progress->done counts bytes of holes. Returns 0 at the end, also
+ * if holes are false; -ESTALE if bytes are not zero, but another program wrote
+ * to the device, or may have: then they may be its bytes; -ECANCELED when
+ * interrupted() returned true; the -errno of source; -EINVAL; or -ENOMEM.
+ */
+int bsp_sparse_verify(struct bsp_sparse *sp, struct bsp_extent_source source,
+		      bsp_false_hole_fn false_hole,
+		      bsp_interrupted_fn interrupted, bsp_progress_fn progress,
+		      void *data) BSP_NONNULL(1, 3) G_GNUC_WARN_UNUSED_RESULT;
+
 /* --- Reports of extents --- */
 
 enum bsp_format {

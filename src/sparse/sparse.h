@@ -231,6 +231,13 @@ void bsp_sparse_forget_all(struct bsp_sparse *sp);
 bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
 			   uint64_t off, uint64_t end, const char *layer);
 
+/*
+ * Whether another program wrote to the read-only device since that generation
+ * began. The kernel counts a write when it is complete, and its bytes can be
+ * read before. So this waits for a second if it sees no write.
+ */
+bool bsp_sparse_was_written(struct bsp_sparse *sp, uint64_t generation);
+
 /* Makes the checks of a new object. The generator starts at random. */
 void bsp_spot_checks_init(struct bsp_spot_checks *checks);
 

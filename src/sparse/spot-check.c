@@ -185,12 +185,7 @@ static void distrust(struct bsp_sparse *sp, uint64_t off, const char *layer)
 	atomic_store(&sp->distrusted, true);
 }
 
-/*
- * Whether another program wrote to the read-only device since that generation
- * began. The kernel counts a write when it is complete, and its bytes can be
- * read before.
- */
-static bool was_written(struct bsp_sparse *sp, uint64_t generation)
+bool bsp_sparse_was_written(struct bsp_sparse *sp, uint64_t generation)
 {
 	const struct timespec step = { .tv_nsec = STEP_MS * 1000000 };
 
@@ -211,7 +206,7 @@ static void judge(struct bsp_sparse *sp, uint64_t generation, uint64_t off,
 	bool writable = sp->dev->info.writable;
 
 	if (writable ? bsp_map_generation(sp->map) != generation
-		     : was_written(sp, generation))
+		     : bsp_sparse_was_written(sp, generation))
 		return;
 	distrust(sp, off, layer);
 	if (!writable)
