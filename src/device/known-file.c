@@ -19,9 +19,8 @@
  * ends too early, but never covers new data. Nothing is known past the size: on
  * some kernels a loop device fails such reads.
  */
-#include "device/known.h"
+#include "device/known-lseek.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
 #include <linux/magic.h>
@@ -29,8 +28,6 @@
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/range.h"
 
 /* fs/xfs/libxfs/xfs_format.h (XFS_SUPER_MAGIC); linux/magic.h has it since
  * 5.17 only. */
@@ -82,32 +79,14 @@ const char *bsp_known_file_system(int fd, enum bsp_known_trust trust)
 static struct bsp_known_answer file_ask(struct bsp_layer *layer, uint64_t off,
 					uint64_t limit)
 {
-	struct bsp_known_answer answer = { false, limit, layer->path };
 	struct file_layer *file = to_file(layer);
-	off_t from = (off_t)(file->start + off), data, hole;
+	struct bsp_known_answer answer = { .end = limit };
 	struct stat st;
-	uint64_t size;
 
-	if (fstat(file->fd, &st) < 0 ||
-	    (uint64_t)st.st_size <= file->start + off)
-		return answer;
-	size = (uint64_t)st.st_size - file->start;
-	data = lseek(file->fd, from, SEEK_DATA);
-	if (data < 0) {
-		/* ENXIO: no data follows; other errors: nothing is known. */
-		answer.zeros = errno == ENXIO;
-		answer.end = answer.zeros ? bsp_min(limit, size) : limit;
-		return answer;
-	}
-	answer.zeros = data > from;
-	if (answer.zeros) {
-		answer.end = bsp_min((uint64_t)data - file->start, size);
-	} else {
-		hole = lseek(file->fd, from, SEEK_HOLE);
-		if (hole > from)
-			answer.end = (uint64_t)hole - file->start;
-	}
-	answer.end = bsp_min(answer.end, limit);
+	if (fstat(file->fd, &st) == 0)
+		answer = bsp_known_lseek(file->fd, (uint64_t)st.st_size,
+					 file->start, off, limit);
+	answer.layer = layer->path;
 	return answer;
 }
 

@@ -88,15 +88,19 @@ static bool has_entry(dev_t rdev, const char *name)
 struct bsp_layer *bsp_layer_new(dev_t rdev, const struct bsp_layer_use *use,
 				unsigned depth)
 {
+	struct bsp_layer *layer = NULL;
+
 	if (depth >= DEPTH_MAX)
 		return NULL;
 	if (has_entry(rdev, "partition"))
 		return bsp_layer_partition_new(rdev, use, depth);
 	if (has_entry(rdev, "dm"))
-		return bsp_layer_dm_new(rdev, use, depth);
-	if (has_entry(rdev, "loop"))
-		return bsp_layer_loop_new(rdev, use->trust);
-	return NULL;
+		layer = bsp_layer_dm_new(rdev, use, depth);
+	else if (has_entry(rdev, "loop"))
+		layer = bsp_layer_loop_new(rdev, use->trust);
+	if (!layer && use->trust == BSP_KNOWN_ALL && !use->writable)
+		layer = bsp_layer_lseek_new(rdev);
+	return layer;
 }
 
 /* --- The layers of a device --- */

@@ -9,11 +9,11 @@
  *
  * The kinds of layers are a linear mapping or a partition (known-dm.c), which
  * passes the question on to another device; a loop device (known-loop.c) and
- * the file below it (known-file.c); and a thin volume (known-thin.c). The
- * layers of a device form a tree. A sample of the device's identity makes the
- * tree, and includes its stamp. The first question of each generation of the
- * map builds it: makes sure that the tables and files are still the same, and
- * has a pool commit.
+ * the file below it (known-file.c); a thin volume (known-thin.c); and any other
+ * device whose driver answers lseek(2) (known-lseek.c). The layers of a device
+ * form a tree. A sample of the device's identity makes the tree, and includes
+ * its stamp. The first question of each generation of the map builds it: makes
+ * sure that the tables and files are still the same, and has a pool commit.
  *
  * Why an answer can be relied on. The order is: sample the device's identity,
  * which begins a generation of the map; build the layers; ask; learn under that
@@ -132,6 +132,13 @@ struct bsp_layer *bsp_layer_partition_new(dev_t rdev,
 					  unsigned depth);
 struct bsp_layer *bsp_layer_dm_new(dev_t rdev, const struct bsp_layer_use *use,
 				   unsigned depth);
+
+/*
+ * Makes the layer of a block device whose driver reports holes to lseek(2), as
+ * the driver of no kernel known today does. Returns NULL if it reports none
+ * now.
+ */
+struct bsp_layer *bsp_layer_lseek_new(dev_t rdev);
 
 /* Returns the name of the file system of fd, which may be open with O_PATH;
  * NULL if its holes are not used. */

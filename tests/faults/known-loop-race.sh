@@ -8,10 +8,12 @@
 requires_loop
 requires python3
 
+RACE=$BUILD/tests/faults/known-race
+
 # race SECONDS DEVICE HOW TARGET [OFFSET]
 race() {
 	echo "${2##*/}: $3 to ${4##*/}"
-	"$BUILD/tests/faults/known-race" "$2" "$1" "${@:3}" ||
+	"$RACE" "$2" "$1" "${@:3}" ||
 		fail_at "a claim was wrong, or none could be judged"
 }
 
