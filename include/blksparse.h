@@ -347,9 +347,7 @@ struct bsp_stat {
 	bool pending;	   /* there are markers below the logical size */
 	struct timespec mtime; /* when the device was opened, or a change of
 				  it was last noticed */
-	uint64_t read;	       /* bytes of content that the object has read from
-				  the device */
-	uint64_t reserved[7];
+	uint64_t reserved[8];
 };
 
 /*
@@ -379,6 +377,9 @@ struct bsp_known_layer {
 
 /* Receives a layer, which is valid during the call. */
 typedef void (*bsp_known_fn)(void *data, const struct bsp_known_layer *layer);
+
+/* The bytes of content that the object has read from the device so far. */
+uint64_t bsp_sparse_bytes_read(struct bsp_sparse *sp) BSP_NONNULL(1);
 
 /*
  * Calls known() for each layer below the device. Layers are asked when unknown
@@ -664,7 +665,12 @@ struct bsp_report {
 	uint32_t granule;
 	bool summary; /* totals instead of extents: table and json only */
 	struct bsp_extent_source source;
-	uint64_t reserved[8];
+	/* The layers below a device, and the bytes that were read from it: json
+	 * only. Default: left out. */
+	const struct bsp_known_layer *layers;
+	uint64_t n_layers;
+	uint64_t bytes_read;
+	uint64_t reserved[5];
 };
 
 /* Receives the bytes of a report in order. Returns 0, or -errno to end it. */

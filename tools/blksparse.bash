@@ -31,7 +31,7 @@ _blksparse() {
 	map:--granule | send:--granule) words='4K 64K 1M' ;;
 	send:--from) words='' ;;
 	map:*)
-		words='--format= --granule= --known= --summary --help'
+		words='--format= --granule= --known= --summary --verbose --verify --help'
 		[[ $cur == -* ]] || words=
 		;;
 	send:*)

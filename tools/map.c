@@ -15,16 +15,18 @@
 #include "blksparse.h"
 #include "command.h"
 #include "interrupt.h"
+#include "layers.h"
 #include "message.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "verify.h"
 
 /* A walk that is faster than this shows no progress. */
 enum { FILE_DELAY_MS = 1000 };
 
 static enum bsp_format opt_format = BSP_FORMAT_TABLE;
-static gboolean opt_summary;
+static gboolean opt_summary, opt_verbose, opt_verify;
 static char **opt_paths;
 
 static gboolean parse_format(const gchar *option, const gchar *value,
@@ -45,12 +47,33 @@ static const GOptionEntry entries[] = {
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
 	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
 	  "Report only the totals (with table, json)", NULL },
+	{ "verbose", 0, 0, G_OPTION_ARG_NONE, &opt_verbose,
+	  "Tell which layers below knew holes, and how much was read", NULL },
+	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
+	  "Read the holes again, and check that they are zeros", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &opt_paths,
 	  NULL, "PATH" },
 	{ 0 },
 };
 
 /* --- Devices and files -------------------------------------------------- */
+
+/* A source of extents whose holes are counted. */
+struct holes {
+	struct bsp_extent_source source;
+	uint64_t bytes;
+};
+
+/* A bsp_extent_fn. */
+static int count_holes(void *data, uint64_t off, struct bsp_extent *ret_extent)
+{
+	struct holes *holes = data;
+	int r = holes->source.extent(holes->source.data, off, ret_extent);
+
+	if (r > 0 && ret_extent->type == BSP_EXTENT_HOLE)
+		holes->bytes += ret_extent->len;
+	return r;
+}
 
 /* Reports why the extents of path cannot be read. */
 static int fail_reading(const char *path, int r)
@@ -104,16 +127,29 @@ static void scan_changed(void *data, enum bsp_change change)
 static int report_scanned(struct bsp_sparse *sp, const char *path,
 			  struct scan *scan)
 {
+	struct holes holes = { .source = bsp_sparse_extent_source(sp) };
+	struct layers layers;
 	struct bsp_report report = {
 		.path = path,
 		.size = bsp_sparse_size(sp),
 		.granule = bsp_sparse_granule(sp),
-		.source = bsp_sparse_extent_source(sp),
+		.source = { count_holes, &holes },
 		.summary = opt_summary,
 	};
-	int status = write_report(&report, &scan->progress);
+	int status;
 
+	layers_take(&layers, sp);
+	report.layers = (struct bsp_known_layer *)layers.known->data;
+	report.n_layers = layers.known->len;
+	report.bytes_read = layers.read;
+	status = write_report(&report, &scan->progress);
+	if (status == STATUS_OK && opt_verbose)
+		layers_print(&layers, path);
+	layers_free(&layers);
 	warn_of_false_zeros(sp);
+	if (status == STATUS_OK && opt_verify)
+		status = verify_holes(sp, holes.source, path, holes.bytes,
+				      opt_verbose);
 	bsp_sparse_refresh(sp);
 	if (status == STATUS_OK && scan->changed)
 		failure("warning: the disk of %s was written to meanwhile; "
@@ -172,33 +208,71 @@ static int walk_extent(void *data, uint64_t off, struct bsp_extent *ret_extent)
 	return r == -EINTR ? -ECANCELED : r;
 }
 
-static int map_opened(int fd, const char *path, uint64_t size)
+/* Its file system knew all holes, and nothing was read. */
+static void print_file_layer(struct bsp_sparse *sp, const char *path,
+			     uint64_t holes)
+{
+	struct layers layers;
+
+	layers_take(&layers, sp);
+	if (layers.known->len)
+		g_array_index(layers.known, struct bsp_known_layer, 0).zeros =
+			holes;
+	layers_print(&layers, path);
+	layers_free(&layers);
+}
+
+static int map_opened(int fd, const char *path, uint64_t size,
+		      struct bsp_sparse *sp)
 {
 	struct walk walk = { .fd = fd, .size = size };
+	struct holes holes = { .source = { walk_extent, &walk } };
 	struct bsp_report report = {
 		.path = path,
 		.size = size,
 		.granule = opt_granule,
-		.source = { walk_extent, &walk },
+		.source = { count_holes, &holes },
 		.summary = opt_summary,
 	};
+	int status;
 
 	if (size == 0 && opt_format == BSP_FORMAT_BMAP)
 		return failure("%s: is empty, which a bmap cannot say", path);
 	progress_begin(&walk.progress, FILE_DELAY_MS);
-	return write_report(&report, &walk.progress);
+	status = write_report(&report, &walk.progress);
+	walk.progress.enabled = false;
+	if (status == STATUS_OK && sp && opt_verbose)
+		print_file_layer(sp, path, holes.bytes);
+	if (status == STATUS_OK && sp && opt_verify)
+		status = verify_holes(sp, holes.source, path, holes.bytes,
+				      opt_verbose);
+	return status;
+}
+
+/* Opens a file as if it were a device: to read its holes, and to name its file
+ * system. */
+static struct bsp_sparse *open_file(const char *path, GError **error)
+{
+	const struct bsp_sparse_options options = { .known = BSP_KNOWN_ALL };
+
+	return bsp_sparse_new(bsp_device_open(path, error), &options, error);
 }
 
 static int map_file(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(bsp_sparse) sp = NULL;
 	struct stat st;
 	int status;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		status = fail_reading(path, -errno);
+	else if (st.st_size && (opt_verbose || opt_verify) &&
+		 !(sp = open_file(path, &error)))
+		status = failure_of(error);
 	else
-		status = map_opened(fd, path, (uint64_t)st.st_size);
+		status = map_opened(fd, path, (uint64_t)st.st_size, sp);
 	if (fd >= 0)
 		close(fd);
 	return status;

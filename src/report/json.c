@@ -70,6 +70,37 @@ static int put_total(struct bsp_report_output *out, enum bsp_extent_type type,
 				 out->extents[type], end);
 }
 
+static int put_layer(struct bsp_report_output *out,
+		     const struct bsp_known_layer *layer, bool first)
+{
+	g_autofree char *name = quoted(layer->name);
+	g_autofree char *reason =
+		layer->reason ? quoted(layer->reason) : g_strdup("null");
+	g_autofree char *line = g_strdup_printf(
+		"%s\n    { \"layer\": %s, \"bytes\": %" G_GUINT64_FORMAT
+		", \"reason\": %s }",
+		first ? "" : ",", name, layer->zeros, reason);
+
+	return bsp_report_puts(out, line);
+}
+
+static int put_layers(struct bsp_report_output *out)
+{
+	const struct bsp_report *report = out->report;
+	int r = bsp_report_puts(out, "  \"known\": [");
+
+	for (uint64_t i = 0; r == 0 && i < report->n_layers; i++)
+		r = put_layer(out, &report->layers[i], i == 0);
+	if (r == 0)
+		r = bsp_report_puts(out,
+				    report->n_layers ? "\n  ],\n" : "],\n");
+	if (r == 0)
+		r = bsp_report_printf(out,
+				      "  \"read\": %" G_GUINT64_FORMAT ",\n",
+				      report->bytes_read);
+	return r;
+}
+
 static int json_end(struct bsp_report_output *out)
 {
 	int r = 0;
@@ -77,6 +108,8 @@ static int json_end(struct bsp_report_output *out)
 	if (!out->report->summary)
 		r = bsp_report_puts(out, bsp_report_at_first(out) ? "],\n"
 								  : "\n  ],\n");
+	if (r == 0 && out->report->layers)
+		r = put_layers(out);
 	if (r == 0)
 		r = bsp_report_puts(out, "  \"totals\": {\n");
 	if (r == 0)

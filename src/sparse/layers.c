@@ -63,6 +63,11 @@ void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
 
 /* --- The list --- */
 
+uint64_t bsp_sparse_bytes_read(struct bsp_sparse *sp)
+{
+	return atomic_load_explicit(&sp->dev->bytes_read, memory_order_relaxed);
+}
+
 struct list {
 	struct bsp_sparse *sp;
 	bsp_known_fn known;

@@ -362,8 +362,6 @@ bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 	*ret_stat = (struct bsp_stat){ 0 };
 	fill_known(sp, ret_stat);
 	ret_stat->mtime = mtime_of(sp);
-	ret_stat->read = atomic_load_explicit(&sp->dev->bytes_read,
-					      memory_order_relaxed);
 	/* Programs take "no blocks" for one hole and look no further, so that
 	 * this needs a check for changes. */
 	return ret_stat->blocks != 0 && has_cached_size(sp);

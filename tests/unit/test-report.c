@@ -304,6 +304,38 @@ static void json_keys_have_a_fixed_order(void **state)
 		"}\n");
 }
 
+static void json_has_the_layers_before_the_totals(void **state)
+{
+	static const struct bsp_known_layer layers[] = {
+		{ .name = "dm-0 \342\206\222 a.img (ext4)", .zeros = 8192 },
+		{ .name = "sda\n\"", .reason = "known=off" },
+	};
+	struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
+	g_autofree char *text = NULL;
+	const char *known;
+
+	report.summary = true;
+	report.layers = layers;
+	report.n_layers = G_N_ELEMENTS(layers);
+	report.bytes_read = 4096;
+	assert_int_equal(write_with(&report, BSP_FORMAT_JSON, &text), 0);
+	known = strstr(text, "  \"known\"");
+	assert_non_null(known);
+	assert_true(g_str_has_prefix(
+		known, "  \"known\": [\n"
+		       "    { \"layer\": \"dm-0 \342\206\222 a.img (ext4)\", "
+		       "\"bytes\": 8192, \"reason\": null },\n"
+		       "    { \"layer\": \"sda\\n\\\"\", \"bytes\": 0, "
+		       "\"reason\": \"known=off\" }\n"
+		       "  ],\n"
+		       "  \"read\": 4096,\n"
+		       "  \"totals\": {\n"));
+	report.n_layers = 0;
+	g_free(text);
+	assert_int_equal(write_with(&report, BSP_FORMAT_JSON, &text), 0);
+	assert_non_null(strstr(text, "  \"known\": [],\n  \"read\": 4096"));
+}
+
 static void json_is_valid_for_any_path(void **state)
 {
 	static const struct {
@@ -630,6 +662,7 @@ int main(void)
 		cmocka_unit_test(table_has_columns_and_totals),
 		cmocka_unit_test(table_rounds_a_small_share_up),
 		cmocka_unit_test(json_keys_have_a_fixed_order),
+		cmocka_unit_test(json_has_the_layers_before_the_totals),
 		cmocka_unit_test(json_is_valid_for_any_path),
 		cmocka_unit_test(json_takes_paths_of_any_length),
 		cmocka_unit_test(qemu_rounds_the_size_up_to_a_sector),
