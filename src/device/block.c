@@ -373,8 +373,12 @@ static void block_medium(struct bsp_device *dev, enum bsp_depth depth,
 
 /* --- Holes that are known without reading --- */
 
-/* The layers do not see dirty pages that this kernel has of the node. Sampling
- * the content writes them back, but a writable device is not sampled. */
+/*
+ * The layers do not see dirty pages that this kernel has of the node. Sampling
+ * the content writes them back, but a writable device is not sampled. So its
+ * layers are built only by a question that has just written them back, even if
+ * building becomes due after this question has looked.
+ */
 static struct bsp_known_answer block_known(struct bsp_device *dev,
 					   uint64_t generation, bool may_build,
 					   uint64_t off, uint64_t limit)
@@ -383,9 +387,11 @@ static struct bsp_known_answer block_known(struct bsp_device *dev,
 
 	if (!block->known)
 		return (struct bsp_known_answer){ false, limit };
-	if (dev->info.writable && may_build &&
-	    bsp_known_is_due(block->known, generation))
-		write_back_all(block->direct_fd);
+	if (dev->info.writable && may_build) {
+		may_build = bsp_known_is_due(block->known, generation);
+		if (may_build)
+			write_back_all(block->direct_fd);
+	}
 	return bsp_known_ask(block->known, generation, may_build, off, limit);
 }
 
