@@ -197,6 +197,14 @@ static uint64_t asked_end(struct bsp_sparse *sp, uint64_t generation,
 	return bsp_min(to, end);
 }
 
+uint64_t bsp_sparse_asked_end(struct bsp_sparse *sp, uint64_t off)
+{
+	uint64_t end =
+		asked_end(sp, bsp_map_generation(sp->map), off, UINT64_MAX);
+
+	return end == UINT64_MAX ? off : end;
+}
+
 uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 			     bool may_build)
 {
@@ -223,6 +231,13 @@ int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
 	int r;
 
 	if (end <= off)
+		return 0;
+	/*
+	 * A punch relies on a hole for good. If the device has another table by
+	 * now, the old one's layers may have answered, about blocks that are no
+	 * longer the device's.
+	 */
+	if (sp->dev->info.writable && bsp_sparse_has_other_medium(sp))
 		return 0;
 	r = learn_run(sp, generation, off, end - off, true, &bytes);
 	bsp_sparse_count_known(sp, generation, layer, bytes);

@@ -30,6 +30,7 @@
 #include <errno.h>
 
 #include "base/range.h"
+#include "sparse/scan-ahead.h"
 
 /* Forgets the granule at size, which covers more or fewer bytes now. */
 static void forget_granule_at(struct bsp_sparse *sp, uint64_t size)
@@ -256,6 +257,20 @@ static bool check_medium(struct bsp_sparse *sp, enum bsp_depth depth)
 	return change != BSP_MEDIUM_SAME;
 }
 
+bool bsp_sparse_has_other_medium(struct bsp_sparse *sp)
+{
+	struct bsp_medium now = { 0 };
+	bool other;
+
+	if (!sp->dev->ops->medium)
+		return false;
+	pthread_mutex_lock(&sp->watch_lock);
+	sp->dev->ops->medium(sp->dev, BSP_DEPTH_ALL, &now);
+	other = bsp_medium_compare(&sp->medium, &now) != BSP_MEDIUM_SAME;
+	pthread_mutex_unlock(&sp->watch_lock);
+	return other;
+}
+
 bool bsp_sparse_is_gone(struct bsp_sparse *sp)
 {
 	struct bsp_medium now = { 0 };
@@ -369,6 +384,8 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	changes = sp->changes;
 	pthread_mutex_unlock(&sp->watch_lock);
 
+	if ((medium || resized) && sp->scan_ahead)
+		bsp_scan_ahead_learn_zeros(sp->scan_ahead);
 	if (!sp->changed)
 		return changes;
 	if (medium)

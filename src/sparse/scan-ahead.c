@@ -10,6 +10,11 @@
  * for long it gives its memory back, or, if the mount asks for that, scans the
  * rest of the device. Data of the rest is not delivered: no reader is near.
  *
+ * Before a writer zeroes, the map should know the zeros that the device knows.
+ * So on a writable object the thread first learns all of these, a few questions
+ * at a time between scans. Writers wait for it, but not for long: a pool or a
+ * file system may hang.
+ *
  * A seek for a hole waits until the data before the hole is delivered, so that
  * its caller does not read the same data a second time.
  *
@@ -21,6 +26,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/range.h"
 #include "blksparse-thread.h"
 #include "sparse/scan.h"
 #include "sparse/scan-window.h"
@@ -29,6 +35,8 @@ enum {
 	POLL_MS = 10,	 /* how often a waiting caller asks whether to stop */
 	STUCK_MS = 1000, /* the longest that a seek waits for one delivery */
 	IDLE_MS = 1000,	 /* until memory is given back, or the rest scanned */
+	ZEROS_MS = 1000, /* the longest that writers wait for known zeros */
+	QUESTIONS = 16,	 /* about known zeros, before the thread scans again */
 };
 
 /* For how long a waiting caller has seen the same delivery in progress. */
@@ -59,6 +67,11 @@ struct bsp_scan_ahead {
 	 * what was learned, or delivered. */
 	pthread_cond_t work, learned;
 	struct bsp_scan_window window; /* protected by lock */
+	/* Protected by lock: */
+	bool learns_zeros;	     /* not all known zeros are learned */
+	bool zeros_restart;	     /* it was asked to begin anew */
+	uint64_t zeros_to;	     /* all before this granule are */
+	struct timespec zeros_until; /* writers wait no longer */
 };
 
 static bool has_work(struct bsp_scan_ahead *scan_ahead)
@@ -113,6 +126,27 @@ static bool need_memory(struct bsp_scan_ahead *scan_ahead)
 	return scan_ahead->scan;
 }
 
+/* Learns some of the zeros that the device knows. lock held at both ends. */
+static void learn_some_zeros(struct bsp_scan_ahead *scan_ahead)
+{
+	struct bsp_sparse *sp = scan_ahead->sp;
+	uint64_t from = scan_ahead->zeros_to, to, next;
+
+	scan_ahead->zeros_restart = false;
+	pthread_mutex_unlock(&scan_ahead->lock);
+	to = bsp_granules(atomic_load(&sp->size), sp->shift);
+	next = bsp_sparse_learn_zeros(sp, from, to, QUESTIONS, true);
+	pthread_mutex_lock(&scan_ahead->lock);
+	if (scan_ahead->zeros_restart)
+		return;
+	scan_ahead->zeros_to = next;
+	scan_ahead->learns_zeros = next < to;
+	if (next >= to)
+		bsp_scan_window_finished(&scan_ahead->window);
+	wake_waiting(scan_ahead);
+	pthread_cond_broadcast(&scan_ahead->learned);
+}
+
 /* Waits until the window has work. False if it had none for long, and the
  * thread has something to do then. lock held. */
 static bool wait_for_work(struct bsp_scan_ahead *scan_ahead)
@@ -120,7 +154,8 @@ static bool wait_for_work(struct bsp_scan_ahead *scan_ahead)
 	struct timespec until = bsp_cond_limit(IDLE_MS);
 	int timeout = 0;
 
-	while (!scan_ahead->stop && !timeout && !has_work(scan_ahead)) {
+	while (!scan_ahead->stop && !timeout && !scan_ahead->learns_zeros &&
+	       !has_work(scan_ahead)) {
 		if (scan_ahead->scan || scan_ahead->window.rest_due)
 			timeout = pthread_cond_timedwait(
 				&scan_ahead->work, &scan_ahead->lock, &until);
@@ -149,7 +184,8 @@ static int scan_until(struct bsp_scan_ahead *scan_ahead, bool rest)
 		if (rest)
 			scan_ahead->scan->pos.cursor = 0;
 	}
-	while (r > 0 && !scan_ahead->stop && !(rest && has_work(scan_ahead))) {
+	while (r > 0 && !scan_ahead->stop &&
+	       !(rest && (has_work(scan_ahead) || scan_ahead->learns_zeros))) {
 		uint64_t end = plan(scan_ahead, rest);
 
 		pthread_mutex_unlock(&scan_ahead->lock);
@@ -185,6 +221,10 @@ static void *scan_ahead_main(void *data)
 
 	pthread_mutex_lock(&scan_ahead->lock);
 	while (!scan_ahead->stop) {
+		if (scan_ahead->learns_zeros)
+			learn_some_zeros(scan_ahead);
+		if (scan_ahead->learns_zeros && !has_work(scan_ahead))
+			continue;
 		if (wait_for_work(scan_ahead)) {
 			window->error = scan_until(scan_ahead, false);
 			bsp_scan_window_finished(window);
@@ -267,6 +307,32 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 	bsp_scan_window_remove_request(window);
 	pthread_mutex_unlock(&scan_ahead->lock);
 	return r;
+}
+
+void bsp_scan_ahead_learn_zeros(struct bsp_scan_ahead *scan_ahead)
+{
+	if (!bsp_sparse_learns_zeros(scan_ahead->sp))
+		return;
+	pthread_mutex_lock(&scan_ahead->lock);
+	scan_ahead->learns_zeros = scan_ahead->zeros_restart = true;
+	scan_ahead->zeros_to = 0;
+	scan_ahead->zeros_until = bsp_cond_limit(ZEROS_MS);
+	pthread_cond_signal(&scan_ahead->work);
+	pthread_mutex_unlock(&scan_ahead->lock);
+}
+
+void bsp_scan_ahead_wait_zeros(struct bsp_scan_ahead *scan_ahead,
+			       uint64_t granule)
+{
+	int timeout = 0;
+
+	pthread_mutex_lock(&scan_ahead->lock);
+	while (scan_ahead->learns_zeros && scan_ahead->zeros_to < granule &&
+	       !scan_ahead->stop && !timeout)
+		timeout = pthread_cond_timedwait(&scan_ahead->learned,
+						 &scan_ahead->lock,
+						 &scan_ahead->zeros_until);
+	pthread_mutex_unlock(&scan_ahead->lock);
 }
 
 void bsp_scan_ahead_hint(struct bsp_scan_ahead *scan_ahead, uint64_t off,
@@ -368,6 +434,7 @@ bsp_scan_ahead_new(struct bsp_sparse *sp,
 	pthread_mutex_init(&scan_ahead->lock, NULL);
 	bsp_cond_init(&scan_ahead->work);
 	bsp_cond_init(&scan_ahead->learned);
+	bsp_scan_ahead_learn_zeros(scan_ahead);
 	return scan_ahead;
 }
 

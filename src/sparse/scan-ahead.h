@@ -46,6 +46,15 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
 			uint64_t granule, uint64_t end, bsp_interrupted_fn over,
 			void *data);
 
+/* Has the thread learn all zeros that the device knows (learn-zeros.c): when it
+ * starts, and after the device got another size or table. */
+void bsp_scan_ahead_learn_zeros(struct bsp_scan_ahead *scan_ahead);
+
+/* Waits until the thread has learned these zeros up to that granule, but only
+ * for the first second. */
+void bsp_scan_ahead_wait_zeros(struct bsp_scan_ahead *scan_ahead,
+			       uint64_t granule);
+
 /* A seek, for data or for a hole, has ended at off: scan on from there. */
 void bsp_scan_ahead_hint(struct bsp_scan_ahead *scan_ahead, uint64_t off,
 			 bool data);

@@ -243,14 +243,17 @@ int bsp_sparse_scan_ahead_start(struct bsp_sparse *sp,
 				const struct bsp_scan_ahead_options *options)
 {
 	struct bsp_scan_ahead *scan_ahead = bsp_scan_ahead_new(sp, options);
-	int r = scan_ahead ? bsp_scan_ahead_start(scan_ahead) : -ENOMEM;
+	int r = -ENOMEM;
 
+	/* The thread, too, looks for changes. */
+	sp->scan_ahead = scan_ahead;
+	if (scan_ahead)
+		r = bsp_scan_ahead_start(scan_ahead);
 	if (r) {
 		bsp_scan_ahead_free(scan_ahead);
-		return r;
+		sp->scan_ahead = NULL;
 	}
-	sp->scan_ahead = scan_ahead;
-	return 0;
+	return r;
 }
 
 void bsp_sparse_scan_ahead_stop(struct bsp_sparse *sp)

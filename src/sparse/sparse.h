@@ -193,6 +193,10 @@ int bsp_sparse_learn_run(struct bsp_sparse *sp, uint64_t generation,
  */
 int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build);
 
+/* The end, rounded up to a granule, of the range of which the device knew
+ * nothing when it was asked last; off if that range does not cover off. */
+uint64_t bsp_sparse_asked_end(struct bsp_sparse *sp, uint64_t off);
+
 /*
  * Returns where a read of [off, end), of which the device knew nothing at off,
  * should end: at end, or earlier, at the next zeros that the device knows, if
@@ -217,6 +221,31 @@ void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
 
 /* Forgets all data and holes of the map, and counts known zeros from 0 on. */
 void bsp_sparse_forget_all(struct bsp_sparse *sp);
+
+/* --- Zeros that need not be zeroed (learn-zeros.c) --- */
+
+/* Whether zeros that the device knows are learned before they are zeroed. */
+bool bsp_sparse_learns_zeros(const struct bsp_sparse *sp);
+
+/*
+ * Learns the zeros that the device knows in granules [from, to), with at most
+ * that many questions. Returns the granule at which to go on; to if there is
+ * nothing left to ask. may_build as for bsp_sparse_learn_known(). The caller
+ * holds no lock.
+ */
+uint64_t bsp_sparse_learn_zeros(struct bsp_sparse *sp, uint64_t from,
+				uint64_t to, unsigned questions,
+				bool may_build);
+
+/*
+ * Call it before [off, end) is zeroed, while no lock is held: the device is
+ * then not zeroed where it is known to be zero. With a scan thread it only
+ * waits for the thread, for a second at most.
+ */
+void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
+				     uint64_t end);
+
+/* --- Other parts --- */
 
 /*
  * Checks an answer of the device before it is used: [off, end) is zero, said
@@ -246,6 +275,10 @@ void bsp_spot_checks_init(struct bsp_spot_checks *checks);
  * be written to it. One cheap system call. Any lock may be held.
  */
 bool bsp_sparse_is_gone(struct bsp_sparse *sp);
+
+/* Whether the device has another medium, file or table than at the last check,
+ * as far as it tells. The caller does not hold watch_lock. */
+bool bsp_sparse_has_other_medium(struct bsp_sparse *sp);
 
 /*
  * Zeroes the device in the markers [from, to), the last one up to the file's

@@ -455,6 +455,32 @@ static ssize_t write_past_end(struct bsp_sparse *sp, uint64_t off,
 	return n;
 }
 
+/* Whether bsp_sparse_write() would make a marker of an unknown granule. */
+static bool zeroes_a_granule(const struct bsp_sparse *sp, uint64_t off,
+			     const char *buf, size_t len)
+{
+	size_t granule = (size_t)granule_size(sp);
+	size_t at = (size_t)(bsp_align_up(off, sp->shift) - off);
+
+	for (; at < len; at += granule)
+		if (bsp_is_zero(buf + at, bsp_min(len - at, granule)))
+			return true;
+	return false;
+}
+
+/* Learns the zeros that the device knows, if the write has zeros. */
+static void learn_before_write(struct bsp_sparse *sp, uint64_t off,
+			       const void *buf, size_t len)
+{
+	uint64_t end = off + bsp_range_clamp(off, len, atomic_load(&sp->size));
+	uint64_t from = off >> sp->shift, to = bsp_granules(end, sp->shift);
+
+	if (bsp_sparse_learns_zeros(sp) && from < to &&
+	    bsp_map_next(sp->map, BSP_IN_UNKNOWN, from, to) < to &&
+	    zeroes_a_granule(sp, off, buf, len))
+		bsp_sparse_learn_before_zeroing(sp, off, end);
+}
+
 static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
 			   size_t len)
 {
@@ -469,6 +495,7 @@ static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
 		return -ENODEV;
 	if (len == 0)
 		return 0;
+	learn_before_write(sp, off, buf, len);
 	if (reserved)
 		n = bsp_sparse_reserve_pieces(sp);
 	if (n < 0)
@@ -548,6 +575,7 @@ static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 		return -EROFS;
 	if (bsp_sparse_is_gone(sp))
 		return -ENODEV;
+	bsp_sparse_learn_before_zeroing(sp, size, UINT64_MAX);
 	r = bsp_sparse_reserve_pieces(sp);
 	if (r)
 		return r;
@@ -646,6 +674,8 @@ static int allocate_range(struct bsp_sparse *sp, int mode, uint64_t off,
 		return -ENODEV;
 	if (len == 0)
 		return -EINVAL;
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		bsp_sparse_learn_before_zeroing(sp, off, bsp_add_sat(off, len));
 	r = bsp_sparse_reserve_pieces(sp);
 	if (r)
 		return r;

@@ -702,6 +702,16 @@ unsigned fake_flushes(struct fake *fake)
 	return n;
 }
 
+unsigned fake_questions(struct fake *fake)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&fake->lock);
+	n = fake->questions;
+	pthread_mutex_unlock(&fake->lock);
+	return n;
+}
+
 unsigned fake_samples(struct fake *fake)
 {
 	unsigned n;

@@ -68,6 +68,9 @@ void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
 /* Sets a function that known() calls last. */
 void fake_on_question(struct fake *fake, void (*hook)(void *data), void *data);
 
+/* Returns how often known() was asked. */
+unsigned fake_questions(struct fake *fake);
+
 /* Makes the device one whose writes are not counted. */
 void fake_stop_counting(struct fake *fake);
 

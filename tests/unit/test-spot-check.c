@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/zero.h"
 #include "fake-device.h"
 #include "sparse/sparse.h"
 
@@ -259,20 +260,40 @@ static void zeros_that_were_written_outlive_a_wrong_answer(void **state)
 	struct fixture f;
 
 	open_liar(&f, 4 * MIB, true);
-	fake_know_zeros(f.fake, 0, 0);
+	fake_know_zeros(f.fake, MIB, MIB);
 	assert_int_equal(
 		bsp_sparse_fallocate(f.sp,
 				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				     0, MIB),
 		0);
 	assert_int_equal(bsp_sparse_truncate(f.sp, 3 * MIB), 0);
-	fake_know_zeros(f.fake, MIB, MIB);
 	learn(&f, MIB);
 	assert_non_null(f.sp->spot_checks.error);
 	reads_as(&f, 0, 0);
 	reads_as(&f, MIB, 'x');
 	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * MIB), 0);
 	reads_as(&f, 3 * MIB, 0);
+	close_it(&f);
+}
+
+static void zeros_of_a_wrong_answer_are_zeroed(void **state)
+{
+	struct fixture f;
+
+	/* The first answer is right, and the second is not. */
+	open_liar(&f, 4 * MIB, true);
+	memset(fake_bytes(f.fake), 0, MIB);
+	fake_know_zeros(f.fake, 0, MIB);
+	learn(&f, 0);
+	assert_int_equal(hole_bytes(&f), MIB);
+	fake_write(f.fake, 0, MIB, 'x');
+	fake_know_zeros(f.fake, MIB, 3 * MIB);
+	f.sp->spot_checks.unchecked = STRETCH;
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_non_null(f.sp->spot_checks.error);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * MIB), 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	assert_true(bsp_is_zero(fake_bytes(f.fake), 4 * MIB));
 	close_it(&f);
 }
 
@@ -465,6 +486,7 @@ int main(void)
 		cmocka_unit_test(seek_and_scan_start_over_after_a_wrong_answer),
 		cmocka_unit_test(
 			zeros_that_were_written_outlive_a_wrong_answer),
+		cmocka_unit_test(zeros_of_a_wrong_answer_are_zeroed),
 		cmocka_unit_test(
 			a_writer_beside_the_check_is_no_error_of_the_layer),
 		cmocka_unit_test(a_write_that_is_counted_late_is_waited_for),

@@ -1729,6 +1729,210 @@ static void write_ends_with_a_device_that_just_shrank(void **state)
 	close_it(f);
 }
 
+/* --- Zeros that the device knows --- */
+
+/* A device of old bytes, of which it knows that [off, off + len) is zero. */
+static struct fixture open_knowing(uint64_t size, uint64_t off, uint64_t len,
+				   enum bsp_zero_mode zeroing)
+{
+	struct fixture f = open_old(size, ALL_WAYS, zeroing);
+
+	memset(fake_bytes(f.fake) + off, 0, len);
+	fake_know_zeros(f.fake, off, len);
+	return f;
+}
+
+/* Flushes markers, and checks that only these ranges were zeroed. */
+static void only_punched(struct fixture f, const struct fake_call *want,
+			 size_t n)
+{
+	assert_int_equal(flush_markers(f), 0);
+	changed(f, want, n);
+}
+
+static void known_zeros_are_not_zeroed_again(void **state)
+{
+	/* The known zeros begin and end inside of granules 2 and 8. */
+	static const struct fake_call cut[] = {
+		{ 0, 3 * G, FAKE_PUNCH },
+		{ 8 * G, 8 * G, FAKE_PUNCH },
+	};
+	static const struct fake_call part = { 2 * G, G, FAKE_PUNCH };
+	struct fixture f =
+		open_knowing(16 * G, 2 * G + 100, 6 * G, BSP_ZERO_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 16 * G), 0);
+	only_punched(f, cut, 2);
+	reads_as(f, 0, 16 * G, 0);
+	close_it(f);
+
+	f = open_knowing(16 * G, 2 * G + 100, 6 * G, BSP_ZERO_UNMAP);
+	assert_int_equal(
+		bsp_sparse_fallocate(f.sp, PUNCH_MODE, 2 * G, 3 * G + 77), 0);
+	assert_int_equal(
+		bsp_sparse_fallocate(f.sp, FALLOC_FL_ZERO_RANGE, 6 * G + 5, G),
+		0);
+	put(f, 7 * G + 9, 10, 0);
+	only_punched(f, &part, 1);
+	close_it(f);
+
+	f = open_knowing(16 * G, 2 * G + 100, 6 * G, BSP_ZERO_UNMAP);
+	put(f, 2 * G, 6 * G, 0);
+	only_punched(f, &part, 1);
+	close_it(f);
+}
+
+static void modes_that_promise_blocks_zero_known_zeros(void **state)
+{
+	static const struct fake_call all = { 0, 8 * G, FAKE_ZERO_OUT };
+	struct fixture f = open_knowing(8 * G, 0, 8 * G, BSP_ZERO_KEEP);
+
+	put(f, 0, 8 * G, 0);
+	only_punched(f, &all, 1);
+	close_it(f);
+}
+
+static void granule_that_was_written_is_not_known_to_be_zero(void **state)
+{
+	static const struct fake_call want[] = {
+		{ G, G, FAKE_PUNCH },
+		{ 4 * G, G, FAKE_PUNCH },
+	};
+	/* The device goes on to claim that all is zero. */
+	struct fixture f = open_knowing(8 * G, 0, 8 * G, BSP_ZERO_UNMAP);
+
+	put(f, G, G, 'd');
+	put(f, 4 * G + 10, 10, 'd');
+	fake_fail_writes(f.fake, 6 * G, G, EIO);
+	assert_int_equal(bsp_sparse_write(f.sp, 6 * G, "d", 1), -EIO);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	(void)fake_changes(f.fake, NULL);
+	reads_as(f, G, G, 'd');
+	put(f, 0, 6 * G, 0);
+	only_punched(f, want, 2);
+	holds(f, 0, 6 * G, 0);
+	put(f, 6 * G, G, 0);
+	only_punched(f, &(struct fake_call){ 6 * G, G, FAKE_PUNCH }, 1);
+	close_it(f);
+}
+
+/* The hook of a question: the device gets another table meanwhile. */
+static void change_table(void *fake)
+{
+	fake_change_table(fake);
+}
+
+static void answers_of_an_old_table_are_not_relied_upon(void **state)
+{
+	static const struct fake_call all = { 0, 8 * G, FAKE_PUNCH };
+	struct fixture f = open_knowing(8 * G, 0, 8 * G, BSP_ZERO_UNMAP);
+
+	fake_on_question(f.fake, change_table, f.fake);
+	put(f, 0, 8 * G, 0);
+	fake_on_question(f.fake, NULL, NULL);
+	(void)bsp_sparse_refresh_all(f.sp);
+	only_punched(f, &all, 1);
+	close_it(f);
+}
+
+static void known_zeros_are_made_durable(void **state)
+{
+	struct fixture f = open_knowing(8 * G, 0, 8 * G, BSP_ZERO_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	nothing_changed(f);
+	assert_int_equal(fake_flushes(f.fake), 1);
+	close_it(f);
+}
+
+/* Starts the scan thread of an object. */
+static void scan_ahead(struct fixture f)
+{
+	const struct bsp_scan_ahead_options options = { 0 };
+
+	assert_int_equal(bsp_sparse_scan_ahead_start(f.sp, &options), 0);
+}
+
+static void take_a_while(void *data)
+{
+	(void)nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+}
+
+static void a_writer_waits_until_known_zeros_are_learned(void **state)
+{
+	static const struct fake_call rest = { 6 * G, 2 * G, FAKE_PUNCH };
+	struct fixture f = open_knowing(8 * G, 0, 6 * G, BSP_ZERO_UNMAP);
+
+	fake_on_question(f.fake, take_a_while, NULL);
+	scan_ahead(f);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+	only_punched(f, &rest, 1);
+	/* All was asked: another writer does not ask again. */
+	assert_true(fake_questions(f.fake) <= 2);
+	put(f, 0, 8 * G, 0);
+	assert_true(fake_questions(f.fake) <= 2);
+	close_it(f);
+}
+
+/* A layer that gives no answer until the writer is done. */
+struct hanging {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool is_done;
+};
+
+static void hang(void *data)
+{
+	struct hanging *hanging = data;
+
+	pthread_mutex_lock(&hanging->lock);
+	while (!hanging->is_done)
+		pthread_cond_wait(&hanging->done, &hanging->lock);
+	pthread_mutex_unlock(&hanging->lock);
+}
+
+static void no_writer_waits_for_a_layer_that_hangs(void **state)
+{
+	static const struct fake_call all = { 0, 8 * G, FAKE_PUNCH };
+	struct hanging hanging = { .lock = PTHREAD_MUTEX_INITIALIZER,
+				   .done = PTHREAD_COND_INITIALIZER };
+	struct fixture f = open_knowing(8 * G, 0, 8 * G, BSP_ZERO_UNMAP);
+
+	fake_on_question(f.fake, hang, &hanging);
+	scan_ahead(f);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+	only_punched(f, &all, 1);
+	pthread_mutex_lock(&hanging.lock);
+	hanging.is_done = true;
+	pthread_cond_signal(&hanging.done);
+	pthread_mutex_unlock(&hanging.lock);
+	close_it(f);
+}
+
+static void a_new_part_is_asked_about_by_the_scan_thread(void **state)
+{
+	static const struct fake_call old = { 0, 4 * G, FAKE_PUNCH };
+	struct fixture f = open_knowing(8 * G, 4 * G, 4 * G, BSP_ZERO_UNMAP);
+	uint64_t generation;
+
+	fake_resize(f.fake, 4 * G);
+	(void)bsp_sparse_refresh(f.sp);
+	scan_ahead(f);
+	fake_resize(f.fake, 8 * G);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+	generation = bsp_map_generation(f.sp->map);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 8 * G), 0);
+	assert_int_equal(bsp_map_generation(f.sp->map), generation);
+	only_punched(f, &old, 1);
+	close_it(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1803,6 +2007,15 @@ int main(void)
 			another_table_keeps_zeros_that_are_not_durable),
 		cmocka_unit_test(past_the_end_all_is_zero_under_another_table),
 		cmocka_unit_test(a_grown_part_is_dropped_from_the_cache_first),
+		cmocka_unit_test(known_zeros_are_not_zeroed_again),
+		cmocka_unit_test(modes_that_promise_blocks_zero_known_zeros),
+		cmocka_unit_test(
+			granule_that_was_written_is_not_known_to_be_zero),
+		cmocka_unit_test(answers_of_an_old_table_are_not_relied_upon),
+		cmocka_unit_test(known_zeros_are_made_durable),
+		cmocka_unit_test(a_writer_waits_until_known_zeros_are_learned),
+		cmocka_unit_test(no_writer_waits_for_a_layer_that_hangs),
+		cmocka_unit_test(a_new_part_is_asked_about_by_the_scan_thread),
 	};
 
 	return cmocka_run_group_tests_name("write", tests, NULL, NULL);
