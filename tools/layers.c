@@ -59,13 +59,13 @@ static bool is_utf8(void)
 	return is;
 }
 
-char *layer_text(const char *name)
+char *layer_text(const char *text)
 {
-	GString *text = g_string_new(name);
+	GString *shown = g_string_new(text);
 
 	if (!is_utf8())
-		g_string_replace(text, "→", "->", 0);
-	return g_string_free(text, false);
+		g_string_replace(shown, "→", "->", 0);
+	return g_string_free(shown, false);
 }
 
 /* Tenths are truncated, as in the table. */

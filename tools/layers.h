@@ -20,9 +20,9 @@ void layers_free(struct layers *layers);
 /* Prints a line for each layer of the device at path to standard error. */
 void layers_print(const struct layers *layers, const char *path);
 
-/* Returns a layer's name as the user's terminal can show it. To be freed by
- * g_free(). */
-char *layer_text(const char *name);
+/* Returns a text with names of layers as the user's terminal can show it. To be
+ * freed by g_free(). */
+char *layer_text(const char *text);
 
 /* Returns a size as people read it: "0", "512 B", "1.5 KiB". To be freed by
  * g_free(). */

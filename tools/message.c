@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "layers.h"
+
 int failure(const char *format, ...)
 {
 	va_list args;
@@ -24,11 +26,12 @@ int failure(const char *format, ...)
 void warn_of_false_zeros(struct bsp_sparse *sp)
 {
 	g_autofree char *why = bsp_sparse_false_zeros(sp);
+	g_autofree char *text = why ? layer_text(why) : NULL;
 
-	if (why)
+	if (text)
 		failure("warning: %s; no layer below is asked any more, and "
 			"all is read",
-			why);
+			text);
 }
 
 int usage_error(const char *format, ...)
