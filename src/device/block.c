@@ -357,7 +357,7 @@ static void block_content(struct bsp_device *dev,
 	 * loop device. */
 	if (block->known)
 		content.value[BSP_CONTENT_VALUES - 1] =
-			bsp_known_content(block->known);
+			bsp_known_content(block->known, &content.young);
 	*ret_content = content;
 }
 

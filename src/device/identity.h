@@ -73,6 +73,10 @@ struct bsp_content {
 	/* false: a write that moved the values may still be under way. Bytes
 	 * that are read now may change without moving the values again. */
 	bool settled;
+	/* A program that writes to a file below the device may not have ended a
+	 * write that moved the values. When the file's change time settles,
+	 * this is false again, and all may have changed once more. */
+	bool young;
 };
 
 bool bsp_content_equal(const struct bsp_content *a,

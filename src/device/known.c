@@ -349,20 +349,19 @@ uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth)
 	return moves;
 }
 
-/* Whether the layers may have changed since the last sample. lock held. */
+/* Whether the layers have changed since the last sample. lock held. */
 static bool has_moved(struct bsp_known *known)
 {
 	uint64_t stamp = known->stamp;
-	bool was_young = known->young;
 
 	if (!take_stamp(known)) {
 		drop(known);
 		return true;
 	}
-	return known->stamp != stamp || (was_young && !known->young);
+	return known->stamp != stamp;
 }
 
-uint64_t bsp_known_content(struct bsp_known *known)
+uint64_t bsp_known_content(struct bsp_known *known, bool *ret_young)
 {
 	uint64_t moves;
 
@@ -371,6 +370,7 @@ uint64_t bsp_known_content(struct bsp_known *known)
 	if (known->layer && has_moved(known))
 		known->content_moves++;
 	moves = known->content_moves;
+	*ret_young = known->layer && known->young;
 	pthread_mutex_unlock(&known->lock);
 	return moves;
 }

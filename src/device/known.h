@@ -220,12 +220,11 @@ bool bsp_known_is_due(struct bsp_known *known, uint64_t generation);
 /*
  * Counts for the samples of identity. They rise when earlier answers may be out
  * of date: medium after another file or table, content after another program
- * wrote to a file. While a file's time is young (identity.h), a write that has
- * begun can still change the file; so content rises once more when the time is
- * settled.
+ * wrote to a file. *ret_young tells whether a file's change time is young
+ * (identity.h): a write that has moved content can still change the file.
  */
 uint64_t bsp_known_medium(struct bsp_known *known, enum bsp_depth depth);
-uint64_t bsp_known_content(struct bsp_known *known);
+uint64_t bsp_known_content(struct bsp_known *known, bool *ret_young);
 
 /* Sets the layers whose answers are used: none after a wrong answer. */
 void bsp_known_set_trust(struct bsp_known *known, enum bsp_known_trust trust);

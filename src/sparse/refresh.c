@@ -18,6 +18,10 @@
  * alone is no change. When the sample settles, data that the caller has cached
  * meanwhile is out of date, and this counts as one change.
  *
+ * A block device counts its writes, and only a program that writes to the file
+ * below it may not have ended a write. So the map is kept while that file's
+ * change time is young, and forgotten once when it settles.
+ *
  * The content of a writable object is its own, and its counters move with its
  * own writes, so that only the medium and the size are checked.
  *
@@ -292,17 +296,18 @@ bool bsp_sparse_is_gone(struct bsp_sparse *sp)
  */
 static bool check_content(struct bsp_sparse *sp, int *ret_change)
 {
-	bool was_settled = sp->content.settled;
+	const struct bsp_content was = sp->content;
 	struct bsp_content now;
-	bool equal;
+	bool equal, settles;
 
 	if (sp->dev->info.writable)
 		return false;
 	sp->dev->ops->content(sp->dev, &now);
-	equal = bsp_content_equal(&now, &sp->content);
-	if (equal && was_settled && now.settled)
-		return false;
+	equal = bsp_content_equal(&now, &was);
+	settles = was.young && !now.young;
 	sp->content = now;
+	if (equal && was.settled && now.settled && !settles)
+		return false;
 	atomic_store(&sp->counted, now.counted && now.settled);
 	bsp_sparse_forget_all(sp);
 	if (!equal)
@@ -372,7 +377,8 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 		atomic_store(&sp->mtime_ns, now_ns());
 	if (moved)
 		sp->mtime_provisional =
-			content == BSP_CHANGE_CONTENT && !sp->content.settled;
+			content == BSP_CHANGE_CONTENT &&
+			(!sp->content.settled || sp->content.young);
 	/*
 	 * Every check of a device that does not count writes is a change. Its
 	 * time moves only for an opening or a stat: a program that compares it

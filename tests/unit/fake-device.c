@@ -42,7 +42,7 @@ struct fake {
 	uint64_t read_max;
 	unsigned samples;
 	struct bsp_medium medium;
-	bool unsettled;
+	bool unsettled, young;
 	GArray *beneath; /* of struct patch: bytes below cached pages */
 	unsigned drops, failing_drops;
 	void (*hook)(void *data);
@@ -186,7 +186,8 @@ static void fake_content(struct bsp_device *dev,
 	fake->dirty = false;
 	*ret_content = (struct bsp_content){ .value = { fake->writes },
 					     .counted = fake->counting,
-					     .settled = !fake->unsettled };
+					     .settled = !fake->unsettled,
+					     .young = fake->young };
 	pthread_mutex_unlock(&fake->lock);
 }
 
@@ -550,6 +551,13 @@ void fake_set_settled(struct fake *fake, bool settled)
 {
 	pthread_mutex_lock(&fake->lock);
 	fake->unsettled = !settled;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_set_young(struct fake *fake, bool young)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->young = young;
 	pthread_mutex_unlock(&fake->lock);
 }
 

@@ -83,6 +83,9 @@ void fake_change_table(struct fake *fake);
 /* Sets whether samples of the content are settled; at first they are. */
 void fake_set_settled(struct fake *fake, bool settled);
 
+/* Sets whether the time of a file below is young; at first it is not. */
+void fake_set_young(struct fake *fake, bool young);
+
 /* Puts byte into [off, off + len) of the device, below cached pages: reads
  * return it after drop_pages(). */
 void fake_put_beneath(struct fake *fake, uint64_t off, uint64_t len, int byte);

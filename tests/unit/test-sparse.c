@@ -858,6 +858,59 @@ static void opening_keeps_nothing_of_an_unsettled_sample(void **state)
 	bsp_sparse_free(sp);
 }
 
+/* The map is right for all writes but one that goes on below the device. */
+static void a_young_time_ends_the_states_once_when_it_settles(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct told told = { 0 };
+	struct bsp_sparse *sp;
+	uint64_t changes;
+	int64_t at_first;
+
+	fake_set_young(fake, true);
+	sp = patient(fake, G);
+	bsp_sparse_set_changed(sp, on_change, &told);
+	at_first = mtime_of(sp);
+	assert_no_data(sp, 0);
+	changes = bsp_sparse_refresh_mtime(sp);
+	memset(fake_bytes(fake) + 5 * G, 'n', G);
+	(void)fake_reads(fake, NULL);
+	assert_no_data(sp, 0);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	assert_int_equal(bsp_sparse_refresh_mtime(sp), changes);
+	fake_set_young(fake, false);
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	assert_true(bsp_sparse_refresh(sp) != changes);
+	(void)fake_reads(fake, NULL);
+	assert_int_equal(data_at(sp, 0), 5 * G);
+	assert_int_equal(fake_reads(fake, NULL), 0);
+	/* No write was seen. */
+	assert_int_equal(mtime_of(sp), at_first);
+	assert_int_equal(told.content + told.unwatchable, 0);
+	bsp_sparse_free(sp);
+}
+
+static void a_write_that_makes_a_time_young_moves_the_mtime_twice(void **state)
+{
+	struct fake *fake = fake_new(MIB);
+	struct bsp_sparse *sp = patient(fake, G);
+	int64_t begun;
+
+	fake_write(fake, 0, G, 'n');
+	fake_set_young(fake, true);
+	bsp_sparse_refresh(sp);
+	begun = mtime_of(sp);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), begun);
+	fake_set_young(fake, false);
+	bsp_sparse_refresh(sp);
+	assert_true(mtime_of(sp) > begun);
+	begun = mtime_of(sp);
+	bsp_sparse_refresh(sp);
+	assert_int_equal(mtime_of(sp), begun);
+	bsp_sparse_free(sp);
+}
+
 /* --- Another medium --- */
 
 static void another_medium_is_scanned_anew(void **state)
@@ -1329,6 +1382,10 @@ int main(void)
 		cmocka_unit_test(
 			a_write_moves_the_time_again_when_it_is_settled),
 		cmocka_unit_test(opening_keeps_nothing_of_an_unsettled_sample),
+		cmocka_unit_test(
+			a_young_time_ends_the_states_once_when_it_settles),
+		cmocka_unit_test(
+			a_write_that_makes_a_time_young_moves_the_mtime_twice),
 		cmocka_unit_test(another_medium_is_scanned_anew),
 		cmocka_unit_test(reads_of_the_old_medium_are_not_learned),
 		cmocka_unit_test(a_grown_part_is_never_read_from_old_pages),
