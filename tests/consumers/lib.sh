@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Functions for the tests of tools that read the files of a mount. Each tool runs
-# on devices with known content, while nothing, some or all of them is known.
+# on devices with known content, while nothing, some or all of them is known, and
+# while the file system below knows the holes.
 
 # shellcheck source=../lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
@@ -12,7 +13,7 @@ declare -A DEVICE=()
 # consumer_devices NAME=KIND:SIZE...: makes loop devices over $TEST_TMP/NAME, in
 # DEVICE[NAME].
 consumer_devices() {
-	local spec name kind
+	local spec name kind images
 	requires_fuse
 	requires_loop
 	for spec; do
@@ -21,21 +22,25 @@ consumer_devices() {
 		make_device "${kind%:*}" "${kind#*:}" "$name"
 		DEVICE[$name]=$LOOP
 	done
+	# A mount takes the end of the time of a change as a change.
+	images=("${!DEVICE[@]}")
+	wait_settled "${images[@]/#/$TEST_TMP/}"
 }
 
 # each_state FUNCTION: calls FUNCTION NAME, with the file $MNT/NAME, for each
-# device in three states: nothing is known, reads have learned parts, all is
-# known.
+# device in four states: nothing is known, reads have learned parts, all is
+# known, nothing is known but the file system can be asked.
 each_state() {
-	local state name mounts=() files=()
+	local state name mounts=() files=() images=("${!DEVICE[@]}")
 	for name in "${!DEVICE[@]}"; do
 		mounts+=("$name=${DEVICE[$name]}")
 		files+=("$MNT/$name" "${DEVICE[$name]}" "$TEST_TMP/$name")
 	done
-	for state in unknown partial known; do
+	for state in unknown partial known asked; do
+		[[ $state != asked ]] || dig_holes "${images[@]/#/$TEST_TMP/}"
 		mount_fs "${mounts[@]}"
 		case $state in
-		unknown) check fresh "${files[@]}" ;;
+		unknown | asked) check fresh "${files[@]}" ;;
 		partial) check reads "${files[@]}" ;;
 		known) check walk,known "${files[@]}" ;;
 		esac

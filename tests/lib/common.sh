@@ -281,6 +281,16 @@ make_device() {
 	loop_new "$TEST_TMP/$3" "${@:4}"
 }
 
+# dig_holes IMAGE...: makes holes of the blocks of zeros of images, so that the
+# file system knows them, and waits until that change is settled.
+dig_holes() {
+	local image
+	for image; do
+		fallocate --dig-holes "$image"
+	done
+	wait_settled "$@"
+}
+
 # check [--granule SIZE]... STEPS FILE DEVICE IMAGE...: see check.py.
 check() {
 	python3 "$LIB/check.py" "$@"

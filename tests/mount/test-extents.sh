@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Devices with many layouts of data, all in one mount: extents, bytes and stat are
-# right, whether the map is learned by seeks, by reads or by both.
+# right, whether the map is learned by seeks, by reads or by both, or the file
+# system below knows the holes.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
 
-files=() devices=()
+files=() devices=() images=()
 python3 "$LIB/devices.py" make-all "$TEST_TMP" >"$TEST_TMP/list"
 while read -r name sector; do
 	if ((sector == 512)); then
@@ -19,8 +20,11 @@ while read -r name sector; do
 	fi
 	devices+=("$name=$LOOP")
 	files+=("$MNT/$name" "$LOOP" "$TEST_TMP/$name")
+	images+=("$TEST_TMP/$name")
 done <"$TEST_TMP/list"
 assert_ge "${#devices[@]}" 20 "number of devices"
+# A mount takes the end of the time of a change as a change, and forgets all.
+wait_settled "${images[@]}"
 
 # check_all GRANULE SEED STEPS
 check_all() {
@@ -44,3 +48,14 @@ say "a look-ahead of one granule: the extents are the same"
 mount_fs -o lookahead=4K "${devices[@]}"
 check_all 4K 4 fresh,seeks,walk,known,bytes
 umount_fs
+
+say "the file system knows the holes"
+dig_holes "${images[@]}"
+for granule in 4K 1M; do
+	mount_fs -o granule="$granule" "${devices[@]}"
+	check_all "$granule" 5 fresh,walk,known,seeks,reads,bytes,known
+	umount_fs
+	mount_fs -o granule="$granule" "${devices[@]}"
+	check_all "$granule" 6 reads,seeks,bytes,known,walk
+	umount_fs
+done

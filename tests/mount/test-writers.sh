@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Another program writes to a mounted device that the map knows as one hole. After
-# that no search finds a hole, and no read gets zeros, where there is data.
+# Another program writes to a mounted device that the map knows as one hole, by
+# reading it or from the file system below. After that no search finds a hole, and
+# no read gets zeros, where there is data.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
@@ -76,10 +77,12 @@ write_page() {
 		status=none ${3:+oflag=$3}
 }
 
+# device_case COMMAND: COMMAND prepares the image of zeros.
 device_case() {
 	local young=
 	make_device zero 16M image
 	local device=$LOOP
+	"$1" "$TEST_TMP/image"
 	start "$device"
 
 	say "synced"
@@ -103,6 +106,7 @@ device_case() {
 
 	say "while a reader has the file open and has read that page"
 	local reader
+	rm -f "$TEST_TMP/has-read"
 	stays_open $((500 * 4096)) &
 	reader=$!
 	wait_until 10 test -e "$TEST_TMP/has-read" || fail "it reads nothing"
@@ -137,6 +141,7 @@ device_case() {
 	assert_eq "$(ask extents "$MNT/x")" "$(pages 100 500)" "extents"
 	assert_eq "$(log_lines)" "$lines" "lines in the log"
 	umount_fs
+	loop_free "$device"
 }
 
 image_case() {
@@ -159,5 +164,8 @@ image_case() {
 	umount_fs
 }
 
-device_case
+# A mount takes the end of the time of a change as a change.
+device_case wait_settled
+say "the same, where the file system knows the hole"
+device_case dig_holes
 image_case
