@@ -144,6 +144,34 @@ device_case() {
 	loop_free "$device"
 }
 
+# The first seconds after the file below was changed end: this is no write.
+young_case() {
+	local before
+	say "a device over a file that was just made"
+	make_device zero 1M image
+	mount_fs "x=$LOOP"
+	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA"
+	before=$(stat -c '%y %z' "$MNT/x")
+	wait_settled "$TEST_TMP/image"
+	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA after some seconds"
+	assert_eq "$(stat -c '%y %z' "$MNT/x")" "$before" "times"
+	assert_eq "$(log_lines)" 0 "lines in the log"
+
+	say "a program writes to that file"
+	write_page "$TEST_TMP/image" 100 "" fsync
+	assert_eq "$(ask data 0 "$MNT/x")" 409600 "SEEK_DATA"
+	assert_ne "$(stat -c '%y %z' "$MNT/x")" "$before" "times"
+	assert_eq "$(log_lines)" 1 "lines in the log"
+	# A backup that was made during that write is out of date.
+	before=$(stat -c '%y %z' "$MNT/x")
+	wait_settled "$TEST_TMP/image"
+	assert_eq "$(ask data 0 "$MNT/x")" 409600 "SEEK_DATA"
+	assert_ne "$(stat -c '%y %z' "$MNT/x")" "$before" "times, when it has settled"
+	assert_eq "$(log_lines)" 1 "lines in the log"
+	umount_fs
+	loop_free "$LOOP"
+}
+
 image_case() {
 	local young=yes
 	say "an image"
@@ -164,8 +192,9 @@ image_case() {
 	umount_fs
 }
 
-# A mount takes the end of the time of a change as a change.
+# A mount forgets all at the end of the time after a change of the file below.
 device_case wait_settled
 say "the same, where the file system knows the hole"
 device_case dig_holes
+young_case
 image_case
