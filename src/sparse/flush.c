@@ -300,7 +300,10 @@ int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 			     bsp_interrupted_fn interrupted, void *data)
 {
 	uint64_t started = bsp_trace_start();
-	int r = flush_markers(sp, interrupted, data);
+	int r;
+
+	bsp_sparse_forget_if_due(sp);
+	r = flush_markers(sp, interrupted, data);
 
 	bsp_trace_end(started, "sparse.flush-markers", bsp_device_path(sp->dev),
 		      0, 0, r);
@@ -336,7 +339,10 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data)
 {
 	uint64_t started = bsp_trace_start();
-	int r = flush_all(sp, interrupted, data);
+	int r;
+
+	bsp_sparse_forget_if_due(sp);
+	r = flush_all(sp, interrupted, data);
 
 	bsp_trace_end(started, "sparse.flush", bsp_device_path(sp->dev), 0, 0,
 		      r);
@@ -407,7 +413,10 @@ static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 {
 	uint64_t started = bsp_trace_start();
-	int r = finish(sp, tail);
+	int r;
+
+	bsp_sparse_forget_if_due(sp);
+	r = finish(sp, tail);
 
 	bsp_trace_end(started, "sparse.finish", bsp_device_path(sp->dev), 0, 0,
 		      r);

@@ -97,6 +97,5 @@ void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
 	else
 		(void)bsp_sparse_learn_zeros(sp, from, to, UINT_MAX, true);
 	/* A layer was found to err: what it said must not be relied upon. */
-	if (atomic_load(&sp->forget_due))
-		(void)bsp_sparse_refresh(sp);
+	bsp_sparse_forget_if_due(sp);
 }

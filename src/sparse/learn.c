@@ -239,6 +239,9 @@ int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
 	 */
 	if (sp->dev->info.writable && bsp_sparse_has_other_medium(sp))
 		return 0;
+	/* Before the map has such a hole (relied.c). */
+	if (sp->dev->info.writable)
+		atomic_store(&sp->knows_holes, true);
 	r = learn_run(sp, generation, off, end - off, true, &bytes);
 	bsp_sparse_count_known(sp, generation, layer, bytes);
 	return r;

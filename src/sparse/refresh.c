@@ -105,15 +105,18 @@ static bool forget_old_last(struct bsp_sparse *sp, uint64_t old)
 	if (bsp_map_get(sp->map, last) == BSP_HOLE &&
 	    bsp_undurable_has(&sp->undurable, last))
 		bsp_undurable_zeroed(&sp->undurable, start, old, failed);
+	bsp_sparse_end_reliance(sp, last, last + 1);
 	return bsp_map_forget_one(sp->map, last) == 0;
 }
 
-/* The object's own map comes last, so that the other always covers its
+/* The object's own map comes last, so that the others always cover its
  * granules. */
 static int resize_maps(struct bsp_sparse *sp, uint64_t granules)
 {
 	int r = bsp_undurable_resize(&sp->undurable, granules);
 
+	if (!r)
+		r = bsp_map_resize(sp->relied, granules);
 	return r ? r : bsp_map_resize(sp->map, granules);
 }
 
@@ -208,6 +211,7 @@ static void forget_writable(struct bsp_sparse *sp)
 	bsp_range_unlock(&sp->ranges, &all);
 	bsp_sparse_mark_undurable(sp);
 	bsp_sparse_forget_all(sp);
+	bsp_sparse_end_reliance(sp, 0, UINT64_MAX >> sp->shift);
 	(void)bsp_sparse_punch_past(sp, atomic_load(&sp->size));
 }
 
@@ -328,6 +332,7 @@ static bool check_layers(struct bsp_sparse *sp)
 		return true;
 	}
 	pthread_rwlock_wrlock(&sp->size_lock);
+	bsp_sparse_mark_relied(sp);
 	forget_writable(sp);
 	pthread_rwlock_unlock(&sp->size_lock);
 	return true;
@@ -410,6 +415,12 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)
 {
 	return refresh(sp, BSP_DEPTH_CHEAP, false);
+}
+
+void bsp_sparse_forget_if_due(struct bsp_sparse *sp)
+{
+	if (atomic_load(&sp->forget_due))
+		(void)bsp_sparse_refresh(sp);
 }
 
 uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp)

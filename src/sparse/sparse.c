@@ -143,13 +143,15 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 		prepared = bsp_undurable_init(&sp->undurable,
 					      dev->info.writable ? granules : 0,
 					      sp->shift);
+		sp->relied = bsp_map_new(dev->info.writable ? granules : 0);
 	}
-	if (!sp || !sp->map || !prepared ||
+	if (!sp || !sp->map || !sp->relied || !prepared ||
 	    posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_SCAN_CHUNK)) {
 		bsp_error_set_errno(error, ENOMEM, "make a map of %s",
 				    dev->path);
 		if (sp) {
 			bsp_undurable_done(&sp->undurable);
+			bsp_map_free(sp->relied);
 			bsp_map_free(sp->map);
 		}
 		free(sp);
@@ -175,6 +177,7 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	bsp_spot_checks_init(&sp->spot_checks);
 	atomic_init(&sp->distrusted, false);
 	atomic_init(&sp->forget_due, false);
+	atomic_init(&sp->knows_holes, false);
 	bsp_writeback_init(&sp->writeback);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
@@ -209,6 +212,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	pthread_mutex_destroy(&sp->scan_lock);
 	g_free(sp->spot_checks.error);
 	free(sp->scan_buffer);
+	bsp_map_free(sp->relied);
 	bsp_map_free(sp->map);
 	bsp_device_close(sp->dev);
 	free(sp);

@@ -152,6 +152,13 @@ struct bsp_sparse {
 	/* Atomic. The map has to forget all, because of a wrong answer. */
 	atomic_bool forget_due;
 
+	/* Holes that a punch relies on (relied.c). Of a writable object, it has
+	 * as many granules as the map; otherwise none. It guards itself. */
+	struct bsp_map *relied;
+	/* Atomic; never unset. A writable object learned zeros that a layer
+	 * below knew. */
+	atomic_bool knows_holes;
+
 	pthread_mutex_t flush_lock;
 	pthread_rwlock_t size_lock;
 	struct bsp_range_lock ranges;
@@ -266,6 +273,22 @@ bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
  * read before. So this waits for a second if it sees no write.
  */
 bool bsp_sparse_was_written(struct bsp_sparse *sp, uint64_t generation);
+
+/* Forgets now, if a layer below was found to err and the map has not forgotten
+ * yet. The caller holds no lock. */
+void bsp_sparse_forget_if_due(struct bsp_sparse *sp);
+
+/* Records the holes among granules [from, to), which the caller has locked
+ * exclusively and punches (relied.c). */
+void bsp_sparse_rely_on_holes(struct bsp_sparse *sp, uint64_t from,
+			      uint64_t to);
+
+/* Makes markers of the holes that are recorded. The caller holds size_lock
+ * exclusively. */
+void bsp_sparse_mark_relied(struct bsp_sparse *sp);
+
+/* Ends the record of granules [from, to), which are forgotten. */
+void bsp_sparse_end_reliance(struct bsp_sparse *sp, uint64_t from, uint64_t to);
 
 /* Makes the checks of a new object. The generator starts at random. */
 void bsp_spot_checks_init(struct bsp_spot_checks *checks);

@@ -73,8 +73,10 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 		return 0;
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
 	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
-	if (!r)
+	if (!r) {
 		drop_pieces(sp, from, to);
+		bsp_sparse_rely_on_holes(sp, from, to);
+	}
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +30,7 @@ struct fixture {
 	unsigned told;	 /* of false zeros */
 	unsigned others; /* other changes */
 	unsigned steps;	 /* calls of a hook */
+	sem_t asked;
 };
 
 static void on_change(void *data, enum bsp_change change)
@@ -297,6 +299,103 @@ static void zeros_of_a_wrong_answer_are_zeroed(void **state)
 	close_it(&f);
 }
 
+/* Makes a writable liar whose first MiB is a false hole in its map. */
+static void open_deceived(struct fixture *f)
+{
+	open_liar(f, 4 * MIB, true);
+	fake_know_zeros(f->fake, 0, MIB);
+	f->sp->spot_checks.unchecked = 0;
+	learn(f, 0);
+	assert_int_equal(hole_bytes(f), MIB);
+}
+
+/* Has the object find out. */
+static void undeceive(struct fixture *f)
+{
+	fake_know_zeros(f->fake, 2 * MIB, MIB);
+	f->sp->spot_checks.unchecked = STRETCH;
+	learn(f, 2 * MIB);
+	assert_true(atomic_load(&f->sp->distrusted));
+}
+
+static void device_holds(struct fixture *f, uint64_t off, uint64_t len,
+			 int byte)
+{
+	for (uint64_t i = off; i < off + len; i++)
+		assert_int_equal(fake_bytes(f->fake)[i], byte);
+}
+
+static void punch(struct fixture *f, uint64_t off, uint64_t len)
+{
+	assert_int_equal(
+		bsp_sparse_fallocate(f->sp,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     off, len),
+		0);
+}
+
+static void a_punched_hole_stays_zero_after_a_wrong_answer(void **state)
+{
+	for (int early_flush = 0; early_flush < 2; early_flush++) {
+		struct fixture f;
+		char buf[G];
+
+		memset(buf, 'n', G);
+		open_deceived(&f);
+		punch(&f, 0, 64 * G);
+		assert_int_equal(bsp_sparse_write(f.sp, 5 * G, buf, G), G);
+		if (early_flush)
+			assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		device_holds(&f, 0, 5 * G, 'x');
+		undeceive(&f);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		device_holds(&f, 0, 5 * G, 0);
+		device_holds(&f, 5 * G, G, 'n');
+		device_holds(&f, 6 * G, 58 * G, 0);
+		device_holds(&f, 64 * G, 4 * MIB - 64 * G, 'x');
+		reads_as(&f, 4 * G, 0);
+		reads_as(&f, 5 * G, 'n');
+		reads_as(&f, 64 * G, 'x');
+		assert_int_equal(f.told, 1);
+		close_it(&f);
+	}
+}
+
+static void a_file_cut_and_grown_stays_zero_after_a_wrong_answer(void **state)
+{
+	struct fixture f;
+
+	open_deceived(&f);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 0), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 4 * MIB), 0);
+	fake_know_zeros(f.fake, 0, 0);
+	atomic_store(&f.sp->forget_due, true);
+	(void)bsp_sparse_refresh(f.sp);
+	for (uint64_t at = 0; at < 4 * MIB; at += MIB / 2)
+		reads_as(&f, at, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	device_holds(&f, 0, 4 * MIB, 0);
+	close_it(&f);
+}
+
+/* A punch under one table says nothing of the holes of the next. */
+static void another_table_ends_the_reliance_on_holes(void **state)
+{
+	struct fixture f;
+
+	open_deceived(&f);
+	punch(&f, 0, MIB);
+	fake_change_table(f.fake);
+	(void)bsp_sparse_refresh_all(f.sp);
+	f.sp->spot_checks.unchecked = 0;
+	learn(&f, 0);
+	undeceive(&f);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	device_holds(&f, 0, 4 * MIB, 'x');
+	reads_as(&f, 0, 'x');
+	close_it(&f);
+}
+
 /* --- Other reasons --- */
 
 static void write_all(void *data)
@@ -430,6 +529,46 @@ static void scan_of_an_uncounted_liar_ends(void **state)
 
 /* --- Writers in other threads --- */
 
+static void was_asked(void *data)
+{
+	struct fixture *f = data;
+
+	sem_post(&f->asked);
+}
+
+static void *learn_all(void *data)
+{
+	struct fixture *f = data;
+
+	(void)bsp_sparse_learn_known(f->sp, 0, true);
+	return NULL;
+}
+
+/* The writer has the granules locked when the check picks one of them. The
+ * pause gives the check the time for that; without it the test proves less. */
+static void a_granule_that_a_writer_has_locked_is_not_checked(void **state)
+{
+	struct bsp_range_hold hold;
+	pthread_t thread;
+	struct fixture f;
+
+	open_it(&f, MIB, true);
+	sem_init(&f.asked, 0, 0);
+	fake_on_question(f.fake, was_asked, &f);
+	bsp_range_lock(&f.sp->ranges, &hold, 0, MIB / G, true);
+	assert_int_equal(pthread_create(&thread, NULL, learn_all, &f), 0);
+	sem_wait(&f.asked);
+	g_usleep(50000);
+	fake_write(f.fake, 0, MIB, 'n');
+	assert_int_equal(bsp_map_event(f.sp->map, BSP_WRITTEN, 0, MIB / G), 0);
+	bsp_range_unlock(&f.sp->ranges, &hold);
+	pthread_join(thread, NULL);
+	was_trusted(&f);
+	assert_int_equal(hole_bytes(&f), 0);
+	sem_destroy(&f.asked);
+	close_it(&f);
+}
+
 enum { WRITES = 20000 };
 
 static void *write_at_random(void *data)
@@ -447,7 +586,7 @@ static void *write_at_random(void *data)
 	return NULL;
 }
 
-/* The layer's answers are from before all writes, as they are in life. */
+/* The layer's answers are from before all writes. */
 static void own_writers_are_never_taken_for_errors(void **state)
 {
 	pthread_t writers[2];
@@ -488,12 +627,19 @@ int main(void)
 			zeros_that_were_written_outlive_a_wrong_answer),
 		cmocka_unit_test(zeros_of_a_wrong_answer_are_zeroed),
 		cmocka_unit_test(
+			a_punched_hole_stays_zero_after_a_wrong_answer),
+		cmocka_unit_test(
+			a_file_cut_and_grown_stays_zero_after_a_wrong_answer),
+		cmocka_unit_test(another_table_ends_the_reliance_on_holes),
+		cmocka_unit_test(
 			a_writer_beside_the_check_is_no_error_of_the_layer),
 		cmocka_unit_test(a_write_that_is_counted_late_is_waited_for),
 		cmocka_unit_test(
 			own_write_beside_the_check_is_no_error_of_the_layer),
 		cmocka_unit_test(unreadable_block_proves_nothing),
 		cmocka_unit_test(scan_of_an_uncounted_liar_ends),
+		cmocka_unit_test(
+			a_granule_that_a_writer_has_locked_is_not_checked),
 		cmocka_unit_test(own_writers_are_never_taken_for_errors),
 	};
 
