@@ -726,6 +726,11 @@ struct bsp_transfer_options {
 	 * an object, which has its own. */
 	enum bsp_zero_mode zero_mode;
 
+	/* bsp_recv(): the layers below a device that are asked for holes, which
+	 * then are not zeroed. The other functions use objects, which have
+	 * their own. */
+	enum bsp_known_trust known;
+
 	/* bsp_copy(): read source and target again, and compare. */
 	bool verify;
 

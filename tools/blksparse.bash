@@ -39,7 +39,7 @@ _blksparse() {
 		[[ $cur == -* ]] || words=
 		;;
 	recv:*)
-		words='--format= --target-is-zero --resume --progress --quiet --json --help'
+		words='--format= --known= --target-is-zero --resume --progress --quiet --json --help'
 		[[ $cur == -* ]] || words=
 		;;
 	:*) words='copy map recv send --help --version' ;;

@@ -20,6 +20,8 @@ static gboolean opt_target_is_zero;
 static char **opt_paths;
 
 static const GOptionEntry entries[] = {
+	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
+	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
 	{ "resume", 0, 0, G_OPTION_ARG_NONE, &opt_resume,
 	  "Write the rest of a stream that broke (see send --from)", NULL },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
@@ -63,6 +65,7 @@ static int recv_path(const char *path)
 	struct bsp_transfer_options options = {
 		.resume = opt_resume,
 		.target_is_zero = opt_target_is_zero,
+		.known = opt_known,
 	};
 	g_autoptr(GError) error = NULL;
 	struct transfer transfer = { .json_to_stdout = true };

@@ -7,8 +7,10 @@
  *
  * bsp_recv() opens the target and has it alone. It needs no map: a stream
  * passes over the target once, in order. A hole is zeroed when it comes, by the
- * cheapest method of the device (zero-range.h); an emptied file has nothing to
- * zero. bsp_recv_into() leaves all this to the object: holes become markers.
+ * cheapest method of the device (zero-range.h), but for the parts that the
+ * device knows to be zero (known.h): nothing was written there before. An
+ * emptied file has nothing to zero. bsp_recv_into() leaves all this to the
+ * object: holes become markers.
  *
  * However a stream ends, the receiver makes durable the part that came whole,
  * and progress->done is its end. Past that the target may hold anything: the
@@ -26,11 +28,19 @@
 #include "device/device.h"
 #include "base/error.h"
 #include "base/range.h"
+#include "base/zero.h"
 #include "sparse/sparse.h"
 #include "transfer/fd-io.h"
 #include "stream/format.h"
 #include "device/zero-range.h"
 #include "transfer/transfer.h"
+
+enum {
+	KNOWN_SHIFT = 12, /* log2 of the unit of known zeros */
+};
+
+#define CHECK_EACH (UINT64_C(512) << 20)
+#define KNOWN_MAX (UINT64_C(512) << 20) /* of one answer */
 
 struct receiver {
 	struct bsp_transfer call;
@@ -40,6 +50,9 @@ struct receiver {
 	struct bsp_sparse *sp;	/* the target, or NULL: it is at path */
 	struct bsp_device *dev; /* the target's; NULL until it is open */
 	bool made;		/* the file was created or emptied here */
+	uint64_t unknown_to;	/* up to there the device knew of no zeros */
+	const char *layer;	/* that knew the last zeros, or NULL */
+	uint64_t unchecked;	/* bytes of known zeros since the last check */
 };
 
 /* --- The target --- */
@@ -89,6 +102,8 @@ static bool open_path(struct receiver *recv)
 							  recv->call.error);
 	if (!recv->dev)
 		return false;
+	if (recv->dev->ops->set_trust)
+		recv->dev->ops->set_trust(recv->dev, recv->call.options->known);
 	if (!check_size(recv)) {
 		bsp_device_close(recv->dev);
 		recv->dev = NULL;
@@ -266,32 +281,120 @@ static bool punch_hole(struct receiver *recv)
 	return true;
 }
 
-static bool zero_hole(struct receiver *recv)
+/* Which layers answer: changes with the table, or the file, of any of them. */
+static uint64_t layers_of(struct bsp_device *dev)
+{
+	struct bsp_medium medium = { 0 };
+
+	if (dev->ops->medium)
+		dev->ops->medium(dev, BSP_DEPTH_ALL, &medium);
+	return medium.layers;
+}
+
+/*
+ * Returns the end of the zeros in [off, end) that the device knows to start at
+ * off, or off; then recv->unknown_to is past it. The answer counts only if no
+ * layer was exchanged meanwhile: the old one may tell of blocks that are the
+ * device's no longer.
+ */
+static uint64_t ask_zeros(struct receiver *recv, uint64_t off, uint64_t end)
+{
+	struct bsp_device *dev = recv->dev;
+	uint64_t layers = layers_of(dev);
+	struct bsp_known_answer answer =
+		dev->ops->known(dev, 0, true, off, end);
+	uint64_t zeros = answer.end == end
+				 ? end
+				 : bsp_align_down(answer.end, KNOWN_SHIFT);
+
+	recv->layer = answer.layer;
+	if (answer.zeros && zeros > off && layers_of(dev) == layers)
+		return zeros;
+	recv->unknown_to =
+		bsp_align_up(bsp_max(answer.end, off + 1), KNOWN_SHIFT);
+	return off;
+}
+
+/* The same, where a part of a block may be among the bytes that were written
+ * just before off, or where the device need not be asked. */
+static uint64_t known_zeros(struct receiver *recv, uint64_t off, uint64_t end)
+{
+	uint64_t block = bsp_align_up(off + 1, KNOWN_SHIFT);
+
+	if (!recv->dev->ops->known ||
+	    recv->call.options->zero_mode != BSP_ZERO_UNMAP)
+		recv->unknown_to = end;
+	else if (off % (1 << KNOWN_SHIFT))
+		recv->unknown_to = bsp_max(recv->unknown_to, block);
+	return off < recv->unknown_to ? off : ask_zeros(recv, off, end);
+}
+
+/* Reads one block in half a GiB of the zeros that the device knew. */
+static bool check_known(struct receiver *recv, uint64_t off, uint64_t end)
+{
+	size_t len = (size_t)bsp_min(end - off, 1 << KNOWN_SHIFT);
+	char *buf;
+	ssize_t n;
+	bool zero;
+
+	if (recv->unchecked && recv->unchecked + (end - off) < CHECK_EACH) {
+		recv->unchecked += end - off;
+		return true;
+	}
+	recv->unchecked = end - off;
+	buf = bsp_buffer_new(1 << KNOWN_SHIFT);
+	if (!buf)
+		return failed_at(recv, "read", off, -ENOMEM);
+	n = recv->dev->ops->read_through(recv->dev, off, buf, len);
+	zero = n < 0 || bsp_is_zero(buf, (size_t)n);
+	free(buf);
+	return zero ||
+	       bsp_error_set(recv->call.error, BSP_ERROR_FAILED,
+			     "%s said that a block of %s at byte %" PRIu64
+			     " is zero, and it is not",
+			     recv->layer ? recv->layer : "a layer below",
+			     recv->path, off);
+}
+
+/* Zeroes a step of [off, end), or skips known zeros. Sets *ret_next to where
+ * to go on. */
+static bool zero_step(struct receiver *recv, uint64_t off, uint64_t end,
+		      uint64_t *ret_next)
 {
 	const struct bsp_transfer_options *options = recv->call.options;
+	uint64_t zeros;
+	int r;
+
+	*ret_next = end;
+	if (recv->made || options->target_is_zero)
+		return true;
+	zeros = known_zeros(recv, off, bsp_min(end, off + KNOWN_MAX));
+	if (zeros > off) {
+		*ret_next = zeros;
+		return check_known(recv, off, zeros);
+	}
+	end = bsp_min(end, recv->unknown_to);
+	*ret_next = bsp_min(
+		end, off + bsp_device_zero_step(recv->dev, options->zero_mode));
+	r = bsp_device_zero(recv->dev, options->zero_mode, off,
+			    *ret_next - off);
+	return !r || failed_at(recv, "zero", off, r);
+}
+
+static bool zero_hole(struct receiver *recv)
+{
 	const struct bsp_decoder *dec = &recv->dec;
-	uint64_t off = dec->off, end = dec->off + dec->len;
+	uint64_t off = dec->off, end = dec->off + dec->len, next;
 
 	if (!check_room(recv))
 		return false;
-	while (off < end) {
-		uint64_t step = bsp_min(
-			end - off,
-			bsp_device_zero_step(recv->dev, options->zero_mode));
-		int r = 0;
-
-		if (recv->made || options->target_is_zero)
-			step = end - off;
-		else
-			r = bsp_device_zero(recv->dev, options->zero_mode, off,
-					    step);
-		if (r)
-			return failed_at(recv, "zero", off, r);
-		off += step;
-		recv->call.progress->hole += step;
-		report(recv, off);
+	for (; off < end; off = next) {
+		if (!zero_step(recv, off, end, &next))
+			return false;
+		recv->call.progress->hole += next - off;
+		report(recv, next);
 		if (bsp_transfer_is_interrupted(&recv->call))
-			return failed_at(recv, "zero", off, -ECANCELED);
+			return failed_at(recv, "zero", next, -ECANCELED);
 	}
 	return true;
 }
