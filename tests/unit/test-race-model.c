@@ -15,6 +15,10 @@
  * neither a granule's, nor those of a half beside data, which are recorded as
  * pieces (undurable.h). They read as zeros at any time, and when the next flush
  * succeeds, they are durable.
+ *
+ * The layers below the device may be asked whether the granule is zero
+ * (device/known.h). They see the bytes that were written back before they were
+ * built, and may see later ones. So an answer can lack a write of our own.
  */
 #include "unit.h"
 
@@ -37,7 +41,9 @@ enum kind {
 	PUNCH,	       /* zeros for all of it */
 	FLUSH_MARKERS, /* markers, as by close */
 	SCAN,
-	FLUSH, /* flushes markers, then the device */
+	FLUSH,	/* flushes markers, then the device */
+	ASK,	/* asks the layers, and learns */
+	FORGET, /* as for another table of the device mapper */
 	KINDS,
 };
 
@@ -58,6 +64,8 @@ struct op {
 	unsigned char failed;
 	unsigned char old;   /* pieces that its flush has taken (bits) */
 	unsigned char fills; /* it is beside zeros that are not durable */
+	unsigned char generation;
+	unsigned char zeros; /* the layers' answer */
 };
 
 /* Worlds are compared and hashed as bytes, so padding is zeroed before. */
@@ -77,7 +85,11 @@ struct world {
 	unsigned char flushing; /* holds the lock of flushes */
 	unsigned char shaken;	/* a flush lost zeros, and has not ended */
 	unsigned char untold;	/* a flush succeeded although zeros are lost */
-	unsigned char shared;	/* holders of the range lock */
+	unsigned char generation; /* of the map */
+	unsigned char built;  /* the layers, for a generation, which is one less
+			       */
+	unsigned char view;   /* the granule was zero when they were built */
+	unsigned char shared; /* holders of the range lock */
 	unsigned char exclusive;
 	unsigned char ops;
 	struct op op[OPS_MAX];
@@ -91,6 +103,9 @@ struct model {
 	bool records_granules; /* false: flushed markers are not recorded */
 	bool notes;	       /* false: zeros beside data are not recorded */
 	bool counts;	       /* false: failed flushes are not compared */
+	bool generations;      /* false: what is out of date is learned */
+	bool builds_again;     /* false: the layers are built only once */
+	bool writes_back;      /* false: they may lack writes before that */
 	size_t worlds;
 	size_t wrong;
 };
@@ -358,6 +373,8 @@ static void step_punch(struct model *m, struct world w, int i)
 		break;
 	case 2:
 		happens(m, &w, BSP_PUNCHED);
+		if (w.pieces)
+			happens(m, &w, BSP_ZEROS_LOST);
 		forget_pieces(&w, 3);
 		op->pc = 3;
 		break;
@@ -526,21 +543,107 @@ static void step_flush(struct model *m, struct world w, int i)
 	visit(m, &w);
 }
 
+/* --- Steps of learning and forgetting --- */
+
+static void learn(const struct model *m, struct world *w, const struct op *op,
+		  enum bsp_event event)
+{
+	if (!m->generations || op->generation == w->generation)
+		happens(m, w, event);
+}
+
 static void step_scan(struct model *m, struct world w, int i)
 {
 	struct op *op = &w.op[i];
 
 	switch (op->pc) {
 	case 1:
-	case 2: /* one half after the other */
-		op->seen[op->pc - 1] = w.device[op->pc - 1];
+		op->generation = w.generation;
+		op->pc = 2;
+		break;
+	case 2:
+	case 3: /* one half after the other */
+		op->seen[op->pc - 2] = w.device[op->pc - 2];
 		op->pc++;
 		break;
 	default:
-		happens(m, &w,
-			op->seen[0] == ZERO && op->seen[1] == ZERO
-				? BSP_LEARNED_HOLE
-				: BSP_LEARNED_DATA);
+		learn(m, &w, op,
+		      op->seen[0] == ZERO && op->seen[1] == ZERO
+			      ? BSP_LEARNED_HOLE
+			      : BSP_LEARNED_DATA);
+		end(&w, op);
+		break;
+	}
+	visit(m, &w);
+}
+
+static bool is_zero(const unsigned char halves[2])
+{
+	return halves[0] == ZERO && halves[1] == ZERO;
+}
+
+static void build(const struct model *m, struct world *w, const struct op *op)
+{
+	if (w->built && (!m->builds_again || w->built > op->generation))
+		return;
+	w->built = (unsigned char)(op->generation + 1);
+	w->view = is_zero(m->writes_back ? w->device : w->durable);
+}
+
+static void step_ask(struct model *m, struct world w, int i)
+{
+	struct op *op = &w.op[i];
+
+	switch (op->pc) {
+	case 1: /* only what is unknown is asked for */
+		op->generation = w.generation;
+		op->pc = 2;
+		if (w.state != BSP_UNKNOWN)
+			end(&w, op);
+		break;
+	case 2:
+		build(m, &w, op);
+		op->pc = 3;
+		break;
+	case 3: /* the answer, as of now or as of the building */
+		op->pc = 4;
+		op->zeros = is_zero(w.device);
+		visit(m, &w);
+		op->zeros = w.view;
+		break;
+	default:
+		if (op->zeros)
+			learn(m, &w, op, BSP_LEARNED_HOLE);
+		end(&w, op);
+		break;
+	}
+	visit(m, &w);
+}
+
+static void step_forget(struct model *m, struct world w, int i)
+{
+	struct op *op = &w.op[i];
+
+	switch (op->pc) {
+	case 1: /* no writer, punch or flush of markers is under way */
+		if (!can_lock(m, &w, true))
+			return;
+		lock(&w, true);
+		op->pc = 2;
+		break;
+	case 2:
+		if (has(&w))
+			happens(m, &w, BSP_ZEROS_LOST);
+		w.zeroed = w.taken = 0;
+		op->pc = 3;
+		break;
+	case 3:
+		happens(m, &w, BSP_FORGOTTEN);
+		w.generation++;
+		op->pc = 4;
+		break;
+	default:
+		unlock(&w, true);
 		end(&w, op);
 		break;
 	}
@@ -574,6 +677,12 @@ static void step(struct model *m, const struct world *from, int i)
 	case FLUSH:
 		step_flush(m, w, i);
 		break;
+	case ASK:
+		step_ask(m, w, i);
+		break;
+	case FORGET:
+		step_forget(m, w, i);
+		break;
 	default:
 		step_scan(m, w, i);
 		break;
@@ -595,8 +704,9 @@ static bool is_right(const struct world *w)
 
 		if (!(w->may[half] & value))
 			return false;
-		/* A hole must be zero on the device. */
-		if (idle && w->state == BSP_HOLE && w->device[half] != ZERO)
+		/* A hole must be zero on the device, or be zeroed again. */
+		if (idle && w->state == BSP_HOLE && w->device[half] != ZERO &&
+		    !(w->lost & 1U << half))
 			return false;
 	}
 	return true;
@@ -661,10 +771,11 @@ static struct world start_in(enum bsp_state state, unsigned char device)
 }
 
 /*
- * Tries every choice of n operations of the first kinds, from every state that
- * a granule can have. Returns how many worlds were wrong.
+ * Tries every choice of n operations of the first kinds beside the fixed ones,
+ * from every state that a granule can have. Returns how many worlds were wrong.
  */
-static size_t explore_all(struct model *m, int kinds_n, int n)
+static size_t explore_beside(struct model *m, const enum kind *fixed,
+			     int fixed_n, int kinds_n, int n)
 {
 	const struct world starts[] = {
 		start_in(BSP_UNKNOWN, OLD), start_in(BSP_UNKNOWN, ZERO),
@@ -679,9 +790,11 @@ static size_t explore_all(struct model *m, int kinds_n, int n)
 		for (size_t s = 0; s < G_N_ELEMENTS(starts); s++) {
 			struct world w = starts[s];
 
-			w.ops = (unsigned char)n;
+			w.ops = (unsigned char)(n + fixed_n);
 			for (i = 0; i < n; i++)
 				w.op[i].kind = (unsigned char)kinds[i];
+			for (i = 0; i < fixed_n; i++)
+				w.op[n + i].kind = (unsigned char)fixed[i];
 			explore(m, &w);
 		}
 		/* The next multiset: kinds never decrease. */
@@ -695,13 +808,21 @@ static size_t explore_all(struct model *m, int kinds_n, int n)
 	}
 }
 
+static size_t explore_all(struct model *m, int kinds_n, int n)
+{
+	return explore_beside(m, NULL, 0, kinds_n, n);
+}
+
 static struct model right_model(void)
 {
 	return (struct model){ .transitions = bsp_transitions,
 			       .locks = true,
 			       .records_granules = true,
 			       .notes = true,
-			       .counts = true };
+			       .counts = true,
+			       .generations = true,
+			       .builds_again = true,
+			       .writes_back = true };
 }
 
 static void no_interleaving_gives_wrong_bytes(void **state)
@@ -718,6 +839,33 @@ static void no_interleaving_with_flushes_gives_wrong_bytes(void **state)
 
 	assert_int_equal(explore_all(&m, KINDS, 3), 0);
 	assert_true(m.worlds > 100000);
+}
+
+/* A question beside writes, punches, scans and flushes, and while the map
+ * forgets. */
+static void no_question_gives_a_false_hole(void **state)
+{
+	const enum kind fixed[] = { ASK, FORGET };
+	struct model m = right_model();
+
+	assert_int_equal(explore_beside(&m, fixed, 2, KINDS, SIDE_BY_SIDE - 2),
+			 0);
+	assert_true(m.worlds > 10000);
+}
+
+static void model_finds_each_broken_rule_of_questions(void **state)
+{
+	const enum kind fixed[] = { ASK, FORGET, ASK };
+	struct model m = right_model();
+
+	m.generations = false;
+	assert_true(explore_beside(&m, fixed, 2, KINDS, 1) > 0);
+	m = right_model();
+	m.builds_again = false;
+	assert_true(explore_beside(&m, fixed, 3, KINDS, 1) > 0);
+	m = right_model();
+	m.writes_back = false;
+	assert_true(explore_beside(&m, fixed, 2, KINDS, 1) > 0);
 }
 
 /* The model must find the error if a rule is broken. */
@@ -768,7 +916,9 @@ int main(void)
 		cmocka_unit_test(no_interleaving_gives_wrong_bytes),
 		cmocka_unit_test(
 			no_interleaving_with_flushes_gives_wrong_bytes),
+		cmocka_unit_test(no_question_gives_a_false_hole),
 		cmocka_unit_test(model_finds_each_broken_rule),
+		cmocka_unit_test(model_finds_each_broken_rule_of_questions),
 	};
 
 	return cmocka_run_group_tests_name("race-model", tests, NULL, NULL);
