@@ -4,8 +4,8 @@
  *
  *	lying-file IMAGE MOUNTPOINT
  *
- * shows the image as MOUNTPOINT/file, read-only, until it is unmounted. Its
- * bytes are those of the image; SEEK_DATA finds none. Each seek prints a line.
+ * shows the image as MOUNTPOINT/file until it is unmounted. Its bytes are those
+ * of the image; SEEK_DATA finds none. Each seek prints a line.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
@@ -37,15 +37,18 @@ static int get_attr(const char *path, struct stat *st,
 	return strcmp(path, "/") ? -ENOENT : 0;
 }
 
-static int open_file(const char *path, struct fuse_file_info *fi)
-{
-	return (fi->flags & O_ACCMODE) == O_RDONLY ? 0 : -EROFS;
-}
-
 static int read_file(const char *path, char *buf, size_t len, off_t off,
 		     struct fuse_file_info *fi)
 {
 	ssize_t n = pread(image, buf, len, off);
+
+	return n < 0 ? -errno : (int)n;
+}
+
+static int write_file(const char *path, const char *buf, size_t len, off_t off,
+		      struct fuse_file_info *fi)
+{
+	ssize_t n = pwrite(image, buf, len, off);
 
 	return n < 0 ? -errno : (int)n;
 }
@@ -70,8 +73,8 @@ static void *init(struct fuse_conn_info *conn, struct fuse_config *config)
 static const struct fuse_operations operations = {
 	.init = init,
 	.getattr = get_attr,
-	.open = open_file,
 	.read = read_file,
+	.write = write_file,
 	.lseek = seek,
 };
 
@@ -85,7 +88,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: lying-file IMAGE MOUNTPOINT\n");
 		return 2;
 	}
-	image = open(argv[1], O_RDONLY);
+	image = open(argv[1], O_RDWR);
 	if (image < 0) {
 		perror(argv[1]);
 		return 2;

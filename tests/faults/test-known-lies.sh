@@ -104,3 +104,26 @@ was_logged() {
 wait_until 20 was_logged || fail "nothing is logged"
 warned "$LOOP" "the mount"
 umount_fs
+loop_free "$LOOP"
+
+say "a target"
+truncate -s $SIZE "$TEST_TMP/new"
+echo data | dd of="$TEST_TMP/new" bs=1M seek=5 conv=notrunc status=none
+loop_new "$file"
+"$TOOL" copy --quiet --known=all "$TEST_TMP/new" "$LOOP" 2>"$TEST_TMP/err"
+cmp "$TEST_TMP/new" "$image" || fail "copy to a target that lies"
+asked "a copy to $LOOP"
+warned "$LOOP" "a copy to $LOOP"
+
+say "a writable mount"
+stale $SIZE >"$image"
+blockdev --flushbufs "$LOOP"
+loop_free "$LOOP"
+loop_new "$file"
+mount_fs -o rw,known=all "x=$LOOP"
+python3 "$(dirname "$0")/do.py" "$MNT/x" truncate=0 "truncate=$SIZE" fsync
+cmp <(head -c $SIZE /dev/zero) "$MNT/x" || fail "old bytes are in the file"
+asked "a writable mount"
+wait_until 20 was_logged || fail "nothing is logged"
+umount_fs
+cmp <(head -c $SIZE /dev/zero) "$image" || fail "old bytes are on the device"

@@ -198,6 +198,30 @@ static void a_source_that_lies_is_copied_again(void **state)
 	}
 }
 
+static void lie_about_the_rest_of_the_target(void *data)
+{
+	struct both *b = data;
+
+	if (b->asked++ == 0)
+		fake_know_zeros(b->to, 0, 4 * MIB);
+	else
+		b->target->spot_checks.unchecked = UINT64_C(1) << 40;
+}
+
+/* Old bytes must not stay where the target said that it is zero. */
+static void a_target_that_lies_is_zeroed(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	b.target->spot_checks.unchecked = 0;
+	fake_know_zeros(b.to, 0, MIB);
+	fake_on_question(b.to, lie_about_the_rest_of_the_target, &b);
+	assert_true(copy(&b, NULL));
+	assert_true(atomic_load(&b.target->distrusted));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+}
+
 static void a_target_that_is_too_small_is_not_written(void **state)
 {
 	struct both b = both_new(SIZE - 512);
@@ -532,6 +556,7 @@ int main(void)
 		cmocka_unit_test(
 			verifying_reads_the_holes_that_the_source_knows),
 		cmocka_unit_test(a_source_that_lies_is_copied_again),
+		cmocka_unit_test(a_target_that_lies_is_zeroed),
 		cmocka_unit_test(a_target_that_is_too_small_is_not_written),
 		cmocka_unit_test(a_failure_names_its_phase_and_its_place),
 		cmocka_unit_test(verifying_finds_a_byte_that_differs),
