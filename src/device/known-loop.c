@@ -157,7 +157,7 @@ static bool loop_is_same(struct bsp_layer *layer, enum bsp_depth depth)
 	return bsp_loop_ask_driver(loop->fd, &now) == 0 &&
 	       now.dev == loop->backing.dev && now.ino == loop->backing.ino &&
 	       now.offset == loop->backing.offset &&
-	       now.size_limit == loop->backing.size_limit;
+	       now.size_limit == loop->backing.size_limit && !now.encrypted;
 }
 
 static uint64_t loop_content(struct bsp_layer *layer, uint64_t hash)
@@ -209,7 +209,7 @@ static struct bsp_layer *new_layer(int fd, const struct bsp_loop *description,
 	struct loop_layer *loop;
 	int file_fd;
 
-	if (bsp_loop_ask_driver(fd, &backing) < 0)
+	if (bsp_loop_ask_driver(fd, &backing) < 0 || backing.encrypted)
 		return NULL;
 	file_fd = open_file(description->file, &backing, trust);
 	if (file_fd >= 0)

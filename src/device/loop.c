@@ -34,6 +34,7 @@ int bsp_loop_ask_driver(int fd, struct bsp_loop_backing *ret_backing)
 		.rdev = decode_dev(info.lo_rdevice),
 		.offset = info.lo_offset,
 		.size_limit = info.lo_sizelimit,
+		.encrypted = info.lo_encrypt_type != LO_CRYPT_NONE,
 	};
 	return 0;
 }

@@ -23,6 +23,8 @@ struct bsp_loop_backing {
 	dev_t rdev; /* st_rdev, if the file is a block device; otherwise 0 */
 	uint64_t offset;     /* in the file, at which the device begins */
 	uint64_t size_limit; /* the most bytes of the device; 0: no limit */
+	bool encrypted; /* the device shows other bytes than the file (before
+			   Linux 5.16) */
 };
 
 /* A loop device with a file, as sysfs describes it. Reading this does not wait
