@@ -54,6 +54,7 @@ enum {
 struct shared {
 	_Atomic unsigned bursts; /* odd: one is under way */
 	_Atomic uint64_t ended_ms;
+	_Atomic unsigned judged; /* rounds between two bursts */
 };
 
 static struct shared *shared;
@@ -139,7 +140,7 @@ static void punch_one(const struct writer *w)
 static void write_until_killed(const struct writer *w)
 {
 	for (;;) {
-		unsigned n = (unsigned)random() % WRITES;
+		unsigned n = (unsigned)random() % WRITES, judged;
 
 		atomic_fetch_add(&shared->bursts, 1);
 		for (unsigned i = 0; i < n; i++) {
@@ -148,8 +149,11 @@ static void write_until_killed(const struct writer *w)
 				punch_one(w);
 		}
 		atomic_store(&shared->ended_ms, now_ms());
+		judged = atomic_load(&shared->judged);
 		atomic_fetch_add(&shared->bursts, 1);
-		pause_ms(TICK_MS + (unsigned)random() % PAUSE_MS);
+		do
+			pause_ms(TICK_MS + (unsigned)random() % PAUSE_MS);
+		while (atomic_load(&shared->judged) == judged);
 	}
 }
 
@@ -249,6 +253,7 @@ static void go_round(void)
 	wrong = count_wrong(claims, n);
 	if (!quiet || atomic_load(&shared->bursts) != bursts)
 		return;
+	atomic_fetch_add(&shared->judged, 1);
 	race.judged += n;
 	race.wrong += wrong;
 	race.outlived += old;
