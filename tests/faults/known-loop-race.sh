@@ -29,7 +29,7 @@ races() {
 	race "$seconds" "$LOOP" evict "$image"
 	race "$seconds" "$LOOP" write "$LOOP"
 	race "$seconds" "$LOOP" direct "$LOOP"
-	partition add "$LOOP" 1 "$MIB" $((16 * MIB))
+	new_partition "$LOOP" 1 "$MIB" $((16 * MIB))
 	race "$seconds" "${LOOP}p1" write "${LOOP}p1"
 	race "$seconds" "${LOOP}p1" write "$LOOP" "$MIB"
 	race "$seconds" "${LOOP}p1" direct "$LOOP" "$MIB"

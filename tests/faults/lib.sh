@@ -66,6 +66,20 @@ zeros_there() {
 	on_device "$1" "$2" "$3" | cmp -s - <(head -c "$3" /dev/zero)
 }
 
+# --- Partitions -------------------------------------------------------------
+
+# new_partition LOOP NUMBER START LENGTH: adds it as partition() does. It is
+# deleted at the end, too: the kernel keeps it when the loop device is detached.
+new_partition() {
+	partition add "$@"
+	cleanup drop_partition "$1" "$2" "$(loop_image "$1")"
+}
+
+drop_partition() {
+	[[ $(loop_image "$1") != "${3% (deleted)}"* ]] ||
+		partition del "$1" "$2" 2>/dev/null || true
+}
+
 # --- scsi_debug -------------------------------------------------------------
 
 scsi_disks() {

@@ -75,12 +75,12 @@ loop_free "$LOOP"
 
 say "partitions"
 loop_new "$image"
-partition add "$LOOP" 1 $MIB $((2 * MIB))
+new_partition "$LOOP" 1 $MIB $((2 * MIB))
 assert_answers "${LOOP}p1" "unknown 0 $MIB" "zeros $MIB $MIB"
 partition del "$LOOP" 1
 loop_free "$LOOP"
 loop_new "$image" --offset $((MIB / 2))
-partition add "$LOOP" 3 $MIB $((4 * MIB))
+new_partition "$LOOP" 3 $MIB $((4 * MIB))
 assert_answers "${LOOP}p3" "unknown 0 $((MIB / 2))" \
 	"zeros $((MIB / 2)) $((3 * MIB))" \
 	"unknown $((7 * MIB / 2)) 4096" \

@@ -38,7 +38,7 @@ assert_answers "$layers-seek" all "$LOOP" "${holes[@]}"
 assert_answers "$layers-seek" auto "$LOOP" "$nothing"
 
 say "a partition, by its disk"
-partition add "$LOOP" 1 $((MIB / 2)) $((2 * MIB))
+new_partition "$LOOP" 1 $((MIB / 2)) $((2 * MIB))
 assert_answers "$layers-seek" all "${LOOP}p1" "zeros 0 $((MIB / 2))" \
 	"unknown $((MIB / 2)) $MIB" "zeros $((3 * MIB / 2)) $((MIB / 2))"
 partition del "$LOOP" 1
@@ -58,7 +58,7 @@ RACE=$BUILD/tests/faults/known-race-seek
 deleted_image 24M
 race 2 "$LOOP" write "$LOOP"
 race 2 "$LOOP" direct "$LOOP"
-partition add "$LOOP" 1 "$MIB" $((16 * MIB))
+new_partition "$LOOP" 1 "$MIB" $((16 * MIB))
 race 2 "${LOOP}p1" write "$LOOP" "$MIB"
 race 2 "${LOOP}p1" direct "${LOOP}p1"
 partition del "$LOOP" 1
