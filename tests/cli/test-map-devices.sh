@@ -8,13 +8,25 @@ set -euo pipefail
 requires_loop
 requires python3 bmaptool ddrescue ddrescuelog
 
-# The image has no holes, so that only reading can find the zeros.
-# check_device KIND SIZE [LOSETUP-OPTION...]
+# check_device KIND SIZE [LOSETUP-OPTION...]: the image has no holes, so that only
+# reading can find the zeros.
 check_device() {
-	local size format formats granule image
-	say "$*"
 	make_device "$1" "$2" device "${@:3}"
-	image=$TEST_TMP/device
+	check_map "$@"
+	loop_free "$LOOP"
+}
+
+# check_known KIND SIZE [LOSETUP-OPTION...]: the file system knows the zeros.
+check_known() {
+	make_device "$1" "$2" device "${@:3}"
+	fallocate --dig-holes "$TEST_TMP/device"
+	check_map "$@" known
+	loop_free "$LOOP"
+}
+
+check_map() {
+	local size format formats granule image=$TEST_TMP/device
+	say "$*"
 	size=$(stat -c %s "$image")
 	assert_eq "$(blockdev --getsize64 "$LOOP")" "$size" "size of $LOOP"
 	for granule in 4K 64K 1M; do
@@ -36,7 +48,6 @@ report = json.load(sys.stdin)
 assert report["granule"] == 4096, report
 assert report["path"] == sys.argv[1], report
 assert report["totals"]["unknown"]["bytes"] == 0, report' "$LOOP"
-	loop_free "$LOOP"
 }
 
 # check_copies KIND SIZE [LOSETUP-OPTION...]: checks the copies of the tools.
@@ -56,6 +67,11 @@ check_device data 512
 check_device zero 512
 check_device mixed 8M --sector-size 4096
 check_device tenth 64M
+for kind in zero first last alternating edges mixed; do
+	check_known "$kind" $(((3 << 20) + 512))
+done
+check_known mixed 8M --sector-size 4096
+check_known tenth 64M
 
 check_copies zero 3M
 check_copies data $(((1 << 20) + 512))

@@ -43,7 +43,7 @@ other_medium() {
 	loop_new "$TEST_TMP/old" -r
 	# The loop device may be over either file by then.
 	cleanup loop_free_of "$LOOP" "$(realpath "$TEST_TMP/new")"
-	mount_fs "x=$LOOP"
+	mount_fs -o "known=$known" "x=$LOOP"
 	exec 3<"$MNT/x"
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 	cat "$MNT/x" >/dev/null
@@ -77,7 +77,7 @@ writable_medium() {
 	bytes O 32M >"$TEST_TMP/both"
 	cp "$TEST_TMP/both" "$TEST_TMP/want"
 	loop_new "$TEST_TMP/both" --sizelimit 16M
-	mount_fs -o rw "x=$LOOP"
+	mount_fs -o "rw,known=$known" "x=$LOOP"
 	# Zeros that wait for a flush, and data that the kernel has not sent yet.
 	exec 4<>"$MNT/x"
 	head -c 8M /dev/zero >&4
@@ -107,10 +107,11 @@ writable_medium() {
 regrown() {
 	say "shrinks and grows again: ${*:-read-only}"
 	image=$TEST_TMP/regrown.${1:+rw}
+	rm -f "$image"
 	truncate -s 8M "$image"
 	loop_new "$image"
 	device=$LOOP
-	mount_fs "$@" "x=$device"
+	mount_fs -o "known=$known" "$@" "x=$device"
 	exec 3<"$MNT/x"
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 	resize $((4 << 20))
@@ -136,10 +137,11 @@ grown() {
 	local end=$(((4 << 20) + 512))
 	say "grows from inside a page: ${*:-read-only}"
 	image=$TEST_TMP/grown.${1:+rw}
+	rm -f "$image"
 	truncate -s $end "$image"
 	loop_new "$image"
 	device=$LOOP
-	mount_fs "$@" "x=$device"
+	mount_fs -o "known=$known" "$@" "x=$device"
 	exec 3<"$MNT/x"
 	assert_eq "$(ask data 0 "$MNT/x")" ENXIO "SEEK_DATA at first"
 	bytes B 1M | dd of="$image" bs=512 seek=$((end / 512)) \
@@ -182,10 +184,16 @@ wrote_more() {
 	(($(writes_of "$1") > $2 + 20))
 }
 
+# other_partition sparse|dense: the file system knows the zeros or does not.
 other_partition() {
 	local disk writer before page=$((2 << 20 >> 12))
-	say "a partition beside one that is written"
-	truncate -s 24M "$TEST_TMP/disk"
+	say "a partition beside one that is written, $1"
+	rm -f "$TEST_TMP/disk"
+	if [[ $1 == sparse ]]; then
+		truncate -s 24M "$TEST_TMP/disk"
+	else
+		head -c 24M /dev/zero >"$TEST_TMP/disk"
+	fi
 	printf 'label: gpt\nstart=2048, size=8192\nstart=16384, size=16384\n' |
 		sfdisk -q "$TEST_TMP/disk"
 	loop_new "$TEST_TMP/disk" -P
@@ -224,11 +232,16 @@ other_partition() {
 	umount_fs
 }
 
-other_medium "its file" change_file
-other_medium "its offset" change_offset
-writable_medium
-regrown
-regrown -o rw
-grown
-grown -o rw
-other_partition
+# The images are holes, which the file system knows; and then they are read.
+for known in auto off; do
+	say "known=$known"
+	other_medium "its file" change_file
+	other_medium "its offset" change_offset
+	writable_medium
+	regrown
+	regrown -o rw
+	grown
+	grown -o rw
+done
+other_partition sparse
+other_partition dense
