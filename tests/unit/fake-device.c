@@ -35,6 +35,8 @@ struct fake {
 	struct fake_call failing;
 	int failing_errno;
 	struct fake_call zeros;
+	bool knows_true_zeros;
+	GArray *unseen; /* of struct fake_call: dirty, for known() not to see */
 	unsigned questions;
 	enum bsp_known_trust trust;
 	void (*question_hook)(void *data); /* fixed before use by threads */
@@ -184,6 +186,7 @@ static void fake_content(struct bsp_device *dev,
 	if (fake->dirty)
 		fake->writes++;
 	fake->dirty = false;
+	g_array_set_size(fake->unseen, 0);
 	*ret_content = (struct bsp_content){ .value = { fake->writes },
 					     .counted = fake->counting,
 					     .settled = !fake->unsettled,
@@ -214,6 +217,41 @@ static int fake_drop_pages(struct bsp_device *dev, uint64_t from)
 	return r;
 }
 
+enum { SHOWN_BLOCK = 4096, SHOWN_MAX = 64 };
+
+/* Whether the layers show zeros in the block at off. */
+static bool shows_zeros(const struct fake *fake, uint64_t off)
+{
+	uint64_t len = bsp_range_clamp(off, SHOWN_BLOCK, fake->size);
+
+	for (guint i = 0; i < fake->unseen->len; i++) {
+		const struct fake_call *dirty =
+			&g_array_index(fake->unseen, struct fake_call, i);
+
+		if (off >= dirty->off && off < dirty->off + dirty->len)
+			return true;
+	}
+	for (uint64_t i = 0; i < len; i++)
+		if (fake->bytes[off + i])
+			return false;
+	return true;
+}
+
+static struct bsp_known_answer true_answer(const struct fake *fake,
+					   uint64_t off, uint64_t limit)
+{
+	uint64_t at = off;
+	bool zeros = shows_zeros(fake, off);
+
+	for (int n = 0; at < limit && n < SHOWN_MAX; n++) {
+		if (shows_zeros(fake, at) != zeros)
+			break;
+		at = bsp_align_up(at + 1, 12);
+	}
+	return (struct bsp_known_answer){ zeros, bsp_min(at, limit),
+					  g_intern_static_string("fake") };
+}
+
 static struct bsp_known_answer fake_known(struct bsp_device *dev,
 					  uint64_t generation, bool may_build,
 					  uint64_t off, uint64_t limit)
@@ -225,6 +263,8 @@ static struct bsp_known_answer fake_known(struct bsp_device *dev,
 	fake->questions++;
 	if (fake->trust == BSP_KNOWN_OFF)
 		answer.end = limit;
+	else if (fake->knows_true_zeros)
+		answer = true_answer(fake, off, limit);
 	else if (off < fake->zeros.off)
 		answer.end = bsp_min(limit, fake->zeros.off);
 	else if (off < fake->zeros.off + fake->zeros.len)
@@ -397,6 +437,7 @@ static void fake_close(struct bsp_device *dev)
 
 	pthread_mutex_destroy(&fake->lock);
 	g_array_unref(fake->beneath);
+	g_array_unref(fake->unseen);
 	g_array_unref(fake->reads);
 	g_array_unref(fake->told);
 	g_array_unref(fake->changes);
@@ -446,6 +487,7 @@ struct fake *fake_new(uint64_t size)
 	fake->counting = true;
 	fake->medium =
 		(struct bsp_medium){ .sequence = 1, .file_ino = 1, .table = 1 };
+	fake->unseen = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
 	fake->beneath = g_array_new(FALSE, FALSE, sizeof(struct patch));
 	fake->read_max = UINT64_MAX;
 	fake->reads = g_array_new(FALSE, FALSE, sizeof(struct fake_call));
@@ -476,9 +518,13 @@ void fake_write(struct fake *fake, uint64_t off, uint64_t len, int byte)
 
 void fake_write_dirty(struct fake *fake, uint64_t off, uint64_t len, int byte)
 {
+	struct fake_call dirty = { .off = off, .len = len };
+
 	pthread_mutex_lock(&fake->lock);
 	fill(fake, off, len, byte);
 	fake->dirty = true;
+	if (fake->knows_true_zeros)
+		g_array_append_val(fake->unseen, dirty);
 	pthread_mutex_unlock(&fake->lock);
 }
 
@@ -517,6 +563,13 @@ void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len)
 {
 	pthread_mutex_lock(&fake->lock);
 	fake->zeros = (struct fake_call){ .off = off, .len = len };
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_know_true_zeros(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->knows_true_zeros = true;
 	pthread_mutex_unlock(&fake->lock);
 }
 

@@ -65,6 +65,11 @@ void fake_fail_whole(struct fake *fake);
  * the trust is BSP_KNOWN_OFF. */
 void fake_know_zeros(struct fake *fake, uint64_t off, uint64_t len);
 
+/* Makes known() tell which blocks of 4096 bytes are zero at the moment. As a
+ * layer below, it does not see dirty writes until the next sample. These have
+ * to be to blocks that were zero. */
+void fake_know_true_zeros(struct fake *fake);
+
 /* Sets a function that known() calls last. */
 void fake_on_question(struct fake *fake, void (*hook)(void *data), void *data);
 

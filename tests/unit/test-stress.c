@@ -35,6 +35,7 @@ struct stress {
 	atomic_uint seed;
 	atomic_bool stop;
 	_Atomic uint64_t written; /* granules below it were made nonzero */
+	atomic_uint learned;	  /* granules, as holes that the device knows */
 	uint64_t sizes[RESIZES];  /* the device's, one after another, */
 	atomic_uint resized;	  /* and up to which it may have come */
 };
@@ -233,6 +234,65 @@ static void outside_writes_are_never_hidden_by_a_hole(void **state)
 
 	run(s, workers, G_N_ELEMENTS(workers));
 	assert_int_equal(s->wrong, 0);
+	stress_free(s);
+}
+
+/* As other_writer(), with pauses in which an answer can be checked and learned.
+ */
+static void *slow_writer(void *data)
+{
+	const struct timespec pause = { .tv_nsec = 20000 };
+	struct stress *s = data;
+
+	for (uint64_t g = 0; g < SIZE / G; g++) {
+		(g % 2 ? fake_write : fake_write_dirty)(s->fake, g * G, G, 'n');
+		atomic_store(&s->written, g + 1);
+		(void)nanosleep(&pause, NULL);
+	}
+	atomic_store(&s->stop, true);
+	return NULL;
+}
+
+/* Asks the layers below for unknown granules, as a scan does, mostly near the
+ * place of the next writes. */
+static void *asker(void *data)
+{
+	struct stress *s = data;
+	unsigned seed = atomic_fetch_add(&s->seed, 1);
+
+	while (!atomic_load(&s->stop)) {
+		uint64_t written = atomic_load(&s->written);
+		uint64_t g = written + pick(&seed, 4);
+
+		g = bsp_min(g - bsp_min(g, 2), SIZE / G - 1);
+		if (bsp_map_get(s->sp->map, g) != BSP_UNKNOWN)
+			continue;
+		if (bsp_sparse_learn_known(s->sp, g * G, true))
+			s->wrong++;
+		s->learned += bsp_map_get(s->sp->map, g) == BSP_HOLE;
+	}
+	return NULL;
+}
+
+static void outside_writes_are_never_hidden_by_a_known_hole(void **state)
+{
+	const bool *ahead = *state;
+	static const worker_fn workers[] = {
+		slow_writer,	    asker, asker, asker, seeker_after_writer,
+		reader_after_writer
+	};
+	struct stress *s = stress_new(false, *ahead);
+
+	fake_know_true_zeros(s->fake);
+	run(s, workers, G_N_ELEMENTS(workers));
+	assert_int_equal(s->wrong, 0);
+	assert_true(s->learned > 0);
+	/* All but the short last granule are written by now. */
+	(void)bsp_sparse_refresh(s->sp);
+	assert_int_equal(bsp_map_next(s->sp->map, BSP_IN_HOLE, 0, SIZE / G),
+			 SIZE / G);
+	/* No spot check took a write for an error of the layer. */
+	assert_null(bsp_sparse_false_zeros(s->sp));
 	stress_free(s);
 }
 
@@ -783,6 +843,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(readers_and_seekers_see_the_truth_during_a_scan),
 		BOTH(outside_writes_are_never_hidden_by_a_hole),
+		BOTH(outside_writes_are_never_hidden_by_a_known_hole),
 		BOTH(no_read_fails_while_holes_are_found),
 		BOTH(bytes_are_right_while_the_size_changes),
 		BOTH(parallel_writers_keep_their_bytes),
