@@ -389,8 +389,10 @@ static struct bsp_known_answer block_known(struct bsp_device *dev,
 		return (struct bsp_known_answer){ false, limit };
 	if (dev->info.writable && may_build) {
 		may_build = bsp_known_is_due(block->known, generation);
-		if (may_build)
+		if (may_build) {
+			write_back_all(block->disk_fd);
 			write_back_all(block->direct_fd);
+		}
 	}
 	return bsp_known_ask(block->known, generation, may_build, off, limit);
 }
@@ -626,12 +628,15 @@ static bool open_more_fds(struct block *block, int fd, GError **error)
 
 /*
  * Drops the cached pages of the node, before they are read or written in part.
- * They are out of date if another program wrote through the disk's node.
+ * They are out of date if another program wrote through the disk's node. Its
+ * dirty pages there are written back first: the node does not show them, and
+ * they would come over later writes.
  */
-static void drop_node_pages(int fd)
+static void drop_node_pages(struct block *block)
 {
-	write_back_all(fd);
-	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	write_back_all(block->disk_fd);
+	write_back_all(block->fd);
+	(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static void close_fd(int fd)
@@ -717,9 +722,9 @@ struct bsp_device *bsp_device_block_new(const char *path, int fd,
 	}
 	block->fd = fd;
 	block->pages_end = size;
-	if (info->writable)
-		drop_node_pages(fd);
 	open_counters(block, st.st_rdev);
+	if (info->writable)
+		drop_node_pages(block);
 	block->written = bsp_counters_new(st.st_rdev);
 	block->source = bsp_medium_source_new(fd, st.st_rdev);
 	block->known = bsp_known_new(

@@ -69,6 +69,20 @@ partition_case() {
 	cmp <(tail -c +2 "$TEST_TMP/pattern") \
 		<(tail -c +$((first + 10 * 4096 + 2)) "$TEST_TMP/disk" | head -c 4095) ||
 		fail "the bytes beside the written one are not the disk's"
+
+	# The disk stays open, so that the kernel does not write back its pages.
+	say "the whole disk, before the mount, not synced"
+	exec 3<>"$disk"
+	dd if="$TEST_TMP/pattern" of="$disk" bs=4096 conv=notrunc \
+		seek=$((first / 4096 + 5)) status=none
+	mount_fs -o rw "x=$part"
+	assert_eq "$(ask data 0 "$MNT/x")" $((5 * 4096)) "SEEK_DATA"
+	fallocate -p -o $((5 * 4096)) -l 4096 "$MNT/x"
+	umount_fs
+	exec 3<&-
+	sync "$disk"
+	cmp -n 4096 /dev/zero <(tail -c +$((first + 5 * 4096 + 1)) "$TEST_TMP/disk") ||
+		fail "old pages of the disk came over zeros"
 	partx -d "$disk"
 }
 
