@@ -202,6 +202,7 @@ static int walk(struct bsp_thin_tree *tree, uint64_t root, uint64_t key,
 			ret_found->value = value_at(&node, i - 1);
 			ret_found->end = key + 1;
 			while (i < node.entries &&
+			       ret_found->end != UINT64_MAX &&
 			       key_at(&node, i) == ret_found->end) {
 				ret_found->end++;
 				i++;
@@ -255,7 +256,9 @@ int bsp_thin_tree_find(struct bsp_thin_tree *tree, uint64_t block,
 	struct found found, more;
 	int r = walk(tree, tree->root, block, &found);
 
-	for (unsigned leaf = 1; !r && found.is && leaf < LEAVES_MAX; leaf++) {
+	for (unsigned leaf = 1;
+	     !r && found.is && found.end != UINT64_MAX && leaf < LEAVES_MAX;
+	     leaf++) {
 		r = walk(tree, tree->root, found.end, &more);
 		if (r || !more.is)
 			break;

@@ -315,6 +315,60 @@ static void a_node_that_leads_to_itself_ends_the_walk(void **state)
 	assert_int_equal(bsp_thin_tree_find(&tree, 5, &run), -EPROTO);
 }
 
+static void the_last_possible_block_ends_a_run(void **state)
+{
+	struct bsp_thin_tree tree = new_tree();
+
+	for (uint64_t i = 5; i; i--)
+		add(ROOT, UINT64_MAX - i + 1, i);
+	assert_int_equal(bsp_thin_tree_open(&tree, VOLUME), 0);
+	assert_run(&tree, UINT64_MAX - 3, true, UINT64_MAX);
+}
+
+/* A node with any fields, but a right sum and its own number. */
+static void make_random_node(uint64_t block)
+{
+	unsigned char *bytes = disk[block];
+	uint64_t key = 0;
+
+	make_node(block, random() % 2);
+	for (long n = random() % 8; n > 0; n--) {
+		key = random() % 8 ? key + (uint64_t)random() % 4
+				   : (uint64_t)random() << 34;
+		add(block, key, (uint64_t)random() % (BLOCKS + 2));
+	}
+	if (random() % 8 == 0)
+		bsp_put_le32(bytes + 16, (uint32_t)random() % 300);
+	if (random() % 8 == 0)
+		bsp_put_le32(bytes + 20, (uint32_t)random() % 300);
+	seal(block, 121107);
+}
+
+/* Loops, keys in no order, values out of range: a walk ends, and its answer
+ * gets on. */
+static void any_nodes_give_an_error_or_a_run(void **state)
+{
+	unsigned found = 0;
+
+	srandom(1);
+	for (int i = 0; i < 20000; i++) {
+		struct bsp_thin_tree tree = new_tree();
+		struct bsp_thin_run run;
+		uint64_t block = (uint64_t)random() % 16;
+
+		for (uint64_t node = ROOT; node < 12; node++)
+			make_random_node(node);
+		assert_int_equal(bsp_thin_tree_open(&tree, VOLUME), 0);
+		reads = 0;
+		if (bsp_thin_tree_find(&tree, block, &run) == 0) {
+			assert_true(run.end > block);
+			found++;
+		}
+		assert_int_in_range(reads, 1, 8 * 16);
+	}
+	assert_true(found > 1000);
+}
+
 static int fail_at_root(uint64_t block)
 {
 	return block == ROOT ? -EIO : 0;
@@ -346,6 +400,8 @@ int main(void)
 		cmocka_unit_test(a_flipped_bit_is_refused),
 		cmocka_unit_test(nodes_with_impossible_fields_are_refused),
 		cmocka_unit_test(a_node_that_leads_to_itself_ends_the_walk),
+		cmocka_unit_test(the_last_possible_block_ends_a_run),
+		cmocka_unit_test(any_nodes_give_an_error_or_a_run),
 		cmocka_unit_test(an_error_of_the_device_is_passed_on),
 	};
 
