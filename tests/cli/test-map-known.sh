@@ -5,7 +5,7 @@
 # with the right numbers; so does JSON. map --verify finds each false hole, and
 # blames no layer for a writer.
 #
-# TIMEOUT: 120 seconds
+# TIMEOUT: 300 seconds
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
