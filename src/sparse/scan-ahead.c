@@ -214,6 +214,21 @@ static void release_memory(struct bsp_scan_ahead *scan_ahead)
 	scan_ahead->scan = NULL;
 }
 
+/* Checks zeros that layers below said, until the window has work. Returns
+ * whether there was anything to check. lock held at both ends. */
+static bool check_zeros(struct bsp_scan_ahead *scan_ahead)
+{
+	bool checked = false, more = true;
+
+	while (more && !scan_ahead->stop && !has_work(scan_ahead)) {
+		pthread_mutex_unlock(&scan_ahead->lock);
+		more = bsp_sparse_spot_check_late(scan_ahead->sp);
+		pthread_mutex_lock(&scan_ahead->lock);
+		checked |= more;
+	}
+	return checked;
+}
+
 static void *scan_ahead_main(void *data)
 {
 	struct bsp_scan_ahead *scan_ahead = data;
@@ -228,6 +243,8 @@ static void *scan_ahead_main(void *data)
 		if (wait_for_work(scan_ahead)) {
 			window->error = scan_until(scan_ahead, false);
 			bsp_scan_window_finished(window);
+		} else if (check_zeros(scan_ahead)) {
+			continue;
 		} else if (bsp_scan_window_take_rest(window)) {
 			window->error = scan_until(scan_ahead, true);
 		} else {

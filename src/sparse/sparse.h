@@ -76,6 +76,11 @@ struct bsp_spot_checks {
 	uint64_t random;    /* state of the generator */
 	char *error;	    /* a sentence about the wrong answer; NULL: none */
 	unsigned patience_ms; /* how long writes may be under way; fixed */
+	uint64_t at_once;     /* places that are still to be checked at once */
+	/* The places of the holes in [late_off, late_end) that are to be
+	 * checked later, in that generation of the map. */
+	uint64_t late, late_off, late_end, late_generation;
+	const char *late_layer;
 };
 
 struct bsp_sparse {
@@ -266,6 +271,12 @@ void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
  */
 bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
 			   uint64_t off, uint64_t end, const char *layer);
+
+/*
+ * Makes checks that bsp_sparse_spot_check() has put off, some of them. Returns
+ * whether there are more. The scan thread calls it when it is idle.
+ */
+bool bsp_sparse_spot_check_late(struct bsp_sparse *sp);
 
 /*
  * Whether another program wrote to the read-only device since that generation

@@ -8,6 +8,11 @@
  * that did not succeed. Few checks find few errors: they are there to notice a
  * layer that errs often, soon.
  *
+ * Of a huge device, a caller would wait longer for the checks than for its
+ * data. So on a read-only mount only the first places, and then one of each
+ * answer, are checked before the answer is used. The scan thread checks the
+ * others when it is idle.
+ *
  * A byte that is not zero has one of two causes. Another program wrote it after
  * the layer was asked: then the device's next sample differs from the one that
  * belongs to the question, and only this answer is dropped. Otherwise the
@@ -34,6 +39,8 @@
 enum {
 	BLOCK = BSP_BUFFER_ALIGN, /* bytes read at a place */
 	STRETCH = 512 << 20,	  /* bytes of zeros for each place */
+	AT_ONCE = 64,		  /* places, where others can wait */
+	LATE_STEP = 64,		  /* places, between two looks for work */
 	PATIENCE_MS = 1000,
 	STEP_MS = 50,
 };
@@ -43,7 +50,8 @@ _Static_assert(BLOCK <= (int)BSP_GRANULE_MIN, "a block is in one granule");
 void bsp_spot_checks_init(struct bsp_spot_checks *checks)
 {
 	*checks = (struct bsp_spot_checks){ .unchecked = STRETCH,
-					    .patience_ms = PATIENCE_MS };
+					    .patience_ms = PATIENCE_MS,
+					    .at_once = AT_ONCE };
 	if (getrandom(&checks->random, sizeof(checks->random), GRND_NONBLOCK) <
 	    0)
 		checks->random = (uint64_t)clock();
@@ -94,6 +102,40 @@ static void check_next_answer(struct bsp_sparse *sp)
 	pthread_mutex_lock(&sp->asked_lock);
 	sp->spot_checks.unchecked = STRETCH;
 	pthread_mutex_unlock(&sp->asked_lock);
+}
+
+/*
+ * Puts off all but a few of the due checks of [off, end), if a scan thread can
+ * make them later. Returns how many. The content of a writable object may be
+ * another by then.
+ */
+static uint64_t put_off(struct bsp_sparse *sp, uint64_t generation,
+			uint64_t off, uint64_t end, uint64_t due,
+			const char *layer)
+{
+	struct bsp_spot_checks *checks = &sp->spot_checks;
+	uint64_t now, later;
+
+	if (!sp->scan_ahead || sp->dev->info.writable)
+		return 0;
+	pthread_mutex_lock(&sp->asked_lock);
+	now = bsp_min(due, bsp_max(checks->at_once, 1));
+	later = due - now;
+	checks->at_once -= bsp_min(now, checks->at_once);
+	if (later && (!checks->late || checks->late_generation != generation)) {
+		checks->late = 0;
+		checks->late_off = off;
+		checks->late_end = end;
+		checks->late_generation = generation;
+	}
+	if (later) {
+		checks->late += later;
+		checks->late_off = bsp_min(checks->late_off, off);
+		checks->late_end = bsp_max(checks->late_end, end);
+		checks->late_layer = layer;
+	}
+	pthread_mutex_unlock(&sp->asked_lock);
+	return later;
 }
 
 /* Moves *at, in [*at, end), to the first block of which the map knows nothing.
@@ -218,11 +260,58 @@ bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
 {
 	uint64_t random, bad = off;
 	uint64_t due = take_due(sp, end - off, &random);
-	enum found found = check_places(sp, off, end, due, random, &bad);
+	enum found found;
 
+	due -= put_off(sp, generation, off, end, due, layer);
+	found = check_places(sp, off, end, due, random, &bad);
 	if (found == FOUND_DATA)
 		judge(sp, generation, bad, layer);
 	if (found != FOUND_ZEROS)
 		check_next_answer(sp);
 	return found == FOUND_ZEROS;
+}
+
+/* --- Checks that were put off --- */
+
+/* Takes up to LATE_STEP places to check. Returns whether there are any. */
+static bool take_late(struct bsp_sparse *sp, struct bsp_spot_checks *ret_late)
+{
+	struct bsp_spot_checks *checks = &sp->spot_checks;
+	uint64_t generation = bsp_map_generation(sp->map);
+
+	pthread_mutex_lock(&sp->asked_lock);
+	if (checks->late_generation != generation)
+		checks->late = 0;
+	*ret_late = *checks;
+	ret_late->late = bsp_min(checks->late, LATE_STEP);
+	checks->late -= ret_late->late;
+	(void)next_random(&checks->random);
+	pthread_mutex_unlock(&sp->asked_lock);
+	return ret_late->late > 0;
+}
+
+/* Some of the holes may be those that a scan found. A check of such a hole is
+ * needless, and right. */
+bool bsp_sparse_spot_check_late(struct bsp_sparse *sp)
+{
+	struct bsp_spot_checks late;
+	enum found found = FOUND_ZEROS;
+	uint64_t bad;
+
+	if (!take_late(sp, &late))
+		return false;
+	for (uint64_t i = 0; i < late.late && found == FOUND_ZEROS; i++) {
+		uint64_t place =
+			late.late_off + next_random(&late.random) %
+						(late.late_end - late.late_off);
+
+		place = bsp_sparse_run_end(sp, BSP_IN_HOLE,
+					   bsp_align_down(place, 12),
+					   late.late_end);
+		if (place < late.late_end)
+			found = read_block(sp, place, late.late_end, &bad);
+	}
+	if (found == FOUND_DATA)
+		judge(sp, late.late_generation, bad, late.late_layer);
+	return true;
 }

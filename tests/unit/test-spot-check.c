@@ -172,6 +172,78 @@ static void checks_of_one_step_are_bounded(void **state)
 	close(fd);
 }
 
+/* --- Checks that are put off --- */
+
+enum { LATE_SIZE = 64 * MIB };
+
+/* Opens a device with a scan thread, which has nothing to do. Four places are
+ * due to be checked when its zeros are learned. */
+static void open_with_thread(struct fixture *f)
+{
+	const struct bsp_scan_ahead_options options = { 0 };
+
+	open_it(f, LATE_SIZE, false);
+	assert_int_equal(bsp_sparse_scan_ahead_start(f->sp, &options), 0);
+	f->sp->spot_checks.unchecked = 4 * STRETCH - LATE_SIZE;
+}
+
+/* Learns its zeros; only one of the places is checked before. */
+static void open_and_put_off(struct fixture *f)
+{
+	open_with_thread(f);
+	f->sp->spot_checks.at_once = 0;
+	learn(f, 0);
+	assert_int_equal(hole_bytes(f), LATE_SIZE);
+	assert_int_equal(fake_reads(f->fake, NULL), 1);
+}
+
+static void places_are_checked_later_where_a_thread_can_do_it(void **state)
+{
+	struct fixture f;
+
+	open_and_put_off(&f);
+	assert_true(bsp_sparse_spot_check_late(f.sp));
+	assert_int_equal(fake_reads(f.fake, NULL), 3);
+	assert_false(bsp_sparse_spot_check_late(f.sp));
+	assert_int_equal(fake_reads(f.fake, NULL), 0);
+	was_trusted(&f);
+	close_it(&f);
+
+	/* The first places are checked at once also then. */
+	open_with_thread(&f);
+	f.sp->spot_checks.at_once = 3;
+	learn(&f, 0);
+	assert_int_equal(fake_reads(f.fake, NULL), 3);
+	close_it(&f);
+}
+
+static void a_late_check_finds_a_wrong_answer(void **state)
+{
+	struct fixture f;
+
+	open_and_put_off(&f);
+	memset(fake_bytes(f.fake), 'x', LATE_SIZE);
+	assert_true(bsp_sparse_spot_check_late(f.sp));
+	assert_int_equal(f.told, 1);
+	assert_int_equal(hole_bytes(&f), 0);
+	reads_as(&f, 5 * G, 'x');
+	close_it(&f);
+}
+
+static void a_late_check_of_what_is_forgotten_is_not_made(void **state)
+{
+	struct fixture f;
+
+	open_and_put_off(&f);
+	fake_write(f.fake, 0, LATE_SIZE, 'x');
+	(void)bsp_sparse_refresh(f.sp);
+	(void)fake_reads(f.fake, NULL);
+	assert_false(bsp_sparse_spot_check_late(f.sp));
+	assert_int_equal(fake_reads(f.fake, NULL), 0);
+	was_trusted(&f);
+	close_it(&f);
+}
+
 /* --- Wrong answers --- */
 
 static void wrong_answer_ends_all_questions(void **state)
@@ -616,6 +688,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_answer_is_checked_at_a_random_place),
+		cmocka_unit_test(
+			places_are_checked_later_where_a_thread_can_do_it),
+		cmocka_unit_test(a_late_check_finds_a_wrong_answer),
+		cmocka_unit_test(a_late_check_of_what_is_forgotten_is_not_made),
 		cmocka_unit_test(each_half_gib_is_checked_at_one_place),
 		cmocka_unit_test(short_answers_add_up_to_a_check),
 		cmocka_unit_test(checks_of_one_step_are_bounded),
