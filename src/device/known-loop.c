@@ -12,9 +12,10 @@
  * reports; AT_STATX_DONT_SYNC takes them from the cache, too.
  *
  * The cache may lack the access list of a folder that belongs to another user,
- * and kernels before Linux 5.12 cannot search it alone. Then an ordinary search
- * follows, if no mount on the path is of a kind that may have to wait for a
- * server.
+ * the root may be a file system that checks its cache (overlayfs over a network
+ * file system), and kernels before Linux 5.12 cannot search the cache alone.
+ * Then an ordinary search follows, if no mount on the path but the root is of a
+ * kind that may have to wait for a server.
  *
  * The layer keeps the file open. A file that is moved, deleted or hidden later
  * is still the one below the device, as long as the driver reports its numbers.
@@ -32,6 +33,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <linux/openat2.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -74,13 +76,15 @@ static int open_path(const char *path, uint64_t resolve)
 
 static bool is_without_server(const char *type)
 {
-	static const char *const types[] = { "ext2",  "ext3",  "ext4", "xfs",
-					     "btrfs", "tmpfs", NULL };
+	static const char *const types[] = {
+		"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", NULL
+	};
 
 	return g_strv_contains(types, type);
 }
 
-/* Whether a search for the path asks only file systems without a server. */
+/* Whether a search for the path asks only file systems without a server. The
+ * root is not looked at: without it no program runs. */
 static bool is_path_local(const char *path)
 {
 	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
@@ -88,7 +92,8 @@ static bool is_path_local(const char *path)
 	for (guint i = 0; mounts && i < mounts->len; i++) {
 		const struct bsp_mount *mount = mounts->pdata[i];
 
-		if (bsp_mount_is_above(mount, path) &&
+		if (strcmp(mount->where, "/") != 0 &&
+		    bsp_mount_is_above(mount, path) &&
 		    !is_without_server(mount->type))
 			return false;
 	}
