@@ -35,8 +35,10 @@ enum {
 	POLL_MS = 10,	 /* how often a waiting caller asks whether to stop */
 	STUCK_MS = 1000, /* the longest that a seek waits for one delivery */
 	IDLE_MS = 1000,	 /* until memory is given back, or the rest scanned */
-	ZEROS_MS = 1000, /* the longest that writers wait for known zeros */
-	QUESTIONS = 16,	 /* about known zeros, before the thread scans again */
+	ZEROS_MS = 1000, /* the longest that writers wait for a step of known
+			    zeros, */
+	ZEROS_ALL_MS = 5000, /* and for all of them */
+	QUESTIONS = 16, /* about known zeros, before the thread scans again */
 };
 
 /* For how long a waiting caller has seen the same delivery in progress. */
@@ -68,10 +70,11 @@ struct bsp_scan_ahead {
 	pthread_cond_t work, learned;
 	struct bsp_scan_window window; /* protected by lock */
 	/* Protected by lock: */
-	bool learns_zeros;	     /* not all known zeros are learned */
-	bool zeros_restart;	     /* it was asked to begin anew */
-	uint64_t zeros_to;	     /* all before this granule are */
-	struct timespec zeros_until; /* writers wait no longer */
+	bool learns_zeros;  /* not all known zeros are learned */
+	bool zeros_restart; /* it was asked to begin anew */
+	uint64_t zeros_to;  /* all before this granule are */
+	/* Writers wait no longer for the next step, and for all of them. */
+	struct timespec zeros_until, zeros_end;
 };
 
 static bool has_work(struct bsp_scan_ahead *scan_ahead)
@@ -126,6 +129,18 @@ static bool need_memory(struct bsp_scan_ahead *scan_ahead)
 	return scan_ahead->scan;
 }
 
+/* Lets writers wait for the next step of known zeros. lock held. */
+static void limit_zeros(struct bsp_scan_ahead *scan_ahead)
+{
+	struct timespec until = bsp_cond_limit(ZEROS_MS);
+	const struct timespec *end = &scan_ahead->zeros_end;
+
+	if (until.tv_sec > end->tv_sec ||
+	    (until.tv_sec == end->tv_sec && until.tv_nsec > end->tv_nsec))
+		until = *end;
+	scan_ahead->zeros_until = until;
+}
+
 /* Learns some of the zeros that the device knows. lock held at both ends. */
 static void learn_some_zeros(struct bsp_scan_ahead *scan_ahead)
 {
@@ -141,6 +156,7 @@ static void learn_some_zeros(struct bsp_scan_ahead *scan_ahead)
 		return;
 	scan_ahead->zeros_to = next;
 	scan_ahead->learns_zeros = next < to;
+	limit_zeros(scan_ahead);
 	if (next >= to)
 		bsp_scan_window_finished(&scan_ahead->window);
 	wake_waiting(scan_ahead);
@@ -333,7 +349,8 @@ void bsp_scan_ahead_learn_zeros(struct bsp_scan_ahead *scan_ahead)
 	pthread_mutex_lock(&scan_ahead->lock);
 	scan_ahead->learns_zeros = scan_ahead->zeros_restart = true;
 	scan_ahead->zeros_to = 0;
-	scan_ahead->zeros_until = bsp_cond_limit(ZEROS_MS);
+	scan_ahead->zeros_end = bsp_cond_limit(ZEROS_ALL_MS);
+	limit_zeros(scan_ahead);
 	pthread_cond_signal(&scan_ahead->work);
 	pthread_mutex_unlock(&scan_ahead->lock);
 }

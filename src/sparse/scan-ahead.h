@@ -50,8 +50,8 @@ int bsp_scan_ahead_wait(struct bsp_scan_ahead *scan_ahead, unsigned set,
  * starts, and after the device got another size or table. */
 void bsp_scan_ahead_learn_zeros(struct bsp_scan_ahead *scan_ahead);
 
-/* Waits until the thread has learned these zeros up to that granule, but only
- * for the first second. */
+/* Waits until the thread has learned these zeros up to that granule: a second
+ * at most if it learns nothing meanwhile, and five in all after it began. */
 void bsp_scan_ahead_wait_zeros(struct bsp_scan_ahead *scan_ahead,
 			       uint64_t granule);
 

@@ -252,7 +252,7 @@ uint64_t bsp_sparse_learn_zeros(struct bsp_sparse *sp, uint64_t from,
 /*
  * Call it before [off, end) is zeroed, while no lock is held: the device is
  * then not zeroed where it is known to be zero. With a scan thread it only
- * waits for the thread, for a second at most.
+ * waits for the thread, and not for long (scan-ahead.h).
  */
 void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
 				     uint64_t end);
