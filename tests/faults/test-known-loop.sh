@@ -49,6 +49,12 @@ assert_none() {
 		"answers of $1"
 }
 
+# assert_names DEVICE NAMES: the layers' names, of which these are the first.
+assert_names() {
+	assert_contains "$("$TOOL" map --summary --verbose "$1" 2>&1 >/dev/null)" \
+		"$2" "the names of the layers of $1"
+}
+
 if ! python3 -c 'import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 os.ftruncate(fd, 1 << 20)
@@ -85,6 +91,7 @@ assert_answers "${LOOP}p3" "unknown 0 $((MIB / 2))" \
 	"zeros $((MIB / 2)) $((3 * MIB))" \
 	"unknown $((7 * MIB / 2)) 4096" \
 	"zeros $((7 * MIB / 2 + 4096)) $((MIB / 2 - 4096))"
+assert_names "${LOOP}p3" "${LOOP#/dev/}p3 → ${LOOP#/dev/} → image ("
 partition del "$LOOP" 3
 loop_free "$LOOP"
 
@@ -141,6 +148,7 @@ make_image
 LOOP=$(losetup -f --show "$image")
 cleanup eval "losetup -d $LOOP 2>/dev/null || true"
 assert_all "$LOOP"
+assert_names "$LOOP" "${LOOP#/dev/} → dïsk 1.? ("
 losetup -d "$LOOP"
 
 say "a folder of another user, whose access list the kernel has not cached"
