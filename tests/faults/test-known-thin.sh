@@ -106,7 +106,7 @@ dmsetup remove linear
 
 say "an external origin of which nothing is known"
 truncate -s 64M "$TEST_TMP/origin"
-stale $MIB | dd of="$TEST_TMP/origin" bs=1M seek=3 conv=notrunc status=none
+stale "$MIB" | dd of="$TEST_TMP/origin" bs=1M seek=3 conv=notrunc status=none
 loop_new "$TEST_TMP/origin" --read-only
 dmsetup message pool 0 "create_thin 3"
 new_volume clone "0 $((256 << 11)) thin /dev/mapper/pool 3 $LOOP"
