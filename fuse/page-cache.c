@@ -22,6 +22,12 @@
  *
  * A probe page is the first page of its piece, because the read-ahead that the
  * missing page triggers stays within that piece.
+ *
+ * Pages of a writable file are dropped only after a change of the device, never
+ * behind a writer. The kernel copies the bytes of a write into clean pages
+ * before it sends the write (fuse_fill_write_pages() in fs/fuse/file.c). If
+ * such a page is dropped in between, a reader has the old bytes read into a new
+ * one, and there they stay.
  */
 #include "page-cache.h"
 
@@ -340,11 +346,6 @@ static bool drop_range(struct page_cache *cache, uint64_t off, uint64_t len)
 	return r == 0 || r == -ENOENT;
 }
 
-void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
-{
-	(void)drop_range(cache, off, len);
-}
-
 /* The kernel locks a page while it is read, and drops it after that
  * (invalidate_inode_pages2_range() in mm/truncate.c). So each page that is in
  * the cache afterwards was requested after this call. */
@@ -379,5 +380,5 @@ void page_cache_drop_passed(struct page_cache *cache)
 	cache->drop_from = to;
 	pthread_mutex_unlock(&cache->lock);
 	if (from < to)
-		page_cache_drop(cache, from, to - from);
+		(void)drop_range(cache, from, to - from);
 }

@@ -361,12 +361,6 @@ static bool wait_for_time(struct watch *watch)
 	return !stopping;
 }
 
-/* A bsp_writeback_fn. */
-static void drop_written(void *data, uint64_t off, uint64_t len)
-{
-	page_cache_drop(data, off, len);
-}
-
 static void *watch_main(void *data)
 {
 	struct watch *watch = data;
@@ -374,8 +368,7 @@ static void *watch_main(void *data)
 	while (wait_for_time(watch)) {
 		look_for_changes(watch);
 		page_cache_drop_passed(watch->cache);
-		bsp_sparse_write_back(watch->sp, drop_written, watch->cache,
-				      is_stopping, watch);
+		bsp_sparse_write_back(watch->sp, is_stopping, watch);
 		flush_old_zeros(watch);
 	}
 	atomic_store(&watch->running, false);

@@ -117,10 +117,6 @@ bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);
 
 /* --- Writeback --- */
 
-/* Is told that [off, off + len) is being written back, so that the caller can
- * drop it from a cache of its own. */
-typedef void (*bsp_writeback_fn)(void *data, uint64_t off, uint64_t len);
-
 /* Whether a sequential writer has left enough behind it for a call of
  * bsp_sparse_write_back(). O(1). Any thread. */
 bool bsp_sparse_writeback_due(struct bsp_sparse *sp);
@@ -128,14 +124,12 @@ bool bsp_sparse_writeback_due(struct bsp_sparse *sp);
 /*
  * Works behind a sequential writer, so that its next flush is short: zeroes the
  * device where the zeros between its data belong, and has the kernel start to
- * write the data back. written is told of each range before that. The call may
- * take as long as the device takes to zero these ranges; writers do not wait
- * for it. A range that fails stays as it is: the next flush tries it again and
- * returns the error. One thread at a time.
+ * write the data back. The call may take as long as the device takes to zero
+ * these ranges; writers do not wait for it. A range that fails stays as it is:
+ * the next flush tries it again and returns the error. One thread at a time.
  */
-void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn written,
-			   void *written_data, bsp_interrupted_fn interrupted,
-			   void *data);
+void bsp_sparse_write_back(struct bsp_sparse *sp,
+			   bsp_interrupted_fn interrupted, void *data);
 
 G_END_DECLS
 

@@ -130,17 +130,13 @@ static void note_flushed(struct bsp_writeback *writeback, uint64_t from,
 	pthread_mutex_unlock(&writeback->lock);
 }
 
-void bsp_sparse_write_back(struct bsp_sparse *sp, bsp_writeback_fn written,
-			   void *written_data, bsp_interrupted_fn interrupted,
-			   void *data)
+void bsp_sparse_write_back(struct bsp_sparse *sp,
+			   bsp_interrupted_fn interrupted, void *data)
 {
 	uint64_t to, from = take_write_back(&sp->writeback, &to);
 
-	if (from < to) {
-		written(written_data, from, to - from);
-		if (sp->dev->ops->write_back)
-			sp->dev->ops->write_back(sp->dev, from, to - from);
-	}
+	if (from < to && sp->dev->ops->write_back)
+		sp->dev->ops->write_back(sp->dev, from, to - from);
 	if (take_flush(&sp->writeback, &from, &to)) {
 		uint64_t at = from;
 

@@ -20,6 +20,7 @@
  *   --threads N  workers in one process, default 1
  *   --processes N  workers, each a process with its own descriptors and maps
  *   --granule N  of the mount, default 4096
+ *   --longest N  bytes of an operation, default 393216
  *   --map        mapped reads and writes; ranges of workers are whole pages
  *   --direct     O_DIRECT as well; also batches of reads and writes, by
  *                libaio, see io_submit(2), and by io_uring
@@ -58,8 +59,8 @@
 
 enum {
 	PAGE = 4096,
-	LEN_MAX = 384 << 10,
-	DEVICE_WINDOW = 1 << 20,
+	LONGEST = 384 << 10, /* bytes of an operation, by default */
+	WINDOW = 1 << 20,    /* bytes of a buffer; twice the longest, if more */
 	BATCH_MAX = 16,
 	LOG_LEN = 4096,
 	TEXT = 64,
@@ -94,7 +95,8 @@ struct work {
 	unsigned workers;
 	bool processes; /* or threads */
 	bool map, direct, noise;
-	int device; /* reads through the page cache */
+	uint64_t longest; /* bytes of an operation */
+	int device;	  /* reads through the page cache */
 	int device_direct;
 
 	atomic_bool done;
@@ -122,6 +124,11 @@ struct worker {
 	uint64_t logged;
 	char *buf, *buf2, *unused;
 };
+
+static uint64_t window(const struct worker *w)
+{
+	return w->work->longest > WINDOW / 2 ? 2 * w->work->longest : WINDOW;
+}
 
 static _Noreturn void die(const char *message)
 {
@@ -387,9 +394,9 @@ static uint64_t pick_len(struct worker *w, uint64_t most)
 		len = 1 + below(w, 65536);
 		break;
 	default:
-		len = 1 + below(w, LEN_MAX);
+		len = 1 + below(w, w->work->longest);
 	}
-	return min(min(len, LEN_MAX), most);
+	return min(min(len, w->work->longest), most);
 }
 
 /* Often near the hot offset or the end of the file. */
@@ -700,7 +707,7 @@ static void compare_device(struct worker *w, int fd, const char *what)
 	if (!pick(w, limit(w), &off, &len))
 		return;
 	skip = off % PAGE;
-	len = min(len, DEVICE_WINDOW - 2 * PAGE);
+	len = min(len, window(w) - 2 * PAGE);
 	/* Aligned, and up to the end of the device. */
 	pread_all(fd, w->buf,
 		  min((skip + len + PAGE - 1) / PAGE * PAGE,
@@ -1003,8 +1010,8 @@ static void read_around(struct worker *w)
 {
 	uint64_t granule = w->work->granule;
 	uint64_t off = max(w->from, w->last - min(w->last, granule));
-	uint64_t end = min(limit(w),
-			   min(w->last + w->last_len + granule, off + LEN_MAX));
+	uint64_t end = min(limit(w), min(w->last + w->last_len + granule,
+					 off + w->work->longest));
 	int fd = any_fd(w);
 
 	if (off >= end)
@@ -1035,7 +1042,7 @@ static void cap(struct worker *w)
 static void read_all(struct worker *w)
 {
 	for (uint64_t at = w->from; at < limit(w);) {
-		uint64_t len = min(LEN_MAX, limit(w) - at);
+		uint64_t len = min(w->work->longest, limit(w) - at);
 		ssize_t n = pread(w->fd, w->buf, len, (off_t)at);
 
 		if (n != (ssize_t)len)
@@ -1052,9 +1059,9 @@ static void *work_main(void *data)
 
 	w->random = work->seed * 1000003 + w->number;
 	w->log = calloc(LOG_LEN, sizeof(*w->log));
-	if (!w->log || posix_memalign((void **)&w->buf, PAGE, DEVICE_WINDOW) ||
-	    posix_memalign((void **)&w->buf2, PAGE, DEVICE_WINDOW) ||
-	    posix_memalign((void **)&w->unused, PAGE, DEVICE_WINDOW))
+	if (!w->log || posix_memalign((void **)&w->buf, PAGE, window(w)) ||
+	    posix_memalign((void **)&w->buf2, PAGE, window(w)) ||
+	    posix_memalign((void **)&w->unused, PAGE, window(w)))
 		die("memory");
 	if (work->direct) {
 		if (syscall(SYS_io_setup, BATCH_MAX, &w->aio) < 0)
@@ -1240,7 +1247,7 @@ static int run(struct work *work)
 
 static int init(const char *device, const char *path, uint64_t seed)
 {
-	struct work work = { .granule = PAGE };
+	struct work work = { .granule = PAGE, .longest = LONGEST };
 	struct worker w = { .work = &work, .random = seed };
 	struct shadow *shadow = &work.shadow;
 	uint64_t size;
@@ -1323,9 +1330,11 @@ static uint64_t number(const char *text)
 
 int main(int argc, char **argv)
 {
-	struct work work = {
-		.seed = 1, .ops = 1000, .granule = PAGE, .workers = 1
-	};
+	struct work work = { .seed = 1,
+			     .ops = 1000,
+			     .granule = PAGE,
+			     .workers = 1,
+			     .longest = LONGEST };
 	const char *tail = "keep", *command = argc > 1 ? argv[1] : "";
 	char **arg = argv + 2;
 	uint64_t size;
@@ -1339,6 +1348,8 @@ int main(int argc, char **argv)
 			work.noise = true;
 		else if (strcmp(*arg, "--seed") == 0)
 			work.seed = number(*++arg);
+		else if (strcmp(*arg, "--longest") == 0)
+			work.longest = number(*++arg);
 		else if (strcmp(*arg, "--ops") == 0)
 			work.ops = number(*++arg);
 		else if (strcmp(*arg, "--granule") == 0)

@@ -23,6 +23,11 @@ random_round 65536 "" zero --seed "$seed" --ops 700 --map --direct
 random_round 4096 zero=keep keep --seed 2 --ops 250 --threads 4 --map --direct --noise
 random_round 65536 zero=write discard --seed "$seed" --ops 300 --processes 4 --map --direct --noise
 
+say "long writes beside readers"
+for i in 1 2 3 4 5 6; do
+	random_round 65536 "" zero --seed $((7060 + i)) --ops 150 --longest $((4 << 20)) --map --noise
+done
+
 say "blocks of 4096 bytes"
 random_device $(((12 << 20) + 4096)) 4096 2
 random_round 65536 zero=write keep --seed 3 --ops 700 --map --direct

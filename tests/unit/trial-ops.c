@@ -265,14 +265,10 @@ static void do_flush_markers(struct trial *t)
 		trial_check_flushed(t);
 }
 
-static void settled(void *trial, uint64_t off, uint64_t len)
-{
-}
-
 static void do_catch_up(struct trial *t)
 {
 	begin_flush_markers(t, "catch up");
-	bsp_sparse_write_back(t->sp, settled, t, trial_interrupted, t);
+	bsp_sparse_write_back(t->sp, trial_interrupted, t);
 	trial_end(t, 0);
 }
 
