@@ -108,14 +108,14 @@ bool bsp_scan_window_read(struct bsp_scan_window *window, uint64_t granule)
 
 /*
  * Returns the end of a window of len granules from granule on. Long holes, at
- * least as long as the largest window, do not count: the next data is read
+ * least as long as the smallest window, do not count: the next data is read
  * before a seek comes to it.
  */
 static uint64_t skip_long_holes(const struct bsp_scan_window *window,
 				const struct bsp_scan_view *view,
 				uint64_t granule, uint64_t len)
 {
-	uint64_t least = window->max >> window->shift;
+	uint64_t least = (uint64_t)BSP_SCAN_WINDOW_MIN >> window->shift;
 
 	for (int i = 0; i < HOLES_MAX; i++) {
 		uint64_t hole = bsp_map_next(view->map, BSP_IN_ZERO, granule,

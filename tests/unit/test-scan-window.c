@@ -169,11 +169,11 @@ static void long_holes_do_not_count_in_a_window(void **state)
 {
 	struct policy *p = *state;
 
-	/* One hole is as long as the largest window, one is shorter. */
-	learn(p, MIB, MIB + LARGEST, true);
-	learn(p, 30 * MIB, 30 * MIB + LARGEST - 1, true);
+	/* One hole is as long as the smallest window, one is shorter. */
+	learn(p, MIB, MIB + SMALLEST, true);
+	learn(p, 30 * MIB, 30 * MIB + SMALLEST - 1, true);
 	seek_data(p, 0);
-	assert_int_equal(plan(p), MIB + LARGEST + SMALLEST - MIB);
+	assert_int_equal(plan(p), MIB + SMALLEST + SMALLEST - MIB);
 	seek_data(p, 29 * MIB);
 	assert_int_equal(plan(p), 29 * MIB + SMALLEST);
 }
@@ -225,7 +225,7 @@ static void known_window_is_no_work(void **state)
 {
 	struct policy *p = *state;
 
-	learn(p, 0, SMALLEST, true);
+	learn(p, 0, SMALLEST, false);
 	seek_data(p, 0);
 	assert_false(has_work(p));
 	seek_data(p, 1);
