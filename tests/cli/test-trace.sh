@@ -38,6 +38,14 @@ for line in sys.stdin:
 print(*("%d-%d" % tuple(m) for m in merged))'
 }
 
+# assert_reads_data: the data was read, and one block of the first hole, to check
+# what the file system said of it.
+assert_reads_data() {
+	assert_eq "$(ranges device.read | grep -cx '5242880 4096')" 1 "reads of data"
+	assert_eq "$(ranges device.read | awk '{ sum += $2 } END { print sum }')" \
+		8192 "bytes read"
+}
+
 # 8 MiB: a hole, 4096 bytes of data at 5M, a hole.
 image=$TEST_TMP/image
 truncate -s 8M "$image"
@@ -54,13 +62,13 @@ say "send reads the data alone, where the file system knows the holes"
 BLKSPARSE_TRACE=1 "$TOOL" send --quiet "$image" 2>"$trace" \
 	>"$TEST_TMP/stream.traced"
 assert_same_bytes "$TEST_TMP/stream" "$TEST_TMP/stream.traced"
-assert_eq "$(covered device.read)" "5242880-6291456" "reads"
+assert_reads_data
 assert_eq "$(ranges device.write device.flush)" "" "writes"
 
 say "copy reads the data, writes it, and makes it durable"
 BLKSPARSE_TRACE=1 "$TOOL" copy --quiet "$image" "$TEST_TMP/copy" 2>"$trace"
 assert_same_bytes "$image" "$TEST_TMP/copy"
-assert_eq "$(covered device.read)" "5242880-6291456" "reads"
+assert_reads_data
 assert_eq "$(covered device.write)" "5242880-5246976" "writes"
 assert_eq "$(grep -c '^trace: sparse.flush .* result=0 ' "$trace")" 1 flushes
 
