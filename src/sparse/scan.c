@@ -336,6 +336,7 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 	struct bsp_progress now = { .size_known = true };
 	int r = scan ? 0 : -ENOMEM;
 
+	atomic_fetch_add(&sp->scans, 1);
 	(void)bsp_sparse_refresh(sp);
 	len = bsp_range_clamp(off, len, atomic_load(&sp->size));
 	end = bsp_granules(off + len, sp->shift);
@@ -348,11 +349,16 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		now.done = at > off ? at - off : 0;
 		if (progress)
 			progress(data, &now);
-		if (granule >= end || len == 0)
-			break;
 		if (interrupted && interrupted(data)) {
 			r = -ECANCELED;
 			break;
+		}
+		if (granule >= end || len == 0) {
+			if (!bsp_sparse_spot_check_late(sp))
+				break;
+			/* Begin anew if the map has forgotten all. */
+			granule = off >> sp->shift;
+			continue;
 		}
 		if (!bsp_scan_covers(scan, granule))
 			scan->pos.cursor = granule;
@@ -365,6 +371,7 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 	while (scan && bsp_scan_complete(scan) > 0)
 		;
 	bsp_scan_end(scan);
+	atomic_fetch_sub(&sp->scans, 1);
 	return r < 0 ? r : 0;
 }
 

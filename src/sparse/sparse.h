@@ -154,6 +154,9 @@ struct bsp_sparse {
 	 * the map starts over if this was set meanwhile.
 	 */
 	atomic_bool distrusted;
+	/* Atomic. Scans that make the checks which were put off at their
+	 * end. */
+	atomic_uint scans;
 	/* Atomic. The map has to forget all, because of a wrong answer. */
 	atomic_bool forget_due;
 
@@ -273,8 +276,9 @@ bool bsp_sparse_spot_check(struct bsp_sparse *sp, uint64_t generation,
 			   uint64_t off, uint64_t end, const char *layer);
 
 /*
- * Makes checks that bsp_sparse_spot_check() has put off, some of them. Returns
- * whether there are more. The scan thread calls it when it is idle.
+ * Makes some of the checks that bsp_sparse_spot_check() has put off. Returns
+ * false if there were none. If one finds a wrong answer, the map has forgotten
+ * all. The scan thread calls it when it is idle, and a scan at its end.
  */
 bool bsp_sparse_spot_check_late(struct bsp_sparse *sp);
 

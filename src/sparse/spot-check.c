@@ -11,7 +11,8 @@
  * Of a huge device, a caller would wait longer for the checks than for its
  * data. So on a read-only mount only the first places, and then one of each
  * answer, are checked before the answer is used. The scan thread checks the
- * others when it is idle.
+ * others when it is idle. A scan of the whole device checks them at its end,
+ * several at a time.
  *
  * A byte that is not zero has one of two causes. Another program wrote it after
  * the layer was asked: then the device's next sample differs from the one that
@@ -30,17 +31,20 @@
  */
 #include "sparse/sparse.h"
 
+#include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "base/range.h"
 #include "base/zero.h"
+#include "device/read-queue.h"
 
 enum {
 	BLOCK = BSP_BUFFER_ALIGN, /* bytes read at a place */
 	STRETCH = 512 << 20,	  /* bytes of zeros for each place */
 	AT_ONCE = 64,		  /* places, where others can wait */
-	LATE_STEP = 64,		  /* places, between two looks for work */
+	LATE_STEP = 256,	  /* places, between two looks for work */
+	IN_FLIGHT = 16,		  /* reads of these */
 	PATIENCE_MS = 1000,
 	STEP_MS = 50,
 };
@@ -116,10 +120,12 @@ static uint64_t put_off(struct bsp_sparse *sp, uint64_t generation,
 	struct bsp_spot_checks *checks = &sp->spot_checks;
 	uint64_t now, later;
 
-	if (!sp->scan_ahead || sp->dev->info.writable)
+	bool scanning = atomic_load(&sp->scans);
+
+	if (!(scanning || sp->scan_ahead) || sp->dev->info.writable)
 		return 0;
 	pthread_mutex_lock(&sp->asked_lock);
-	now = bsp_min(due, bsp_max(checks->at_once, 1));
+	now = bsp_min(due, bsp_max(checks->at_once, scanning ? 0 : 1));
 	later = due - now;
 	checks->at_once -= bsp_min(now, checks->at_once);
 	if (later && (!checks->late || checks->late_generation != generation)) {
@@ -150,6 +156,20 @@ static bool find_unknown(struct bsp_sparse *sp, uint64_t *at, uint64_t end)
 
 enum found { FOUND_ZEROS, FOUND_DATA, FOUND_NOTHING };
 
+/* Looks at the bytes that were read at an offset. Sets *ret_off to one that is
+ * not zero. */
+static enum found look_at(const unsigned char *buf, uint64_t at, size_t len,
+			  uint64_t *ret_off)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (buf[i]) {
+			*ret_off = at + i;
+			return FOUND_DATA;
+		}
+	}
+	return FOUND_ZEROS;
+}
+
 /* Reads a block, as far as it lies before end. Sets *ret_off to a byte that is
  * not zero. */
 static enum found read_block(struct bsp_sparse *sp, uint64_t at, uint64_t end,
@@ -160,13 +180,7 @@ static enum found read_block(struct bsp_sparse *sp, uint64_t at, uint64_t end,
 
 	if (bsp_device_read_all(sp->dev, at, buf, len) != (ssize_t)len)
 		return FOUND_NOTHING;
-	for (size_t i = 0; i < len; i++) {
-		if (buf[i]) {
-			*ret_off = at + i;
-			return FOUND_DATA;
-		}
-	}
-	return FOUND_ZEROS;
+	return look_at(buf, at, len, ret_off);
 }
 
 /* Checks the block at that offset. A block that the map has got to know
@@ -290,28 +304,81 @@ static bool take_late(struct bsp_sparse *sp, struct bsp_spot_checks *ret_late)
 	return ret_late->late > 0;
 }
 
-/* Some of the holes may be those that a scan found. A check of such a hole is
- * needless, and right. */
+/* Several reads in flight. */
+struct batch {
+	struct bsp_read_queue *queue;
+	unsigned char *memory;
+	struct bsp_read reads[IN_FLIGHT];
+	enum found found;
+	uint64_t bad; /* a byte that is not zero */
+};
+
+/* Waits for a read and looks at its bytes. Returns the read, which may be used
+ * again; NULL if none is in flight. */
+static struct bsp_read *finish_read(struct batch *batch)
+{
+	struct bsp_read *read = bsp_read_wait(batch->queue);
+
+	if (read && read->result == (ssize_t)read->len &&
+	    batch->found == FOUND_ZEROS)
+		batch->found =
+			look_at(read->buf, read->off, read->len, &batch->bad);
+	return read;
+}
+
+/* Starts a read at a random hole of those that were put off. Returns false if
+ * there is none. Some of them may be holes that a scan found: a check of such a
+ * hole is needless, and right. */
+static bool start_read(struct bsp_sparse *sp, struct batch *batch,
+		       struct bsp_spot_checks *late, struct bsp_read *read)
+{
+	uint64_t place =
+		late->late_off +
+		next_random(&late->random) % (late->late_end - late->late_off);
+
+	place = bsp_sparse_run_end(sp, BSP_IN_HOLE, bsp_align_down(place, 12),
+				   late->late_end);
+	if (place >= late->late_end)
+		return false;
+	read->off = place;
+	read->len = (size_t)bsp_min(BLOCK, late->late_end - place);
+	read->buf = batch->memory + (size_t)(read - batch->reads) * BLOCK;
+	bsp_read_submit(batch->queue, read);
+	return true;
+}
+
+static void read_late(struct bsp_sparse *sp, struct batch *batch,
+		      struct bsp_spot_checks *late)
+{
+	struct bsp_read *spare = NULL;
+	unsigned used = 0;
+
+	for (uint64_t i = 0; i < late->late && batch->found == FOUND_ZEROS;
+	     i++) {
+		if (!spare)
+			spare = used < IN_FLIGHT ? &batch->reads[used++]
+						 : finish_read(batch);
+		if (start_read(sp, batch, late, spare))
+			spare = NULL;
+	}
+	while (finish_read(batch))
+		;
+}
+
 bool bsp_sparse_spot_check_late(struct bsp_sparse *sp)
 {
+	struct batch batch = { .found = FOUND_ZEROS };
 	struct bsp_spot_checks late;
-	enum found found = FOUND_ZEROS;
-	uint64_t bad;
 
 	if (!take_late(sp, &late))
 		return false;
-	for (uint64_t i = 0; i < late.late && found == FOUND_ZEROS; i++) {
-		uint64_t place =
-			late.late_off + next_random(&late.random) %
-						(late.late_end - late.late_off);
-
-		place = bsp_sparse_run_end(sp, BSP_IN_HOLE,
-					   bsp_align_down(place, 12),
-					   late.late_end);
-		if (place < late.late_end)
-			found = read_block(sp, place, late.late_end, &bad);
-	}
-	if (found == FOUND_DATA)
-		judge(sp, late.late_generation, bad, late.late_layer);
+	batch.queue = bsp_read_queue_new(sp->dev, IN_FLIGHT);
+	batch.memory = bsp_buffer_new((size_t)IN_FLIGHT * BLOCK);
+	if (batch.queue && batch.memory)
+		read_late(sp, &batch, &late);
+	bsp_read_queue_free(batch.queue);
+	free(batch.memory);
+	if (batch.found == FOUND_DATA)
+		judge(sp, late.late_generation, batch.bad, late.late_layer);
 	return true;
 }

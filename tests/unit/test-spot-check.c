@@ -230,6 +230,30 @@ static void a_late_check_finds_a_wrong_answer(void **state)
 	close_it(&f);
 }
 
+static void a_scan_makes_all_checks_before_it_ends(void **state)
+{
+	struct fixture f;
+
+	open_it(&f, LATE_SIZE, false);
+	f.sp->spot_checks.unchecked = 4 * STRETCH - LATE_SIZE;
+	f.sp->spot_checks.at_once = 0;
+	assert_int_equal(bsp_sparse_scan(f.sp, 0, UINT64_MAX, NULL, NULL, NULL),
+			 0);
+	assert_int_equal(hole_bytes(&f), LATE_SIZE);
+	assert_int_equal(fake_reads(f.fake, NULL), 4);
+	was_trusted(&f);
+	close_it(&f);
+
+	open_liar(&f, LATE_SIZE, false);
+	f.sp->spot_checks.unchecked = 40 * STRETCH - LATE_SIZE;
+	f.sp->spot_checks.at_once = 0;
+	assert_int_equal(bsp_sparse_scan(f.sp, 0, UINT64_MAX, NULL, NULL, NULL),
+			 0);
+	assert_int_equal(f.told, 1);
+	assert_int_equal(hole_bytes(&f), 0);
+	close_it(&f);
+}
+
 static void a_late_check_of_what_is_forgotten_is_not_made(void **state)
 {
 	struct fixture f;
@@ -691,6 +715,7 @@ int main(void)
 		cmocka_unit_test(
 			places_are_checked_later_where_a_thread_can_do_it),
 		cmocka_unit_test(a_late_check_finds_a_wrong_answer),
+		cmocka_unit_test(a_scan_makes_all_checks_before_it_ends),
 		cmocka_unit_test(a_late_check_of_what_is_forgotten_is_not_made),
 		cmocka_unit_test(each_half_gib_is_checked_at_one_place),
 		cmocka_unit_test(short_answers_add_up_to_a_check),
