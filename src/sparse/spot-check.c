@@ -243,7 +243,7 @@ static void distrust(struct bsp_sparse *sp, uint64_t off, const char *layer)
 
 bool bsp_sparse_was_written(struct bsp_sparse *sp, uint64_t generation)
 {
-	const struct timespec step = { .tv_nsec = STEP_MS * 1000000 };
+	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
 
 	for (unsigned ms = 0;; ms += STEP_MS) {
 		(void)bsp_sparse_refresh_all(sp);

@@ -194,7 +194,8 @@ static int submit(struct verify *v)
 		if (r <= 0)
 			return r;
 		slot->done = false;
-		slot->read.buf = v->memory + v->next % DEPTH * READ_LEN;
+		slot->read.buf =
+			v->memory + (size_t)(v->next % DEPTH) * READ_LEN;
 		slot->read.off = v->at;
 		slot->read.len = (size_t)bsp_min(READ_LEN, v->hole_end - v->at);
 		v->at += slot->read.len;
