@@ -52,6 +52,61 @@ void bsp_sparse_assume_written(struct bsp_sparse *sp);
  */
 bool bsp_sparse_stat_nowait(struct bsp_sparse *sp, struct bsp_stat *ret_stat);
 
+/* --- Figures --- */
+
+/*
+ * The work of an object so far, for people. Bytes and numbers count from
+ * bsp_sparse_new() on.
+ */
+struct bsp_figures {
+	uint64_t pending; /* bytes of the file that are still to be zeroed */
+	uint64_t read;	  /* bytes read from the device, for any reason */
+	uint64_t written; /* bytes written to it, with the zeros among them */
+	uint64_t zeroed;  /* bytes that commands zeroed or unmapped */
+	/* Bytes that cost no I/O: */
+	uint64_t saved_seeks;  /* seeks for data passed them as zeros */
+	uint64_t saved_holes;  /* reads found in the map that they are zeros */
+	uint64_t saved_zeros;  /* zeros that were written, and changed only the
+				  map; a flush zeroes the device later */
+	uint64_t saved_same;   /* writes of bytes that the device held */
+	uint64_t read_errors;  /* reads of the device that failed */
+	uint64_t write_errors; /* writes and commands that failed */
+	uint64_t failed_flushes; /* bsp_sparse_failed_flushes() */
+	uint64_t other_writers;	 /* looks that found writes of other programs */
+	bool gone;		 /* as after BSP_CHANGE_GONE */
+	bool distrusted;	 /* as after BSP_CHANGE_FALSE_ZEROS */
+	/* Of the device: st_rdev, st_dev and st_ino of stat(2); 0 for an
+	 * export. */
+	uint64_t device_number;
+	uint64_t file_system;
+	uint64_t inode;
+};
+
+/* Gives the figures. Never waits for the device, nor for another thread that
+ * does. */
+void bsp_sparse_figures(struct bsp_sparse *sp, struct bsp_figures *ret);
+
+/*
+ * Gives the zeros that each layer below the device knew, for up to max layers,
+ * without the reasons of the others. Names stay valid for ever. Returns the
+ * number of layers. Waits as little as the above.
+ */
+size_t bsp_sparse_known_counts(struct bsp_sparse *sp,
+			       struct bsp_known_layer *ret_layers, size_t max);
+
+/* --- Devices on a network --- */
+
+/* Returns a name for the file that shows the NBD export: that of the export, of
+ * its socket, or of its host. To be freed by g_free(). */
+char *bsp_nbd_uri_name(const char *uri) BSP_NONNULL(1);
+
+/* Returns text with "***" in place of the passwords of NBD URIs in it, to be
+ * freed by g_free(). */
+char *bsp_nbd_uri_redact(const char *text) BSP_NONNULL(1);
+
+/* Overwrites the passwords of NBD URIs in text, in place. */
+void bsp_nbd_uri_hide(char *text) BSP_NONNULL(1);
+
 /* --- Scanning ahead --- */
 
 #define BSP_SCAN_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)

@@ -32,9 +32,10 @@
  *
  * Errors. A function reports errors in one of two ways, never both:
  * - Functions that set something up, and transfers (bsp_copy(), bsp_send(),
- *   bsp_recv(), bsp_recv_into()) return NULL or false and a GError in the
- *   domain BSP_ERROR. Its message is complete, and names the object. As
- *   everywhere in GLib, error may be NULL, and is set only on failure.
+ *   bsp_digest(), bsp_recv(), bsp_recv_into(), bsp_diff()) return NULL or false
+ *   and a GError in the domain BSP_ERROR. Its message is complete, and names
+ *   the object. As everywhere in GLib, error may be NULL, and is set only on
+ *   failure.
  * - Functions that do I/O on an open object return 0 or a count, or a negative
  *   errno.
  * A result parameter (ret_...) is set only on success, unless the function says
@@ -43,10 +44,11 @@
  * Threads. All functions that take a struct bsp_sparse may be called from
  * several threads at once, but bsp_sparse_free() must be the last call on the
  * object. Functions that take neither a device nor an object may be called from
- * any thread. The library starts threads only in bsp_copy() and bsp_send(), and
- * ends them before these return. It installs no signal handler, and
- * prints nothing, unless BLKSPARSE_TRACE=1 is in the environment: then it
- * writes one line an operation to standard error (blksparse(1)).
+ * any thread. The library starts threads only in bsp_copy(), bsp_diff(),
+ * bsp_digest() and the functions that send and receive, and ends them before
+ * these return. It installs no signal handler, and prints nothing, unless
+ * BLKSPARSE_TRACE=1 is in the environment: then it writes one line an operation
+ * to standard error (blksparse(1)).
  *
  * Growth. Structures that a later version may extend end in reserved fields,
  * from which it takes new ones. Set structures that the library reads to zero
@@ -105,7 +107,7 @@ enum bsp_error {
 	BSP_ERROR_USAGE,       /* the call asks for something impossible */
 	BSP_ERROR_INTERRUPTED, /* the caller's bsp_interrupted_fn said so */
 	BSP_ERROR_TOO_SMALL,   /* the target is too small for the content */
-	BSP_ERROR_DIFFERS,     /* the copy was verified, and differs */
+	BSP_ERROR_DIFFERS,     /* the target was compared, and differs */
 };
 
 GQuark bsp_error_quark(void);
@@ -144,8 +146,16 @@ struct bsp_progress {
 	uint64_t done;
 	uint64_t data;	/* bytes transferred that were data */
 	uint64_t hole;	/* bytes transferred that were zero */
-	uint64_t moved; /* bytes of the stream that were read or written */
-	uint64_t reserved[8];
+	uint64_t moved; /* bytes of the stream, or of the digest file, that were
+			   read or written */
+	/* Of a copy with the option changed: */
+	uint64_t compared; /* bytes that were read from the target */
+	uint64_t written;  /* bytes that were written, because they differed */
+	uint64_t zeroed;   /* bytes that were zeroed, because they were not */
+	/* Of an increment: */
+	uint64_t same;	/* bytes that are as in the base */
+	bool increment; /* the stream is one */
+	uint64_t reserved[3];
 };
 
 /* Called often with the progress of a call, in the thread that made the call.
@@ -165,7 +175,17 @@ bool bsp_parse_size(const char *text, uint64_t *ret_size, GError **error)
 
 /* --- Devices --- */
 
-/* An open block device, or an open image file used as one. */
+/*
+ * A device is named by its path, or, if the library was built with libnbd, by
+ * the URI of an export of an NBD server: nbd://host/export, nbds:// (TLS),
+ * nbd+unix:///export?socket=path, nbds+unix:// or nbd+vsock://, as
+ * nbd_connect_uri(3) takes them.
+ */
+
+/* Whether text begins like such a URI. */
+bool bsp_is_nbd_uri(const char *text) BSP_NONNULL(1);
+
+/* An open block device or NBD export, or an open image file used as one. */
 struct bsp_device;
 typedef struct bsp_device bsp_device; /* for g_autoptr() */
 
@@ -173,7 +193,7 @@ typedef struct bsp_device bsp_device; /* for g_autoptr() */
 struct bsp_device_info {
 	uint64_t size;		     /* bytes */
 	uint32_t logical_block_size; /* bytes; 512 for an image file */
-	bool is_block;		     /* a block device, not an image file */
+	bool is_block;		     /* a block device, not a file or export */
 	bool writable;		     /* opened for writing */
 	uid_t uid;		     /* owner of the device node or image */
 	gid_t gid;
@@ -183,19 +203,30 @@ struct bsp_device_info {
 };
 
 /*
- * Opens the block device or regular file at path for reading. Other programs
- * may have it open. Returns NULL and an error if path cannot be opened, is
- * neither of these, or is empty.
+ * Opens the block device, NBD export or regular file at path for reading. Other
+ * programs may have it open. Returns NULL and an error if path cannot be
+ * opened, is neither of these, or is empty.
  */
 struct bsp_device *bsp_device_open(const char *path, GError **error)
 	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Opens an NBD export for reading, and asks its server for a bitmap of changes,
+ * for bsp_changes_of_server(). changes is the name of the bitmap as a metadata
+ * context of NBD, such as "qemu:dirty-bitmap:NAME". Opening succeeds also if
+ * the server does not have it.
+ */
+struct bsp_device *bsp_device_open_nbd(const char *uri, const char *changes,
+				       GError **error)
+	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
  * Opens the block device or regular file at path for reading and writing, for
  * this program alone. It refuses a block device that is mounted, used as swap,
  * part of another device, or opened like this by another program; an image file
  * that another program has locked; and anything read-only. The message names
- * the holder.
+ * the holder. An NBD export cannot be had alone: the caller has to know that no
+ * other program writes to it.
  */
 struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
@@ -213,13 +244,20 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   GError **error)
 	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Does the same, but a file that is there keeps its content as far as size. */
+struct bsp_device *bsp_device_open_image(const char *path, uint64_t size,
+					 const struct bsp_device *from,
+					 GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Closes dev, which may be NULL. bsp_sparse_new() takes a device over: do not
  * close it after that. */
 void bsp_device_close(struct bsp_device *dev);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(bsp_device, bsp_device_close)
 
-/* The path that dev was opened by; valid until dev is closed. */
+/* The path or URI that dev was opened by, without a password; valid until dev
+ * is closed. */
 const char *bsp_device_path(const struct bsp_device *dev) BSP_NONNULL(1);
 
 void bsp_device_get_info(const struct bsp_device *dev,
@@ -302,6 +340,19 @@ struct bsp_sparse_options {
 	uint64_t minhole;
 	/* The layers that are asked for holes. Default BSP_KNOWN_AUTO. */
 	enum bsp_known_trust known;
+	/*
+	 * No other program writes to the device. This matters only for a kind
+	 * of which other writers cannot be seen: an NBD export that its server
+	 * allows to be written. Default: each check for outside changes
+	 * forgets the map of such an export.
+	 */
+	bool unshared;
+	/*
+	 * Compare each write with the bytes that the device holds, and leave it
+	 * out if they are the same. The device is read for that, past the page
+	 * cache. After a failed flush all writes are made.
+	 */
+	bool skip_same;
 	uint64_t reserved[8];
 };
 
@@ -430,7 +481,8 @@ int bsp_sparse_seek_hole(struct bsp_sparse *sp, uint64_t off,
 /*
  * Scans every unknown granule that [off, off + len) touches, cut at the logical
  * size. Granules that cannot be read become data. Returns 0; -ECANCELED when
- * interrupted() returned true: the map keeps what it learned; or -ENOMEM.
+ * interrupted() returned true: the map keeps what it learned; -ENOTCONN if the
+ * connection to an NBD server was lost; or -ENOMEM.
  */
 int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		    bsp_interrupted_fn interrupted, bsp_progress_fn progress,
@@ -457,6 +509,10 @@ enum bsp_change {
 	BSP_CHANGE_FALSE_ZEROS, /* a layer below said that bytes are zero, and
 				   they are not: no layer is asked any more
 				   (bsp_sparse_false_zeros()) */
+	BSP_CHANGE_DISCONNECTED, /* the connection to the device's server was
+				  * lost */
+	BSP_CHANGE_CONNECTED, /* it is there again; all of the device may have
+				 changed */
 };
 
 /*
@@ -610,6 +666,65 @@ struct bsp_extent_source bsp_sparse_extent_source(struct bsp_sparse *sp)
 	BSP_NONNULL(1);
 struct bsp_extent_source bsp_file_extent_source(int fd);
 
+/* --- Changes --- */
+
+/*
+ * The parts of a content that have changed, or that differ from another one:
+ * whole granules of BSP_GRANULE_MIN bytes.
+ */
+struct bsp_changes;
+typedef struct bsp_changes bsp_changes; /* for g_autoptr() */
+
+/*
+ * Reads the changes of sp from the descriptor fd, a list in JSON: that of "rbd
+ * diff --format=json", the messages of the SnapshotMetadata service of
+ * Kubernetes in an array, or a report of blksparse diff or blksparse map
+ * (blksparse-send(1)). A list that is not in order, incomplete, or about
+ * another size, is an error. name is that of the descriptor, for messages.
+ */
+struct bsp_changes *
+bsp_changes_read(struct bsp_sparse *sp, int fd, const char *name,
+		 bsp_interrupted_fn interrupted, void *data, GError **error)
+	BSP_NONNULL(1, 3) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Reads the changes of sp that the server of its NBD export knows: those of the
+ * bitmap that was named to bsp_device_open_nbd(). The export must be served
+ * read-only, or the bitmap may change. The changes hold until the connection is
+ * lost; a transfer that uses them fails then. sp must stay while they are used.
+ */
+struct bsp_changes *bsp_changes_of_server(struct bsp_sparse *sp,
+					  bsp_interrupted_fn interrupted,
+					  void *data, GError **error)
+	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Finds the blocks in which sp, a thin volume, differs from the one at the path
+ * old, of the same pool and size: by the metadata of the pool, without reading
+ * either. Both have to be read-only, and to stay so: a transfer that uses the
+ * changes fails if one was changed meanwhile. sp must stay while they are used.
+ */
+struct bsp_changes *bsp_changes_of_thin(struct bsp_sparse *sp, const char *old,
+					bsp_interrupted_fn interrupted,
+					void *data, GError **error)
+	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
+
+/* changes may be NULL. */
+void bsp_changes_free(struct bsp_changes *changes);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(bsp_changes, bsp_changes_free)
+
+/* The size of the content, bytes. */
+uint64_t bsp_changes_size(const struct bsp_changes *changes) BSP_NONNULL(1);
+
+/* The bytes that have changed. */
+uint64_t bsp_changes_bytes(const struct bsp_changes *changes) BSP_NONNULL(1);
+
+/* A source of extents, in which all that has changed is BSP_EXTENT_DATA, and
+ * the rest BSP_EXTENT_HOLE. changes must stay while the source is used. */
+struct bsp_extent_source bsp_changes_extent_source(struct bsp_changes *changes)
+	BSP_NONNULL(1);
+
 /* --- Verifying holes --- */
 
 /* A part of a hole that does not read as zeros. */
@@ -649,11 +764,36 @@ enum bsp_format {
 	BSP_FORMAT_QEMU,     /* as qemu-img map --output=json */
 	BSP_FORMAT_BMAP,     /* for bmaptool copy --bmap */
 	BSP_FORMAT_DDRESCUE, /* a domain mapfile: data '+', holes '?' */
+	BSP_FORMAT_PLOT,     /* a picture in text, for a terminal */
+	BSP_FORMAT_SVG,	     /* a picture */
+	BSP_FORMAT_PNG,	     /* the same picture; see below */
 };
 
-/* Finds a format by its name in lower case. */
+/* Finds a format by its name in lower case. png needs cairo, which is loaded
+ * now; without it the format is an error (BSP_ERROR_FAILED). */
 bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 			  GError **error) BSP_NONNULL(1, 2);
+
+/* A part with a name, such as a partition: [off, off + len). */
+struct bsp_mark {
+	uint64_t off;
+	uint64_t len;
+	const char *name; /* short, such as a number */
+	const char *text; /* what it holds; or NULL */
+	uint64_t reserved[4];
+};
+
+/* How pictures are drawn. */
+struct bsp_drawing {
+	/* Parts to be shown, in order. One that overlaps the part before it, or
+	 * the end, is cut. */
+	const struct bsp_mark *marks;
+	uint64_t n_marks;
+	uint32_t columns; /* plot: of the terminal; 20 or more, 0: 80 */
+	bool ascii;	  /* plot: no characters but those of ASCII */
+	bool colour;	  /* plot: with the escape sequences of a terminal */
+	uint64_t reserved[8];
+};
 
 struct bsp_report {
 	const char *path; /* the name of the object in the report */
@@ -670,7 +810,15 @@ struct bsp_report {
 	const struct bsp_known_layer *layers;
 	uint64_t n_layers;
 	uint64_t bytes_read;
-	uint64_t reserved[5];
+	/*
+	 * The name of another object: this is a report of the differences
+	 * between the two. The source has data where they differ, and holes
+	 * where they do not. A table and json leave the latter out.
+	 */
+	const char *other;
+	/* Pictures only. Default: that of a structure of zeros. */
+	const struct bsp_drawing *drawing;
+	uint64_t reserved[3];
 };
 
 /* Receives the bytes of a report in order. Returns 0, or -errno to end it. */
@@ -700,6 +848,13 @@ enum bsp_stream_format {
 bool bsp_stream_format_from_name(const char *name,
 				 enum bsp_stream_format *ret_format,
 				 GError **error) BSP_NONNULL(1, 2);
+
+/* The part of a device that has one digest; see blksparse-digest(5). */
+enum {
+	BSP_CHUNK_MIN = 4096,
+	BSP_CHUNK_MAX = 1 << 20,
+	BSP_CHUNK_DEFAULT = 1 << 16,
+};
 
 /* Each function ignores the fields of the others. */
 struct bsp_transfer_options {
@@ -734,19 +889,65 @@ struct bsp_transfer_options {
 	/* bsp_copy(): read source and target again, and compare. */
 	bool verify;
 
-	/* bsp_copy(): how many reads, and how many writes, run at once, at most
-	 * 64. Default 8. */
+	/* bsp_copy(): read the target as well, and write only granules that
+	 * differ. Without effect if target_is_zero. Must not be set if a flush
+	 * of the target has failed since it was last written: it may return
+	 * bytes that it has lost. */
+	bool changed;
+
+	/* bsp_copy(), bsp_diff(): how many reads, and how many writes, run at
+	 * once, at most 64. Default 8. bsp_digest(), bsp_send() with digest:
+	 * how many threads compute digests. Default: one for each processor, at
+	 * most 8. */
 	unsigned jobs;
 
-	uint64_t reserved[8];
+	/* bsp_digest(), bsp_send(): gets the bytes of the digest file of the
+	 * content in order (blksparse-digest(5)), with data as its argument.
+	 * Its error ends the call. bsp_send(): not with from. */
+	bsp_write_fn digest;
+
+	/* The same: the size of a chunk, bytes: a power of two from
+	 * BSP_CHUNK_MIN to BSP_CHUNK_MAX. Default BSP_CHUNK_DEFAULT, or, with
+	 * since, that of its file. */
+	uint32_t chunk;
+
+	/* bsp_recv(): take an increment: read the target to prove that it is
+	 * the base. With resume, its unchanged parts are proven one by one. */
+	bool check_base;
+
+	/* bsp_send(): the path of a digest file: send an increment, only the
+	 * chunks that differ from it. Native streams, and rbd diffs with
+	 * from_snap. */
+	const char *since;
+
+	/* bsp_send() with since: the name of the snapshot of the target image
+	 * that holds the base, of at most 96 bytes. rbd diffs only, which need
+	 * it. */
+	const char *from_snap;
+
+	/* bsp_recv(): take an increment if the digest file at this path has the
+	 * identity of its base. It must be that of the target; it is removed
+	 * before the target is changed. Not with resume. */
+	const char *base;
+
+	/* bsp_copy(), bsp_send(): read only these parts of the content; all
+	 * else is as in the base. bsp_copy(): the target must be the base, and
+	 * of the same size. It is not compared unless changed is set.
+	 * bsp_send(): a native stream needs since, the digest file of the base,
+	 * and reads whole chunks of it; an rbd diff needs from_snap. */
+	const struct bsp_changes *changes;
+
+	uint64_t reserved[2];
 };
 
 /*
- * Four functions transfer content: from an object to another, from an object to
- * a stream, and from a stream to a path or an object. All follow one contract:
+ * Six functions transfer or compare content: from an object to another, from an
+ * object to a stream or a digest file, from a stream to a path or an object,
+ * and of two objects. All follow one contract:
  *
  * - They return true when all of the content is there; a target is durable
- *   then. Otherwise they return false and an error: BSP_ERROR_USAGE for options
+ *   then. Otherwise they return false, and bsp_diff() NULL, and an error:
+ *   BSP_ERROR_USAGE for options
  *   that do not go together, BSP_ERROR_TOO_SMALL if the content does not fit,
  *   BSP_ERROR_INTERRUPTED, BSP_ERROR_DIFFERS, or BSP_ERROR_FAILED.
  * - *ret_progress, unless NULL, is set in both cases: how far it came, and
@@ -760,7 +961,9 @@ struct bsp_transfer_options {
  * Makes the content of to, which must be writable, the content of from, byte
  * for byte; the device keeps its bytes past that size. Each byte of from is
  * read once; known holes are not read. Zeros are not written: they become
- * markers, and get to the device as to's own zero_mode tells.
+ * markers, and get to the device as to's own zero_mode tells. With changed, to
+ * is read as well, but for its known zeros, and gets only what differs; after
+ * an error or an interrupt, the same call goes on.
  *
  * After an error no part of to is certain, but for BSP_ERROR_TOO_SMALL and
  * BSP_ERROR_USAGE: to is unchanged then. If the error came in
@@ -772,9 +975,24 @@ bool bsp_copy(struct bsp_sparse *from, struct bsp_sparse *to,
 	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Compares two objects, and returns the granules in which they differ. All past
+ * the end of the shorter one differs; the size is that of the longer one. Each
+ * byte of each is read once, but for known zeros of both. If the two are equal,
+ * bsp_changes_bytes() is 0.
+ *
+ * progress->data counts bytes that differ, and progress->same the others.
+ */
+struct bsp_changes *bsp_diff(struct bsp_sparse *first,
+			     struct bsp_sparse *second,
+			     const struct bsp_transfer_options *options,
+			     struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Writes the content of sp as a stream to the descriptor to. Each byte of the
- * device is read at most once; known holes are not read. It takes a few MiB of
- * memory whatever the size. The size is that of the beginning. If other
+ * device is read at most once; known holes are not read. Up to 16 reads are
+ * under way, and take 4 MiB of memory whatever the size (with granules above
+ * 256 KiB, 16 granules). The size is that of the beginning. If other
  * programs write to the device meanwhile, each granule is from some moment
  * during the call.
  *
@@ -788,14 +1006,28 @@ bool bsp_send(struct bsp_sparse *sp, int to,
 	BSP_NONNULL(1) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
+ * Computes the digest file of the content of sp, and passes it to
+ * options->digest(). Each byte of the device is read at most once; known holes
+ * are not read. It takes a few MiB of memory whatever the size. Other programs
+ * that write to the device meanwhile: as for bsp_send().
+ */
+bool bsp_digest(struct bsp_sparse *sp,
+		const struct bsp_transfer_options *options,
+		struct bsp_progress *ret_progress, GError **error)
+	BSP_NONNULL(1, 2) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
  * Reads a stream from the descriptor from, up to its end, into the block device
  * or regular file at path, which it opens as bsp_device_open_writable() does. A
  * missing file is created; a file is emptied, and gets the size of the stream.
  * A device must be as large as the stream, and keeps its bytes past that size.
- * It takes about 1 MiB of memory whatever the size.
+ * It writes up to 8 MiB of data at once, and zeroes the holes meanwhile. It
+ * takes about 12 MiB of memory whatever the size.
  *
- * After an error, the part that came and was whole is durable: see
- * ret_progress->done. bsp_send() from there and bsp_recv() with resume go on.
+ * After an error, the part that came and was whole is durable, up to the first
+ * byte that could not be written: see ret_progress->done. Past done the device
+ * holds any mixture of its old content and the stream's. bsp_send() from there
+ * and bsp_recv() with resume go on.
  */
 bool bsp_recv(int from, const char *path,
 	      const struct bsp_transfer_options *options,

@@ -43,6 +43,7 @@
 #include "device/open.h"
 #include "device/pages.h"
 #include "device/sysfs.h"
+#include "device/zero-range.h"
 
 enum {
 	BOUNCE_MAX = 1 << 20,
@@ -111,12 +112,27 @@ static int fd_size(int fd, uint64_t *ret_size)
 	return 0;
 }
 
-static void write_back_and_wait(int fd, uint64_t off, uint64_t len)
+static int write_back_and_wait(int fd, uint64_t off, uint64_t len)
 {
-	(void)sync_file_range(fd, (off_t)off, (off_t)len,
-			      SYNC_FILE_RANGE_WAIT_BEFORE |
-				      SYNC_FILE_RANGE_WRITE |
-				      SYNC_FILE_RANGE_WAIT_AFTER);
+	int r = sync_file_range(fd, (off_t)off, (off_t)len,
+				SYNC_FILE_RANGE_WAIT_BEFORE |
+					SYNC_FILE_RANGE_WRITE |
+					SYNC_FILE_RANGE_WAIT_AFTER);
+
+	return r < 0 ? -errno : 0;
+}
+
+/*
+ * The kernel returns the error of each failed writeback of the node once to
+ * each descriptor that waits. So all that wait with direct_fd note it: a page
+ * whose writeback failed may stay in the cache, and is not what the device
+ * holds.
+ */
+static int note_writeback(struct block *block, int r)
+{
+	if (r && block->dev.info.writable)
+		bsp_device_note_failure(&block->dev);
+	return r;
 }
 
 /*
@@ -133,7 +149,8 @@ static ssize_t read_after_drop(struct block *block, uint64_t off, void *buf,
 	uint64_t from = off / PAGE_MAX * PAGE_MAX;
 	uint64_t to = (off + len + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX;
 
-	write_back_and_wait(block->direct_fd, from, to - from);
+	(void)note_writeback(
+		block, write_back_and_wait(block->direct_fd, from, to - from));
 	(void)posix_fadvise(block->fd, (off_t)from, (off_t)(to - from),
 			    POSIX_FADV_DONTNEED);
 	return read_fd(block->fd, off, buf, len);
@@ -207,11 +224,10 @@ static ssize_t read_bounced(struct block *block, uint64_t off, void *buf,
 	return n;
 }
 
-/* Reads the bytes that the device holds, past the page cache of its node. */
-static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
-				  void *buf, size_t len)
+static ssize_t read_direct(struct block *block, uint64_t off, void *buf,
+			   size_t len)
 {
-	struct block *block = to_block(dev);
+	struct bsp_device *dev = &block->dev;
 	ssize_t n = -EINVAL;
 
 	if (is_aligned(dev, off, buf, len))
@@ -225,12 +241,34 @@ static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
 	return read_refused(block, off, buf, len);
 }
 
+/*
+ * Reads the bytes that the device holds, past the page cache of its node. The
+ * kernel writes dirty pages of the range first. If the writeback of a page has
+ * failed before, the reader must know: the page differs from the device, and
+ * may be what other reads return. This flag alone waits for the pages of the
+ * range that are under writeback, and starts none.
+ */
+static ssize_t block_read_through(struct bsp_device *dev, uint64_t off,
+				  void *buf, size_t len)
+{
+	struct block *block = to_block(dev);
+	ssize_t n = read_direct(block, off, buf, len);
+	int r;
+
+	if (!dev->info.writable)
+		return n;
+	r = sync_file_range(block->direct_fd, (off_t)off, (off_t)len,
+			    SYNC_FILE_RANGE_WAIT_BEFORE);
+	r = note_writeback(block, r < 0 ? -errno : 0);
+	return n < 0 || !r ? n : r;
+}
+
 static ssize_t block_read(struct bsp_device *dev, uint64_t off, void *buf,
 			  size_t len)
 {
 	if (dev->info.writable)
 		return read_fd(to_block(dev)->fd, off, buf, len);
-	return block_read_through(dev, off, buf, len);
+	return read_direct(to_block(dev), off, buf, len);
 }
 
 static int block_read_fd(struct bsp_device *dev)
@@ -256,10 +294,9 @@ static int block_size(struct bsp_device *dev, uint64_t *ret_size)
 
 /* --- Counters --- */
 
-static void write_back_all(int fd)
+static int write_back_all(int fd)
 {
-	if (fd >= 0)
-		write_back_and_wait(fd, 0, 0);
+	return fd < 0 ? 0 : write_back_and_wait(fd, 0, 0);
 }
 
 /* Reads a file of sysfs as a string. Returns false if it cannot be read. */
@@ -348,8 +385,8 @@ static void block_content(struct bsp_device *dev,
 	struct block *block = to_block(dev);
 	struct bsp_content content = { .settled = true };
 
-	write_back_all(block->fd);
-	write_back_all(block->disk_fd);
+	(void)write_back_all(block->fd);
+	(void)write_back_all(block->disk_fd);
 	content.counted = block->written &&
 			  bsp_counters_read(block->written, content.value) &&
 			  is_counting(block);
@@ -390,8 +427,9 @@ static struct bsp_known_answer block_known(struct bsp_device *dev,
 	if (dev->info.writable && may_build) {
 		may_build = bsp_known_is_due(block->known, generation);
 		if (may_build) {
-			write_back_all(block->disk_fd);
-			write_back_all(block->direct_fd);
+			(void)write_back_all(block->disk_fd);
+			(void)note_writeback(block,
+					     write_back_all(block->direct_fd));
 		}
 	}
 	return bsp_known_ask(block->known, generation, may_build, off, limit);
@@ -435,7 +473,7 @@ static int block_drop_pages(struct bsp_device *dev, uint64_t from)
 	for (int i = 0; i < TRIES; i++) {
 		/* direct_fd takes no error that flush or wait_written has to
 		 * return. */
-		write_back_all(block->direct_fd);
+		(void)note_writeback(block, write_back_all(block->direct_fd));
 		(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 		if (from == UINT64_MAX)
 			return 0;
@@ -583,9 +621,28 @@ static void block_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 			      SYNC_FILE_RANGE_WRITE);
 }
 
+/*
+ * A writeback error is pending in each descriptor that was open. After fsync
+ * has returned it, zero_fd must not return it for zeros that are written later.
+ * No zeros are being written while through_lock is held, so it has no other.
+ */
+static void forget_reported_error(struct block *block)
+{
+	pthread_mutex_lock(&block->dev.through_lock);
+	(void)sync_file_range(block->zero_fd, 0, 1,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER);
+	pthread_mutex_unlock(&block->dev.through_lock);
+}
+
 static int block_flush(struct bsp_device *dev)
 {
-	return fsync(to_block(dev)->fd) < 0 ? -errno : 0;
+	int r = fsync(to_block(dev)->fd) < 0 ? -errno : 0;
+
+	if (r)
+		forget_reported_error(to_block(dev));
+	return r;
 }
 
 /* --- Opening --- */
@@ -634,8 +691,8 @@ static bool open_more_fds(struct block *block, int fd, GError **error)
  */
 static void drop_node_pages(struct block *block)
 {
-	write_back_all(block->disk_fd);
-	write_back_all(block->fd);
+	(void)write_back_all(block->disk_fd);
+	(void)write_back_all(block->fd);
 	(void)posix_fadvise(block->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 

@@ -44,6 +44,40 @@ void *bsp_buffer_new(size_t size)
 	return buffer;
 }
 
+/* Whether the device failed: an interrupt ends a wait for a server. */
+static bool is_failure(ssize_t n)
+{
+	return n < 0 && n != -EINTR;
+}
+
+void bsp_device_count_read(struct bsp_device *dev, ssize_t n)
+{
+	if (n > 0)
+		bsp_count(&dev->counts.read, (uint64_t)n);
+	else if (is_failure(n))
+		bsp_count(&dev->counts.read_errors, 1);
+}
+
+void bsp_device_count_write(struct bsp_device *dev, ssize_t n)
+{
+	if (n > 0)
+		bsp_count(&dev->counts.written, (uint64_t)n);
+	else if (is_failure(n))
+		bsp_count(&dev->counts.write_errors, 1);
+}
+
+ssize_t bsp_device_read_through(struct bsp_device *dev, uint64_t off, void *buf,
+				size_t len)
+{
+	ssize_t n = dev->ops->read_through(dev, off, buf, len);
+
+	if (n > 0)
+		bsp_count(&dev->counts.read_through, (uint64_t)n);
+	else if (is_failure(n))
+		bsp_count(&dev->counts.read_errors, 1);
+	return n;
+}
+
 ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,
 			size_t len)
 {
@@ -80,6 +114,7 @@ ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
 		ssize_t n = dev->ops->write(
 			dev, off + done, (const char *)buf + done, len - done);
 
+		bsp_device_count_write(dev, n);
 		if (n <= 0 && done == 0)
 			return n ? n : -EIO;
 		if (n <= 0)

@@ -17,6 +17,8 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "base/changes.h"
+#include "base/count.h"
 #include "blksparse.h"
 #include "device/identity.h"
 #include "device/known.h"
@@ -25,6 +27,8 @@ enum {
 	/* Buffers with this alignment are read and written without a copy. */
 	BSP_BUFFER_ALIGN = 4096,
 };
+
+struct bsp_read_queue;
 
 struct bsp_device_ops {
 	/* --- Reading --- */
@@ -43,6 +47,11 @@ struct bsp_device_ops {
 	 * EINVAL; read() then takes it. NULL if this kind has no descriptor.
 	 */
 	int (*read_fd)(struct bsp_device *dev);
+
+	/* Makes a read queue of this kind's own (read-queue.h). NULL: the
+	 * queue reads with read_fd() or read(). */
+	struct bsp_read_queue *(*read_queue)(struct bsp_device *dev,
+					     unsigned depth);
 
 	/* Gets the size in bytes. Returns 0, or -errno if the device is
 	 * gone. */
@@ -71,6 +80,11 @@ struct bsp_device_ops {
 	/* Lists the layers below, as bsp_known_list() does. NULL as known. */
 	void (*layers)(struct bsp_device *dev, bsp_layer_fn fn, void *data);
 
+	/* Adds what has changed, as the server tells. The device was opened
+	 * with the name of these changes. NULL if this kind has no server. */
+	bool (*changes)(struct bsp_device *dev, struct bsp_changes *changes,
+			GError **error);
+
 	/* --- Changes from outside (identity.h) --- */
 
 	/*
@@ -98,6 +112,26 @@ struct bsp_device_ops {
 	 * are always right.
 	 */
 	int (*drop_pages)(struct bsp_device *dev, uint64_t from);
+
+	/* Takes the content to be written by no other program. NULL if this
+	 * kind can see other writers. */
+	void (*set_unshared)(struct bsp_device *dev);
+
+	/*
+	 * For a kind that is on a network; otherwise NULL. After a connection
+	 * was lost, all reads and writes fail, and the medium differs.
+	 * is_connected() does not wait. reconnect() waits some seconds at most.
+	 * Its caller has forgotten all that it knew of the content before a
+	 * sample of the medium with that connection; it does nothing if another
+	 * connection was lost since. cancel() ends all requests, of now and
+	 * later, with an error. has_lost(): writes that were not flushed were
+	 * lost with a connection, and all fails from then on; it counts as
+	 * connected.
+	 */
+	bool (*is_connected)(struct bsp_device *dev);
+	bool (*has_lost)(struct bsp_device *dev);
+	void (*reconnect)(struct bsp_device *dev, uint64_t connection);
+	void (*cancel)(struct bsp_device *dev);
 
 	/* --- Writing; these, but for close, are for writable devices only ---
 	 */
@@ -165,6 +199,20 @@ struct bsp_device_ops {
 };
 
 /*
+ * Counts since the device was opened, for people. All are atomic, and updated
+ * with bsp_count().
+ */
+struct bsp_device_counts {
+	/* Bytes that were read, but for those of read_through(). */
+	_Atomic uint64_t read;
+	_Atomic uint64_t read_through; /* bytes */
+	_Atomic uint64_t written;      /* bytes, with the zeros among them */
+	_Atomic uint64_t zeroed;       /* bytes that a command zeroed */
+	_Atomic uint64_t read_errors;  /* reads that failed */
+	_Atomic uint64_t write_errors; /* writes and commands that failed */
+};
+
+/*
  * The first member of the structure of each kind. Fixed after opening, but for
  * the last four.
  */
@@ -175,8 +223,7 @@ struct bsp_device {
 	struct stat stat; /* of the file that was opened, as of opening */
 	/* Held from the first write_through() to wait_written(). */
 	pthread_mutex_t through_lock;
-	/* Atomic: bytes that were read, but for those of read_through(). */
-	_Atomic uint64_t bytes_read;
+	struct bsp_device_counts counts; /* atomic */
 	/* Atomic: the ways of zeroing that the device refused (zero-range.c).
 	 */
 	atomic_uint zero_ways;
@@ -201,16 +248,18 @@ int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
 void *bsp_buffer_new(size_t size);
 
 /* Counts the result of a read of the content. */
-static inline void bsp_device_count_read(struct bsp_device *dev, ssize_t n)
-{
-	if (n > 0)
-		atomic_fetch_add_explicit(&dev->bytes_read, (uint64_t)n,
-					  memory_order_relaxed);
-}
+void bsp_device_count_read(struct bsp_device *dev, ssize_t n);
+
+/* Counts the result of a write: a number of bytes or -errno. */
+void bsp_device_count_write(struct bsp_device *dev, ssize_t n);
 
 /* Calls read() and counts the bytes. */
 ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,
 			size_t len);
+
+/* Calls read_through() and counts the bytes. */
+ssize_t bsp_device_read_through(struct bsp_device *dev, uint64_t off, void *buf,
+				size_t len);
 
 /* Reads all of [off, off + len). Returns a count, short only at the end of the
  * device, or -errno. */

@@ -38,6 +38,7 @@ struct file {
 	atomic_uint trust;	 /* an enum bsp_known_trust */
 	/* Used by content() alone, of which one call runs at a time. */
 	struct bsp_settling settling;
+	atomic_bool dropped; /* atomic; the pages of before the opening */
 };
 
 static struct file *to_file(struct bsp_device *dev)
@@ -54,6 +55,22 @@ static ssize_t file_read(struct bsp_device *dev, uint64_t off, void *buf,
 		n = pread(to_file(dev)->fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+/*
+ * Reads through the page cache: its clean pages are what the file system has,
+ * unless their writeback failed before the file was opened, and another program
+ * was told of that. So all clean pages are dropped once. Dirty pages stay, and
+ * so do those whose writeback fails later: flush() returns that error.
+ */
+static ssize_t file_read_through(struct bsp_device *dev, uint64_t off,
+				 void *buf, size_t len)
+{
+	struct file *file = to_file(dev);
+
+	if (!atomic_exchange(&file->dropped, true))
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return file_read(dev, off, buf, len);
 }
 
 static int file_size(struct bsp_device *dev, uint64_t *ret_size)
@@ -228,7 +245,7 @@ static const struct bsp_device_ops file_ops = {
 	.set_trust = file_set_trust,
 	.layers = file_layers,
 	.write = file_write,
-	.read_through = file_read,
+	.read_through = file_read_through,
 	.write_through = file_write_through,
 	.punch = file_punch,
 	.zero_out = file_zero_out,
@@ -266,6 +283,7 @@ struct bsp_device *bsp_device_file_new(const char *path, int fd,
 	file->fd = fd;
 	file->zero_fd = zero_fd;
 	atomic_init(&file->trust, BSP_KNOWN_AUTO);
+	atomic_init(&file->dropped, false);
 	file->trusted = bsp_known_file_system(fd, BSP_KNOWN_AUTO);
 	file->holes = bsp_layer_file_new(path, fcntl(fd, F_DUPFD_CLOEXEC, 3), 0,
 					 BSP_KNOWN_ALL);

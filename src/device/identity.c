@@ -28,6 +28,8 @@ enum bsp_medium_change bsp_medium_compare(const struct bsp_medium *was,
 	    (was->file_dev != now->file_dev || was->file_ino != now->file_ino ||
 	     was->file_off != now->file_off))
 		return BSP_MEDIUM_OTHER;
+	if (differs(was->connection, now->connection))
+		return BSP_MEDIUM_CONNECTION;
 	return differs(was->table, now->table) ||
 			       differs(was->layers, now->layers)
 		       ? BSP_MEDIUM_TABLE
@@ -47,6 +49,8 @@ void bsp_medium_update(struct bsp_medium *medium, const struct bsp_medium *now)
 		medium->table = now->table;
 	if (now->layers)
 		medium->layers = now->layers;
+	if (now->connection)
+		medium->connection = now->connection;
 }
 
 uint64_t bsp_hash(uint64_t hash, const void *text, size_t size)

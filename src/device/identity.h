@@ -38,6 +38,8 @@ struct bsp_medium {
 	uint64_t file_dev, file_ino, file_off;
 	uint64_t table;	 /* bsp_hash() of the device mapper's table */
 	uint64_t layers; /* rises when a layer below is another one (known.h) */
+	uint64_t connection; /* rises when that to a server is lost */
+	bool disconnected;   /* there is none now; not compared */
 };
 
 enum bsp_medium_change {
@@ -45,6 +47,9 @@ enum bsp_medium_change {
 	/* Another table of the device mapper: any byte of the device may
 	 * differ, or none (pvmove). */
 	BSP_MEDIUM_TABLE,
+	/* The connection to the server was lost: there may be another medium
+	 * behind the next one. */
+	BSP_MEDIUM_CONNECTION,
 	BSP_MEDIUM_OTHER,
 };
 

@@ -81,21 +81,27 @@ static struct thin_layer *to_thin(struct bsp_layer *layer)
 
 /* --- Reading the metadata --- */
 
-/* A bsp_thin_read_fn. */
-static int read_block(void *data, uint64_t block, void *buf)
+int bsp_thin_read_block(int fd, uint64_t block, void *buf)
 {
-	const struct thin_layer *thin = data;
 	ssize_t n;
 
 	if (block > (uint64_t)INT64_MAX / BSP_THIN_BLOCK)
 		return -EPROTO;
 	do
-		n = pread(thin->fd, buf, BSP_THIN_BLOCK,
+		n = pread(fd, buf, BSP_THIN_BLOCK,
 			  (off_t)(block * BSP_THIN_BLOCK));
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	return n == BSP_THIN_BLOCK ? 0 : -EPROTO;
+}
+
+/* A bsp_thin_read_fn. */
+static int read_block(void *data, uint64_t block, void *buf)
+{
+	const struct thin_layer *thin = data;
+
+	return bsp_thin_read_block(thin->fd, block, buf);
 }
 
 static int open_tree(struct thin_layer *thin)
@@ -274,9 +280,7 @@ static int commit(int control, dev_t pool)
 	return bsp_dm_is_suspended(control, pool) ? -EAGAIN : 0;
 }
 
-/* Makes sure that the pool committed after that time. Returns as commit(), also
- * -EAGAIN if the last commit was too short ago. */
-static int commit_since(int control, dev_t pool, int64_t since)
+int bsp_thin_commit(int control, dev_t pool, int64_t since)
 {
 	int64_t now = g_get_monotonic_time();
 	struct commits *commits;
@@ -335,7 +339,7 @@ static int thin_build(struct bsp_layer *layer, int64_t since)
 		r = origin->ops->build(origin, since);
 	thin->origin_silent = r != 0;
 	if (r != -EAGAIN)
-		r = commit_since(thin->control, thin->volume.pool, since);
+		r = bsp_thin_commit(thin->control, thin->volume.pool, since);
 	if (r)
 		return r;
 	if (!read_status(thin))
@@ -358,9 +362,8 @@ static const struct bsp_layer_ops thin_ops = {
 
 /* --- Life --- */
 
-/* Opens the metadata device, the first word of the pool's parameters, for
- * direct reads. Returns -1 on failure. */
-static int open_metadata(const char *params)
+/* The metadata device is the first word of the parameters. */
+int bsp_thin_open_metadata(const char *params)
 {
 	unsigned major_number, minor_number;
 	int folder, fd;
@@ -391,7 +394,7 @@ static bool find_pool(struct thin_layer *thin, bool writable)
 	target = &g_array_index(targets, struct bsp_dm_target, 0);
 	if (writable && bsp_dm_skips_zeroing(target))
 		return false;
-	thin->fd = open_metadata(target->params);
+	thin->fd = bsp_thin_open_metadata(target->params);
 	return true;
 }
 

@@ -28,4 +28,18 @@ struct bsp_layer *bsp_layer_thin_new(int control,
 				     const struct bsp_thin_volume *volume,
 				     bool writable);
 
+/* --- For the comparison of two volumes (thin-changes.c) --- */
+
+/* Has the pool commit all that was done before since, a time of CLOCK_MONOTONIC
+ * in microseconds. Returns 0; -EAGAIN if that is possible only later; or
+ * another -errno if the pool cannot commit. */
+int bsp_thin_commit(int control, dev_t pool, int64_t since);
+
+/* Opens the metadata device of a pool, by the parameters of its target, for
+ * direct reads. Returns -1 on failure. */
+int bsp_thin_open_metadata(const char *params);
+
+/* Reads a block of metadata, as a bsp_thin_read_fn does. */
+int bsp_thin_read_block(int fd, uint64_t block, void *buf);
+
 #endif

@@ -30,6 +30,8 @@
 #include "device/acl.h"
 #include "device/dm.h"
 #include "device/holder.h"
+#include "device/nbd.h"
+#include "device/nbd-uri.h"
 #include "device/same-device.h"
 
 /* --- Reopening ----------------------------------------------------------- */
@@ -199,13 +201,39 @@ static int open_device_path_fd(const char *path, struct stat *ret_stat,
 	return -1;
 }
 
+static struct bsp_device *open_nbd(const char *uri, bool writable,
+				   const char *changes, GError **error)
+{
+	struct bsp_device *dev;
+
+	bsp_trace_init();
+	dev = bsp_device_nbd_new(uri, writable, changes, error);
+	if (dev)
+		bsp_device_trace(dev);
+	return dev;
+}
+
+struct bsp_device *bsp_device_open_nbd(const char *uri, const char *changes,
+				       GError **error)
+{
+	if (bsp_is_nbd_uri(uri))
+		return open_nbd(uri, false, changes, error);
+	bsp_error_set(error, BSP_ERROR_USAGE,
+		      "%s is not the URI of an NBD export, whose server could "
+		      "know the changes",
+		      uri);
+	return NULL;
+}
+
 struct bsp_device *bsp_device_open(const char *path, GError **error)
 {
 	struct bsp_device *dev = NULL;
 	struct stat st;
-	int path_fd = open_device_path_fd(path, &st, error);
-	int fd;
+	int path_fd, fd;
 
+	if (bsp_is_nbd_uri(path))
+		return open_nbd(path, false, NULL, error);
+	path_fd = open_device_path_fd(path, &st, error);
 	if (path_fd < 0)
 		return NULL;
 	fd = bsp_device_reopen(path_fd, path, O_RDONLY);
@@ -315,9 +343,11 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
 {
 	struct bsp_device *dev = NULL;
 	struct stat st;
-	int path_fd = open_device_path_fd(path, &st, error);
-	int fd;
+	int path_fd, fd;
 
+	if (bsp_is_nbd_uri(path))
+		return open_nbd(path, true, NULL, error);
+	path_fd = open_device_path_fd(path, &st, error);
 	if (path_fd < 0)
 		return NULL;
 	fd = open_exclusively(path, path_fd, &st, error);
@@ -340,10 +370,11 @@ static bool is_in_dev(const char *path)
 	       st.st_dev == dev.st_dev;
 }
 
-/* Empties a file and sets its size, so that it is one hole. */
-static bool truncate_to(const char *path, int fd, uint64_t size, GError **error)
+/* Sets the size of a file; empties it first, if it is to be one hole. */
+static bool truncate_to(const char *path, int fd, uint64_t size, bool empty,
+			GError **error)
 {
-	if (size > INT64_MAX || ftruncate(fd, 0) < 0 ||
+	if (size > INT64_MAX || (empty && ftruncate(fd, 0) < 0) ||
 	    ftruncate(fd, (off_t)size) < 0)
 		return bsp_error_set_errno(
 			error, size > INT64_MAX ? EFBIG : errno,
@@ -423,13 +454,21 @@ static bool check_not_source(const char *path, int fd,
 				       error);
 }
 
-struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
-					   const struct bsp_device *from,
-					   GError **error)
+static struct bsp_device *open_image(const char *path, uint64_t size,
+				     const struct bsp_device *from, bool empty,
+				     GError **error)
 {
 	struct bsp_device *dev = NULL;
 	int fd;
 
+	if (bsp_is_nbd_uri(path)) {
+		g_autofree char *shown = bsp_nbd_uri_redact(path);
+
+		bsp_error_set(error, BSP_ERROR_USAGE,
+			      "%s is an NBD export, not a file to be created",
+			      shown);
+		return NULL;
+	}
 	if (size == 0) {
 		bsp_error_set(error, BSP_ERROR_USAGE,
 			      "%s cannot be made an image of 0 bytes", path);
@@ -437,9 +476,23 @@ struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 	}
 	fd = open_or_create_image(path, error);
 	if (fd >= 0 && check_not_source(path, fd, from, error) &&
-	    truncate_to(path, fd, size, error))
+	    truncate_to(path, fd, size, empty, error))
 		dev = device_new(path, fd, true, error);
 	if (!dev && fd >= 0)
 		close(fd);
 	return dev;
+}
+
+struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
+					   const struct bsp_device *from,
+					   GError **error)
+{
+	return open_image(path, size, from, true, error);
+}
+
+struct bsp_device *bsp_device_open_image(const char *path, uint64_t size,
+					 const struct bsp_device *from,
+					 GError **error)
+{
+	return open_image(path, size, from, false, error);
 }

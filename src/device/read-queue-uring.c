@@ -67,6 +67,15 @@ static void uring_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	io_uring_sqe_set_data(sqe, read);
 }
 
+static void uring_start(struct bsp_read_queue *queue)
+{
+	struct uring *u = (struct uring *)queue;
+
+	/* After an error the next wait tries again. */
+	if (io_uring_sq_ready(&u->ring))
+		(void)io_uring_submit(&u->ring);
+}
+
 static struct bsp_read *uring_wait(struct bsp_read_queue *queue)
 {
 	struct io_uring_cqe cqe = next_completion((struct uring *)queue);
@@ -133,6 +142,7 @@ struct bsp_read_queue *bsp_read_queue_uring_new(int fd, unsigned depth)
 	}
 	u->queue.submit = uring_submit;
 	u->queue.wait = uring_wait;
+	u->queue.start = uring_start;
 	u->queue.free = uring_free;
 	u->fd = fd;
 	return &u->queue;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The choice between the two kinds of read queue, and the kind that uses
- * threads.
+ * The choice of the kind of read queue, and the kind that uses threads.
  *
  * That kind starts a thread for a read while all others are busy, up to
  * THREADS_MAX. If it cannot start any, the owner reads by itself when it waits.
@@ -19,7 +18,9 @@ struct bsp_read_queue *bsp_read_queue_new(struct bsp_device *dev,
 	int fd = dev->ops->read_fd ? dev->ops->read_fd(dev) : -1;
 	struct bsp_read_queue *queue = NULL;
 
-	if (fd >= 0)
+	if (dev->ops->read_queue)
+		queue = dev->ops->read_queue(dev, depth);
+	else if (fd >= 0)
 		queue = bsp_read_queue_uring_new(fd, depth);
 	if (!queue)
 		queue = bsp_read_queue_threads_new(dev, depth);
@@ -41,6 +42,12 @@ void bsp_read_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 {
 	queue->in_flight++;
 	queue->submit(queue, read);
+}
+
+void bsp_read_start(struct bsp_read_queue *queue)
+{
+	if (queue->start)
+		queue->start(queue);
 }
 
 struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
@@ -74,7 +81,8 @@ struct list {
 struct threads {
 	struct bsp_read_queue queue;
 	/* Fixed after creation. */
-	struct bsp_device *dev;
+	bsp_read_fn read;
+	void *data;
 	unsigned n_max;
 
 	/* Used by the owner of the queue alone. */
@@ -123,8 +131,8 @@ static void *threads_main(void *data)
 			continue;
 		}
 		pthread_mutex_unlock(&t->lock);
-		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
-						 read->len);
+		read->result =
+			t->read(t->data, read->off, read->buf, read->len);
 		pthread_mutex_lock(&t->lock);
 		append(&t->finished, read);
 		pthread_cond_signal(&t->done);
@@ -157,8 +165,8 @@ static struct bsp_read *threads_wait(struct bsp_read_queue *queue)
 	pthread_mutex_lock(&t->lock);
 	if (t->n == 0) {
 		read = pop(&t->todo);
-		read->result = t->dev->ops->read(t->dev, read->off, read->buf,
-						 read->len);
+		read->result =
+			t->read(t->data, read->off, read->buf, read->len);
 	}
 	while (!read) {
 		read = pop(&t->finished);
@@ -185,8 +193,21 @@ static void threads_free(struct bsp_read_queue *queue)
 	free(t);
 }
 
+static ssize_t read_device(void *data, uint64_t off, void *buf, size_t len)
+{
+	struct bsp_device *dev = data;
+
+	return dev->ops->read(dev, off, buf, len);
+}
+
 struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
 						  unsigned depth)
+{
+	return bsp_read_queue_calls_new(read_device, dev, depth);
+}
+
+struct bsp_read_queue *bsp_read_queue_calls_new(bsp_read_fn read, void *data,
+						unsigned depth)
 {
 	struct threads *t = calloc(1, sizeof(*t));
 
@@ -195,7 +216,8 @@ struct bsp_read_queue *bsp_read_queue_threads_new(struct bsp_device *dev,
 	t->queue.submit = threads_submit;
 	t->queue.wait = threads_wait;
 	t->queue.free = threads_free;
-	t->dev = dev;
+	t->read = read;
+	t->data = data;
 	t->n_max = depth < THREADS_MAX ? depth : THREADS_MAX;
 	pthread_mutex_init(&t->lock, NULL);
 	bsp_cond_init(&t->work);

@@ -12,13 +12,14 @@
  */
 #include "device/same-device.h"
 
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "device/device.h"
-#include "device/device.h"
 #include "device/loop.h"
+#include "device/nbd-uri.h"
 #include "device/sysfs.h"
 
 enum {
@@ -146,9 +147,28 @@ bool bsp_check_not_same_file(const char *from, const struct stat *from_stat,
 	return true;
 }
 
+/* Two exports may be one, or lie on the same disk, in ways that only their
+ * servers know. */
+static bool check_not_same_export(const char *from, const char *to,
+				  GError **error)
+{
+	g_autofree char *shown = NULL;
+
+	if (strcmp(from, to) != 0)
+		return true;
+	shown = bsp_nbd_uri_redact(from);
+	return bsp_error_set(
+		error, BSP_ERROR_USAGE,
+		"%s is the source and the target: copying would destroy the source",
+		shown);
+}
+
 bool bsp_check_not_same_device(const char *from, const char *to, GError **error)
 {
 	struct stat a, b;
+
+	if (bsp_is_nbd_uri(from) || bsp_is_nbd_uri(to))
+		return check_not_same_export(from, to, error);
 
 	if (stat(from, &a) < 0 || stat(to, &b) < 0)
 		return true;
@@ -158,6 +178,8 @@ bool bsp_check_not_same_device(const char *from, const char *to, GError **error)
 bool bsp_device_check_not_same(const struct bsp_device *from,
 			       const struct bsp_device *to, GError **error)
 {
+	if (bsp_is_nbd_uri(from->path) || bsp_is_nbd_uri(to->path))
+		return check_not_same_export(from->path, to->path, error);
 	return bsp_check_not_same_file(from->path, &from->stat, to->path,
 				       &to->stat, error);
 }

@@ -268,6 +268,140 @@ int bsp_thin_tree_find(struct bsp_thin_tree *tree, uint64_t block,
 	return r;
 }
 
+/* --- Two volumes --- */
+
+/* The way from a root to the leaf that has a key, or would have it. */
+struct path {
+	unsigned n;
+	uint64_t blocks[DEPTH_MAX];
+	uint64_t ends[DEPTH_MAX]; /* of the keys below each */
+	/* The leaf, up to the end of its keys. If the key is below all that are
+	 * there, it has none. */
+	struct node leaf;
+	uint64_t limit;
+	uint32_t at; /* the first entry whose key is not below */
+};
+
+static int find_path(struct bsp_thin_tree *tree, uint64_t key,
+		     struct path *ret_path)
+{
+	uint64_t block = tree->root, end = UINT64_MAX;
+
+	*ret_path = (struct path){ 0 };
+	while (ret_path->n < DEPTH_MAX) {
+		struct node node;
+		int r = read_node(tree, block, &node);
+		uint32_t i;
+
+		if (r)
+			return r;
+		ret_path->blocks[ret_path->n] = block;
+		ret_path->ends[ret_path->n++] = end;
+		i = keys_up_to(&node, key);
+		if (node.leaf) {
+			ret_path->leaf = node;
+			ret_path->limit = end;
+			ret_path->at =
+				i && key_at(&node, i - 1) == key ? i - 1 : i;
+			return 0;
+		}
+		if (i < node.entries)
+			end = key_at(&node, i);
+		if (end <= key)
+			return -EPROTO;
+		ret_path->limit = end;
+		if (i == 0)
+			return 0;
+		block = value_at(&node, i - 1);
+	}
+	return -EPROTO;
+}
+
+/* The end of the keys that two ways have from the same node; 0 if they share
+ * none. */
+static uint64_t shared_end(const struct path *a, const struct path *b)
+{
+	for (unsigned i = 0; i < a->n; i++) {
+		for (unsigned j = 0; j < b->n; j++) {
+			if (a->blocks[i] == b->blocks[j])
+				return a->ends[i] < b->ends[j] ? a->ends[i]
+							       : b->ends[j];
+		}
+	}
+	return 0;
+}
+
+/* Whether a key is there. Keys are asked for in ascending order. */
+static bool take(struct path *path, uint64_t key, uint64_t *ret_value)
+{
+	const struct node *leaf = &path->leaf;
+
+	while (path->at < leaf->entries && key_at(leaf, path->at) < key)
+		path->at++;
+	if (path->at == leaf->entries || key_at(leaf, path->at) != key)
+		return false;
+	*ret_value = value_at(leaf, path->at);
+	return true;
+}
+
+/* The next key that is there, or the end of the leaf. */
+static uint64_t next_key(const struct path *path)
+{
+	if (path->at < path->leaf.entries)
+		return key_at(&path->leaf, path->at);
+	return path->limit;
+}
+
+/* Compares a key. *ret_end is the end of keys that are not there at all. */
+static bool differs(struct path *a, struct path *b, uint64_t key,
+		    uint64_t *ret_end)
+{
+	uint64_t of_a, of_b;
+	bool in_a = take(a, key, &of_a), in_b = take(b, key, &of_b);
+
+	*ret_end = key + 1;
+	if (in_a || in_b)
+		return in_a != in_b || of_a != of_b;
+	*ret_end = next_key(a) < next_key(b) ? next_key(a) : next_key(b);
+	return false;
+}
+
+int bsp_thin_tree_compare(struct bsp_thin_tree *a, struct bsp_thin_tree *b,
+			  uint64_t block,
+			  struct bsp_thin_difference *ret_difference)
+{
+	struct path of_a, of_b;
+	int r = find_path(a, block, &of_a);
+	uint64_t limit, end;
+
+	if (!r)
+		r = find_path(b, block, &of_b);
+	if (r)
+		return r;
+	*ret_difference =
+		(struct bsp_thin_difference){ false, shared_end(&of_a, &of_b) };
+	if (ret_difference->end)
+		return ret_difference->end > block ? 0 : -EPROTO;
+	limit = of_a.limit < of_b.limit ? of_a.limit : of_b.limit;
+	ret_difference->differs = differs(&of_a, &of_b, block, &end);
+	while (end < limit) {
+		uint64_t next;
+
+		if (end <= block)
+			return -EPROTO;
+		if (differs(&of_a, &of_b, end, &next) !=
+		    ret_difference->differs)
+			break;
+		if (next <= end)
+			return -EPROTO;
+		end = next;
+	}
+	ret_difference->end = end < limit ? end : limit;
+	return ret_difference->end > block ? 0 : -EPROTO;
+}
+
+/* --- The superblock --- */
+
 int bsp_thin_tree_is_current(struct bsp_thin_tree *tree)
 {
 	int r = tree->read(tree->data, 0, tree->memory);

@@ -69,6 +69,23 @@ int bsp_thin_tree_open(struct bsp_thin_tree *tree, uint64_t volume);
 int bsp_thin_tree_find(struct bsp_thin_tree *tree, uint64_t block,
 		       struct bsp_thin_run *ret_run);
 
+/* Blocks of two volumes. */
+struct bsp_thin_difference {
+	bool differs; /* they are not mapped to the same blocks of the pool */
+	/* The end of the part that was looked up, above the block that was
+	 * asked for. UINT64_MAX: all from here on. */
+	uint64_t end;
+};
+
+/*
+ * Compares the mappings of two volumes of one pool, from a block on. Subtrees
+ * that the two share are passed without a read. Returns 0, -EPROTO, or an error
+ * of read.
+ */
+int bsp_thin_tree_compare(struct bsp_thin_tree *a, struct bsp_thin_tree *b,
+			  uint64_t block,
+			  struct bsp_thin_difference *ret_difference);
+
 /*
  * Reads the superblock again. Returns 1 if it is the one that was opened, 0 if
  * not, or -errno. As long as fresh is set, call this before relying on a

@@ -100,8 +100,11 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 			return false;
 		}
 		attempt->failed |= r != -ENOSPC && r != -ENOMEM;
-	} else if (way != UNMAP) {
-		atomic_fetch_or(&dev->zero_ways, FAST);
+		bsp_device_count_write(dev, r);
+	} else {
+		bsp_count(&dev->counts.zeroed, len);
+		if (way != UNMAP)
+			atomic_fetch_or(&dev->zero_ways, FAST);
 	}
 	attempt->r = r;
 	return !r || is_device_gone(r);
@@ -113,6 +116,11 @@ void bsp_device_note_failure(struct bsp_device *dev)
 	atomic_fetch_and(&dev->zero_ways, READ_FIRST);
 }
 
+bool bsp_device_has_failed(struct bsp_device *dev)
+{
+	return !may_try(dev, READ_FIRST);
+}
+
 /* Lock: through_lock. */
 static int write_all_through(struct bsp_device *dev, uint64_t off,
 			     const char *buf, size_t len)
@@ -120,6 +128,7 @@ static int write_all_through(struct bsp_device *dev, uint64_t off,
 	while (len) {
 		ssize_t n = dev->ops->write_through(dev, off, buf, len);
 
+		bsp_device_count_write(dev, n);
 		if (n <= 0)
 			return n ? (int)n : -EIO;
 		buf += n;
@@ -139,6 +148,7 @@ static int finish_write_through(struct bsp_device *dev, uint64_t off,
 			     : 0;
 
 	pthread_mutex_unlock(&dev->through_lock);
+	bsp_device_count_write(dev, waited);
 	r = r ? r : waited;
 	if (r)
 		bsp_device_note_failure(dev);
@@ -202,9 +212,25 @@ static int zero_data_runs(struct bsp_device *dev, uint64_t off, const char *buf,
 	return 0;
 }
 
-/* Reads, and writes zeros where there are other bytes or where it cannot read.
- * Without memory for a buffer, writes them all. */
-static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len)
+/*
+ * read_through() of a range that was just unmapped. It returns once the error
+ * of a writeback that failed earlier, so it is tried again: unmapping has
+ * dropped the pages of the range, and only the device's own bytes are left.
+ */
+static ssize_t read_unmapped(struct bsp_device *dev, uint64_t off, void *buf,
+			     size_t len)
+{
+	ssize_t n = bsp_device_read_through(dev, off, buf, len);
+
+	return n < 0 ? bsp_device_read_through(dev, off, buf, len) : n;
+}
+
+/* Reads by read_some, and writes zeros where there are other bytes or where it
+ * cannot read. Without memory for a buffer, writes them all. */
+static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len,
+			 ssize_t (*read_some)(struct bsp_device *dev,
+					      uint64_t off, void *buf,
+					      size_t len))
 {
 	void *buf;
 	int r = 0;
@@ -213,8 +239,7 @@ static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len)
 		return write_zeros(dev, off, len);
 	while (len && !r) {
 		uint64_t piece = bsp_min(len, PIECE);
-		ssize_t n =
-			dev->ops->read_through(dev, off, buf, (size_t)piece);
+		ssize_t n = read_some(dev, off, buf, (size_t)piece);
 
 		if (n == (ssize_t)piece)
 			r = zero_data_runs(dev, off, buf, piece);
@@ -241,7 +266,8 @@ static bool try_commands(struct bsp_device *dev, enum bsp_zero_mode mode,
 			return true;
 		if (try_way(dev, UNMAP, ops->unmap, off, len, attempt)) {
 			if (!attempt->r)
-				attempt->r = read_and_zero(dev, off, len);
+				attempt->r = read_and_zero(dev, off, len,
+							   read_unmapped);
 			return true;
 		}
 	}
@@ -260,7 +286,7 @@ static int zero_step(struct bsp_device *dev, enum bsp_zero_mode mode,
 	if (mode == BSP_ZERO_WRITE || attempt.failed ||
 	    !may_try(dev, READ_FIRST))
 		return write_zeros(dev, off, len);
-	return read_and_zero(dev, off, len);
+	return read_and_zero(dev, off, len, bsp_device_read_through);
 }
 
 /* Zeroes any number of logical blocks. */

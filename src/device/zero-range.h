@@ -36,4 +36,7 @@ int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
  */
 void bsp_device_note_failure(struct bsp_device *dev);
 
+/* Whether a failure was noted since the device was opened. */
+bool bsp_device_has_failed(struct bsp_device *dev);
+
 #endif

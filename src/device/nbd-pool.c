@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request that can be interrupted has a buffer of its own. libnbd keeps the
+ * buffer of a request until the server replies, so the caller could not have
+ * its own back. Its bytes are copied, which costs little beside the socket's
+ * own copies. An interrupt of a transfer ends all use of the device, and so
+ * its threads read and write without that copy: the connection is closed.
+ *
+ * An interrupted write may be carried out at any time later, also after a newer
+ * write of the same bytes: NBD keeps no order among requests in flight. So its
+ * range stays in a list until the server replies, and newer writes wait.
+ */
+#include "device/nbd-pool.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "blksparse-thread.h"
+
+enum {
+	/* To a server that allows several. Most file systems let one program
+	 * write to a file at a time, so more are of no use to a writer. */
+	CONNS_MAX = 4,
+	CONNS_OF_WRITER = 2,
+	CONNECT_MS = 5000,
+	FURTHER_MS = 1000, /* for another connection to a server */
+	RETRY_US = 1000000,
+	LEFT_MS = 10, /* between two looks for a reply */
+};
+
+struct member {
+	struct bsp_nbd_conn *conn;
+	unsigned users;	 /* threads that have it now */
+	unsigned owners; /* of these, those that keep it for long */
+};
+
+/* A write that a thread was interrupted in. */
+struct left_over {
+	uint64_t off, len;
+	struct left_over *next;
+};
+
+struct bsp_nbd_pool {
+	/* Fixed. */
+	char *uri;
+	char *changes; /* a metadata context, or NULL */
+	unsigned conns_max;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Protected by lock: */
+	struct bsp_nbd_export export;
+	struct member members[CONNS_MAX]; /* of this generation */
+	unsigned n;
+	unsigned n_max;
+	int ends_fd; /* an epoll of the ends of all; -1: look at each */
+	bool connecting;
+	uint64_t generation;
+	bool lost, cancelled;
+	int64_t next_try;
+	/* Those of earlier generations that a thread still has. */
+	GPtrArray *old;	  /* of struct member */
+	uint64_t flushed; /* the count of written that the last flush was for */
+
+	/* Atomic: writes that are in flight, also those that a thread was
+	 * interrupted in; and those that have ended, also with an error. A
+	 * write is never in neither of them. */
+	_Atomic uint64_t writing, written;
+
+	pthread_mutex_t left_lock; /* a leaf lock */
+	pthread_cond_t left_changed;
+	struct left_over *left; /* protected by left_lock */
+};
+
+/* --- The end of a generation --- */
+
+/* Are there writes that the server may lose, or may still carry out after the
+ * connection is closed? lock held. */
+static bool has_unflushed(struct bsp_nbd_pool *pool)
+{
+	return atomic_load(&pool->writing) ||
+	       atomic_load(&pool->written) != pool->flushed;
+}
+
+/* lock held. */
+static void end_generation(struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++) {
+		struct member *member = &pool->members[i];
+
+		bsp_nbd_conn_kill(member->conn);
+		if (member->users)
+			g_ptr_array_add(pool->old,
+					g_memdup2(member, sizeof(*member)));
+		else
+			bsp_nbd_conn_free(member->conn);
+	}
+	/* Nothing is sent any more. */
+	pool->lost |= has_unflushed(pool);
+	pool->n = 0;
+	pool->generation++;
+}
+
+/* lock held. */
+static bool has_dead(const struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++) {
+		if (bsp_nbd_conn_is_dead(pool->members[i].conn))
+			return true;
+	}
+	return false;
+}
+
+/* lock held. */
+static void notice_deaths(struct bsp_nbd_pool *pool)
+{
+	if (has_dead(pool))
+		end_generation(pool);
+}
+
+/* Takes what came on connections that no thread waits for. lock held. */
+static void check(struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++)
+		bsp_nbd_conn_check(pool->members[i].conn);
+	notice_deaths(pool);
+}
+
+/* --- Connecting --- */
+
+/* Has ends_fd tell when the server ends the connection. The kernel forgets that
+ * when the socket is closed. */
+static void watch_end(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
+{
+	struct epoll_event event = { .events = EPOLLRDHUP };
+
+	if (epoll_ctl(pool->ends_fd, EPOLL_CTL_ADD, bsp_nbd_conn_fd(conn),
+		      &event) == 0 ||
+	    pool->ends_fd < 0)
+		return;
+	close(pool->ends_fd);
+	pool->ends_fd = -1;
+}
+
+/* lock held. */
+static void add_member(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
+{
+	watch_end(pool, conn);
+	pool->members[pool->n++] = (struct member){ .conn = conn };
+}
+
+/* Takes the first connection of a generation. lock held. */
+static void begin_generation(struct bsp_nbd_pool *pool,
+			     struct bsp_nbd_conn *conn)
+{
+	pool->export = *bsp_nbd_conn_export(conn);
+	pool->n_max = pool->export.multi_conn ? pool->conns_max : 1;
+	add_member(pool, conn);
+}
+
+struct bsp_nbd_pool *bsp_nbd_pool_new(const char *uri, bool writes,
+				      const char *changes, GError **error)
+{
+	struct bsp_nbd_conn *conn =
+		bsp_nbd_conn_new(uri, changes, CONNECT_MS, error);
+	struct bsp_nbd_pool *pool;
+
+	if (!conn)
+		return NULL;
+	pool = g_new0(struct bsp_nbd_pool, 1);
+	pool->uri = g_strdup(uri);
+	pool->changes = g_strdup(changes);
+	pool->conns_max = writes ? CONNS_OF_WRITER : CONNS_MAX;
+	pthread_mutex_init(&pool->lock, NULL);
+	bsp_cond_init(&pool->changed);
+	pthread_mutex_init(&pool->left_lock, NULL);
+	bsp_cond_init(&pool->left_changed);
+	pool->old = g_ptr_array_new_with_free_func(g_free);
+	pool->generation = 1;
+	pool->ends_fd = epoll_create1(EPOLL_CLOEXEC);
+	begin_generation(pool, conn);
+	return pool;
+}
+
+void bsp_nbd_pool_free(struct bsp_nbd_pool *pool)
+{
+	if (!pool)
+		return;
+	for (unsigned i = 0; i < pool->n; i++)
+		bsp_nbd_conn_free(pool->members[i].conn);
+	if (pool->ends_fd >= 0)
+		close(pool->ends_fd);
+	g_ptr_array_unref(pool->old);
+	pthread_cond_destroy(&pool->left_changed);
+	pthread_mutex_destroy(&pool->left_lock);
+	pthread_cond_destroy(&pool->changed);
+	pthread_mutex_destroy(&pool->lock);
+	g_free(pool->changes);
+	g_free(pool->uri);
+	g_free(pool);
+}
+
+static bool is_same_export(const struct bsp_nbd_export *a,
+			   const struct bsp_nbd_export *b)
+{
+	return a->size == b->size && a->block_min == b->block_min &&
+	       a->read_only == b->read_only && a->can_flush == b->can_flush &&
+	       a->can_fua == b->can_fua && a->multi_conn == b->multi_conn &&
+	       a->can_zero == b->can_zero &&
+	       a->can_fast_zero == b->can_fast_zero &&
+	       a->can_trim == b->can_trim && a->has_extents == b->has_extents &&
+	       a->has_changes == b->has_changes;
+}
+
+/*
+ * Makes another connection of this generation. A server may allow fewer than it
+ * promises, or differ from itself: then those that are there have to do. lock
+ * held; let go of meanwhile.
+ */
+static void add_connection(struct bsp_nbd_pool *pool)
+{
+	uint64_t generation = pool->generation;
+	g_autoptr(GError) error = NULL;
+	struct bsp_nbd_conn *conn;
+
+	pool->connecting = true;
+	pthread_mutex_unlock(&pool->lock);
+	conn = bsp_nbd_conn_new(pool->uri, pool->changes, FURTHER_MS, &error);
+	pthread_mutex_lock(&pool->lock);
+	pool->connecting = false;
+	/* If the server of the others is gone, another one may have answered,
+	 * whose content and flushes are not those of this generation. */
+	check(pool);
+	if (conn && generation == pool->generation && pool->n &&
+	    is_same_export(bsp_nbd_conn_export(conn), &pool->export)) {
+		add_member(pool, conn);
+		return;
+	}
+	bsp_nbd_conn_free(conn);
+	if (generation == pool->generation &&
+	    !g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED))
+		pool->n_max = pool->n;
+}
+
+/* lock held. */
+static bool needs_connection(const struct bsp_nbd_pool *pool,
+			     uint64_t generation)
+{
+	return !pool->n && !pool->lost && !pool->cancelled &&
+	       pool->generation == generation;
+}
+
+void bsp_nbd_pool_reconnect(struct bsp_nbd_pool *pool, uint64_t generation)
+{
+	struct bsp_nbd_conn *conn;
+
+	pthread_mutex_lock(&pool->lock);
+	while (pool->connecting && needs_connection(pool, generation))
+		pthread_cond_wait(&pool->changed, &pool->lock);
+	if (!needs_connection(pool, generation) ||
+	    g_get_monotonic_time() < pool->next_try)
+		goto unlock;
+	pool->connecting = true;
+	pthread_mutex_unlock(&pool->lock);
+	conn = bsp_nbd_conn_new(pool->uri, pool->changes, CONNECT_MS, NULL);
+	pthread_mutex_lock(&pool->lock);
+	pool->connecting = false;
+	if (conn && !pool->cancelled)
+		begin_generation(pool, conn);
+	else
+		bsp_nbd_conn_free(conn);
+	pool->next_try = g_get_monotonic_time() + RETRY_US;
+	pthread_cond_broadcast(&pool->changed);
+unlock:
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void bsp_nbd_pool_cancel(struct bsp_nbd_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->cancelled = true;
+	end_generation(pool);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* --- State --- */
+
+const char *bsp_nbd_pool_uri(const struct bsp_nbd_pool *pool)
+{
+	return pool->uri;
+}
+
+uint64_t bsp_nbd_pool_get_export(struct bsp_nbd_pool *pool,
+				 struct bsp_nbd_export *ret_export)
+{
+	uint64_t generation;
+
+	pthread_mutex_lock(&pool->lock);
+	*ret_export = pool->export;
+	generation = pool->generation;
+	pthread_mutex_unlock(&pool->lock);
+	return generation;
+}
+
+void bsp_nbd_pool_get_state(struct bsp_nbd_pool *pool,
+			    struct bsp_nbd_state *ret_state)
+{
+	pthread_mutex_lock(&pool->lock);
+	check(pool);
+	*ret_state = (struct bsp_nbd_state){
+		.generation = pool->generation,
+		.connected = pool->n > 0,
+		.lost = pool->lost,
+	};
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* Whether a server may have ended a connection. lock held. */
+static bool has_ended(struct bsp_nbd_pool *pool)
+{
+	struct epoll_event event;
+
+	return epoll_wait(pool->ends_fd, &event, 1, 0) != 0;
+}
+
+bool bsp_nbd_pool_is_connected(struct bsp_nbd_pool *pool)
+{
+	bool is;
+
+	pthread_mutex_lock(&pool->lock);
+	if (has_ended(pool))
+		check(pool);
+	else
+		notice_deaths(pool);
+	is = pool->n > 0 || pool->lost;
+	pthread_mutex_unlock(&pool->lock);
+	return is;
+}
+
+/* --- Connections for requests --- */
+
+static unsigned burden(const struct member *member, bool for_long)
+{
+	return for_long ? member->owners : bsp_nbd_conn_load(member->conn);
+}
+
+/* Returns the member with the least burden. There is one. lock held. */
+static struct member *choose(struct bsp_nbd_pool *pool, bool for_long)
+{
+	struct member *best = &pool->members[0];
+
+	for (unsigned i = 1; i < pool->n; i++) {
+		if (burden(&pool->members[i], for_long) <
+		    burden(best, for_long))
+			best = &pool->members[i];
+	}
+	return best;
+}
+
+static bool may_add(const struct bsp_nbd_pool *pool)
+{
+	return pool->n && pool->n < pool->n_max && !pool->connecting;
+}
+
+enum { ANY_GENERATION = 0 };
+
+/* As bsp_nbd_pool_get(), in that generation. */
+static int get_conn(struct bsp_nbd_pool *pool, uint64_t generation,
+		    bool for_long, struct bsp_nbd_conn **ret_conn)
+{
+	struct member *member;
+	int r = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	notice_deaths(pool);
+	if (may_add(pool) && burden(choose(pool, for_long), for_long)) {
+		add_connection(pool);
+		pthread_cond_broadcast(&pool->changed);
+		notice_deaths(pool);
+	}
+	if (pool->lost) {
+		r = -ENODEV;
+	} else if (!pool->n || (generation != ANY_GENERATION &&
+				generation != pool->generation)) {
+		r = -EIO;
+	} else {
+		member = choose(pool, for_long);
+		member->users++;
+		member->owners += for_long;
+		*ret_conn = member->conn;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return r;
+}
+
+int bsp_nbd_pool_get(struct bsp_nbd_pool *pool, bool for_long,
+		     struct bsp_nbd_conn **ret_conn)
+{
+	return get_conn(pool, ANY_GENERATION, for_long, ret_conn);
+}
+
+/* Finds the member of a connection of an earlier generation. lock held. */
+static bool put_old(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
+{
+	for (guint i = 0; i < pool->old->len; i++) {
+		struct member *member = g_ptr_array_index(pool->old, i);
+
+		if (member->conn != conn)
+			continue;
+		if (--member->users == 0) {
+			bsp_nbd_conn_free(conn);
+			g_ptr_array_remove_index_fast(pool->old, i);
+		}
+		return true;
+	}
+	return false;
+}
+
+void bsp_nbd_pool_put(struct bsp_nbd_pool *pool, bool for_long,
+		      struct bsp_nbd_conn *conn)
+{
+	pthread_mutex_lock(&pool->lock);
+	if (!put_old(pool, conn)) {
+		for (unsigned i = 0; i < pool->n; i++) {
+			if (pool->members[i].conn != conn)
+				continue;
+			pool->members[i].users--;
+			pool->members[i].owners -= for_long;
+		}
+		notice_deaths(pool);
+	}
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* --- Requests --- */
+
+/* A request with memory of its own. */
+struct own {
+	struct bsp_nbd_request request; /* first */
+	struct bsp_nbd_pool *pool;
+	struct left_over left;
+	char buf[];
+};
+
+static bool writes(enum bsp_nbd_command command)
+{
+	return command == BSP_NBD_WRITE || command == BSP_NBD_ZERO ||
+	       command == BSP_NBD_TRIM;
+}
+
+static bool is_left(const struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
+{
+	for (const struct left_over *left = pool->left; left;
+	     left = left->next) {
+		if (off < left->off + left->len && left->off < off + len)
+			return true;
+	}
+	return false;
+}
+
+/* Waits for writes to these bytes that a thread was interrupted in. No other
+ * thread may wait for their connections, so that this one takes the replies.
+ * Returns 0 or -EINTR. */
+static int wait_for_left(struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&pool->left_lock);
+	while (!r && is_left(pool, off, len)) {
+		struct timespec limit = bsp_cond_limit(LEFT_MS);
+
+		if (pthread_cond_timedwait(&pool->left_changed,
+					   &pool->left_lock, &limit) == 0)
+			continue;
+		pthread_mutex_unlock(&pool->left_lock);
+		r = bsp_interrupted() ? -EINTR : 0;
+		pthread_mutex_lock(&pool->lock);
+		check(pool);
+		pthread_mutex_unlock(&pool->lock);
+		pthread_mutex_lock(&pool->left_lock);
+	}
+	pthread_mutex_unlock(&pool->left_lock);
+	return r;
+}
+
+static void begin_write(struct bsp_nbd_pool *pool)
+{
+	atomic_fetch_add(&pool->writing, 1);
+}
+
+static void end_write(struct bsp_nbd_pool *pool)
+{
+	atomic_fetch_add(&pool->written, 1);
+	atomic_fetch_sub(&pool->writing, 1);
+}
+
+/* A done() of a request that was given up. */
+static void free_left(struct bsp_nbd_request *request)
+{
+	struct own *own = (struct own *)request;
+	struct bsp_nbd_pool *pool = own->pool;
+	struct left_over **at;
+
+	if (writes(request->command)) {
+		pthread_mutex_lock(&pool->left_lock);
+		for (at = &pool->left; *at != &own->left; at = &(*at)->next)
+			;
+		*at = own->left.next;
+		pthread_cond_broadcast(&pool->left_changed);
+		pthread_mutex_unlock(&pool->left_lock);
+		end_write(pool);
+	}
+	free(own);
+}
+
+/* Gives the request up. Returns -EINTR, also if it is done by now. */
+static int give_up(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
+		   struct own *own)
+{
+	struct bsp_nbd_request *request = &own->request;
+	bool lists = writes(request->command);
+
+	if (lists) {
+		pthread_mutex_lock(&pool->left_lock);
+		own->left = (struct left_over){ request->off, request->len,
+						pool->left };
+		pool->left = &own->left;
+		pthread_mutex_unlock(&pool->left_lock);
+	}
+	if (!bsp_nbd_conn_abandon(conn, request, free_left))
+		free_left(request);
+	return -EINTR;
+}
+
+static int run_own(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
+		   const struct bsp_nbd_request *what)
+{
+	size_t size = what->buf ? (size_t)what->len : 0;
+	struct own *own = malloc(sizeof(*own) + size);
+	int r;
+
+	if (!own)
+		return -ENOMEM;
+	own->request = *what;
+	own->pool = pool;
+	if (size)
+		own->request.buf = own->buf;
+	if (what->command == BSP_NBD_WRITE)
+		memcpy(own->buf, what->buf, size);
+	r = bsp_nbd_conn_run(conn, &own->request);
+	if (r == -EINTR)
+		return give_up(pool, conn, own);
+	if (!r && what->command == BSP_NBD_READ)
+		memcpy(what->buf, own->buf, size);
+	free(own);
+	return r;
+}
+
+static int run(struct bsp_nbd_pool *pool, uint64_t generation,
+	       const struct bsp_nbd_request *what)
+{
+	struct bsp_nbd_request request = *what;
+	bool is_write = writes(what->command);
+	bool abandons = bsp_interrupt_is_set() && !bsp_interrupt_ends();
+	struct bsp_nbd_conn *conn;
+	int r = get_conn(pool, generation, false, &conn);
+
+	if (r)
+		return r;
+	if (is_write)
+		begin_write(pool);
+	r = abandons ? run_own(pool, conn, what)
+		     : bsp_nbd_conn_run(conn, &request);
+	if (is_write && !(abandons && r == -EINTR)) /* that ends later */
+		end_write(pool);
+	bsp_nbd_pool_put(pool, false, conn);
+	return r;
+}
+
+static int run_write(struct bsp_nbd_pool *pool, uint64_t generation,
+		     const struct bsp_nbd_request *what)
+{
+	int r = wait_for_left(pool, what->off, what->len);
+
+	return r ? r : run(pool, generation, what);
+}
+
+/* A server without this command has no cache of its own. With nothing to flush,
+ * a flush does not fail because the server is gone. */
+static int run_flush(struct bsp_nbd_pool *pool,
+		     const struct bsp_nbd_request *what)
+{
+	bool can_flush;
+	uint64_t n;
+	int r;
+
+	pthread_mutex_lock(&pool->lock);
+	n = atomic_load(&pool->written);
+	/* After the end of a generation, all was flushed, or the pool is lost.
+	 */
+	can_flush = pool->export.can_flush && pool->n;
+	r = pool->lost ? -ENODEV : 0;
+	pthread_mutex_unlock(&pool->lock);
+	if (!r && can_flush)
+		r = run(pool, ANY_GENERATION, what);
+	pthread_mutex_lock(&pool->lock);
+	if (!r && n > pool->flushed)
+		pool->flushed = n;
+	pthread_mutex_unlock(&pool->lock);
+	return r;
+}
+
+int bsp_nbd_pool_run(struct bsp_nbd_pool *pool, enum bsp_nbd_command command,
+		     unsigned flags, uint64_t off, void *buf, uint64_t len)
+{
+	return bsp_nbd_pool_run_in(pool, ANY_GENERATION, command, flags, off,
+				   buf, len);
+}
+
+int bsp_nbd_pool_run_in(struct bsp_nbd_pool *pool, uint64_t generation,
+			enum bsp_nbd_command command, unsigned flags,
+			uint64_t off, void *buf, uint64_t len)
+{
+	const struct bsp_nbd_request what = {
+		.command = command,
+		.flags = flags,
+		.off = off,
+		.len = len,
+		.buf = buf,
+	};
+
+	if (command == BSP_NBD_FLUSH)
+		return run_flush(pool, &what);
+	return writes(command) ? run_write(pool, generation, &what)
+			       : run(pool, generation, &what);
+}
