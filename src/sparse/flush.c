@@ -140,6 +140,9 @@ static int flush_device(struct bsp_sparse *sp)
 		return -ENODEV;
 	bsp_undurable_begin_flush(&sp->undurable);
 	r = sp->dev->ops->flush(sp->dev);
+	/* Nothing is lost: the next flush is for all of it. */
+	if (r == -EINTR)
+		return r;
 	if (r)
 		bsp_device_note_failure(sp->dev);
 	/* Zeroing that is still in progress finds that a flush failed. */
@@ -302,6 +305,7 @@ int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 	uint64_t started = bsp_trace_start();
 	int r;
 
+	(void)bsp_sparse_connect(sp);
 	bsp_sparse_forget_if_due(sp);
 	r = flush_markers(sp, interrupted, data);
 
@@ -341,6 +345,7 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	uint64_t started = bsp_trace_start();
 	int r;
 
+	(void)bsp_sparse_connect(sp);
 	bsp_sparse_forget_if_due(sp);
 	r = flush_all(sp, interrupted, data);
 
@@ -415,6 +420,7 @@ int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	uint64_t started = bsp_trace_start();
 	int r;
 
+	(void)bsp_sparse_connect(sp);
 	bsp_sparse_forget_if_due(sp);
 	r = finish(sp, tail);
 

@@ -61,11 +61,26 @@ void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
 	pthread_mutex_unlock(&sp->asked_lock);
 }
 
+size_t bsp_sparse_known_counts(struct bsp_sparse *sp,
+			       struct bsp_known_layer *ret_layers, size_t max)
+{
+	const struct bsp_known_counts *counts = &sp->known_counts;
+	size_t n;
+
+	pthread_mutex_lock(&sp->asked_lock);
+	n = counts->layers ? counts->layers->len : 0;
+	for (size_t i = 0; i < n && i < max; i++)
+		ret_layers[i] = g_array_index(counts->layers,
+					      struct bsp_known_layer, i);
+	pthread_mutex_unlock(&sp->asked_lock);
+	return n;
+}
+
 /* --- The list --- */
 
 uint64_t bsp_sparse_bytes_read(struct bsp_sparse *sp)
 {
-	return atomic_load_explicit(&sp->dev->bytes_read, memory_order_relaxed);
+	return bsp_counted(&sp->dev->counts.read);
 }
 
 struct list {

@@ -53,6 +53,13 @@ static uint64_t piece_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 	return bsp_min(end, from <= off ? to : from);
 }
 
+/* Reads zeros without the device. */
+static void read_zeros(struct bsp_sparse *sp, void *buf, uint64_t len)
+{
+	memset(buf, 0, len);
+	bsp_count(&sp->counts.holes, len);
+}
+
 static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 			  size_t len)
 {
@@ -85,7 +92,7 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 		if (zeros_end > at) {
 			if (resizes != atomic_load(&sp->resizes))
 				continue;
-			memset(to, 0, zeros_end - at);
+			read_zeros(sp, to, zeros_end - at);
 			at = zeros_end;
 			continue;
 		}
@@ -94,7 +101,7 @@ static ssize_t read_range(struct bsp_sparse *sp, uint64_t off, void *buf,
 			continue; /* it became zero in between */
 		device_end = piece_end(sp, at, device_end, &piece);
 		if (piece) {
-			memset(to, 0, device_end - at);
+			read_zeros(sp, to, device_end - at);
 			at = device_end;
 			continue;
 		}
@@ -125,8 +132,10 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
 			size_t len)
 {
 	uint64_t started = bsp_trace_start();
-	ssize_t n = read_range(sp, off, buf, len);
+	ssize_t n;
 
+	(void)bsp_sparse_connect(sp); /* the read fails without a connection */
+	n = read_range(sp, off, buf, len);
 	bsp_trace_end(started, "sparse.read", bsp_device_path(sp->dev), off,
 		      len, n);
 	return n;

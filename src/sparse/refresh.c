@@ -140,9 +140,10 @@ static bool grow_writable(struct bsp_sparse *sp, uint64_t old, uint64_t size)
 	 */
 	if (bsp_device_drop_pages(sp->dev, old))
 		return false; /* at the next check */
-	if (resize_maps(sp, to))
-		return false;
+	/* This may fail, so it comes before there are granules past the end. */
 	if (extends_file && !forget_old_last(sp, old))
+		return false;
+	if (resize_maps(sp, to))
 		return false;
 	if (!extends_file &&
 	    (punch_new_part(sp, from, to) ||
@@ -236,33 +237,100 @@ static void handle_new_medium(struct bsp_sparse *sp)
 	bsp_sparse_forget_all(sp);
 }
 
-/*
- * Is another medium in the device? A writable object is lost then: its markers,
- * and all it knows, belong to the medium that is gone. watch_lock held.
- */
-static bool check_medium(struct bsp_sparse *sp, enum bsp_depth depth)
+static bool has_markers(struct bsp_sparse *sp)
 {
-	bool writable = sp->dev->info.writable;
+	uint64_t granules = bsp_granules(atomic_load(&sp->capacity), sp->shift);
+
+	return bsp_map_next(sp->map, BSP_IN_MARKER, 0, granules) < granules;
+}
+
+/*
+ * Is a writable object lost? Its markers, and all it knows, belong to a medium
+ * that is gone. After a connection was lost there may be another medium, which
+ * must not get the markers. Nor must it get those that a writer made before it
+ * noticed. watch_lock held.
+ */
+static bool is_lost(struct bsp_sparse *sp, enum bsp_medium_change change,
+		    const struct bsp_medium *now)
+{
+	bool lost_connection =
+		change == BSP_MEDIUM_CONNECTION || now->disconnected;
+
+	return sp->dev->info.writable && (change == BSP_MEDIUM_OTHER ||
+					  (lost_connection && has_markers(sp)));
+}
+
+/* Follows another medium. watch_lock held. */
+static void handle_medium(struct bsp_sparse *sp)
+{
+	(sp->dev->info.writable ? handle_new_table : handle_new_medium)(sp);
+}
+
+/*
+ * Connects anew to the server of a device whose connection was lost. Since then
+ * all reads failed, and the map may have learned unreadable granules as data,
+ * so it forgets again. A transfer does not follow changes, and fails instead.
+ * Returns whether it connected. watch_lock held.
+ */
+static bool reconnect(struct bsp_sparse *sp, const struct bsp_medium *now)
+{
+	const struct bsp_device_ops *ops = sp->dev->ops;
+
+	if (!now->disconnected || !sp->changed)
+		return false;
+	ops->reconnect(sp->dev, now->connection);
+	if (!ops->is_connected(sp->dev))
+		return false;
+	handle_medium(sp);
+	return true;
+}
+
+/* Changes of the medium, as bits 1 << BSP_CHANGE_... */
+typedef unsigned changes_t;
+
+#define CHANGE(name) (1U << BSP_CHANGE_##name)
+
+/* Checks for another medium. Returns the changes. watch_lock held. */
+static changes_t check_medium(struct bsp_sparse *sp, enum bsp_depth depth)
+{
 	enum bsp_medium_change change;
 	struct bsp_medium now = { 0 };
+	changes_t changes = 0;
 
 	if (!sp->dev->ops->medium)
-		return false;
+		return 0;
 	if (!atomic_load(&sp->gone))
 		sp->dev->ops->medium(sp->dev, depth, &now);
 	change = bsp_medium_compare(&sp->medium, &now);
-	if (writable && change == BSP_MEDIUM_OTHER)
+	if (is_lost(sp, change, &now))
 		atomic_store(&sp->gone, true);
 	if (atomic_load(&sp->gone)) {
 		bool reported = sp->gone_reported;
 
 		sp->gone_reported = true;
-		return !reported;
+		return reported ? 0 : CHANGE(GONE);
 	}
 	bsp_medium_update(&sp->medium, &now);
-	if (change != BSP_MEDIUM_SAME)
-		(writable ? handle_new_table : handle_new_medium)(sp);
-	return change != BSP_MEDIUM_SAME;
+	if (change != BSP_MEDIUM_SAME) {
+		handle_medium(sp);
+		changes = change == BSP_MEDIUM_CONNECTION ? CHANGE(DISCONNECTED)
+							  : CHANGE(MEDIUM);
+	}
+	return reconnect(sp, &now) ? changes | CHANGE(CONNECTED) : changes;
+}
+
+bool bsp_sparse_is_connected(struct bsp_sparse *sp)
+{
+	return !sp->dev->ops->is_connected ||
+	       sp->dev->ops->is_connected(sp->dev);
+}
+
+int bsp_sparse_connect(struct bsp_sparse *sp)
+{
+	if (!sp->changed || bsp_sparse_is_connected(sp))
+		return 0;
+	(void)bsp_sparse_refresh(sp);
+	return atomic_load(&sp->gone) || bsp_sparse_is_connected(sp) ? 0 : -EIO;
 }
 
 bool bsp_sparse_has_other_medium(struct bsp_sparse *sp)
@@ -360,7 +428,8 @@ enum { NO_CHANGE = -1 };
 static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 {
 	int content = NO_CHANGE;
-	bool medium, resized, moved, false_zeros;
+	bool resized, moved, false_zeros;
+	changes_t medium;
 	uint64_t changes;
 
 	pthread_mutex_lock(&sp->watch_lock);
@@ -380,6 +449,8 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	if (medium || resized || false_zeros || content == BSP_CHANGE_CONTENT ||
 	    (moved && sp->mtime_provisional))
 		atomic_store(&sp->mtime_ns, now_ns());
+	if (content == BSP_CHANGE_CONTENT)
+		bsp_count(&sp->counts.other_writers, 1);
 	if (moved)
 		sp->mtime_provisional =
 			content == BSP_CHANGE_CONTENT &&
@@ -399,10 +470,10 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 		bsp_scan_ahead_learn_zeros(sp->scan_ahead);
 	if (!sp->changed)
 		return changes;
-	if (medium)
-		sp->changed(sp->changed_data, atomic_load(&sp->gone)
-						      ? BSP_CHANGE_GONE
-						      : BSP_CHANGE_MEDIUM);
+	for (int i = 0; medium >> i; i++) {
+		if (medium >> i & 1)
+			sp->changed(sp->changed_data, (enum bsp_change)i);
+	}
 	if (resized)
 		sp->changed(sp->changed_data, BSP_CHANGE_SIZE);
 	if (content != NO_CHANGE && !medium)

@@ -38,6 +38,29 @@ void bsp_sparse_rely_on_holes(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	}
 }
 
+/* A map forgets, and marks what is recorded, under size_lock held exclusively:
+ * zeros that are found under the lock are recorded in time. */
+uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
+				  uint64_t end)
+{
+	uint64_t from = off >> sp->shift, stop;
+	struct bsp_range_hold hold;
+
+	pthread_rwlock_rdlock(&sp->size_lock);
+	stop = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
+	if (stop > off && atomic_load(&sp->knows_holes)) {
+		bsp_range_lock(&sp->ranges, &hold, from,
+			       bsp_granules(stop, sp->shift), true);
+		stop = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off,
+					  end);
+		bsp_sparse_rely_on_holes(sp, from,
+					 bsp_granules(stop, sp->shift));
+		bsp_range_unlock(&sp->ranges, &hold);
+	}
+	pthread_rwlock_unlock(&sp->size_lock);
+	return stop;
+}
+
 void bsp_sparse_mark_relied(struct bsp_sparse *sp)
 {
 	uint64_t to = bsp_granules(atomic_load(&sp->capacity), sp->shift);

@@ -245,11 +245,20 @@ static bool check_zeros(struct bsp_scan_ahead *scan_ahead)
 	return checked;
 }
 
+/* A bsp_interrupted_fn. */
+static bool is_stopped(void *data)
+{
+	struct bsp_scan_ahead *scan_ahead = data;
+
+	return atomic_load(&scan_ahead->stop);
+}
+
 static void *scan_ahead_main(void *data)
 {
 	struct bsp_scan_ahead *scan_ahead = data;
 	struct bsp_scan_window *window = &scan_ahead->window;
 
+	bsp_interrupt_set(is_stopped, scan_ahead);
 	pthread_mutex_lock(&scan_ahead->lock);
 	while (!scan_ahead->stop) {
 		if (scan_ahead->learns_zeros)

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
 #include "base/range.h"
 #include "base/trace.h"
 #include "base/zero.h"
@@ -366,6 +367,13 @@ static int scan_range(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 		r = bsp_scan_ask(scan, scan->failing ? granule + 1 : end);
 		if (r == 0)
 			r = bsp_scan_complete(scan);
+		/*
+		 * All that follows would fail as well, and count as data. An
+		 * interrupt may have ended the connection.
+		 */
+		if (r >= 0 && scan->failing && !bsp_sparse_is_connected(sp))
+			r = interrupted && interrupted(data) ? -ECANCELED
+							     : -ENOTCONN;
 	}
 	/* Learn from the reads in flight, so that they are not repeated. */
 	while (scan && bsp_scan_complete(scan) > 0)
@@ -381,11 +389,17 @@ int bsp_sparse_scan(struct bsp_sparse *sp, uint64_t off, uint64_t len,
 {
 	uint64_t started = bsp_trace_start();
 	bool distrusted = atomic_load(&sp->distrusted);
+	struct bsp_interrupt before = bsp_interrupt_swap((struct bsp_interrupt){
+		.interrupted = interrupted,
+		.data = data,
+		.patience_ms = BSP_PATIENCE_MS,
+	});
 	int r = scan_range(sp, off, len, interrupted, progress, data);
 
 	/* Holes that the scan had learned were forgotten. */
 	if (!r && atomic_load(&sp->distrusted) != distrusted)
 		r = scan_range(sp, off, len, interrupted, progress, data);
+	(void)bsp_interrupt_swap(before);
 	bsp_trace_end(started, "sparse.scan", bsp_device_path(sp->dev), off,
 		      len, r);
 	return r;

@@ -302,6 +302,18 @@ static int seek_hole(struct bsp_sparse *sp, uint64_t off,
 
 /* --- Tracing the two seeks --- */
 
+/* Counts what a seek for data passed as zeros. */
+static void count_seek(struct bsp_sparse *sp, uint64_t off, int r,
+		       uint64_t found)
+{
+	uint64_t size = atomic_load(&sp->size);
+
+	if (r == -ENXIO)
+		found = size;
+	if ((!r || r == -ENXIO) && found > off)
+		bsp_count(&sp->counts.seeks, found - off);
+}
+
 int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 			 bsp_interrupted_fn interrupted, void *data,
 			 uint64_t *ret_off)
@@ -313,6 +325,7 @@ int bsp_sparse_seek_data(struct bsp_sparse *sp, uint64_t off,
 	/* Data may lie in a hole that was passed, and forgotten later. */
 	if (atomic_load(&sp->distrusted) != distrusted)
 		r = seek_data(sp, off, interrupted, data, ret_off);
+	count_seek(sp, off, r, r ? off : *ret_off);
 	bsp_trace_end(started, "sparse.seek-data", bsp_device_path(sp->dev),
 		      off, 0, r ? r : (int64_t)*ret_off);
 	return r;

@@ -147,8 +147,12 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	}
 	if (!sp || !sp->map || !sp->relied || !prepared ||
 	    posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_SCAN_CHUNK)) {
-		bsp_error_set_errno(error, ENOMEM, "make a map of %s",
-				    dev->path);
+		bsp_error_set_errno(
+			error, ENOMEM,
+			full.granule < BSP_GRANULE_MAX
+				? "make a map of %s (a larger granule needs less)"
+				: "make a map of %s",
+			dev->path);
 		if (sp) {
 			bsp_undurable_done(&sp->undurable);
 			bsp_map_free(sp->relied);
@@ -160,6 +164,8 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	sp->dev = dev;
 	if (dev->ops->set_trust)
 		dev->ops->set_trust(dev, full.known);
+	if (full.unshared && dev->ops->set_unshared)
+		dev->ops->set_unshared(dev);
 	sp->lookahead = full.lookahead;
 	sp->budget_ns = (uint64_t)full.budget_ms * 1000000;
 	sp->scan_buffer = buffer;
@@ -174,10 +180,11 @@ static struct bsp_sparse *make(struct bsp_device *dev,
 	pthread_mutex_init(&sp->asked_lock, NULL);
 	pthread_mutex_init(&sp->flush_lock, NULL);
 	init_size_lock(&sp->size_lock);
-	bsp_spot_checks_init(&sp->spot_checks);
+	bsp_spot_checks_init(&sp->spot_checks, dev);
 	atomic_init(&sp->distrusted, false);
 	atomic_init(&sp->forget_due, false);
 	atomic_init(&sp->knows_holes, false);
+	atomic_init(&sp->same.skipped, full.skip_same);
 	bsp_writeback_init(&sp->writeback);
 	bsp_range_lock_init(&sp->ranges);
 	take_first_samples(sp);
@@ -204,6 +211,8 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
 	bsp_writeback_done(&sp->writeback);
+	for (unsigned i = 0; i < BSP_SAME_BUFFERS; i++)
+		free(atomic_load(&sp->same.buffers[i]));
 	pthread_mutex_destroy(&sp->asked_lock);
 	if (sp->known_counts.layers)
 		g_array_unref(sp->known_counts.layers);
@@ -296,10 +305,8 @@ bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation)
 
 /* --- Answers from the map --- */
 
-/* The bytes of a number of granules, of which the device's last may be
- * short. */
-static uint64_t bytes_in(struct bsp_sparse *sp, uint64_t granules,
-			 uint64_t size, bool with_last)
+uint64_t bsp_sparse_bytes_in(const struct bsp_sparse *sp, uint64_t granules,
+			     uint64_t size, bool with_last)
 {
 	uint64_t full = bsp_granules(size, sp->shift) << sp->shift;
 
@@ -330,9 +337,10 @@ static void fill_known(struct bsp_sparse *sp, struct bsp_stat *st)
 	/* The last granule's state counts for its short length. Past the
 	 * logical size all granules are holes or markers. */
 	bsp_map_totals(sp->map, end ? end - 1 : 0, totals, &last);
-	st->unknown = bytes_in(sp, totals[BSP_UNKNOWN], st->size,
-			       last == BSP_UNKNOWN);
-	st->data = bytes_in(sp, totals[BSP_DATA], st->size, last == BSP_DATA);
+	st->unknown = bsp_sparse_bytes_in(sp, totals[BSP_UNKNOWN], st->size,
+					  last == BSP_UNKNOWN);
+	st->data = bsp_sparse_bytes_in(sp, totals[BSP_DATA], st->size,
+				       last == BSP_DATA);
 	st->hole = st->size - bsp_min(st->size, st->data + st->unknown);
 	st->blocks = blocks_of(st);
 	st->pending = !atomic_load(&sp->gone) &&
@@ -378,6 +386,11 @@ void bsp_sparse_stat(struct bsp_sparse *sp, struct bsp_stat *ret_stat)
 {
 	if (bsp_sparse_stat_nowait(sp, ret_stat))
 		return;
+	/* Connecting to a server anew may take seconds. */
+	if (!bsp_sparse_is_connected(sp)) {
+		ret_stat->blocks = bsp_max(ret_stat->blocks, 1);
+		return;
+	}
 	(void)bsp_sparse_refresh(sp);
 	(void)bsp_sparse_stat_nowait(sp, ret_stat);
 }

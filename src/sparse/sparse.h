@@ -72,6 +72,7 @@ struct bsp_known_counts {
 
 /* The state of the checks of known zeros (spot-check.c). */
 struct bsp_spot_checks {
+	uint64_t stretch;   /* bytes of zeros for each check; fixed */
 	uint64_t unchecked; /* bytes said to be zero since the last check */
 	uint64_t random;    /* state of the generator */
 	char *error;	    /* a sentence about the wrong answer; NULL: none */
@@ -81,6 +82,33 @@ struct bsp_spot_checks {
 	 * checked later, in that generation of the map. */
 	uint64_t late, late_off, late_end, late_generation;
 	const char *late_layer;
+};
+
+enum { BSP_SAME_BUFFERS = 8 };
+
+/* Writes that change nothing are left out (same.h). */
+struct bsp_same {
+	atomic_bool skipped;
+	/* Atomic. Bytes, since bsp_sparse_new(): */
+	_Atomic uint64_t compared; /* read from the device for that */
+	_Atomic uint64_t written;  /* of those compared or known: written */
+	_Atomic uint64_t zeroed;   /* they were not zero, and have to be */
+	/* Atomic. For the next comparisons; of 1 MiB each, or NULL. */
+	void *_Atomic buffers[BSP_SAME_BUFFERS];
+};
+
+/*
+ * Counts since bsp_sparse_new(), for people (figures.c). All are atomic, and
+ * updated with bsp_count().
+ */
+struct bsp_sparse_counts {
+	/* Bytes without device I/O: */
+	_Atomic uint64_t seeks; /* that seeks passed as zeros */
+	_Atomic uint64_t holes; /* that reads found in the map to be zeros */
+	_Atomic uint64_t zeros; /* written zeros that only changed the map */
+	_Atomic uint64_t same;	/* written bytes that the device held */
+	/* Looks that found writes of other programs. */
+	_Atomic uint64_t other_writers;
 };
 
 struct bsp_sparse {
@@ -179,8 +207,10 @@ struct bsp_sparse {
 	 */
 	bool unpunched_end;
 
-	struct bsp_undurable undurable; /* guards itself */
-	struct bsp_writeback writeback; /* guards itself */
+	struct bsp_undurable undurable;	 /* guards itself */
+	struct bsp_same same;		 /* atomic */
+	struct bsp_sparse_counts counts; /* atomic */
+	struct bsp_writeback writeback;	 /* guards itself */
 };
 
 /*
@@ -237,6 +267,11 @@ void bsp_sparse_count_known(struct bsp_sparse *sp, uint64_t generation,
 /* Forgets all data and holes of the map, and counts known zeros from 0 on. */
 void bsp_sparse_forget_all(struct bsp_sparse *sp);
 
+/* The bytes of a number of granules below size. with_last: one of them is the
+ * granule that size cuts. */
+uint64_t bsp_sparse_bytes_in(const struct bsp_sparse *sp, uint64_t granules,
+			     uint64_t size, bool with_last);
+
 /* --- Zeros that need not be zeroed (learn-zeros.c) --- */
 
 /* Whether zeros that the device knows are learned before they are zeroed. */
@@ -261,6 +296,17 @@ void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
 				     uint64_t end);
 
 /* --- Other parts --- */
+
+/*
+ * Call it before reading or writing: connects anew to a device on a network, if
+ * the connection was lost, after forgetting all. Returns 0, or -EIO if there is
+ * no connection. Then nothing may be written: zeros would become markers, and
+ * reach the next medium behind the address. The caller holds no lock.
+ */
+int bsp_sparse_connect(struct bsp_sparse *sp);
+
+/* Whether the device can be asked, as far as is known. Does not wait. */
+bool bsp_sparse_is_connected(struct bsp_sparse *sp);
 
 /*
  * Checks an answer of the device before it is used: [off, end) is zero, said
@@ -298,6 +344,14 @@ void bsp_sparse_forget_if_due(struct bsp_sparse *sp);
 void bsp_sparse_rely_on_holes(struct bsp_sparse *sp, uint64_t from,
 			      uint64_t to);
 
+/*
+ * Records whole granules of [off, end) from off on that are holes or markers,
+ * as above. Returns the end of these zeros; off if there are none. The caller
+ * holds no lock of the object.
+ */
+uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
+				  uint64_t end);
+
 /* Makes markers of the holes that are recorded. The caller holds size_lock
  * exclusively. */
 void bsp_sparse_mark_relied(struct bsp_sparse *sp);
@@ -306,7 +360,8 @@ void bsp_sparse_mark_relied(struct bsp_sparse *sp);
 void bsp_sparse_end_reliance(struct bsp_sparse *sp, uint64_t from, uint64_t to);
 
 /* Makes the checks of a new object. The generator starts at random. */
-void bsp_spot_checks_init(struct bsp_spot_checks *checks);
+void bsp_spot_checks_init(struct bsp_spot_checks *checks,
+			  const struct bsp_device *dev);
 
 /*
  * Is there another medium in the device of a writable object? Then nothing may

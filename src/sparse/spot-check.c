@@ -8,6 +8,9 @@
  * that did not succeed. Few checks find few errors: they are there to notice a
  * layer that errs often, soon.
  *
+ * A read on a network may take long, so of a huge device on one about a
+ * thousand blocks are read, however far they are apart.
+ *
  * Of a huge device, a caller would wait longer for the checks than for its
  * data. So on a read-only mount only the first places, and then one of each
  * answer, are checked before the answer is used. The scan thread checks the
@@ -41,7 +44,8 @@
 
 enum {
 	BLOCK = BSP_BUFFER_ALIGN, /* bytes read at a place */
-	STRETCH = 512 << 20,	  /* bytes of zeros for each place */
+	STRETCH = 512 << 20,	  /* bytes of zeros for each place, at least */
+	NETWORK_PLACES = 1024,	  /* of a device on a network, about */
 	AT_ONCE = 64,		  /* places, where others can wait */
 	LATE_STEP = 256,	  /* places, between two looks for work */
 	IN_FLIGHT = 16,		  /* reads of these */
@@ -51,9 +55,15 @@ enum {
 
 _Static_assert(BLOCK <= (int)BSP_GRANULE_MIN, "a block is in one granule");
 
-void bsp_spot_checks_init(struct bsp_spot_checks *checks)
+void bsp_spot_checks_init(struct bsp_spot_checks *checks,
+			  const struct bsp_device *dev)
 {
-	*checks = (struct bsp_spot_checks){ .unchecked = STRETCH,
+	uint64_t stretch = STRETCH;
+
+	if (dev->ops->is_connected)
+		stretch = bsp_max(stretch, dev->info.size / NETWORK_PLACES);
+	*checks = (struct bsp_spot_checks){ .stretch = stretch,
+					    .unchecked = stretch,
 					    .patience_ms = PATIENCE_MS,
 					    .at_once = AT_ONCE };
 	if (getrandom(&checks->random, sizeof(checks->random), GRND_NONBLOCK) <
@@ -93,8 +103,8 @@ static uint64_t take_due(struct bsp_sparse *sp, uint64_t len,
 
 	pthread_mutex_lock(&sp->asked_lock);
 	checks->unchecked += len;
-	due = checks->unchecked / STRETCH;
-	checks->unchecked %= STRETCH;
+	due = checks->unchecked / checks->stretch;
+	checks->unchecked %= checks->stretch;
 	*ret_random = next_random(&checks->random);
 	pthread_mutex_unlock(&sp->asked_lock);
 	return due;
@@ -104,7 +114,7 @@ static uint64_t take_due(struct bsp_sparse *sp, uint64_t len,
 static void check_next_answer(struct bsp_sparse *sp)
 {
 	pthread_mutex_lock(&sp->asked_lock);
-	sp->spot_checks.unchecked = STRETCH;
+	sp->spot_checks.unchecked = sp->spot_checks.stretch;
 	pthread_mutex_unlock(&sp->asked_lock);
 }
 

@@ -112,9 +112,10 @@ int bsp_undurable_resize(struct bsp_undurable *u, uint64_t granules);
 unsigned bsp_undurable_failed_flushes(struct bsp_undurable *u);
 
 /*
- * Call these around each flush of the device, one flush at a time. After a
- * flush that failed, the caller makes markers of the granules, removes them,
- * and then calls bsp_undurable_markers_made().
+ * Call these around each flush of the device, one flush at a time; of one that
+ * was interrupted, call only the first. After a flush that failed, the caller
+ * makes markers of the granules, removes them, and then calls
+ * bsp_undurable_markers_made().
  */
 void bsp_undurable_begin_flush(struct bsp_undurable *u);
 void bsp_undurable_end_flush(struct bsp_undurable *u, bool failed);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
 #include "base/range.h"
 #include "base/trace.h"
 #include "base/zero.h"
@@ -267,8 +268,14 @@ int bsp_sparse_verify(struct bsp_sparse *sp, struct bsp_extent_source source,
 		.data = data,
 		.now = { .phase = BSP_PHASE_VERIFY },
 	};
+	struct bsp_interrupt before = bsp_interrupt_swap((struct bsp_interrupt){
+		.interrupted = interrupted,
+		.data = data,
+		.patience_ms = BSP_PATIENCE_MS,
+	});
 	int r = verify(&v);
 
+	(void)bsp_interrupt_swap(before);
 	bsp_trace_end(started, "sparse.verify", bsp_device_path(sp->dev), 0,
 		      v.now.done, r);
 	return r;

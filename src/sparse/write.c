@@ -31,6 +31,8 @@
 #include "base/trace.h"
 #include "base/zero.h"
 #include "device/zero-range.h"
+#include "sparse/granules.h"
+#include "sparse/same.h"
 
 _Static_assert(BSP_GRANULE_MAX <= (int)BSP_ZEROS, "a granule of zeros");
 
@@ -41,28 +43,6 @@ static uint64_t granule_size(const struct bsp_sparse *sp)
 
 /* --- Runs of whole granules --- */
 
-/*
- * Ends the pieces in granules [from, to), which are zero and locked
- * exclusively. A hole with a piece was found to be zero before these zeros were
- * durable: it becomes a marker.
- */
-static void drop_pieces(struct bsp_sparse *sp, uint64_t from, uint64_t to)
-{
-	uint64_t start = from << sp->shift;
-	uint64_t end = bsp_granule_start(to, sp->shift, UINT64_MAX);
-	uint64_t piece, piece_end;
-
-	while (bsp_undurable_piece(&sp->undurable, start, &piece, &piece_end) &&
-	       piece < end) {
-		uint64_t granule = piece >> sp->shift;
-
-		(void)bsp_map_event(sp->map, BSP_ZEROS_LOST, granule,
-				    granule + 1);
-		bsp_undurable_written(&sp->undurable, piece, piece_end);
-		start = piece_end;
-	}
-}
-
 /* Makes granules [from, to) zero, without device I/O. */
 static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 {
@@ -72,73 +52,38 @@ static int punch_granules(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 	if (from >= to)
 		return 0;
 	bsp_range_lock(&sp->ranges, &hold, from, to, true);
-	r = bsp_map_event(sp->map, BSP_PUNCHED, from, to);
-	if (!r) {
-		drop_pieces(sp, from, to);
-		bsp_sparse_rely_on_holes(sp, from, to);
-	}
+	r = bsp_write_punch(sp, from, to);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r;
 }
 
-/* Records that a write failed: the content of granules [from, to), which are
- * locked exclusively, is not known. */
-static void mark_write_failed(struct bsp_sparse *sp, uint64_t from, uint64_t to)
-{
-	uint64_t at = from, end = to;
-
-	for (; bsp_undurable_next(&sp->undurable, &at, &end);
-	     at = end, end = to)
-		(void)bsp_map_event(sp->map, BSP_ZEROS_LOST, at, end);
-	(void)bsp_map_event(sp->map, BSP_WRITE_FAILED, from, to);
-}
-
 /*
- * Writes [off, off + len), which starts at a granule and covers all granules
- * that it touches. Returns the bytes written, up to the last granule that is
- * written completely, or -errno. The lock is exclusive: if two threads wrote
+ * Writes a run, as bsp_write_run(). The lock is exclusive: if two threads wrote
  * the same marker side by side and one of them failed, its bytes could appear
  * together with the other's, even after zeros that were written in between.
  */
 static ssize_t write_run(struct bsp_sparse *sp, uint64_t off, const char *buf,
 			 size_t len)
 {
-	uint64_t from = off >> sp->shift;
-	uint64_t to = bsp_granules(off + len, sp->shift);
 	struct bsp_range_hold hold;
-	uint64_t done;
 	ssize_t n;
-	int r;
 
-	bsp_range_lock(&sp->ranges, &hold, from, to, true);
-	n = bsp_device_write_all(sp->dev, off, buf, len);
-	done = n == (ssize_t)len
-		       ? to
-		       : from + ((uint64_t)(n > 0 ? n : 0) >> sp->shift);
-	r = bsp_map_event(sp->map, BSP_WRITTEN, from, done);
-	if (!r)
-		bsp_undurable_written(
-			&sp->undurable, off,
-			bsp_granule_start(done, sp->shift, off + len));
-	if (done < to)
-		mark_write_failed(sp, done, to);
+	bsp_range_lock(&sp->ranges, &hold, off >> sp->shift,
+		       bsp_granules(off + len, sp->shift), true);
+	n = bsp_write_run(sp, off, buf, len);
 	bsp_range_unlock(&sp->ranges, &hold);
-	if (r)
-		return r;
-	if (n == (ssize_t)len)
-		return n;
-	if (done > from)
-		return (ssize_t)((done - from) << sp->shift);
-	return n < 0 ? n : -EIO;
+	return n;
 }
 
 /* Writes the zero and nonzero runs of [off, off + len). Returns as
- * write_run(). */
+ * bsp_write_run(). */
 static ssize_t write_granules(struct bsp_sparse *sp, uint64_t off,
 			      const char *buf, size_t len)
 {
 	size_t done = 0;
 
+	if (bsp_same_is_skipped(sp))
+		return bsp_same_write(sp, off, buf, len);
 	while (done < len) {
 		bool zero;
 		size_t run = bsp_zero_run(buf + done, len - done,
@@ -153,6 +98,8 @@ static ssize_t write_granules(struct bsp_sparse *sp, uint64_t off,
 					   bsp_granules(at + run, sp->shift));
 		if (n < 0)
 			return done ? (ssize_t)done : n;
+		if (zero)
+			bsp_count(&sp->counts.zeros, run);
 		done += zero ? run : (size_t)n;
 		if (!zero && n < (ssize_t)run)
 			break;
@@ -232,14 +179,16 @@ static int fill_marker(struct bsp_sparse *sp, uint64_t off, const char *buf,
  */
 static ssize_t write_into_granule(struct bsp_sparse *sp, uint64_t off,
 				  const char *buf, size_t len, uint64_t end,
-				  bool zero)
+				  bool zero, bool compare)
 {
 	uint64_t granule = off >> sp->shift;
 	uint64_t start = granule << sp->shift;
 	unsigned failed = bsp_undurable_failed_flushes(&sp->undurable);
 	bool zeros_undurable = bsp_map_get(sp->map, granule) == BSP_HOLE &&
 			       bsp_undurable_has(&sp->undurable, granule);
-	ssize_t n = bsp_device_write_all(sp->dev, off, buf, len);
+	ssize_t n = compare && bsp_same_part(sp, off, buf, len, zero)
+			    ? (ssize_t)len
+			    : bsp_device_write_all(sp->dev, off, buf, len);
 	uint64_t written = off + (uint64_t)(n > 0 ? n : 0);
 	int r;
 
@@ -257,7 +206,7 @@ static ssize_t write_into_granule(struct bsp_sparse *sp, uint64_t off,
 
 /* Must the part be the only write to its granule now? */
 static bool needs_exclusive_lock(struct bsp_sparse *sp, uint64_t granule,
-				 enum bsp_state state, bool zero)
+				 enum bsp_state state, bool zero, bool compare)
 {
 	switch (state) {
 	case BSP_MARKER:
@@ -265,7 +214,7 @@ static bool needs_exclusive_lock(struct bsp_sparse *sp, uint64_t granule,
 	case BSP_HOLE:
 		return !zero && bsp_undurable_has(&sp->undurable, granule);
 	default:
-		return zero; /* zeros are recorded as a piece */
+		return compare || zero; /* zeros are recorded as a piece */
 	}
 }
 
@@ -278,6 +227,7 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 {
 	uint64_t granule = off >> sp->shift;
 	bool zero = bsp_is_zero(buf, len);
+	bool compare = bsp_same_is_skipped(sp);
 	struct bsp_range_hold hold;
 	enum bsp_state state;
 	ssize_t n = (ssize_t)len;
@@ -285,17 +235,18 @@ static ssize_t write_part(struct bsp_sparse *sp, uint64_t off, const char *buf,
 
 	bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, false);
 	state = bsp_map_get(sp->map, granule);
-	if (needs_exclusive_lock(sp, granule, state, zero)) {
+	if (needs_exclusive_lock(sp, granule, state, zero, compare)) {
 		bsp_range_unlock(&sp->ranges, &hold);
 		bsp_range_lock(&sp->ranges, &hold, granule, granule + 1, true);
 		state = bsp_map_get(sp->map, granule);
 	}
 	if ((state == BSP_HOLE || state == BSP_MARKER) && zero)
-		n = (ssize_t)len; /* it reads as zeros already */
+		bsp_count(&sp->counts.zeros, len); /* they are zeros already */
 	else if (state == BSP_MARKER)
 		r = fill_marker(sp, off, buf, len, end);
 	else
-		n = write_into_granule(sp, off, buf, len, end, zero);
+		n = write_into_granule(sp, off, buf, len, end, zero,
+				       compare && state != BSP_HOLE);
 	bsp_range_unlock(&sp->ranges, &hold);
 	return r ? r : n;
 }
@@ -523,8 +474,10 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 			 size_t len)
 {
 	uint64_t started = bsp_trace_start();
-	ssize_t n = write_range(sp, off, buf, len);
+	ssize_t n = bsp_sparse_connect(sp);
 
+	if (!n)
+		n = write_range(sp, off, buf, len);
 	bsp_trace_end(started, "sparse.write", bsp_device_path(sp->dev), off,
 		      len, n);
 	return n;
@@ -595,8 +548,10 @@ static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t started = bsp_trace_start();
-	int r = truncate_to(sp, size);
+	int r = bsp_sparse_connect(sp);
 
+	if (!r)
+		r = truncate_to(sp, size);
 	bsp_trace_end(started, "sparse.truncate", bsp_device_path(sp->dev),
 		      size, 0, r);
 	return r;
@@ -692,8 +647,10 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 			 uint64_t len)
 {
 	uint64_t started = bsp_trace_start();
-	int r = allocate_range(sp, mode, off, len);
+	int r = bsp_sparse_connect(sp);
 
+	if (!r)
+		r = allocate_range(sp, mode, off, len);
 	bsp_trace_end(started, "sparse.fallocate", bsp_device_path(sp->dev),
 		      off, len, r);
 	return r;
