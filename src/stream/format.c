@@ -23,6 +23,7 @@ static const struct bsp_stream_format_info formats[] = {
 		.name = "rbd-diff",
 		.encoder = &bsp_rbd_encoder,
 		.decoder_init = bsp_rbd_decoder_init,
+		.snapshots = true,
 	},
 	[BSP_STREAM_FORMAT_RAW] = {
 		.name = "raw",

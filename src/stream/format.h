@@ -22,6 +22,8 @@ struct bsp_stream_format_info {
 	/* A stream can start at an offset, so that a transfer that broke can
 	 * be resumed. */
 	bool resumable;
+	/* An increment names the snapshot that holds its base. */
+	bool snapshots;
 };
 
 /* The row of a format; never NULL. */

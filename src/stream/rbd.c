@@ -214,9 +214,19 @@ static void rbd_begin(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
 	unsigned char *head = ret_piece->head;
 
 	memcpy(head, banner, BANNER);
-	head[BANNER] = 's';
-	bsp_put_le64(head + BANNER + 1, enc->size);
-	ret_piece->head_len = BANNER + 1 + 8;
+	head += BANNER;
+	if (enc->from_snap) {
+		size_t len = strlen(enc->from_snap);
+
+		head[0] = 'f';
+		bsp_put_le32(head + 1, (uint32_t)len);
+		memcpy(head + 5, enc->from_snap, len);
+		head += 5 + len;
+	}
+	head[0] = 's';
+	bsp_put_le64(head + 1, enc->size);
+	head += 1 + 8;
+	ret_piece->head_len = (size_t)(head - ret_piece->head);
 }
 
 static void put_record(const struct bsp_encoder *enc, char tag, uint64_t len,
@@ -241,6 +251,12 @@ static void rbd_hole(struct bsp_encoder *enc, uint64_t len,
 	put_record(enc, 'z', len, ret_piece);
 }
 
+/* The image has these bytes, from the snapshot. */
+static void rbd_same(struct bsp_encoder *enc, uint64_t len,
+		     const unsigned char *sum, struct bsp_piece *ret_piece)
+{
+}
+
 static void rbd_end(struct bsp_encoder *enc, struct bsp_piece *ret_piece)
 {
 	ret_piece->head[0] = 'e';
@@ -252,5 +268,6 @@ const struct bsp_encoder_ops bsp_rbd_encoder = {
 	.begin = rbd_begin,
 	.data = rbd_data,
 	.hole = rbd_hole,
+	.same = rbd_same,
 	.end = rbd_end,
 };

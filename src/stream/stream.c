@@ -15,6 +15,14 @@
 
 #include <string.h>
 
+#include "blksparse.h"
+
+bool bsp_digest_is_chunk(uint64_t chunk)
+{
+	return chunk >= BSP_CHUNK_MIN && chunk <= BSP_CHUNK_MAX &&
+	       (chunk & (chunk - 1)) == 0;
+}
+
 void bsp_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	memset(dec, 0, sizeof(*dec));
@@ -66,9 +74,21 @@ void bsp_decoder_fill(struct bsp_decoder *dec, size_t len)
 		dec->eof = true;
 }
 
+size_t bsp_decoder_in_buffer(const struct bsp_decoder *dec)
+{
+	return dec->into == dec->buffer ? dec->want : 0;
+}
+
+void bsp_decoder_set_buffer(struct bsp_decoder *dec, void *buffer)
+{
+	if (dec->have)
+		memmove(buffer, dec->into, dec->have);
+	dec->into = dec->buffer = buffer;
+}
+
 enum bsp_stream_event bsp_decoder_emit_data(struct bsp_decoder *dec,
 					    const unsigned char *data,
-					    size_t len)
+					    uint64_t len)
 {
 	dec->off = dec->pos;
 	dec->len = len;
@@ -87,6 +107,18 @@ enum bsp_stream_event bsp_decoder_emit_hole(struct bsp_decoder *dec,
 	dec->pos += len;
 	dec->hole_bytes += len;
 	return BSP_STREAM_HOLE;
+}
+
+enum bsp_stream_event bsp_decoder_emit_same(struct bsp_decoder *dec,
+					    const unsigned char *sum,
+					    uint64_t len)
+{
+	dec->off = dec->pos;
+	dec->len = len;
+	dec->data = sum;
+	dec->pos += len;
+	dec->same_bytes += len;
+	return BSP_STREAM_SAME;
 }
 
 enum bsp_stream_event bsp_decoder_emit_end(struct bsp_decoder *dec)
@@ -129,6 +161,16 @@ void bsp_encoder_hole(struct bsp_encoder *enc, uint64_t len,
 	enc->ops->hole(enc, len, ret_piece);
 	enc->pos += len;
 	enc->hole_bytes += len;
+	enc->frames++;
+}
+
+void bsp_encoder_same(struct bsp_encoder *enc, uint64_t len,
+		      const unsigned char *sum, struct bsp_piece *ret_piece)
+{
+	memset(ret_piece, 0, sizeof(*ret_piece));
+	enc->ops->same(enc, len, sum, ret_piece);
+	enc->pos += len;
+	enc->same_bytes += len;
 	enc->frames++;
 }
 
