@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A ring of a few slots between two threads. The reading thread fills the next
- * free slot, the caller takes filled slots in order. The end or an error is the
- * content of the last slot.
+ * A ring of slots, in the order of their offsets. The reader fills the free
+ * ones with known holes and with reads, which come back in any order, and the
+ * caller takes the next one when its read is done, and keeps it for a while.
  *
  * Holes that the map knows, from seeks or writes before, are not read. Markers
  * must not be: the device still has old bytes there. On a read-only device the
- * reading thread teaches the map nothing: a stream passes once and has no use
- * for it, and the map of a device that alternates between data and holes would
- * take memory in proportion to the device.
+ * reads teach the map nothing: a stream passes once and has no use for it, and
+ * the map of a device that alternates between data and holes would take memory
+ * in proportion to the device.
+ *
+ * The device of a writable object may lack zeros beside data that a failed
+ * flush has lost (undurable.h). Its object reads, then, and learns.
  */
 #include "transfer/chunk-reader.h"
 
@@ -16,38 +19,42 @@
 #include <stdlib.h>
 
 #include "base/range.h"
-#include "blksparse-thread.h"
 #include "sparse/scan.h"
 
-enum { SLOTS = 4 };
+enum {
+	READS = BSP_SCAN_DEPTH + 1, /* in flight, with that of the next chunk */
+	SLOTS = BSP_SCAN_DEPTH + BSP_CHUNKS_KEPT,
+};
 
 struct slot {
+	struct bsp_read read; /* first: the queue returns it */
 	struct bsp_chunk chunk;
-	int result; /* as bsp_chunk_reader_next() gives it */
-	unsigned char *buffer;
+	bool in_flight;
+	bool unchecked; /* it was read; the result was not looked at */
+	/* After the chunk: 0, or the error of the granule behind it. */
+	int error;
 };
 
 struct bsp_chunk_reader {
-	/* Fixed after bsp_chunk_reader_new(): */
 	struct bsp_sparse *sp;
-	uint64_t end;
-	pthread_t thread;
+	struct bsp_read_queue *queue;
+	char *memory;
+	size_t read_len;
+	uint64_t off, end; /* what is not in a slot yet */
+	struct slot slots[SLOTS];
+	unsigned first, n; /* the slots that are filled */
+	unsigned kept;	   /* the caller has so many of them, the first */
 
-	uint64_t off; /* the thread's own: where it reads next */
-
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	/* protected by lock: */
-	unsigned filled; /* slots filled so far */
-	unsigned taken;	 /* of them, those that the caller has returned */
-	bool stop;
-
-	bool holding;		  /* the caller's own: it has a chunk */
-	struct slot slots[SLOTS]; /* the thread's until filled, then the
-				     caller's until taken */
+	const struct bsp_changes *changes; /* NULL: all has changed */
+	uint64_t unit, limit;		   /* of the changes */
+	uint64_t changed_end;		   /* of the change that off is in */
 };
 
-/* --- The thread --- */
+/* The slot of the next chunk. */
+static struct slot *next_slot(struct bsp_chunk_reader *reader)
+{
+	return &reader->slots[(reader->first + reader->kept) % SLOTS];
+}
 
 /* The end of the zeros that are known to start at off; off if there are none.
  */
@@ -70,137 +77,173 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 	return bsp_sparse_run_end(sp, BSP_IN_UNKNOWN | BSP_IN_DATA, off, end);
 }
 
-/*
- * The device of a writable object may lack zeros beside data that a failed
- * flush has lost (undurable.h). Its object reads, then, and learns.
- */
+/* --- Filling --- */
+
+static ssize_t read_sparse(void *data, uint64_t off, void *buf, size_t len)
+{
+	return bsp_sparse_read(data, off, buf, len);
+}
+
 static ssize_t read_some(struct bsp_sparse *sp, uint64_t off, void *buf,
-			 uint64_t len)
+			 size_t len)
 {
 	if (sp->dev->info.writable)
-		return bsp_sparse_read(sp, off, buf, (size_t)len);
-	return bsp_device_read_all(sp->dev, off, buf, (size_t)len);
+		return bsp_sparse_read(sp, off, buf, len);
+	return bsp_device_read_all(sp->dev, off, buf, len);
 }
 
-/*
- * Reads [off, off + len), or, when that fails, only its first granule: so the
- * caller gets all granules before the one that fails.
- */
-static int read_chunk(struct bsp_sparse *sp, struct slot *slot, uint64_t off,
-		      uint64_t len)
+static void submit(struct bsp_chunk_reader *reader, struct slot *slot,
+		   uint64_t len)
 {
-	uint64_t granule = UINT64_C(1) << sp->shift;
-	ssize_t n = read_some(sp, off, slot->buffer, len);
-
-	if (n < 0 && len > granule) {
-		len = granule;
-		n = read_some(sp, off, slot->buffer, len);
-	}
-	slot->chunk.off = off;
+	slot->chunk.data = slot->read.buf;
 	slot->chunk.len = len;
-	slot->chunk.data = slot->buffer;
-	if (n < 0)
-		return (int)n;
-	return (uint64_t)n == len ? 1 : -ENODATA;
+	slot->read.off = slot->chunk.off;
+	slot->read.len = (size_t)len;
+	slot->in_flight = slot->unchecked = true;
+	bsp_read_submit(reader->queue, &slot->read);
 }
 
-static void fill(struct bsp_chunk_reader *reader, struct slot *slot)
+/* Finds the end of what has changed at off, or of what has not. Returns whether
+ * it has changed. */
+static bool find_change(struct bsp_chunk_reader *reader, uint64_t *ret_end)
 {
+	uint64_t off = reader->off, from = reader->end, to = reader->end;
+
+	if (off >= reader->changed_end) {
+		if (!bsp_changes_find(reader->changes, off, reader->unit, &from,
+				      &to) ||
+		    from >= reader->limit) {
+			from = bsp_max(off, reader->limit);
+			to = reader->end;
+		}
+		*ret_end = bsp_min(from, reader->end);
+		if (from > off)
+			return false;
+		reader->changed_end = bsp_min(to, reader->end);
+	}
+	*ret_end = reader->changed_end;
+	return true;
+}
+
+/* Fills the next slot. */
+static void fill(struct bsp_chunk_reader *reader)
+{
+	struct slot *slot =
+		&reader->slots[(reader->first + reader->n++) % SLOTS];
 	struct bsp_sparse *sp = reader->sp;
-	uint64_t off = reader->off;
-	uint64_t most = off + bsp_min(reader->end - off, BSP_SCAN_CHUNK);
-	uint64_t zeros, stop;
+	uint64_t off = reader->off, end = reader->end;
+	uint64_t most, zeros, stop;
 
 	slot->chunk = (struct bsp_chunk){ .off = off };
-	slot->result = 0;
-	if (off == reader->end)
+	slot->unchecked = false;
+	slot->error = 0;
+	if (reader->changes && !find_change(reader, &end)) {
+		slot->chunk.unchanged = true;
+		slot->chunk.len = end - off;
+		reader->off = end;
 		return;
+	}
+	most = off + bsp_min(end - off, reader->read_len);
 	do {
-		zeros = known_zeros(sp, off, reader->end);
+		zeros = known_zeros(sp, off, end);
 		stop = bsp_sparse_run_end(sp, BSP_IN_ZERO, off, most);
 		/* Neither: another thread made it a hole in between. */
 	} while (zeros == off && stop == off);
-	if (zeros > off) {
+	if (zeros > off)
 		slot->chunk.len = zeros - off;
-		slot->result = 1;
-	} else {
-		stop = bsp_sparse_read_end(sp, off, stop, true);
-		slot->result = read_chunk(sp, slot, off, stop - off);
-	}
+	else
+		submit(reader, slot,
+		       bsp_sparse_read_end(sp, off, stop, true) - off);
 	reader->off += slot->chunk.len;
 }
 
-static struct slot *next_free(struct bsp_chunk_reader *reader)
-{
-	struct slot *slot = NULL;
+/* --- Reads that are done --- */
 
-	pthread_mutex_lock(&reader->lock);
-	while (reader->filled - reader->taken == SLOTS && !reader->stop)
-		pthread_cond_wait(&reader->changed, &reader->lock);
-	if (!reader->stop)
-		slot = &reader->slots[reader->filled % SLOTS];
-	pthread_mutex_unlock(&reader->lock);
-	return slot;
+/* Reads the chunk granule by granule, up to the one that fails. */
+static void read_granules(struct bsp_chunk_reader *reader, struct slot *slot)
+{
+	size_t granule = (size_t)1 << reader->sp->shift;
+	uint64_t off = slot->read.off;
+	size_t at = 0;
+
+	while (at < slot->read.len && !slot->error) {
+		size_t len = bsp_min(granule, slot->read.len - at);
+		ssize_t n = read_some(reader->sp, off + at,
+				      (char *)slot->read.buf + at, len);
+
+		if (n < (ssize_t)len)
+			slot->error = n < 0 ? (int)n : -ENODATA;
+		else
+			at += len;
+	}
+	slot->chunk.len = at;
 }
 
-static void *run(void *data)
+/* Waits for the read of a slot, and looks at its result. Those of slots behind
+ * wait for their turn: where reads fail, each may take long. */
+static void finish(struct bsp_chunk_reader *reader, struct slot *slot)
 {
-	struct bsp_chunk_reader *reader = data;
-	struct slot *slot;
-	bool more = true;
+	while (slot->in_flight) {
+		struct slot *done = (struct slot *)bsp_read_wait(reader->queue);
 
-	while (more && (slot = next_free(reader))) {
-		fill(reader, slot);
-		more = slot->result > 0;
-		pthread_mutex_lock(&reader->lock);
-		reader->filled++;
-		pthread_cond_signal(&reader->changed);
-		pthread_mutex_unlock(&reader->lock);
+		done->in_flight = false;
 	}
-	return NULL;
+	if (slot->unchecked && slot->read.result != (ssize_t)slot->read.len)
+		read_granules(reader, slot);
+	slot->unchecked = false;
 }
 
 /* --- The caller --- */
+
+static void release_first(struct bsp_chunk_reader *reader)
+{
+	reader->first = (reader->first + 1) % SLOTS;
+	reader->n--;
+	reader->kept--;
+}
+
+/* A slot with an error is not released: it stays the next one. */
+static void stay_at_error(struct bsp_chunk_reader *reader)
+{
+	unsigned last = (reader->first + reader->kept + SLOTS - 1) % SLOTS;
+	struct slot *slot = &reader->slots[last];
+
+	if (reader->kept && slot->error) {
+		slot->chunk.off += slot->chunk.len;
+		slot->chunk.len = 0;
+		reader->kept--;
+	}
+}
+
+/* Whether an error comes before all that is not in a slot yet. */
+static bool has_failed(struct bsp_chunk_reader *reader)
+{
+	return reader->n > reader->kept && next_slot(reader)->error;
+}
 
 int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
 			  struct bsp_chunk *ret_chunk)
 {
 	struct slot *slot;
 
-	pthread_mutex_lock(&reader->lock);
-	if (reader->holding) {
-		reader->taken++;
-		pthread_cond_signal(&reader->changed);
+	stay_at_error(reader);
+	if (reader->kept == BSP_CHUNKS_KEPT)
+		release_first(reader);
+	while (!has_failed(reader) && reader->n < reader->kept + READS &&
+	       reader->off < reader->end)
+		fill(reader);
+	bsp_read_start(reader->queue);
+	slot = next_slot(reader);
+	if (reader->n == reader->kept) {
+		*ret_chunk = (struct bsp_chunk){ .off = reader->off };
+		return 0;
 	}
-	while (reader->filled == reader->taken)
-		pthread_cond_wait(&reader->changed, &reader->lock);
-	slot = &reader->slots[reader->taken % SLOTS];
-	/* The last slot is kept: later calls give it again. */
-	reader->holding = slot->result > 0;
-	pthread_mutex_unlock(&reader->lock);
+	finish(reader, slot);
 	*ret_chunk = slot->chunk;
-	return slot->result;
-}
-
-static bool start(struct bsp_chunk_reader *reader)
-{
-	void *buffer;
-
-	for (int i = 0; i < SLOTS; i++) {
-		if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_SCAN_CHUNK))
-			return false;
-		reader->slots[i].buffer = buffer;
-	}
-	return bsp_thread_start(&reader->thread, run, reader) == 0;
-}
-
-static void release(struct bsp_chunk_reader *reader)
-{
-	for (int i = 0; i < SLOTS; i++)
-		free(reader->slots[i].buffer);
-	pthread_cond_destroy(&reader->changed);
-	pthread_mutex_destroy(&reader->lock);
-	free(reader);
+	if (!slot->chunk.len)
+		return slot->error;
+	reader->kept++;
+	return 1;
 }
 
 struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
@@ -213,23 +256,37 @@ struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 	reader->sp = sp;
 	reader->off = off;
 	reader->end = end;
-	pthread_mutex_init(&reader->lock, NULL);
-	bsp_cond_init(&reader->changed);
-	if (!start(reader)) {
-		release(reader);
+	reader->read_len =
+		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
+	reader->memory = bsp_buffer_new(SLOTS * reader->read_len);
+	reader->queue =
+		sp->dev->info.writable
+			? bsp_read_queue_calls_new(read_sparse, sp, READS)
+			: bsp_read_queue_new(sp->dev, READS);
+	if (!reader->memory || !reader->queue) {
+		bsp_chunk_reader_free(reader);
 		return NULL;
 	}
+	for (unsigned i = 0; i < SLOTS; i++)
+		reader->slots[i].read.buf =
+			reader->memory + i * reader->read_len;
 	return reader;
+}
+
+void bsp_chunk_reader_set_changes(struct bsp_chunk_reader *reader,
+				  const struct bsp_changes *changes,
+				  uint64_t unit, uint64_t limit)
+{
+	reader->changes = changes;
+	reader->unit = unit;
+	reader->limit = limit;
 }
 
 void bsp_chunk_reader_free(struct bsp_chunk_reader *reader)
 {
 	if (!reader)
 		return;
-	pthread_mutex_lock(&reader->lock);
-	reader->stop = true;
-	pthread_cond_signal(&reader->changed);
-	pthread_mutex_unlock(&reader->lock);
-	pthread_join(reader->thread, NULL);
-	release(reader);
+	bsp_read_queue_free(reader->queue);
+	free(reader->memory);
+	free(reader);
 }

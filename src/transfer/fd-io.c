@@ -40,6 +40,13 @@ static int wait_for(const struct bsp_fd *stream, short events)
 	return n < 0 ? -errno : 0;
 }
 
+bool bsp_fd_is_ready(const struct bsp_fd *from, int ms)
+{
+	struct pollfd poll_fd = { .fd = from->fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, ms) > 0;
+}
+
 static bool again(ssize_t n)
 {
 	return n < 0 && (errno == EINTR || errno == EAGAIN);
@@ -90,4 +97,18 @@ int bsp_fd_write(const struct bsp_fd *to, const void *head, size_t head_len,
 			advance(iov, (size_t)n);
 	}
 	return 0;
+}
+
+int bsp_fd_sync_name(const char *path)
+{
+	g_autofree char *directory = g_path_get_dirname(path);
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = 0;
+
+	if (fd < 0)
+		return 0; /* a directory without read permission */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		r = -errno;
+	close(fd);
+	return r;
 }

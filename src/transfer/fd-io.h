@@ -18,6 +18,9 @@ struct bsp_fd {
 /* Gives a pipe a larger buffer, if the kernel permits. */
 void bsp_fd_widen(int fd);
 
+/* Whether bytes, the end or an error can be read within ms milliseconds. */
+bool bsp_fd_is_ready(const struct bsp_fd *from, int ms);
+
 /*
  * Reads up to len bytes. Returns the count, 0 at the end; -ECANCELED when
  * interrupted; or -errno.
@@ -30,5 +33,9 @@ ssize_t bsp_fd_read(const struct bsp_fd *from, void *buf, size_t len);
  */
 int bsp_fd_write(const struct bsp_fd *to, const void *head, size_t head_len,
 		 const void *buf, size_t len);
+
+/* Makes durable that path is there, or that it was removed. Returns 0 or
+ * -errno. */
+int bsp_fd_sync_name(const char *path);
 
 #endif

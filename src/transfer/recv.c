@@ -3,44 +3,42 @@
  * Receiving a stream into a device, a file, or an object.
  *
  * A decoder turns the bytes of the stream into events (stream.h); the receiver
- * reads for it, and writes data and holes to the target.
+ * reads for it, and passes data and holes to the target, which writes and
+ * zeroes several of them at once (target.h).
  *
  * bsp_recv() opens the target and has it alone. It needs no map: a stream
- * passes over the target once, in order. A hole is zeroed when it comes, by the
- * cheapest method of the device (zero-range.h), but for the parts that the
- * device knows to be zero (known.h): nothing was written there before. An
- * emptied file has nothing to zero. bsp_recv_into() leaves all this to the
- * object: holes become markers.
+ * passes over the target once, in order, and writes no byte twice.
+ * bsp_recv_into() writes to an object; holes become markers.
  *
- * However a stream ends, the receiver makes durable the part that came whole,
- * and progress->done is its end. Past that the target may hold anything: the
- * last frame may have been written in part.
+ * However a stream ends, the receiver has the target finish all that came
+ * whole, makes it durable, and sets progress->done to its end. Past that the
+ * target may hold anything: data behind a failed write may be there. An
+ * interrupt must not lose that part, so a target on a network gets some time to
+ * make it durable.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/falloc.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "device/device.h"
 #include "base/error.h"
 #include "base/range.h"
-#include "base/zero.h"
 #include "sparse/sparse.h"
+#include "transfer/base-check.h"
 #include "transfer/fd-io.h"
 #include "stream/format.h"
-#include "device/zero-range.h"
+#include "transfer/target.h"
 #include "transfer/transfer.h"
 
-enum {
-	KNOWN_SHIFT = 12, /* log2 of the unit of known zeros */
-};
+/* A stream that delivers nothing for so long has stalled. */
+enum { STALL_MS = 2 };
 
-#define CHECK_EACH (UINT64_C(512) << 20)
-#define KNOWN_MAX (UINT64_C(512) << 20) /* of one answer */
+enum { SAME_PARTS = 512 };
+
+/* An interrupted call waits so long for a target on a network to make all
+ * durable. */
+enum { DURABLE_MS = 5000 };
 
 struct receiver {
 	struct bsp_transfer call;
@@ -50,9 +48,12 @@ struct receiver {
 	struct bsp_sparse *sp;	/* the target, or NULL: it is at path */
 	struct bsp_device *dev; /* the target's; NULL until it is open */
 	bool made;		/* the file was created or emptied here */
-	uint64_t unknown_to;	/* up to there the device knew of no zeros */
-	const char *layer;	/* that knew the last zeros, or NULL */
-	uint64_t unchecked;	/* bytes of known zeros since the last check */
+	struct bsp_target *target;
+	/* Parts of the base that lie behind the good part of the target. */
+	struct same {
+		uint64_t end, len;
+	} same[SAME_PARTS];
+	unsigned n_same;
 };
 
 /* --- The target --- */
@@ -61,6 +62,8 @@ static bool is_regular_or_missing(const char *path)
 {
 	struct stat st;
 
+	if (bsp_is_nbd_uri(path))
+		return false;
 	return stat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode);
 }
 
@@ -71,13 +74,16 @@ static bool check_size(struct receiver *recv)
 	bsp_device_get_info(recv->dev, &info);
 	if (!recv->dec.sized)
 		return true;
+	/* A file gets its size when it is known to be the base. */
+	if (recv->dec.based && recv->dev->ops->resize)
+		return true;
 	if (info.size < recv->dec.size)
 		return bsp_error_set(recv->call.error, BSP_ERROR_TOO_SMALL,
 				     "%s is too small: it has %" PRIu64
 				     " bytes, and %" PRIu64
 				     " are to come; nothing was written",
 				     recv->path, info.size, recv->dec.size);
-	if (!info.is_block && info.size != recv->dec.size)
+	if (recv->dev->ops->resize && info.size != recv->dec.size)
 		return bsp_error_set(
 			recv->call.error, BSP_ERROR_FAILED,
 			"%s is not the target that the stream resumes: it has %" PRIu64
@@ -91,7 +97,7 @@ static bool open_path(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
 
-	recv->made = !recv->call.options->resume &&
+	recv->made = !recv->call.options->resume && !dec->based &&
 		     is_regular_or_missing(recv->path);
 	/* An image cannot be created empty. make_durable() sets its size: that
 	 * of a raw stream is known only at the end. */
@@ -144,6 +150,54 @@ static bool take_object(struct receiver *recv)
 	return grow_object(recv, recv->dec.sized ? recv->dec.size : 0);
 }
 
+/* Takes an increment onto its base, and gives a file the new size. */
+static bool check_base(struct receiver *recv)
+{
+	struct bsp_device *dev = recv->dev;
+	uint64_t size = recv->dec.size;
+	int r;
+
+	if (!bsp_base_check(&recv->call, &recv->dec, dev))
+		return false;
+	if (!dev->ops->resize || dev->info.size == size)
+		return true;
+	r = dev->ops->resize(dev, size);
+	if (r)
+		return bsp_error_set_errno(recv->call.error, -r,
+					   "make %s %" PRIu64 " bytes long",
+					   recv->path, size);
+	dev->info.size = size;
+	return true;
+}
+
+static bool open_based(struct receiver *recv)
+{
+	if (recv->sp)
+		return bsp_error_set(recv->call.error, BSP_ERROR_USAGE,
+				     "an object takes no increment");
+	if (!open_path(recv))
+		return false;
+	if (check_base(recv))
+		return true;
+	bsp_device_close(recv->dev);
+	recv->dev = NULL;
+	return false;
+}
+
+/* A digest file that stays after its target has changed would prove a base that
+ * is there no longer. */
+static bool check_whole(const struct receiver *recv)
+{
+	const char *base = recv->call.options->base;
+
+	return !base || recv->dec.based ||
+	       bsp_error_set(recv->call.error, BSP_ERROR_FAILED,
+			     "the stream is not an increment, and %s would no "
+			     "longer be the digest of %s: remove it, and leave "
+			     "out --base; nothing was written",
+			     base, recv->path);
+}
+
 static bool open_target(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
@@ -154,27 +208,27 @@ static bool open_target(struct receiver *recv)
 			"the stream starts at byte %" PRIu64
 			"; if the target is good up to that byte, use --resume",
 			dec->start);
-	if (!(recv->sp ? take_object(recv) : open_path(recv)))
+	if (!check_whole(recv))
 		return false;
+	recv->call.progress->increment = dec->based;
+	if (!(dec->based ? open_based(recv)
+	      : recv->sp ? take_object(recv)
+			 : open_path(recv)))
+		return false;
+	bsp_target_begin(recv->target,
+			 &(struct bsp_target_options){
+				 .dev = recv->dev,
+				 .sp = recv->sp,
+				 .zero_mode = recv->call.options->zero_mode,
+				 .is_zero = recv->made ||
+					    recv->call.options->target_is_zero,
+				 .granule = dec->granule,
+				 .start = dec->start,
+			 });
 	recv->call.progress->size_known = dec->sized;
 	recv->call.progress->size = dec->size;
 	recv->call.progress->start = recv->call.progress->done = dec->start;
 	return true;
-}
-
-/* Makes the name of a new file durable. */
-static int sync_directory(const char *path)
-{
-	g_autofree char *directory = g_path_get_dirname(path);
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = 0;
-
-	if (fd < 0)
-		return 0; /* a directory without read permission */
-	if (fsync(fd) < 0 && errno != EINVAL)
-		r = -errno;
-	close(fd);
-	return r;
 }
 
 /* Makes durable all that was written. */
@@ -192,29 +246,31 @@ static int make_durable(struct receiver *recv)
 	if (!r)
 		r = dev->ops->flush(dev);
 	if (!r && recv->made)
-		r = sync_directory(recv->path);
+		r = bsp_fd_sync_name(recv->path);
 	return r;
 }
 
 /* --- Pieces --- */
 
-static bool failed_at(struct receiver *recv, const char *verb, uint64_t off,
-		      int r)
-{
-	if (r == -ECANCELED)
-		return bsp_transfer_interrupted(&recv->call);
-	return bsp_error_set_errno(recv->call.error, -r,
-				   "%s %s at byte %" PRIu64, verb, recv->path,
-				   off);
-}
-
-static void report(struct receiver *recv, uint64_t done)
+/* Notes how far the target is good. It counts parts of the base as holes. */
+static void note_good(struct receiver *recv)
 {
 	struct bsp_progress *progress = recv->call.progress;
+	unsigned n = 0;
 
-	progress->done = done;
-	progress->moved = recv->dec.at;
-	bsp_transfer_report(&recv->call, progress);
+	bsp_target_good(recv->target, progress);
+	while (n < recv->n_same && recv->same[n].end <= progress->done)
+		progress->same += recv->same[n++].len;
+	recv->n_same -= n;
+	memmove(recv->same, recv->same + n, recv->n_same * sizeof(*recv->same));
+	progress->hole -= progress->same;
+}
+
+static void report(struct receiver *recv)
+{
+	recv->call.progress->moved = recv->dec.at;
+	note_good(recv);
+	bsp_transfer_report(&recv->call, recv->call.progress);
 }
 
 /* A stream of unknown size, a raw one, may turn out to be too long. */
@@ -233,182 +289,80 @@ static bool check_room(struct receiver *recv)
 			     recv->path, info.size);
 }
 
-static ssize_t put(struct receiver *recv, uint64_t off, const void *buf,
-		   size_t len)
-{
-	return recv->sp ? bsp_sparse_write(recv->sp, off, buf, len)
-			: bsp_device_write_all(recv->dev, off, buf, len);
-}
-
-static bool write_data(struct receiver *recv)
+static bool pass_piece(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
-	ssize_t n;
+	bool ok;
 
 	if (!check_room(recv))
 		return false;
-	n = put(recv, dec->off, dec->data, (size_t)dec->len);
-	/* After a short count, another write returns the reason. */
-	if (n >= 0 && (uint64_t)n < dec->len) {
-		ssize_t more = put(recv, dec->off + (uint64_t)n, dec->data + n,
-				   (size_t)dec->len - (size_t)n);
-
-		n = more < 0 ? more : n + more;
-	}
-	if (n < 0 || (uint64_t)n < dec->len)
-		return failed_at(recv, "write", dec->off,
-				 n < 0 ? (int)n : -EIO);
-	recv->call.progress->data += dec->len;
-	report(recv, dec->off + dec->len);
-	return true;
+	ok = dec->data ? bsp_target_data(recv->target, dec->off, dec->data,
+					 (size_t)dec->len)
+		       : bsp_target_hole(recv->target, dec->off, dec->len);
+	if (ok)
+		report(recv);
+	return ok;
 }
 
-/* In an object a hole becomes markers, which make_durable() flushes. */
-static bool punch_hole(struct receiver *recv)
+/* A part of the base stays as it is. */
+static bool keep_same(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
-	int r;
 
-	if (!check_room(recv) || !grow_object(recv, dec->off + dec->len))
+	if (!bsp_base_check_part(&recv->call, dec, recv->dev))
 		return false;
-	r = bsp_sparse_fallocate(recv->sp,
-				 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				 dec->off, dec->len);
-	if (r)
-		return failed_at(recv, "zero", dec->off, r);
-	recv->call.progress->hole += dec->len;
-	report(recv, dec->off + dec->len);
-	return true;
-}
-
-/* Which layers answer: changes with the table, or the file, of any of them. */
-static uint64_t layers_of(struct bsp_device *dev)
-{
-	struct bsp_medium medium = { 0 };
-
-	if (dev->ops->medium)
-		dev->ops->medium(dev, BSP_DEPTH_ALL, &medium);
-	return medium.layers;
-}
-
-/*
- * Returns the end of the zeros in [off, end) that the device knows to start at
- * off, or off; then recv->unknown_to is past it. The answer counts only if no
- * layer was exchanged meanwhile: the old one may tell of blocks that are the
- * device's no longer.
- */
-static uint64_t ask_zeros(struct receiver *recv, uint64_t off, uint64_t end)
-{
-	struct bsp_device *dev = recv->dev;
-	uint64_t layers = layers_of(dev);
-	struct bsp_known_answer answer =
-		dev->ops->known(dev, 0, true, off, end);
-	uint64_t zeros = answer.end == end
-				 ? end
-				 : bsp_align_down(answer.end, KNOWN_SHIFT);
-
-	recv->layer = answer.layer;
-	if (answer.zeros && zeros > off && layers_of(dev) == layers)
-		return zeros;
-	recv->unknown_to =
-		bsp_align_up(bsp_max(answer.end, off + 1), KNOWN_SHIFT);
-	return off;
-}
-
-/* The same, where a part of a block may be among the bytes that were written
- * just before off, or where the device need not be asked. */
-static uint64_t known_zeros(struct receiver *recv, uint64_t off, uint64_t end)
-{
-	uint64_t block = bsp_align_up(off + 1, KNOWN_SHIFT);
-
-	if (!recv->dev->ops->known ||
-	    recv->call.options->zero_mode != BSP_ZERO_UNMAP)
-		recv->unknown_to = end;
-	else if (off % (1 << KNOWN_SHIFT))
-		recv->unknown_to = bsp_max(recv->unknown_to, block);
-	return off < recv->unknown_to ? off : ask_zeros(recv, off, end);
-}
-
-/* Reads one block in half a GiB of the zeros that the device knew. */
-static bool check_known(struct receiver *recv, uint64_t off, uint64_t end)
-{
-	size_t len = (size_t)bsp_min(end - off, 1 << KNOWN_SHIFT);
-	char *buf;
-	ssize_t n;
-	bool zero;
-
-	if (recv->unchecked && recv->unchecked + (end - off) < CHECK_EACH) {
-		recv->unchecked += end - off;
-		return true;
+	if (recv->n_same == SAME_PARTS) {
+		bsp_target_finish(recv->target);
+		note_good(recv);
+		if (recv->n_same == SAME_PARTS)
+			return false; /* the target's error, or an interrupt */
 	}
-	recv->unchecked = end - off;
-	buf = bsp_buffer_new(1 << KNOWN_SHIFT);
-	if (!buf)
-		return failed_at(recv, "read", off, -ENOMEM);
-	n = recv->dev->ops->read_through(recv->dev, off, buf, len);
-	zero = n < 0 || bsp_is_zero(buf, (size_t)n);
-	free(buf);
-	return zero ||
-	       bsp_error_set(recv->call.error, BSP_ERROR_FAILED,
-			     "%s said that a block of %s at byte %" PRIu64
-			     " is zero, and it is not",
-			     recv->layer ? recv->layer : "a layer below",
-			     recv->path, off);
-}
-
-/* Zeroes a step of [off, end), or skips known zeros. Sets *ret_next to where
- * to go on. */
-static bool zero_step(struct receiver *recv, uint64_t off, uint64_t end,
-		      uint64_t *ret_next)
-{
-	const struct bsp_transfer_options *options = recv->call.options;
-	uint64_t zeros;
-	int r;
-
-	*ret_next = end;
-	if (recv->made || options->target_is_zero)
-		return true;
-	zeros = known_zeros(recv, off, bsp_min(end, off + KNOWN_MAX));
-	if (zeros > off) {
-		*ret_next = zeros;
-		return check_known(recv, off, zeros);
-	}
-	end = bsp_min(end, recv->unknown_to);
-	*ret_next = bsp_min(
-		end, off + bsp_device_zero_step(recv->dev, options->zero_mode));
-	r = bsp_device_zero(recv->dev, options->zero_mode, off,
-			    *ret_next - off);
-	return !r || failed_at(recv, "zero", off, r);
-}
-
-static bool zero_hole(struct receiver *recv)
-{
-	const struct bsp_decoder *dec = &recv->dec;
-	uint64_t off = dec->off, end = dec->off + dec->len, next;
-
-	if (!check_room(recv))
+	recv->same[recv->n_same++] =
+		(struct same){ dec->off + dec->len, dec->len };
+	if (!bsp_target_skip(recv->target, dec->off, dec->len))
 		return false;
-	for (; off < end; off = next) {
-		if (!zero_step(recv, off, end, &next))
-			return false;
-		recv->call.progress->hole += next - off;
-		report(recv, next);
-		if (bsp_transfer_is_interrupted(&recv->call))
-			return failed_at(recv, "zero", next, -ECANCELED);
-	}
+	report(recv);
 	return true;
 }
 
 /* --- The stream --- */
 
+/* Gives the decoder a place for len bytes of the next piece. */
+static bool make_room(struct receiver *recv, size_t len)
+{
+	void *place = bsp_target_room(recv->target, len);
+
+	if (place)
+		bsp_decoder_set_buffer(&recv->dec, place);
+	return place;
+}
+
+/* Has data written that waits for more, if there is none. */
+static bool submit_if_stalled(struct receiver *recv)
+{
+	size_t len = bsp_decoder_in_buffer(&recv->dec);
+
+	if (!bsp_target_is_waiting(recv->target) ||
+	    bsp_fd_is_ready(&recv->from, STALL_MS))
+		return true;
+	bsp_target_submit(recv->target);
+	return !len || make_room(recv, len);
+}
+
 static bool read_more(struct receiver *recv)
 {
-	size_t len;
+	size_t len, whole = bsp_decoder_in_buffer(&recv->dec);
 	void *space = bsp_decoder_space(&recv->dec, &len);
-	ssize_t n = bsp_fd_read(&recv->from, space, len);
+	ssize_t n;
 
+	if (whole == len && !make_room(recv, len))
+		return false;
+	if (!submit_if_stalled(recv))
+		return false;
+	space = bsp_decoder_space(&recv->dec, &len);
+	n = bsp_fd_read(&recv->from, space, len);
 	if (n == -ECANCELED)
-		return failed_at(recv, "read", 0, (int)n);
+		return false;
 	if (n < 0)
 		return bsp_error_set_errno(recv->call.error, (int)-n,
 					   "read the stream at byte %" PRIu64,
@@ -438,6 +392,8 @@ static bool check_end(struct receiver *recv)
 	return true;
 }
 
+/* Returns false after an error, which is set unless it is the target's, or an
+ * interrupt. */
 static bool receive(struct receiver *recv)
 {
 	for (;;) {
@@ -451,10 +407,11 @@ static bool receive(struct receiver *recv)
 			ok = open_target(recv);
 			break;
 		case BSP_STREAM_DATA:
-			ok = write_data(recv);
-			break;
 		case BSP_STREAM_HOLE:
-			ok = recv->sp ? punch_hole(recv) : zero_hole(recv);
+			ok = pass_piece(recv);
+			break;
+		case BSP_STREAM_SAME:
+			ok = keep_same(recv);
 			break;
 		case BSP_STREAM_END:
 			return check_end(recv);
@@ -466,23 +423,70 @@ static bool receive(struct receiver *recv)
 	}
 }
 
-static bool run(struct receiver *recv)
+/* Sets the error of the target. Returns false. */
+static bool target_failed(struct receiver *recv,
+			  const struct bsp_target_error *failed)
 {
-	bool received = receive(recv);
+	g_clear_error(recv->call.error);
+	/* The interrupt has ended a connection of the target. */
+	if (failed->interrupted)
+		return bsp_transfer_interrupted(&recv->call);
+	if (failed->liar)
+		return bsp_error_set(
+			recv->call.error, BSP_ERROR_FAILED,
+			"%s said that a block of %s at byte %" PRIu64
+			" is zero, and it is not",
+			failed->liar, recv->path, failed->off);
+	return bsp_transfer_device_failed(
+		&recv->call, recv->dev, failed->error, "%s %s at byte %" PRIu64,
+		failed->verb, recv->path, failed->off);
+}
+
+/* Finishes what was received, and makes it durable. Returns whether all is
+ * there. */
+static bool finish(struct receiver *recv, bool received)
+{
+	struct bsp_progress *progress = recv->call.progress;
+	struct bsp_target_error failed;
 	int r;
 
-	if (!recv->dev)
-		return received;
+	bsp_target_finish(recv->target);
+	note_good(recv);
+	failed = bsp_target_error(recv->target);
+	/* Its place is before that of any error in the stream. */
+	if (failed.error)
+		received = target_failed(recv, &failed);
+	else if (progress->done < recv->dec.size)
+		received = false; /* an interrupt left holes */
 	if (received)
-		recv->call.progress->phase = BSP_PHASE_FLUSH;
+		progress->phase = BSP_PHASE_FLUSH;
+	bsp_transfer_be_patient(&recv->call, DURABLE_MS);
 	r = make_durable(recv);
 	if (r)
-		recv->call.progress->done = 0;
-	if (r && received)
-		received = bsp_error_set_errno(recv->call.error, -r,
-					       "make %s durable", recv->path);
-	if (!recv->sp)
-		bsp_device_close(recv->dev);
+		progress->done = 0;
+	if (r == -EINTR && received)
+		received = bsp_transfer_interrupted(&recv->call);
+	else if (r && received)
+		received = bsp_transfer_device_failed(&recv->call, recv->dev, r,
+						      "make %s durable",
+						      recv->path);
+	return received;
+}
+
+static bool run(struct receiver *recv)
+{
+	GError **ret_error = recv->call.error;
+	GError *error = NULL;
+	bool received;
+
+	recv->call.error = &error;
+	received = receive(recv);
+	if (recv->dev)
+		received = finish(recv, received);
+	if (!received && !error)
+		(void)bsp_transfer_interrupted(&recv->call);
+	if (error)
+		g_propagate_error(ret_error, error);
 	return received;
 }
 
@@ -493,32 +497,58 @@ static bool check_options(const struct bsp_transfer_options *options,
 	    !bsp_stream_format_info(options->format)->resumable)
 		return bsp_error_set(error, BSP_ERROR_USAGE,
 				     "only a native stream can be resumed");
+	if ((options->base || options->check_base) &&
+	    options->format != BSP_STREAM_FORMAT_NATIVE)
+		return bsp_error_set(error, BSP_ERROR_USAGE,
+				     "only a native stream can be an "
+				     "increment");
 	/* The last piece may have been written in part. */
 	if (options->resume && options->target_is_zero)
 		return bsp_error_set(
 			error, BSP_ERROR_USAGE,
 			"a target that is resumed cannot be all zeros");
+	/* The digest was removed when the target began to change. */
+	if (options->resume && options->base)
+		return bsp_error_set(error, BSP_ERROR_USAGE,
+				     "a target that is resumed has no digest: "
+				     "use --check-base");
 	return true;
 }
 
 static bool receive_all(struct receiver *recv, int from)
 {
 	const struct bsp_transfer_options *options = recv->call.options;
-	void *buffer;
 	bool received;
 
 	recv->from =
 		(struct bsp_fd){ from, options->interrupted, options->data };
 	if (!check_options(options, recv->call.error))
 		return false;
-	if (posix_memalign(&buffer, BSP_BUFFER_ALIGN, BSP_STREAM_BUFFER))
+	recv->target = bsp_target_new(&recv->call);
+	if (!recv->target)
 		return bsp_error_set_errno(recv->call.error, ENOMEM,
 					   "receive %s", recv->path);
 	bsp_stream_format_info(options->format)
-		->decoder_init(&recv->dec, buffer);
+		->decoder_init(&recv->dec, bsp_target_room(recv->target,
+							   BSP_STREAM_BUFFER));
 	bsp_fd_widen(from);
 	received = run(recv);
-	free(buffer);
+	bsp_target_free(recv->target);
+	if (!recv->sp)
+		bsp_device_close(recv->dev);
+	return received;
+}
+
+static bool begin_and_receive(struct receiver *recv, int from,
+			      const struct bsp_transfer_options *options,
+			      struct bsp_progress *ret_progress, GError **error)
+{
+	bool received;
+
+	if (!bsp_transfer_begin(&recv->call, options, ret_progress, error))
+		return false;
+	received = receive_all(recv, from);
+	bsp_transfer_end(&recv->call);
 	return received;
 }
 
@@ -528,8 +558,7 @@ bool bsp_recv(int from, const char *path,
 {
 	struct receiver recv = { .path = path };
 
-	return bsp_transfer_begin(&recv.call, options, ret_progress, error) &&
-	       receive_all(&recv, from);
+	return begin_and_receive(&recv, from, options, ret_progress, error);
 }
 
 bool bsp_recv_into(int from, struct bsp_sparse *sp,
@@ -538,6 +567,5 @@ bool bsp_recv_into(int from, struct bsp_sparse *sp,
 {
 	struct receiver recv = { .path = sp->dev->path, .sp = sp };
 
-	return bsp_transfer_begin(&recv.call, options, ret_progress, error) &&
-	       receive_all(&recv, from);
+	return begin_and_receive(&recv, from, options, ret_progress, error);
 }
