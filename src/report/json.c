@@ -25,19 +25,32 @@ static char *quoted(const char *path)
 	return json_to_string(node, false);
 }
 
-static int json_begin(struct bsp_report_output *out)
+/* Writes the path, and that of the other object of differences. */
+static int put_paths(struct bsp_report_output *out)
 {
 	g_autofree char *path = quoted(out->report->path);
+	g_autofree char *other = NULL;
+	int r = bsp_report_puts(out, path);
+
+	if (r < 0 || !out->report->other)
+		return r;
+	other = quoted(out->report->other);
+	r = bsp_report_puts(out, ",\n  \"other\": ");
+	return r < 0 ? r : bsp_report_puts(out, other);
+}
+
+static int json_begin(struct bsp_report_output *out)
+{
 	int r;
 
 	r = bsp_report_printf(out,
 			      "{\n"
-			      "  \"format\": \"blksparse-map\",\n"
+			      "  \"format\": \"blksparse-%s\",\n"
 			      "  \"version\": %d,\n"
 			      "  \"path\": ",
-			      VERSION);
+			      out->report->other ? "diff" : "map", VERSION);
 	if (r == 0)
-		r = bsp_report_puts(out, path);
+		r = put_paths(out);
 	if (r == 0)
 		r = bsp_report_printf(out,
 				      ",\n"
@@ -57,7 +70,7 @@ static int json_extent(struct bsp_report_output *out,
 		"%s\n    { \"start\": %" G_GUINT64_FORMAT
 		", \"length\": %" G_GUINT64_FORMAT ", \"type\": \"%s\" }",
 		bsp_report_at_first(out) ? "" : ",", extent->off, extent->len,
-		bsp_extent_type_name(extent->type));
+		bsp_report_type_name(out, extent->type));
 }
 
 static int put_total(struct bsp_report_output *out, enum bsp_extent_type type,
@@ -66,8 +79,8 @@ static int put_total(struct bsp_report_output *out, enum bsp_extent_type type,
 	return bsp_report_printf(out,
 				 "    \"%s\": { \"bytes\": %" G_GUINT64_FORMAT
 				 ", \"extents\": %" G_GUINT64_FORMAT " }%s\n",
-				 bsp_extent_type_name(type), out->bytes[type],
-				 out->extents[type], end);
+				 bsp_report_type_name(out, type),
+				 out->bytes[type], out->extents[type], end);
 }
 
 static int put_layer(struct bsp_report_output *out,
@@ -115,8 +128,9 @@ static int json_end(struct bsp_report_output *out)
 	if (r == 0)
 		r = put_total(out, BSP_EXTENT_DATA, ",");
 	if (r == 0)
-		r = put_total(out, BSP_EXTENT_HOLE, ",");
-	if (r == 0)
+		r = put_total(out, BSP_EXTENT_HOLE,
+			      out->report->other ? "" : ",");
+	if (r == 0 && !out->report->other)
 		r = put_total(out, BSP_EXTENT_UNKNOWN, "");
 	return r < 0 ? r : bsp_report_puts(out, "  }\n}\n");
 }
@@ -126,6 +140,7 @@ const struct bsp_report_format bsp_report_json = {
 	.granule = 1,
 	.has_summary = true,
 	.tells_unknown = true,
+	.skips_same = true,
 	.begin = json_begin,
 	.extent = json_extent,
 	.end = json_end,

@@ -32,6 +32,9 @@ static const struct bsp_report_format *const formats[] = {
 	[BSP_FORMAT_QEMU] = &bsp_report_qemu,
 	[BSP_FORMAT_BMAP] = &bsp_report_bmap,
 	[BSP_FORMAT_DDRESCUE] = &bsp_report_ddrescue,
+	[BSP_FORMAT_PLOT] = &bsp_report_plot,
+	[BSP_FORMAT_SVG] = &bsp_report_svg,
+	[BSP_FORMAT_PNG] = &bsp_report_png,
 };
 
 static bool fail_unknown(const char *name, GError **error)
@@ -51,6 +54,8 @@ bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
 		if (strcmp(name, formats[i]->name) == 0) {
+			if (formats[i]->load && !formats[i]->load(error))
+				return false;
 			*ret_format = (enum bsp_format)i;
 			return true;
 		}
@@ -58,7 +63,8 @@ bool bsp_format_from_name(const char *name, enum bsp_format *ret_format,
 	return fail_unknown(name, error);
 }
 
-const char *bsp_extent_type_name(enum bsp_extent_type type)
+const char *bsp_report_type_name(const struct bsp_report_output *out,
+				 enum bsp_extent_type type)
 {
 	static const char *const names[] = {
 		[BSP_EXTENT_DATA] = "data",
@@ -66,14 +72,31 @@ const char *bsp_extent_type_name(enum bsp_extent_type type)
 		[BSP_EXTENT_UNKNOWN] = "unknown",
 	};
 
+	if (out->report->other)
+		return type == BSP_EXTENT_HOLE ? "same" : "differs";
 	return names[type];
 }
 
 bool bsp_report_at_first(const struct bsp_report_output *out)
 {
+	if (out->report->other)
+		return out->extents[BSP_EXTENT_DATA] == 0;
 	return out->extents[BSP_EXTENT_DATA] == 0 &&
 	       out->extents[BSP_EXTENT_HOLE] == 0 &&
 	       out->extents[BSP_EXTENT_UNKNOWN] == 0;
+}
+
+bool bsp_report_tells(const struct bsp_report_output *out,
+		      enum bsp_extent_type type)
+{
+	return type <= BSP_EXTENT_HOLE || out->extents[type];
+}
+
+const struct bsp_drawing *bsp_report_drawing(const struct bsp_report *report)
+{
+	static const struct bsp_drawing none;
+
+	return report->drawing ? report->drawing : &none;
 }
 
 /* --- Text --------------------------------------------------------------- */
@@ -118,11 +141,12 @@ static int write_pending(struct walk *walk)
 {
 	const struct bsp_extent *extent = &walk->pending;
 	struct bsp_report_output *out = walk->out;
+	bool is_same = out->report->other && extent->type == BSP_EXTENT_HOLE;
 	int r = 0;
 
 	if (extent->len == 0)
 		return 0;
-	if (!out->report->summary)
+	if (!out->report->summary && !(is_same && walk->writer->skips_same))
 		r = walk->writer->extent(out, extent);
 	out->bytes[extent->type] += extent->len;
 	out->extents[extent->type]++;

@@ -8,11 +8,6 @@
  */
 #include "report/report.h"
 
-#include <stdio.h>
-
-/* Room for "18446744073709551615" and "1023.9 KiB" alike. */
-enum { TEXT_LEN = 24 };
-
 static int column_width(const struct bsp_report_output *out)
 {
 	int width = (int)sizeof("LENGTH") - 1;
@@ -21,36 +16,6 @@ static int column_width(const struct bsp_report_output *out)
 	for (uint64_t rest = out->report->size; rest >= 10; rest /= 10)
 		digits++;
 	return MAX(width, digits);
-}
-
-/* 1536 is "1.5 KiB". Tenths are truncated: 1023.99 KiB is "1023.9 KiB". */
-static const char *readable(uint64_t bytes, char text[TEXT_LEN])
-{
-	static const char units[] = "KMGTPE";
-	unsigned shift = 0;
-	uint64_t tenths;
-
-	while (bytes >> shift >= 1024)
-		shift += 10;
-	if (shift == 0) {
-		(void)snprintf(text, TEXT_LEN, "%u B", (unsigned)bytes);
-		return text;
-	}
-	tenths = ((bytes >> (shift - 10)) % 1024) * 10 / 1024;
-	(void)snprintf(text, TEXT_LEN, "%" G_GUINT64_FORMAT ".%u %ciB",
-		       bytes >> shift, (unsigned)tenths, units[shift / 10 - 1]);
-	return text;
-}
-
-/* The share in tenths of a percent; 0 and 1000 only where they are exact. */
-static unsigned share(uint64_t part, uint64_t whole)
-{
-	double tenths;
-
-	if (part == 0 || part == whole)
-		return part == 0 ? 0 : 1000;
-	tenths = (double)part / (double)whole * 1000 + 0.5;
-	return (unsigned)CLAMP(tenths, 1, 999);
 }
 
 static int table_begin(struct bsp_report_output *out)
@@ -73,42 +38,52 @@ static int table_extent(struct bsp_report_output *out,
 				 "  %*" G_GUINT64_FORMAT "  %s\n",
 				 width, extent->off, width,
 				 extent->off + extent->len, width, extent->len,
-				 bsp_extent_type_name(extent->type));
+				 bsp_report_type_name(out, extent->type));
+}
+
+char *bsp_report_total_text(const struct bsp_report_output *out,
+			    enum bsp_extent_type type)
+{
+	unsigned tenths = bsp_report_share(out->bytes[type], out->report->size);
+	uint64_t count = out->extents[type];
+	char size[BSP_SIZE_TEXT_LEN];
+
+	return g_strdup_printf(
+		"%-7s  %*" G_GUINT64_FORMAT "  %10s  %3u.%u%%"
+		"  %" G_GUINT64_FORMAT " extent%s\n",
+		bsp_report_type_name(out, type), column_width(out),
+		out->bytes[type], bsp_report_size_text(out->bytes[type], size),
+		tenths / 10, tenths % 10, count, count == 1 ? "" : "s");
+}
+
+char *bsp_report_whole_text(const struct bsp_report_output *out)
+{
+	char size[BSP_SIZE_TEXT_LEN];
+
+	return g_strdup_printf("%-7s  %*" G_GUINT64_FORMAT "  %10s\n", "total",
+			       column_width(out), out->report->size,
+			       bsp_report_size_text(out->report->size, size));
 }
 
 static int put_total(struct bsp_report_output *out, enum bsp_extent_type type)
 {
-	unsigned tenths = share(out->bytes[type], out->report->size);
-	uint64_t count = out->extents[type];
-	char text[TEXT_LEN];
+	g_autofree char *line = bsp_report_total_text(out, type);
 
-	return bsp_report_printf(out,
-				 "%-7s  %*" G_GUINT64_FORMAT "  %10s  %3u.%u%%"
-				 "  %" G_GUINT64_FORMAT " extent%s\n",
-				 bsp_extent_type_name(type), column_width(out),
-				 out->bytes[type],
-				 readable(out->bytes[type], text), tenths / 10,
-				 tenths % 10, count, count == 1 ? "" : "s");
+	return bsp_report_puts(out, line);
 }
 
 static int table_end(struct bsp_report_output *out)
 {
-	char text[TEXT_LEN];
+	g_autofree char *whole = bsp_report_whole_text(out);
 	int r = 0;
 
 	if (!out->report->summary)
 		r = bsp_report_puts(out, "\n");
-	if (r == 0)
-		r = put_total(out, BSP_EXTENT_DATA);
-	if (r == 0)
-		r = put_total(out, BSP_EXTENT_HOLE);
-	if (r == 0 && out->extents[BSP_EXTENT_UNKNOWN])
-		r = put_total(out, BSP_EXTENT_UNKNOWN);
-	if (r < 0)
-		return r;
-	return bsp_report_printf(out, "%-7s  %*" G_GUINT64_FORMAT "  %10s\n",
-				 "total", column_width(out), out->report->size,
-				 readable(out->report->size, text));
+	for (int type = 0; r == 0 && type < BSP_EXTENT_TYPES; type++) {
+		if (bsp_report_tells(out, (enum bsp_extent_type)type))
+			r = put_total(out, (enum bsp_extent_type)type);
+	}
+	return r < 0 ? r : bsp_report_puts(out, whole);
 }
 
 const struct bsp_report_format bsp_report_table = {
@@ -116,6 +91,7 @@ const struct bsp_report_format bsp_report_table = {
 	.granule = 1,
 	.has_summary = true,
 	.tells_unknown = true,
+	.skips_same = true,
 	.begin = table_begin,
 	.extent = table_extent,
 	.end = table_end,
