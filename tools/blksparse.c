@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../fuse/startup.h"
+#include "blksparse-mount.h"
 #include "command.h"
 #include "message.h"
 #include "options.h"
@@ -21,11 +22,15 @@ static const struct {
 } commands[] = {
 	{ "copy", command_copy,
 	  "Copy a device, an image or a sparse file to another" },
+	{ "diff", command_diff, "Report where two devices or files differ" },
+	{ "digest", command_digest,
+	  "Compute digests, by which a later send finds what changed" },
 	{ "map", command_map,
 	  "Report which parts of a device or a file are data and holes" },
 	{ "recv", command_recv, "Receive a stream into a device or a file" },
 	{ "send", command_send,
 	  "Send a device or a file as a stream, without its zeros" },
+	{ "stat", command_stat, "Report what mounts of blksparsefs do" },
 };
 
 static gboolean opt_version;
@@ -58,14 +63,13 @@ static int run_command(int argc, char **argv)
 	return usage_error("there is no command '%s'", argv[0]);
 }
 
-int main(int argc, char **argv)
+/* Runs the command of copied words. */
+static int run(int argc, char **argv)
 {
 	g_autoptr(GOptionContext) context = NULL;
 	g_autofree char *description = NULL;
 	int status;
 
-	if (!startup())
-		return STATUS_FAILED;
 	context = g_option_context_new("COMMAND");
 	description = describe_commands();
 	g_set_prgname("blksparse");
@@ -82,4 +86,20 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return usage_error("no command given");
 	return run_command(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	g_auto(GStrv) words = NULL;
+	g_autofree char **args = NULL;
+
+	if (!startup())
+		return STATUS_FAILED;
+	/* Programs such as ps(1) show the words of argv. GOption takes words
+	 * out of args. */
+	words = g_strdupv(argv);
+	args = g_memdup2(words, ((size_t)argc + 1) * sizeof(*args));
+	for (int i = 0; i < argc; i++)
+		bsp_nbd_uri_hide(argv[i]);
+	return run(argc, args);
 }

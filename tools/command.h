@@ -7,8 +7,11 @@
 #define COMMAND_H
 
 int command_copy(int argc, char **argv);
+int command_diff(int argc, char **argv);
+int command_digest(int argc, char **argv);
 int command_map(int argc, char **argv);
 int command_recv(int argc, char **argv);
 int command_send(int argc, char **argv);
+int command_stat(int argc, char **argv);
 
 #endif

@@ -6,12 +6,15 @@
  * turns the result into a summary or a message. Opening the target for writing
  * takes and checks it, so that a target that is refused keeps its content. A
  * regular file is always created or emptied: it gets the size of the source.
+ * With --changed a file keeps its content, to be compared. With --changes the
+ * target must be there, with the size of the source: it is the base.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "blksparse.h"
+#include "changes.h"
 #include "command.h"
 #include "interrupt.h"
 #include "message.h"
@@ -22,8 +25,8 @@
 
 enum { JOBS_MAX = 64 };
 
-static gboolean opt_target_is_zero, opt_verify;
-static gboolean opt_progress, opt_quiet, opt_json;
+static gboolean opt_target_is_zero, opt_verify, opt_changed;
+static gboolean opt_quiet, opt_json;
 static gint opt_jobs;
 static enum bsp_tail opt_tail = BSP_TAIL_KEEP;
 static char **opt_paths;
@@ -38,18 +41,18 @@ static gboolean parse_tail(const gchar *option, const gchar *value,
 }
 
 static const GOptionEntry entries[] = {
+	{ "changed", 0, 0, G_OPTION_ARG_NONE, &opt_changed,
+	  "Read DST, too, and write only what differs", NULL },
 	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
 	  "Read and write N pieces at once, 1 to 64 (default: 8)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
 	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
-	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
-	  "Show progress even if stderr is not a terminal", NULL },
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "Show neither progress nor a summary", NULL },
 	{ "tail", 0, 0, G_OPTION_ARG_CALLBACK, parse_tail,
-	  "DST past the size of SRC: keep (default), zero or discard", "WHAT" },
+	  "DST past the end of SRC: keep (default), zero, discard", "WHAT" },
 	{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &opt_target_is_zero,
 	  "DST reads as zeros already: do not zero it", NULL },
 	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
@@ -62,6 +65,7 @@ static const GOptionEntry entries[] = {
 struct job {
 	const char *from_path, *to_path;
 	struct bsp_sparse *from, *to;
+	struct bsp_changes *changes; /* NULL: they are not known */
 	struct progress progress;
 	struct bsp_progress now; /* when bsp_copy() has returned */
 	enum bsp_phase phase;	 /* the last one that was shown */
@@ -71,11 +75,25 @@ struct job {
 
 /* --- Source and target --- */
 
+static bool fail_other_base(const struct job *job, uint64_t size,
+			    GError **error)
+{
+	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,
+		    "%s has %" G_GUINT64_FORMAT
+		    " bytes, and %s has %" G_GUINT64_FORMAT
+		    ": it is not the base of the changes; nothing was written",
+		    job->to_path, size, job->from_path,
+		    bsp_sparse_size(job->from));
+	return false;
+}
+
 static bool fits(const struct job *job, GError **error)
 {
 	uint64_t need = bsp_sparse_size(job->from);
 	uint64_t have = bsp_sparse_size(job->to);
 
+	if (job->changes && need != have)
+		return fail_other_base(job, have, error);
 	if (need <= have)
 		return true;
 	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,
@@ -86,25 +104,64 @@ static bool fits(const struct job *job, GError **error)
 	return false;
 }
 
+/* Whether the file that is there can be the base of the changes: opening it
+ * would give it another size. */
+static bool check_base(const struct job *job, const struct stat *st,
+		       GError **error)
+{
+	uint64_t size = (uint64_t)st->st_size;
+
+	return !job->changes || size == bsp_sparse_size(job->from) ||
+	       fail_other_base(job, size, error);
+}
+
+static bool fail_without_base(const struct job *job, GError **error)
+{
+	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,
+		    "%s is not there: changes go to a copy of their base",
+		    job->to_path);
+	return false;
+}
+
+/* A file is created or emptied, unless its content is to be kept. */
+static struct bsp_device *
+open_target(struct job *job, const struct bsp_device *from, GError **error)
+{
+	uint64_t size = bsp_sparse_size(job->from);
+	bool is_nbd = bsp_is_nbd_uri(job->to_path);
+	struct stat st;
+	bool is_there = is_nbd || stat(job->to_path, &st) == 0;
+
+	if (is_there && (is_nbd || !S_ISREG(st.st_mode)))
+		return bsp_device_open_writable(job->to_path, error);
+	if (is_there ? !check_base(job, &st, error)
+		     : job->changes && !fail_without_base(job, error))
+		return NULL;
+	job->is_new = !is_there || !(opt_changed || job->changes);
+	return (job->is_new ? bsp_device_create_image : bsp_device_open_image)(
+		job->to_path, size, from, error);
+}
+
 static bool open_both(struct job *job, GError **error)
 {
-	const struct bsp_sparse_options options = { .known = opt_known };
-	struct stat st;
+	const struct bsp_sparse_options options = {
+		.known = opt_known,
+		.unshared = true, /* for as long as the copy takes */
+	};
 	struct bsp_device *from, *to;
+	bool fell_back;
 
 	/* First, because its message is the clearest. It is checked again
 	 * below: the paths may lead elsewhere by then. */
 	if (!bsp_check_not_same_device(job->from_path, job->to_path, error))
 		return false;
-	from = bsp_device_open(job->from_path, error);
+	from = changes_open_device(job->from_path, error);
 	job->from = bsp_sparse_new(from, &options, error);
-	if (!job->from)
+	if (!job->from ||
+	    !changes_open(job->from, &job->changes, &fell_back, error))
 		return false;
-	job->is_new = stat(job->to_path, &st) < 0 || S_ISREG(st.st_mode);
-	to = job->is_new ? bsp_device_create_image(job->to_path,
-						   bsp_sparse_size(job->from),
-						   from, error)
-			 : bsp_device_open_writable(job->to_path, error);
+	opt_changed |= fell_back;
+	to = open_target(job, from, error);
 	job->to = bsp_sparse_new(to, &options, error);
 	return job->to && bsp_device_check_not_same(from, to, error) &&
 	       fits(job, error);
@@ -115,7 +172,7 @@ static bool open_both(struct job *job, GError **error)
 /* The message names no offset to resume at: pieces are copied out of order. */
 static char *describe_interrupt(const struct job *job)
 {
-	uint64_t done = job->now.data + job->now.hole;
+	uint64_t done = job->now.data + job->now.hole + job->now.same;
 
 	if (job->now.phase == BSP_PHASE_VERIFY)
 		return g_strdup_printf("interrupted; %s is copied, and not "
@@ -139,10 +196,50 @@ static char *describe_failure(const struct job *job, const GError *error)
 {
 	if (g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED))
 		return describe_interrupt(job);
+	if (opt_changed && !job->is_new && job->now.phase == BSP_PHASE_FLUSH)
+		return g_strdup_printf(
+			"%s; %s may have lost data that it still returns: copy again, without --changed",
+			error->message, job->to_path);
 	if (is_mixed(job, error))
 		return g_strdup_printf("%s; %s is incomplete", error->message,
 				       job->to_path);
 	return g_strdup(error->message);
+}
+
+/* The bytes that were written; to a new file, all data is. */
+static uint64_t written(const struct job *job)
+{
+	return job->is_new || opt_target_is_zero ? job->now.data
+						 : job->now.written;
+}
+
+static void write_text(const struct job *job, double seconds)
+{
+	const char *verified = opt_verify ? ", verified" : "";
+
+	if (job->changes && !opt_changed)
+		(void)fprintf(stderr,
+			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
+			      " of data written, %" G_GUINT64_FORMAT
+			      " in holes, %" G_GUINT64_FORMAT
+			      " unchanged; %.3f seconds%s\n",
+			      job->now.size, job->now.data, job->now.hole,
+			      job->now.same, seconds, verified);
+	else if (opt_changed)
+		(void)fprintf(stderr,
+			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
+			      " compared, %" G_GUINT64_FORMAT
+			      " written, %" G_GUINT64_FORMAT
+			      " zeroed; %.3f seconds%s\n",
+			      job->now.size, job->now.compared, written(job),
+			      job->now.zeroed, seconds, verified);
+	else
+		(void)fprintf(stderr,
+			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
+			      " of data written, %" G_GUINT64_FORMAT
+			      " in holes; %.3f seconds%s\n",
+			      job->now.size, job->now.data, job->now.hole,
+			      seconds, verified);
 }
 
 /* Returns an exit status. */
@@ -160,6 +257,13 @@ static int write_json(const struct job *job, double seconds, const char *error)
 	summary_number(builder, "size", job->now.size);
 	summary_number(builder, "data", job->now.data);
 	summary_number(builder, "hole", job->now.hole);
+	if (job->changes)
+		summary_number(builder, "unchanged", job->now.same);
+	if (opt_changed) {
+		summary_number(builder, "compared", job->now.compared);
+		summary_number(builder, "written", written(job));
+		summary_number(builder, "zeroed", job->now.zeroed);
+	}
 	json_builder_set_member_name(builder, "verified");
 	json_builder_add_boolean_value(builder, opt_verify && !error);
 	json_builder_end_object(builder);
@@ -175,12 +279,7 @@ static int summarize(const struct job *job, const char *error)
 	if (opt_json)
 		return write_json(job, seconds, error);
 	if (!opt_quiet && !error)
-		(void)fprintf(stderr,
-			      "%" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
-			      " of data written, %" G_GUINT64_FORMAT
-			      " in holes; %.3f seconds%s\n",
-			      job->now.size, job->now.data, job->now.hole,
-			      seconds, opt_verify ? ", verified" : "");
+		write_text(job, seconds);
 	return STATUS_OK;
 }
 
@@ -217,6 +316,8 @@ static int run(struct job *job)
 		.jobs = (unsigned)opt_jobs,
 		.target_is_zero = job->is_new || opt_target_is_zero,
 		.verify = opt_verify,
+		.changed = opt_changed,
+		.changes = job->changes,
 	};
 	g_autoptr(GError) error = NULL;
 	g_autofree char *message = NULL;
@@ -224,9 +325,7 @@ static int run(struct job *job)
 	int status;
 
 	job->started = g_get_monotonic_time();
-	progress_begin(&job->progress, 0);
-	job->progress.enabled |= opt_progress;
-	job->progress.enabled &= !opt_quiet;
+	progress_begin(&job->progress, 0, opt_quiet);
 	copied = bsp_copy(job->from, job->to, &options, &job->now, &error);
 	if (copied && opt_tail != BSP_TAIL_KEEP)
 		copied = finish_tail(job, &error);
@@ -254,6 +353,8 @@ int command_copy(int argc, char **argv)
 		"a regular file.\nWhere SRC is zero, a file gets holes, and a "
 		"device is zeroed.");
 	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, changes_entries, NULL);
+	g_option_context_add_main_entries(context, progress_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);
@@ -262,8 +363,17 @@ int command_copy(int argc, char **argv)
 	if (paths[2])
 		return usage_error("one SRC and one DST, not also '%s'",
 				   paths[2]);
-	if (opt_quiet && opt_progress)
+	if (opt_quiet && progress_is_asked())
 		return usage_error("--quiet does not go with --progress");
+	if (opt_changed && opt_target_is_zero)
+		return usage_error("--changed does not go with "
+				   "--target-is-zero");
+	if (changes_wanted() && opt_target_is_zero)
+		return usage_error("--changes does not go with "
+				   "--target-is-zero");
+	status = changes_check_options();
+	if (status != STATUS_OK)
+		return status;
 	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
 		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
 				   JOBS_MAX);
@@ -273,5 +383,6 @@ int command_copy(int argc, char **argv)
 	status = open_both(&job, &error) ? run(&job) : failure_of(error);
 	bsp_sparse_free(job.from);
 	bsp_sparse_free(job.to);
+	bsp_changes_free(job.changes);
 	return status;
 }

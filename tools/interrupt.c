@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stddef.h>
 
+#include "blksparse-thread.h"
+
 static volatile sig_atomic_t caught;
 
 static void on_signal(int signal)
@@ -30,6 +32,7 @@ void interrupt_catch(void)
 		if (before.sa_handler != SIG_IGN)
 			sigaction(signals[i], &action, NULL);
 	}
+	bsp_interrupt_set(interrupted, NULL);
 }
 
 bool interrupted(void *data)

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 /* Remembers the first such signal from now on; a second one ends the program.
- * System calls that wait return EINTR. */
+ * System calls that wait return EINTR, and waits of this thread for a device on
+ * a network end. */
 void interrupt_catch(void);
 
 /* Whether such a signal came. A bsp_interrupted_fn; data is not used. */

@@ -2,15 +2,13 @@
 /*
  * One line for each layer; with several layers, one more for all.
  *
- * Names come with arrows in UTF-8. No locale is set (message.c), so the user's
- * encoding is looked up here.
+ * Names come with arrows in UTF-8.
  */
 #include "layers.h"
 
-#include <langinfo.h>
-#include <locale.h>
 #include <stdio.h>
-#include <string.h>
+
+#include "terminal.h"
 
 static void free_layer(void *data)
 {
@@ -48,22 +46,11 @@ void layers_free(struct layers *layers)
 
 /* --- Text --- */
 
-static bool is_utf8(void)
-{
-	locale_t locale = newlocale(LC_CTYPE_MASK, "", NULL);
-	bool is =
-		locale && strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
-
-	if (locale)
-		freelocale(locale);
-	return is;
-}
-
 char *layer_text(const char *text)
 {
 	GString *shown = g_string_new(text);
 
-	if (!is_utf8())
+	if (!terminal_is_utf8())
 		g_string_replace(shown, "→", "->", 0);
 	return g_string_free(shown, false);
 }

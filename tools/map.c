@@ -12,41 +12,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "blksparse-mount.h"
 #include "blksparse.h"
 #include "command.h"
+#include "drawing.h"
 #include "interrupt.h"
 #include "layers.h"
 #include "message.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "report-options.h"
 #include "verify.h"
 
 /* A walk that is faster than this shows no progress. */
 enum { FILE_DELAY_MS = 1000 };
 
-static enum bsp_format opt_format = BSP_FORMAT_TABLE;
-static gboolean opt_summary, opt_verbose, opt_verify;
+static gboolean opt_verbose, opt_verify;
 static char **opt_paths;
-
-static gboolean parse_format(const gchar *option, const gchar *value,
-			     gpointer data, GError **error)
-{
-	if (bsp_format_from_name(value, &opt_format, error))
-		return true;
-	g_prefix_error(error, "%s: ", option);
-	return false;
-}
+static struct drawing drawing;
 
 static const GOptionEntry entries[] = {
-	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
-	  "Report as table (default), json, qemu, bmap or ddrescue", "FORMAT" },
 	{ "granule", 0, 0, G_OPTION_ARG_CALLBACK, option_granule,
 	  "Unit of data and holes: a power of two, 4K to 1M", "SIZE" },
 	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
-	{ "summary", 0, 0, G_OPTION_ARG_NONE, &opt_summary,
-	  "Report only the totals (with table, json)", NULL },
 	{ "verbose", 0, 0, G_OPTION_ARG_NONE, &opt_verbose,
 	  "Tell which layers below knew holes, and how much was read", NULL },
 	{ "verify", 0, 0, G_OPTION_ARG_NONE, &opt_verify,
@@ -82,15 +72,21 @@ static int fail_reading(const char *path, int r)
 		return failure("%s: interrupted", path);
 	if (r == -ENODATA)
 		return failure("%s: shrank while it was read; try again", path);
+	if (r == -ENOTCONN)
+		return failure("%s: the connection to its server was lost; "
+			       "check the server, and try again",
+			       path);
 	return failure("%s: %s", path, g_strerror(-r));
 }
 
-static int write_report(const struct bsp_report *report,
-			struct progress *progress)
+static int write_report(struct bsp_report *report, struct progress *progress)
 {
 	struct output out = { .progress = progress };
-	int r = bsp_report_write(report, opt_format, output_write, &out);
+	int r;
 
+	if (drawing.marks)
+		report->drawing = &drawing.how;
+	r = bsp_report_write(report, opt_format, output_write, &out);
 	if (r == 0)
 		output_finish(&out);
 	progress_clear(progress);
@@ -102,24 +98,19 @@ static int write_report(const struct bsp_report *report,
 /* --- Devices ------------------------------------------------------------ */
 
 struct scan {
+	struct bsp_sparse *sp;
 	struct progress progress;
-	bool changed; /* another program wrote during the scan */
+	struct changes changes;
 };
 
 static void scan_progress(void *data, const struct bsp_progress *now)
 {
 	struct scan *scan = data;
+	struct bsp_stat found;
 
-	progress_update(&scan->progress, now->done, now->size);
-}
-
-static void scan_changed(void *data, enum bsp_change change)
-{
-	struct scan *scan = data;
-
-	if (change != BSP_CHANGE_UNWATCHABLE &&
-	    change != BSP_CHANGE_FALSE_ZEROS)
-		scan->changed = true;
+	(void)bsp_sparse_stat_nowait(scan->sp, &found);
+	progress_update_parts(&scan->progress, now->done, now->size, found.data,
+			      found.hole);
 }
 
 /* Writes the report even if another program wrote during the scan: a partition
@@ -151,20 +142,19 @@ static int report_scanned(struct bsp_sparse *sp, const char *path,
 		status = verify_holes(sp, holes.source, path, holes.bytes,
 				      opt_verbose);
 	bsp_sparse_refresh(sp);
-	if (status == STATUS_OK && scan->changed)
-		failure("warning: the disk of %s was written to meanwhile; "
-			"where that was in %s, the report is out of date",
-			path, path);
+	if (status == STATUS_OK)
+		warn_of_changes(&scan->changes, path,
+				"the report may be out of date there");
 	return status;
 }
 
 static int map_sparse(struct bsp_sparse *sp, const char *path)
 {
-	struct scan scan = { 0 };
+	struct scan scan = { .sp = sp };
 	int r;
 
-	progress_begin(&scan.progress, 0);
-	bsp_sparse_set_changed(sp, scan_changed, &scan);
+	progress_begin(&scan.progress, 0, false);
+	bsp_sparse_set_changed(sp, note_change, &scan.changes);
 	r = bsp_sparse_scan(sp, 0, UINT64_MAX, interrupted, scan_progress,
 			    &scan);
 	progress_clear(&scan.progress);
@@ -174,17 +164,19 @@ static int map_sparse(struct bsp_sparse *sp, const char *path)
 static int map_device(const char *path)
 {
 	const struct bsp_sparse_options options = {
+		.unshared = true,
 		.granule = opt_granule,
 		.known = opt_known,
 	};
 	g_autoptr(GError) error = NULL;
+	g_autofree char *shown = bsp_nbd_uri_redact(path);
 	struct bsp_device *dev = bsp_device_open(path, &error);
 	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, &error);
 	int status;
 
 	if (!sp)
 		return failure_of(error);
-	status = map_sparse(sp, path);
+	status = map_sparse(sp, shown);
 	bsp_sparse_free(sp);
 	return status;
 }
@@ -238,7 +230,7 @@ static int map_opened(int fd, const char *path, uint64_t size,
 
 	if (size == 0 && opt_format == BSP_FORMAT_BMAP)
 		return failure("%s: is empty, which a bmap cannot say", path);
-	progress_begin(&walk.progress, FILE_DELAY_MS);
+	progress_begin(&walk.progress, FILE_DELAY_MS, false);
 	status = write_report(&report, &walk.progress);
 	walk.progress.enabled = false;
 	if (status == STATUS_OK && sp && opt_verbose)
@@ -253,7 +245,10 @@ static int map_opened(int fd, const char *path, uint64_t size,
  * system. */
 static struct bsp_sparse *open_file(const char *path, GError **error)
 {
-	const struct bsp_sparse_options options = { .known = BSP_KNOWN_ALL };
+	const struct bsp_sparse_options options = {
+		.known = BSP_KNOWN_ALL,
+		.unshared = true,
+	};
 
 	return bsp_sparse_new(bsp_device_open(path, error), &options, error);
 }
@@ -283,12 +278,18 @@ static int map_file(const char *path)
 static int map(const char *path)
 {
 	struct stat st;
+	int status;
 
 	interrupt_catch();
+	if (drawing_is_for(opt_format))
+		drawing_init(&drawing, path);
 	/* Opening a device gives the message for anything else. */
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-		return map_file(path);
-	return map_device(path);
+		status = map_file(path);
+	else
+		status = map_device(path);
+	drawing_clear(&drawing);
+	return status;
 }
 
 int command_map(int argc, char **argv)
@@ -303,7 +304,9 @@ int command_map(int argc, char **argv)
 		"Reports which parts of PATH, a block device or a regular file, "
 		"hold data\nand which are holes: zeros that need not be read or "
 		"copied.");
+	g_option_context_add_main_entries(context, report_entries, NULL);
 	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, progress_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);
@@ -312,9 +315,6 @@ int command_map(int argc, char **argv)
 	if (paths[1])
 		return usage_error("one PATH at a time, not also '%s'",
 				   paths[1]);
-	if (opt_summary && opt_format != BSP_FORMAT_TABLE &&
-	    opt_format != BSP_FORMAT_JSON)
-		return usage_error("--summary goes with --format=table and "
-				   "--format=json only");
-	return map(paths[0]);
+	status = report_check_options();
+	return status == STATUS_OK ? map(paths[0]) : status;
 }

@@ -2,24 +2,26 @@
 /*
  * Messages go to stderr, with the name that g_set_prgname() got. No locale is
  * set anywhere: messages, those of the system among them, are in English and
- * the same on every machine.
+ * the same on every machine. A message shows no password of a URI.
  */
 #include "message.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "blksparse-mount.h"
 #include "layers.h"
 
 int failure(const char *format, ...)
 {
+	g_autofree char *message = NULL, *shown = NULL;
 	va_list args;
 
-	(void)fprintf(stderr, "%s: ", g_get_prgname());
 	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
+	message = g_strdup_vprintf(format, args);
 	va_end(args);
-	(void)fputc('\n', stderr);
+	shown = bsp_nbd_uri_redact(message);
+	(void)fprintf(stderr, "%s: %s\n", g_get_prgname(), shown);
 	return STATUS_FAILED;
 }
 
@@ -32,6 +34,39 @@ void warn_of_false_zeros(struct bsp_sparse *sp)
 		failure("warning: %s; no layer below is asked any more, and "
 			"all is read",
 			text);
+}
+
+void note_change(void *data, enum bsp_change change)
+{
+	struct changes *changes = data;
+
+	switch (change) {
+	case BSP_CHANGE_UNWATCHABLE:
+	case BSP_CHANGE_FALSE_ZEROS:
+		break;
+	case BSP_CHANGE_DISCONNECTED:
+	case BSP_CHANGE_CONNECTED:
+		changes->disconnected = true;
+		break;
+	default:
+		changes->written = true;
+	}
+}
+
+void warn_of_changes(const struct changes *changes, const char *path,
+		     const char *advice)
+{
+	if (changes->disconnected)
+		failure("warning: the connection to %s was lost for a while, "
+			"and another client may have written to it; %s",
+			path, advice);
+	else if (changes->written && bsp_is_nbd_uri(path))
+		failure("warning: another client wrote to %s meanwhile, or may "
+			"have; %s",
+			path, advice);
+	else if (changes->written)
+		failure("warning: the disk of %s was written to meanwhile; %s",
+			path, advice);
 }
 
 int usage_error(const char *format, ...)

@@ -28,6 +28,18 @@ int failure_of(const GError *error);
  * The result of the command is right nevertheless. */
 void warn_of_false_zeros(struct bsp_sparse *sp);
 
+/* A bsp_changed_fn that notes changes in data, a struct changes. */
+struct changes {
+	bool written;	   /* another program wrote, or may have */
+	bool disconnected; /* for a while, from a device on a network */
+};
+void note_change(void *data, enum bsp_change change);
+
+/* Warns of changes of the device at path while the command was at work. advice,
+ * a clause, tells what they mean for its result. */
+void warn_of_changes(const struct changes *changes, const char *path,
+		     const char *advice);
+
 /* As failure(), and tells how to get help. Returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 

@@ -8,8 +8,9 @@
 
 #include "message.h"
 #include "output.h"
+#include "progress.h"
 
-uint32_t opt_granule;
+uint32_t opt_granule, opt_chunk;
 enum bsp_known_trust opt_known;
 
 static gboolean opt_help;
@@ -40,7 +41,10 @@ bool options_parse(GOptionContext *context, int *argc, char **argv,
 
 	g_option_context_set_help_enabled(context, false);
 	g_option_context_add_main_entries(context, help_entries, NULL);
-	if (!g_option_context_parse(context, argc, &argv, &error)) {
+	/* A strict parser leaves the options of a command to that command. */
+	if ((!g_option_context_get_strict_posix(context) &&
+	     !progress_take_form(argc, argv, &error)) ||
+	    !g_option_context_parse(context, argc, &argv, &error)) {
 		*ret_status = usage_error("%s", error->message);
 		return false;
 	}
@@ -51,24 +55,37 @@ bool options_parse(GOptionContext *context, int *argc, char **argv,
 	return true;
 }
 
-gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
-			GError **error)
+/* Granules and chunks have the same limits. */
+static bool parse_unit(const char *option, const char *value,
+		       uint32_t *ret_unit, GError **error)
 {
-	uint64_t granule;
+	uint64_t unit;
 
-	if (!bsp_parse_size(value, &granule, error)) {
+	if (!bsp_parse_size(value, &unit, error)) {
 		g_prefix_error(error, "%s: ", option);
 		return false;
 	}
-	if (granule < BSP_GRANULE_MIN || granule > BSP_GRANULE_MAX ||
-	    (granule & (granule - 1)) != 0) {
+	if (unit < BSP_GRANULE_MIN || unit > BSP_GRANULE_MAX ||
+	    (unit & (unit - 1)) != 0) {
 		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
 			    "%s: '%s' is not a power of two from 4K to 1M",
 			    option, value);
 		return false;
 	}
-	opt_granule = (uint32_t)granule;
+	*ret_unit = (uint32_t)unit;
 	return true;
+}
+
+gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
+			GError **error)
+{
+	return parse_unit(option, value, &opt_granule, error);
+}
+
+gboolean option_chunk(const gchar *option, const gchar *value, gpointer data,
+		      GError **error)
+{
+	return parse_unit(option, value, &opt_chunk, error);
 }
 
 gboolean option_known(const gchar *option, const gchar *value, gpointer data,

@@ -24,6 +24,11 @@ gboolean option_granule(const gchar *option, const gchar *value, gpointer data,
 			GError **error);
 extern uint32_t opt_granule;
 
+/* --chunk: as above. */
+gboolean option_chunk(const gchar *option, const gchar *value, gpointer data,
+		      GError **error);
+extern uint32_t opt_chunk;
+
 /* --known: as above. */
 gboolean option_known(const gchar *option, const gchar *value, gpointer data,
 		      GError **error);

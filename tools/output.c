@@ -13,10 +13,15 @@
 #include "message.h"
 #include "progress.h"
 
-static int write_all(const char *buf, size_t len)
+static int fd_of(const struct output *out)
+{
+	return out->fd ? out->fd : STDOUT_FILENO;
+}
+
+static int write_all(int fd, const char *buf, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = write(STDOUT_FILENO, buf, len);
+		ssize_t n = write(fd, buf, len);
 
 		if (n < 0 && errno == EINTR && !interrupted(NULL))
 			continue;
@@ -28,13 +33,13 @@ static int write_all(const char *buf, size_t len)
 	return 0;
 }
 
-static int flush(struct output *out)
+int output_flush(struct output *out)
 {
 	if (out->error < 0 || out->used == 0)
 		return out->error;
 	if (out->progress)
 		progress_clear(out->progress);
-	out->error = write_all(out->buf, out->used);
+	out->error = write_all(fd_of(out), out->buf, out->used);
 	out->used = 0;
 	return out->error;
 }
@@ -51,14 +56,14 @@ int output_write(void *data, const void *buf, size_t len)
 		buf = (const char *)buf + part;
 		len -= part;
 		if (out->used == sizeof(out->buf))
-			flush(out);
+			output_flush(out);
 	}
 	return out->error;
 }
 
 int output_finish(struct output *out)
 {
-	if (flush(out) == 0 && close(STDOUT_FILENO) < 0)
+	if (output_flush(out) == 0 && close(fd_of(out)) < 0)
 		out->error = -errno;
 	return out->error;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Buffered standard output that reports every error.
+ * Buffered output that reports every error.
  */
 #ifndef OUTPUT_H
 #define OUTPUT_H
@@ -10,6 +10,7 @@
 struct progress;
 
 struct output {
+	int fd;			   /* 0: standard output */
 	struct progress *progress; /* cleared before a write; or NULL */
 	int error; /* -errno of the write that failed; -EINTR: Ctrl-C */
 	size_t used;
@@ -19,7 +20,10 @@ struct output {
 /* A bsp_write_fn; data is a struct output. */
 int output_write(void *data, const void *buf, size_t len);
 
-/* Writes what is buffered and closes standard output. Returns 0 or -errno. */
+/* Writes what is buffered. Returns 0 or -errno. */
+int output_flush(struct output *out);
+
+/* The same, and closes the descriptor. */
 int output_finish(struct output *out);
 
 /* Writes text and finishes; reports a failure. Returns an exit status. */

@@ -1,25 +1,50 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A line on the terminal that shows progress. It goes to stderr if that is a
- * terminal, or if the caller sets `enabled` after progress_begin().
+ * Shows progress on stderr: as a line on a terminal, or, if the user asks for
+ * it, also elsewhere or as JSON for programs.
  */
 #ifndef PROGRESS_H
 #define PROGRESS_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-struct progress {
-	bool enabled;
-	bool shown;
-	int64_t started; /* microseconds */
-	int64_t next;	 /* when it may be drawn again, microseconds */
+/* --progress; each command adds it to its own options. */
+extern const GOptionEntry progress_entries[];
+
+/*
+ * Takes each --progress=FORM out of argv. GOption cannot: it would also take
+ * the argument that follows a mere --progress for its value. False for a form
+ * that does not exist.
+ */
+bool progress_take_form(int *argc, char **argv, GError **error);
+
+/* Was --progress given? */
+bool progress_is_asked(void);
+
+/* Bytes. */
+struct progress_figures {
+	uint64_t done;
+	uint64_t total; /* 0: unknown */
+	bool has_parts; /* data and hole are known */
+	uint64_t data, hole;
 };
 
-/* The line is not shown for the first delay_ms. */
-void progress_begin(struct progress *progress, int delay_ms);
+struct progress {
+	bool enabled;
+	bool shown;	 /* a line is on the terminal */
+	int64_t started; /* microseconds */
+	int64_t next;	 /* when it may be shown again, microseconds */
+	/* JSON: the last figures, and whether they were written. */
+	struct progress_figures last;
+	bool pending;
+};
 
-/* Draws the line, if it is time to. done and total are in bytes. */
+/* Nothing is shown for the first delay_ms, nor at all if quiet. */
+void progress_begin(struct progress *progress, int delay_ms, bool quiet);
+
+/* Shows it, if it is time to. done and total are in bytes. */
 void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 
 /* The same, with the bytes of data and holes in what is done. A total of 0 is
@@ -27,7 +52,8 @@ void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 void progress_update_parts(struct progress *progress, uint64_t done,
 			   uint64_t total, uint64_t data, uint64_t hole);
 
-/* Erases the line; the next update may draw it again. */
+/* Erases the line; the next update may draw it again. As JSON, writes the last
+ * figures. */
 void progress_clear(struct progress *progress);
 
 #endif

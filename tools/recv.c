@@ -11,15 +11,22 @@
 
 #include "blksparse.h"
 #include "command.h"
+#include "interrupt.h"
 #include "message.h"
 #include "options.h"
 #include "transfer.h"
 
+static char *opt_base;
+static gboolean opt_check_base;
 static gboolean opt_resume;
 static gboolean opt_target_is_zero;
 static char **opt_paths;
 
 static const GOptionEntry entries[] = {
+	{ "base", 0, 0, G_OPTION_ARG_FILENAME, &opt_base,
+	  "Take an increment: FILE is DST's digest, and is removed", "FILE" },
+	{ "check-base", 0, 0, G_OPTION_ARG_NONE, &opt_check_base,
+	  "Take an increment: read DST to prove that it is the base", NULL },
 	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
 	{ "resume", 0, 0, G_OPTION_ARG_NONE, &opt_resume,
@@ -47,7 +54,18 @@ static int fail(const GError *error, const struct bsp_progress *done,
 {
 	g_autofree char *quoted = quote(path);
 
-	if (!done->done)
+	if (g_error_matches(error, BSP_ERROR, BSP_ERROR_DIFFERS))
+		failure("%s; the target is neither the base nor complete now"
+			"; take the digest of its content: blksparse digest %s"
+			"; and send what differs from that",
+			error->message, quoted);
+	else if (done->increment && done->moved && done->size_known)
+		failure("%s; the target is neither the base nor complete now: "
+			"it is good and durable up to %" PRIu64
+			"; go on with: blksparse send --since=BASE --from=%" PRIu64
+			" SRC | blksparse recv --resume --check-base %s",
+			error->message, done->done, done->done, quoted);
+	else if (!done->done)
 		failure("%s", error->message);
 	else if (!native)
 		failure("%s; the target is good and durable up to %" PRIu64,
@@ -63,6 +81,8 @@ static int fail(const GError *error, const struct bsp_progress *done,
 static int recv_path(const char *path)
 {
 	struct bsp_transfer_options options = {
+		.base = opt_base,
+		.check_base = opt_check_base,
 		.resume = opt_resume,
 		.target_is_zero = opt_target_is_zero,
 		.known = opt_known,
@@ -73,6 +93,7 @@ static int recv_path(const char *path)
 	bool received;
 	int status;
 
+	interrupt_catch();
 	transfer_begin(&transfer, "recv", path, &options);
 	received = bsp_recv(STDIN_FILENO, path, &options, &done, &error);
 	status = transfer_end(&transfer, &done, error);
@@ -95,7 +116,10 @@ int command_recv(int argc, char **argv)
 		"writes its content\nto DST, a block device or a regular file. "
 		"A missing file is created.");
 	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_add_main_entries(context, transfer_format_entries,
+					  NULL);
 	g_option_context_add_main_entries(context, transfer_entries, NULL);
+	g_option_context_add_main_entries(context, progress_entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);
@@ -107,5 +131,9 @@ int command_recv(int argc, char **argv)
 	if (isatty(STDIN_FILENO))
 		return usage_error("standard input is a terminal; give it a "
 				   "file or a pipe");
+	if (transfer_is_on(STDIN_FILENO, paths[0]))
+		return usage_error("standard input is %s: writing to it would "
+				   "destroy the stream",
+				   paths[0]);
 	return recv_path(paths[0]);
 }

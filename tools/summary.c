@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "blksparse-mount.h"
+
 void summary_number(JsonBuilder *builder, const char *name, uint64_t value)
 {
 	json_builder_set_member_name(builder, name);
@@ -15,7 +17,8 @@ void summary_number(JsonBuilder *builder, const char *name, uint64_t value)
 
 void summary_text(JsonBuilder *builder, const char *name, const char *value)
 {
-	g_autofree char *valid = value ? g_utf8_make_valid(value, -1) : NULL;
+	g_autofree char *shown = value ? bsp_nbd_uri_redact(value) : NULL;
+	g_autofree char *valid = shown ? g_utf8_make_valid(shown, -1) : NULL;
 
 	json_builder_set_member_name(builder, name);
 	if (valid)

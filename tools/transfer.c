@@ -7,7 +7,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
+#include "blksparse-mount.h"
 #include "interrupt.h"
 #include "message.h"
 #include "output.h"
@@ -17,7 +19,6 @@
 enum { DELAY_MS = 500 };
 
 static enum bsp_stream_format opt_format = BSP_STREAM_FORMAT_NATIVE;
-static gboolean opt_progress;
 static gboolean opt_quiet;
 static gboolean opt_json;
 
@@ -30,11 +31,13 @@ static gboolean parse_format(const gchar *option, const gchar *value,
 	return false;
 }
 
-const GOptionEntry transfer_entries[] = {
+const GOptionEntry transfer_format_entries[] = {
 	{ "format", 0, 0, G_OPTION_ARG_CALLBACK, parse_format,
 	  "Format of the stream: native (default), rbd-diff, raw", "FORMAT" },
-	{ "progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
-	  "Show progress even if stderr is not a terminal", NULL },
+	{ 0 },
+};
+
+const GOptionEntry transfer_entries[] = {
 	{ "quiet", 0, 0, G_OPTION_ARG_NONE, &opt_quiet,
 	  "Show neither progress nor a summary", NULL },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
@@ -44,7 +47,7 @@ const GOptionEntry transfer_entries[] = {
 
 int transfer_check_options(void)
 {
-	if (opt_quiet && (opt_progress || opt_json))
+	if (opt_quiet && (progress_is_asked() || opt_json))
 		return usage_error("--quiet goes neither with --progress nor "
 				   "with --json");
 	return STATUS_OK;
@@ -60,6 +63,16 @@ int transfer_one_path(char **paths, const char *what)
 	return STATUS_OK;
 }
 
+bool transfer_is_on(int fd, const char *path)
+{
+	g_autofree char *name = g_strdup_printf("/dev/fd/%d", fd);
+	struct stat st;
+
+	return fstat(fd, &st) == 0 &&
+	       (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
+	       !bsp_check_not_same_device(path, name, NULL);
+}
+
 /* --- Progress --- */
 
 static void on_progress(void *data, const struct bsp_progress *done)
@@ -71,20 +84,27 @@ static void on_progress(void *data, const struct bsp_progress *done)
 			      done->data, done->hole);
 }
 
+/* A bsp_write_fn. */
+static int write_digest(void *data, const void *buf, size_t len)
+{
+	struct transfer *transfer = data;
+
+	return output_write(&transfer->digest->out, buf, len);
+}
+
 void transfer_begin(struct transfer *transfer, const char *command,
 		    const char *path, struct bsp_transfer_options *ret_options)
 {
-	interrupt_catch();
 	transfer->command = command;
 	transfer->path = path;
 	transfer->started = g_get_monotonic_time();
-	progress_begin(&transfer->progress, DELAY_MS);
-	transfer->progress.enabled |= opt_progress;
-	transfer->progress.enabled &= !opt_quiet;
+	progress_begin(&transfer->progress, DELAY_MS, opt_quiet);
 	ret_options->format = opt_format;
 	ret_options->interrupted = interrupted;
 	ret_options->progress = on_progress;
 	ret_options->data = transfer;
+	if (transfer->digest)
+		ret_options->digest = write_digest;
 }
 
 /* --- The summary --- */
@@ -111,12 +131,16 @@ static void write_text(const struct transfer *transfer,
 	g_autofree char *size = size_text(done->size - done->start);
 	g_autofree char *data = size_text(done->data);
 	g_autofree char *hole = size_text(done->hole);
+	g_autofree char *same = size_text(done->same);
 	g_autofree char *moved = size_text(done->moved);
+	g_autofree char *path = bsp_nbd_uri_redact(transfer->path);
 
-	(void)fprintf(stderr,
-		      "%s: %s: %s%s, %s data, %s holes; %s moved in %.1f s\n",
-		      g_get_prgname(), transfer->path, size,
-		      done->start ? " of it" : "", data, hole, moved, seconds);
+	(void)fprintf(
+		stderr,
+		"%s: %s: %s%s, %s data, %s holes%s%s%s; %s moved in %.1f s\n",
+		g_get_prgname(), path, size, done->start ? " of it" : "", data,
+		hole, done->increment ? ", " : "", done->increment ? same : "",
+		done->increment ? " unchanged" : "", moved, seconds);
 }
 
 /* Returns an exit status. */
@@ -143,6 +167,8 @@ static int write_json(const struct transfer *transfer,
 	summary_number(builder, "done", done->done);
 	summary_number(builder, "data", done->data);
 	summary_number(builder, "hole", done->hole);
+	if (done->increment)
+		summary_number(builder, "same", done->same);
 	summary_number(builder, "moved", done->moved);
 	json_builder_end_object(builder);
 	text = summary_line(builder, seconds);

@@ -96,7 +96,7 @@ int verify_holes(struct bsp_sparse *sp, struct bsp_extent_source source,
 	struct verify verify = { .path = path, .holes = holes };
 	int r;
 
-	progress_begin(&verify.progress, 0);
+	progress_begin(&verify.progress, 0, false);
 	r = bsp_sparse_verify(sp, source, on_false_hole, interrupted,
 			      on_progress, &verify);
 	progress_clear(&verify.progress);
