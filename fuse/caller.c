@@ -20,6 +20,7 @@
  */
 #include "caller.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,4 +221,9 @@ bool caller_has_signal(struct caller *caller)
 
 	return is_look_due(caller) && read_proc_status(caller->tid, &status) &&
 	       ((status.pending | status.shared) & ~status.blocked);
+}
+
+bool caller_is_gone(const struct caller *caller)
+{
+	return caller->tid > 0 && kill(caller->tid, 0) < 0 && errno == ESRCH;
 }

@@ -26,7 +26,8 @@ struct caller {
 };
 
 /* tid comes from fuse_req_ctx() and stays valid, since the caller waits for the
- * reply. at_once: the first question looks, too. */
+ * reply; except to a read ahead, for which only the kernel waits. at_once: the
+ * first question looks, too. */
 void caller_init(struct caller *caller, pid_t tid, bool at_once);
 
 /*
@@ -41,5 +42,9 @@ bool caller_is_killed(struct caller *caller);
 /* Whether a signal is pending that the caller's thread will take. False if
  * /proc does not tell. */
 bool caller_has_signal(struct caller *caller);
+
+/* Whether the caller's thread has ended, so that only the kernel waits for the
+ * reply, to a read ahead. False if its number is not known. */
+bool caller_is_gone(const struct caller *caller);
 
 #endif

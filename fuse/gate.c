@@ -54,8 +54,10 @@ static bool admit(struct gate *gate, const struct job *job)
 		gate->last->next = copy;
 	else
 		gate->first = copy;
-	if (copy)
+	if (copy) {
 		gate->last = copy;
+		gate->waiting++;
+	}
 	pthread_mutex_unlock(&gate->lock);
 	return !copy;
 }
@@ -67,10 +69,12 @@ static struct job *next_job(struct gate *gate)
 
 	pthread_mutex_lock(&gate->lock);
 	job = gate->first;
-	if (job)
+	if (job) {
 		gate->first = job->next;
-	else
+		gate->waiting--;
+	} else {
 		gate->running--;
+	}
 	pthread_mutex_unlock(&gate->lock);
 	return job;
 }
@@ -86,4 +90,14 @@ void gate_run(struct gate *gate, const struct job *job)
 		queued->run(queued);
 		free(queued);
 	}
+}
+
+unsigned gate_waiting(struct gate *gate)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&gate->lock);
+	n = gate->waiting;
+	pthread_mutex_unlock(&gate->lock);
+	return n;
 }

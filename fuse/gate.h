@@ -14,6 +14,7 @@
 
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <stdint.h>
 
 enum {
 	/* Enough to keep a device busy. */
@@ -29,6 +30,7 @@ struct job {
 	size_t size;
 	off_t off;
 	const char *buf; /* size bytes of a write; or NULL */
+	int64_t came_ns; /* when it came to the gate */
 	struct job *next;
 };
 
@@ -36,6 +38,7 @@ struct gate {
 	pthread_mutex_t lock; /* a leaf lock */
 	/* Protected by lock. */
 	unsigned running; /* threads that run jobs */
+	unsigned waiting; /* jobs */
 	struct job *first, *last;
 };
 
@@ -50,5 +53,8 @@ void gate_done(struct gate *gate);
  * jobs run at once. run() must not wait for another request to the same file.
  */
 void gate_run(struct gate *gate, const struct job *job);
+
+/* The number of jobs that wait. */
+unsigned gate_waiting(struct gate *gate);
 
 #endif

@@ -48,7 +48,8 @@ static bool open_file(struct file *file, const struct source *source,
 		return false;
 	}
 	file->name = source->name;
-	file->path = source->path;
+	/* Without a password, which messages must not show. */
+	file->path = bsp_device_path(dev);
 	file->writable = writable;
 	/* Write permission stays on a read-only mount, as on other file
 	 * systems: the kernel answers EROFS whatever the mode is, and the owner
@@ -58,7 +59,7 @@ static bool open_file(struct file *file, const struct source *source,
 	file->attr.st_gid = info.gid;
 	pthread_mutex_init(&file->lock, NULL);
 	gate_init(&file->gate);
-	file->watch = watch_new(file->sparse, source->path, file->ino);
+	file->watch = watch_new(file->sparse, file->path, file->ino);
 	return true;
 }
 

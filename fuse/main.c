@@ -22,6 +22,7 @@
 
 #include "log.h"
 #include "mount.h"
+#include "notify.h"
 #include "ops.h"
 #include "powers.h"
 #include "startup.h"
@@ -84,6 +85,20 @@ static int check_single(const struct mount *mount)
 	return 0;
 }
 
+/* Whether a device is an export at a unix socket. */
+static bool has_sockets(const struct options *options)
+{
+	for (guint i = 0; i < options->sources->len; i++) {
+		const struct source *source =
+			g_ptr_array_index(options->sources, i);
+
+		if (bsp_is_nbd_uri(source->path) &&
+		    strcasestr(source->path, "+unix:"))
+			return true;
+	}
+	return false;
+}
+
 /* Does everything that comes before mounting. Returns an exit status. */
 static int prepare(struct mount *mount)
 {
@@ -98,7 +113,7 @@ static int prepare(struct mount *mount)
 		return r;
 	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
 		       &error) ||
-	    !powers_drop(&error))
+	    !powers_drop(has_sockets(&mount->options), &error))
 		return log_failure(error);
 	return 0;
 }
@@ -226,7 +241,7 @@ static int serve(struct mount *mount)
 	r = start_watches(mount);
 	if (r == 0)
 		r = stop_start(&mount->stopper, mount->se, &mount->tree,
-			       &mount->mountpoint);
+			       &mount->in_flight, &mount->mountpoint);
 	if (r) {
 		log_line(LOG_ERR, "cannot start a thread: %s", g_strerror(-r));
 		goto end;
@@ -242,6 +257,7 @@ static int serve(struct mount *mount)
 		log_line(LOG_ERR, "the connection to the kernel failed: %s",
 			 g_strerror(abs(r)));
 end:
+	notify("STOPPING=1");
 	end_watches(mount);
 	/* Flush before the unmount: until then the devices may lack the last
 	 * zeros. */
@@ -252,6 +268,16 @@ end:
 	return status;
 }
 
+static bool init_thread_values(struct mount *mount)
+{
+	if (buffers_init(&mount->buffers))
+		return false;
+	if (in_flight_init(&mount->in_flight) == 0)
+		return true;
+	buffers_done(&mount->buffers);
+	return false;
+}
+
 static int run(struct mount *mount)
 {
 	int status = prepare(mount);
@@ -260,7 +286,7 @@ static int run(struct mount *mount)
 		goto close_tree;
 	status = EXIT_FAILURE;
 	log_start();
-	if (buffers_init(&mount->buffers)) {
+	if (!init_thread_values(mount)) {
 		log_line(LOG_ERR, "too many thread-specific keys");
 		goto close_tree;
 	}
@@ -268,9 +294,11 @@ static int run(struct mount *mount)
 				     mount);
 	if (mount->se) {
 		status = serve(mount);
+		stop_files_end(&mount->stopper);
 		fuse_session_destroy(mount->se);
 		uring_free(mount->uring);
 	}
+	in_flight_done(&mount->in_flight);
 	buffers_done(&mount->buffers);
 close_tree:
 	tree_close(&mount->tree);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "buffer.h"
+#include "in-flight.h"
 #include "inode.h"
 #include "mountpoint.h"
 #include "options.h"
@@ -26,6 +27,7 @@ struct mount {
 	struct mountpoint mountpoint; /* fixed once mounted */
 	struct tree tree;
 	struct buffers buffers;
+	struct in_flight in_flight;
 	struct ready ready; /* used only by the thread that runs init */
 	struct stopper stopper;
 	struct fuse_session *se;   /* fixed before the loop */

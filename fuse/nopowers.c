@@ -2,7 +2,7 @@
 /* For builds without libcap-ng: the program keeps all capabilities. */
 #include "powers.h"
 
-bool powers_drop(GError **error)
+bool powers_drop(bool sockets, GError **error)
 {
 	return true;
 }

@@ -28,16 +28,24 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "blksparse-thread.h"
+#include "blksparse-ioctl.h"
 #include "caller.h"
+#include "figures.h"
 #include "log.h"
 #include "mount.h"
+#include "notify.h"
 #include "request.h"
 #include "uring.h"
 #include "watch.h"
 
 #define LONG_TIMEOUT 86400.0 /* seconds */
+
+/* FUSE_CAP_OVER_IO_URING, which libfuse knows from 3.18 on. */
+#define CAP_OVER_IO_URING (UINT32_C(1) << 31)
 
 enum {
 	/*
@@ -57,6 +65,9 @@ enum {
 	NAME_BYTES_MAX = 255,
 };
 
+/* How long a server may take before a signal that does not kill ends a wait. */
+#define PATIENCE_NS (INT64_C(2) * 1000000000)
+
 static struct mount *mount_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -73,8 +84,12 @@ static struct request begin(fuse_req_t req, fuse_ino_t ino, const char *op,
 {
 	const struct file *file =
 		log_shows(LOG_DEBUG) ? file_of(req, ino) : NULL;
+	struct request request =
+		request_begin(req, file ? file->name : ".", op, off, len);
 
-	return request_begin(req, file ? file->name : ".", op, off, len);
+	request.slot =
+		in_flight_begin(&mount_of(req)->in_flight, ino, op, off, len);
+	return request;
 }
 
 /* --- Start --------------------------------------------------------------- */
@@ -140,7 +155,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	refuse_cap(conn, FUSE_CAP_WRITEBACK_CACHE);
 	/* The kernel would leave it to this program to clear setuid bits. */
 	refuse_cap(conn, FUSE_CAP_HANDLE_KILLPRIV);
-	want_cap(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
+	/* libfuse would run all requests of a CPU on one thread; see uring.c.
+	 * The environment can ask libfuse for it. */
+	refuse_cap(conn, CAP_OVER_IO_URING);
+	want_cap(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+			       FUSE_CAP_IOCTL_DIR);
 	set_async_direct(conn, !mount->options.writable);
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION_THRESHOLD;
@@ -154,6 +173,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		return;
 	}
 	log_mounted(mount);
+	notify("READY=1");
 }
 
 /* --- Names and attributes ------------------------------------------------ */
@@ -270,6 +290,166 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	reply_data(&request, buf, used);
 }
 
+/* --- Figures ------------------------------------------------------------- */
+
+/* The file that an ioctl asks about: that of the inode, or, of the folder, the
+ * one with the index. NULL if there is none. */
+static struct file *asked_file(const struct tree *tree, fuse_ino_t ino,
+			       uint32_t index)
+{
+	if (ino == FUSE_ROOT_ID && !tree->root_is_file)
+		return index < tree->n_files ? &tree->files[index] : NULL;
+	return index == 0 ? tree_find(tree, ino) : NULL;
+}
+
+/*
+ * The kernel sends other ioctls, too, such as those of chattr(1). ENOTTY tells
+ * that there is no such ioctl here. This request is not one of those in flight.
+ */
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd,
+		     void *arg, struct fuse_file_info *fi, unsigned flags,
+		     const void *in, size_t in_size, size_t out_size)
+{
+	struct mount *mount = mount_of(req);
+	struct request request = request_begin(req, ".", "ioctl", cmd, in_size);
+	struct bsp_ioctl_stat st;
+	struct file *file;
+
+	if (cmd != BSP_IOCTL_STAT || in_size < sizeof(st) ||
+	    out_size < sizeof(st)) {
+		reply_error(&request, -ENOTTY);
+		return;
+	}
+	memcpy(&st, in, sizeof(st));
+	file = asked_file(&mount->tree, ino, st.index);
+	if (!file) {
+		reply_error(&request, -ENOENT);
+		return;
+	}
+	figures_fill(&mount->tree, file, &mount->in_flight, &st);
+	reply_ioctl(&request, &st, sizeof(st));
+}
+
+/* --- Requests that may take long ----------------------------------------- */
+
+/*
+ * The callbacks below end a request early. Some functions of the library ask
+ * one themselves. Waits for a server on the network, which are deep in the
+ * library, ask what bsp_interrupt_set() gives to the thread.
+ *
+ * The kernel tells of a signal only once, and may not tell at all, so look at
+ * the caller as well. By io_uring the kernel loses an interrupt if the signal
+ * comes before the request is in its ring entry (fuse_uring_prepare_send() in
+ * fs/fuse/dev_uring.c does not check). libfuse loses it if it reads the
+ * interrupt before the request: it then asks for the interrupt again through
+ * /dev/fuse, where the kernel does not look for requests that went by io_uring.
+ */
+
+/* Used by the thread that handles the request. */
+struct call {
+	fuse_req_t req;
+	struct caller killed;	 /* for caller_is_killed() */
+	struct caller signalled; /* for caller_has_signal() */
+	int64_t began_ns;	 /* CLOCK_MONOTONIC */
+	bool is_over;		 /* a callback has said so */
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Begins a call whose waits over() can end. Call call_end() before the reply.
+ */
+static void call_begin(struct call *call, fuse_req_t req,
+		       bsp_interrupted_fn over, bool look_at_once)
+{
+	pid_t tid = fuse_req_ctx(req)->pid;
+
+	*call = (struct call){ .req = req, .began_ns = now_ns() };
+	caller_init(&call->killed, tid, look_at_once);
+	caller_init(&call->signalled, tid, look_at_once);
+	bsp_interrupt_set(over, call);
+}
+
+static void call_end(void)
+{
+	bsp_interrupt_set(NULL, NULL);
+}
+
+static bool is_ending(const struct mount *mount)
+{
+	return atomic_load(&mount->stopper.stopping) ||
+	       fuse_session_exited(mount->se);
+}
+
+/* A bsp_interrupted_fn of seeks, which have an answer at any time. Any signal
+ * ends a seek: the kernel lets the caller go, and unlocks the file, only after
+ * the reply. */
+static bool seek_is_over(void *data)
+{
+	struct call *call = data;
+
+	call->is_over = call->is_over || fuse_req_interrupted(call->req) ||
+			is_ending(mount_of(call->req)) ||
+			caller_has_signal(&call->signalled);
+	return call->is_over;
+}
+
+/*
+ * A bsp_interrupted_fn of flushes. As on other file systems, close(2) and
+ * fsync(2) do not fail because of a signal that their caller survives; but a
+ * killed caller must not wait for hours. The end of the mount does not end a
+ * flush: the unmount would zero the same ranges, and wait for them, so the
+ * flush may as well give the true answer.
+ */
+static bool flush_is_over(void *data)
+{
+	struct call *call = data;
+
+	call->is_over = call->is_over || caller_is_killed(&call->killed);
+	return call->is_over;
+}
+
+static bool is_patient(const struct call *call)
+{
+	return now_ns() - call->began_ns < PATIENCE_NS;
+}
+
+/*
+ * A bsp_interrupted_fn of what changes the file. Programs do not expect EINTR
+ * from a file, and some get signals all the time, so only a signal that kills
+ * ends the wait at once. After some time the server hangs, and any signal does.
+ */
+static bool write_is_over(void *data)
+{
+	struct call *call = data;
+
+	if (!flush_is_over(call) && !is_patient(call))
+		call->is_over = fuse_req_interrupted(call->req) ||
+				caller_has_signal(&call->signalled);
+	return call->is_over;
+}
+
+/*
+ * The same for reads and openings, which the end of the mount ends, too. So
+ * does the end of the thread that caused a read ahead: its pages are locked,
+ * and an unmount waits for the thread of watch.c, which waits for them to drop
+ * them. A reader that wants these pages has them read anew.
+ */
+static bool read_is_over(void *data)
+{
+	struct call *call = data;
+
+	if (!write_is_over(call) && !is_patient(call))
+		call->is_over = is_ending(mount_of(call->req)) ||
+				caller_is_gone(&call->killed);
+	return call->is_over;
+}
+
 /* --- Content ------------------------------------------------------------- */
 
 /* The kernel sends O_TRUNC here, and not as a setattr. */
@@ -316,6 +496,14 @@ static void close_handle(struct file *file, struct fuse_file_info *fi)
 	free(handle_of(fi));
 }
 
+/* Whether an opening must not wait for the device: so that a caller can ask
+ * about a file whose device hangs (blksparse-ioctl.h). */
+static bool is_nowait(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ASYNC) &&
+	       (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+}
+
 /* Opens a file and chooses how the kernel caches it. Returns 0 or -errno. */
 static int open_handle(struct file *file, struct fuse_file_info *fi)
 {
@@ -326,7 +514,8 @@ static int open_handle(struct file *file, struct fuse_file_info *fi)
 		r = handle_new(file, fi);
 	if (r)
 		return r;
-	cache = watch_opened(file->watch);
+	cache = is_nowait(fi) ? watch_opened_nowait(file->watch)
+			      : watch_opened(file->watch);
 	fi->keep_cache = cache == WATCH_KEEP;
 	fi->direct_io = cache == WATCH_BYPASS;
 	return 0;
@@ -337,13 +526,16 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *mount = mount_of(req);
 	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "open", 0, 0);
+	struct call call;
 	int r;
 
 	/* Files that are open already keep their read-ahead, so set it before
 	 * the first. */
 	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
+	call_begin(&call, req, read_is_over, false);
 	r = open_handle(file, fi);
+	call_end();
 	if (r)
 		reply_error(&request, r);
 	else if (!reply_open(&request, fi))
@@ -384,65 +576,30 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct request request = begin(req, ino, "read", (uint64_t)off, size);
 	char *buf = buffers_get(&mount_of(req)->buffers, size);
 	ssize_t n = -ENOMEM;
+	struct call call;
 
+	call_begin(&call, req, read_is_over, false);
 	if (buf)
 		n = read_file(file_of(req, ino), buf, size, (uint64_t)off,
 			      fi->flags & O_DIRECT);
+	call_end();
 	if (n < 0)
 		reply_error(&request, (int)n);
 	else
 		reply_data(&request, buf, (size_t)n);
 }
 
-/* A request that may take long, for the callbacks that end it early. */
-struct call {
-	fuse_req_t req;
-	struct caller caller;
-};
-
-static struct call call_begin(fuse_req_t req, bool look_at_once)
-{
-	struct call call = { .req = req };
-
-	caller_init(&call.caller, fuse_req_ctx(req)->pid, look_at_once);
-	return call;
-}
-
-/*
- * A bsp_interrupted_fn of seeks. Any signal ends a seek: the kernel lets the
- * caller go, and unlocks the file, only after the reply.
- *
- * An interrupt can get lost, so look at the caller as well. By io_uring the
- * kernel loses it if the signal comes before the request is in its ring entry
- * (fuse_uring_prepare_send() in fs/fuse/dev_uring.c does not check). libfuse
- * loses it if it reads the interrupt before the request: it then asks for the
- * interrupt again through /dev/fuse, where the kernel does not look for
- * requests that went by io_uring.
- */
-static bool seek_is_over(void *data)
-{
-	struct call *call = data;
-	struct mount *mount = mount_of(call->req);
-
-	return fuse_req_interrupted(call->req) ||
-	       atomic_load(&mount->stopper.stopping) ||
-	       fuse_session_exited(mount->se) ||
-	       caller_has_signal(&call->caller);
-}
-
-static int seek(struct bsp_sparse *sp, off_t off, int whence, fuse_req_t req,
+static int seek(struct bsp_sparse *sp, off_t off, int whence, struct call *call,
 		uint64_t *ret_off)
 {
-	struct call call = call_begin(req, false);
-
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
 	if (off < 0)
 		return -ENXIO;
 	if (whence == SEEK_DATA)
 		return bsp_sparse_seek_data(sp, (uint64_t)off, seek_is_over,
-					    &call, ret_off);
-	return bsp_sparse_seek_hole(sp, (uint64_t)off, seek_is_over, &call,
+					    call, ret_off);
+	return bsp_sparse_seek_hole(sp, (uint64_t)off, seek_is_over, call,
 				    ret_off);
 }
 
@@ -452,9 +609,13 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	struct request request = begin(
 		req, ino, whence == SEEK_DATA ? "lseek-data" : "lseek-hole",
 		(uint64_t)off, 0);
+	struct call call;
 	uint64_t found;
-	int r = seek(file_of(req, ino)->sparse, off, whence, req, &found);
+	int r;
 
+	call_begin(&call, req, seek_is_over, false);
+	r = seek(file_of(req, ino)->sparse, off, whence, &call, &found);
+	call_end();
 	if (r)
 		reply_error(&request, r);
 	else
@@ -468,8 +629,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 {
 	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "write", (uint64_t)off, size);
-	ssize_t n = bsp_sparse_write(file->sparse, (uint64_t)off, buf, size);
+	struct call call;
+	ssize_t n;
 
+	call_begin(&call, req, write_is_over, false);
+	n = bsp_sparse_write(file->sparse, (uint64_t)off, buf, size);
+	call_end();
 	if (n < 0) {
 		reply_error(&request, (int)n);
 		return;
@@ -506,9 +671,13 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 	uint64_t size =
 		to_set & FUSE_SET_ATTR_SIZE ? (uint64_t)attr->st_size : 0;
 	struct request request = begin(req, ino, "setattr", size, 0);
-	int r = set_attr(file_of(req, ino), attr, to_set);
+	struct call call;
 	struct stat st;
+	int r;
 
+	call_begin(&call, req, write_is_over, false);
+	r = set_attr(file_of(req, ino), attr, to_set);
+	call_end();
 	if (r == 0 && !tree_stat(&mount_of(req)->tree, ino, &st))
 		r = -ENOENT;
 	if (r)
@@ -523,26 +692,16 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	struct file *file = file_of(req, ino);
 	struct request request =
 		begin(req, ino, "fallocate", (uint64_t)off, (uint64_t)len);
-	int r = bsp_sparse_fallocate(file->sparse, mode, (uint64_t)off,
-				     (uint64_t)len);
+	struct call call;
+	int r;
 
+	call_begin(&call, req, write_is_over, false);
+	r = bsp_sparse_fallocate(file->sparse, mode, (uint64_t)off,
+				 (uint64_t)len);
+	call_end();
 	if (r == 0)
 		file_touch(file);
 	reply_error(&request, r);
-}
-
-/*
- * A bsp_interrupted_fn of flushes. As on other file systems, close(2) and
- * fsync(2) do not fail because of a signal that their caller survives; but a
- * killed caller must not wait for hours. The end of the mount does not end a
- * flush: the unmount would zero the same ranges, and wait for them, so the
- * flush may as well give the true answer.
- */
-static bool flush_is_over(void *data)
-{
-	struct call *call = data;
-
-	return caller_is_killed(&call->caller);
 }
 
 /* The kernel sends it at each close(2). */
@@ -550,16 +709,18 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "flush", 0, 0);
-	/* Look at once: the caller may be closing its files because it was
-	 * killed. */
-	struct call call = call_begin(req, true);
+	struct call call;
 	int r = 0;
 
+	/* Look at once: the caller may be closing its files because it was
+	 * killed. */
+	call_begin(&call, req, flush_is_over, true);
 	if (!file->writable)
 		r = -ENOSYS;
 	else if (handle_of(fi)->writable)
 		r = bsp_sparse_flush_markers(file->sparse, flush_is_over,
 					     &call);
+	call_end();
 	reply_error(&request, r);
 }
 
@@ -567,10 +728,14 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
  * may have lost the data of any of them. Other file systems do the same. */
 static int flush_file(struct file *file, struct handle *handle, fuse_req_t req)
 {
-	struct call call = call_begin(req, false);
-	int r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
-	unsigned failed = bsp_sparse_failed_flushes(file->sparse);
+	struct call call;
+	unsigned failed;
+	int r;
 
+	call_begin(&call, req, flush_is_over, false);
+	r = bsp_sparse_flush(file->sparse, flush_is_over, &call);
+	call_end();
+	failed = bsp_sparse_failed_flushes(file->sparse);
 	if (r == -EINTR)
 		return r;
 	if (atomic_exchange(&handle->failed, failed) != failed && !r)
@@ -648,16 +813,24 @@ static void run_gated(struct job *job)
 {
 	struct file *file = file_of(job->req, job->ino);
 
+	job->came_ns = in_flight_now();
 	if (file && !uring_is_worker())
 		gate_run(&file->gate, job);
 	else
 		job->run(job);
 }
 
+/* The request was in flight while it waited at the gate. */
+static void note_wait(const struct job *job)
+{
+	in_flight_came(&mount_of(job->req)->in_flight, job->came_ns);
+}
+
 static void run_open(const struct job *job)
 {
 	struct fuse_file_info fi = job->fi;
 
+	note_wait(job);
 	op_open(job->req, job->ino, &fi);
 }
 
@@ -666,13 +839,17 @@ static void gated_open(fuse_req_t req, fuse_ino_t ino,
 {
 	struct job job = { .run = run_open, .req = req, .ino = ino, .fi = *fi };
 
-	run_gated(&job);
+	if (is_nowait(fi))
+		op_open(req, ino, fi);
+	else
+		run_gated(&job);
 }
 
 static void run_read(const struct job *job)
 {
 	struct fuse_file_info fi = job->fi;
 
+	note_wait(job);
 	op_read(job->req, job->ino, job->size, job->off, &fi);
 }
 
@@ -695,6 +872,7 @@ static void run_write(const struct job *job)
 {
 	struct fuse_file_info fi = job->fi;
 
+	note_wait(job);
 	op_write(job->req, job->ino, job->buf, job->size, job->off, &fi);
 }
 
@@ -718,6 +896,7 @@ static void run_flush(const struct job *job)
 {
 	struct fuse_file_info fi = job->fi;
 
+	note_wait(job);
 	op_flush(job->req, job->ino, &fi);
 }
 
@@ -728,7 +907,11 @@ static void gated_flush(fuse_req_t req, fuse_ino_t ino,
 		.run = run_flush, .req = req, .ino = ino, .fi = *fi
 	};
 
-	run_gated(&job);
+	/* A flush of a reader does nothing. */
+	if (handle_of(fi)->writable)
+		run_gated(&job);
+	else
+		op_flush(req, ino, fi);
 }
 
 const struct fuse_lowlevel_ops ops = {
@@ -738,6 +921,7 @@ const struct fuse_lowlevel_ops ops = {
 	.statfs = op_statfs,
 	.listxattr = op_listxattr,
 	.readdir = op_readdir,
+	.ioctl = op_ioctl,
 	.open = gated_open,
 	.release = op_release,
 	.read = gated_read,

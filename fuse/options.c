@@ -18,6 +18,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "blksparse-mount.h"
 #include "log.h"
 
 enum {
@@ -38,9 +39,11 @@ enum key {
 	KEY_MINHOLE,
 	KEY_SCAN,
 	KEY_URING,
+	KEY_SAME,
 	KEY_ZERO,
 	KEY_TAIL,
 	KEY_KNOWN,
+	KEY_UNSHARED,
 	KEY_LOG,
 	KEY_MAX_READ,
 	KEY_ALLOW_OTHER,
@@ -72,9 +75,11 @@ static const struct fuse_opt table[] = {
 	WORD("minhole=", KEY_MINHOLE),
 	WORD("scan=", KEY_SCAN),
 	WORD("uring=", KEY_URING),
+	WORD("same=", KEY_SAME),
 	WORD("zero=", KEY_ZERO),
 	WORD("tail=", KEY_TAIL),
 	WORD("known=", KEY_KNOWN),
+	WORD("unshared", KEY_UNSHARED),
 	WORD("log=", KEY_LOG),
 	WORD("allow_other", KEY_ALLOW_OTHER),
 
@@ -144,10 +149,11 @@ static const struct fuse_opt table[] = {
 static const char help[] =
 	"Usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT\n"
 	"\n"
-	"Mounts each DEVICE, a block device or a disk image, as a sparse file\n"
-	"MOUNTPOINT/NAME that has holes where the device holds zeros. The default NAME is\n"
-	"the last part of the device's path. If MOUNTPOINT is a regular file, that file\n"
-	"shows the one DEVICE. The files are read-only unless -o rw is given.\n"
+	"Mounts each DEVICE, a block device, a disk image or the URI of an NBD export, as\n"
+	"a sparse file MOUNTPOINT/NAME that has holes where the device holds zeros. The\n"
+	"default NAME is the last part of the device's path. If MOUNTPOINT is a regular\n"
+	"file, that file shows the one DEVICE. The files are read-only unless -o rw is\n"
+	"given.\n"
 	"To unmount: umount MOUNTPOINT, or as a user fusermount3 -u MOUNTPOINT.\n"
 	"\n"
 	"  -f                     stay in the foreground; messages go to stderr\n"
@@ -161,6 +167,8 @@ static const char help[] =
 	"  -o rw                  writable; the program opens each device exclusively\n"
 	"  -o allow_other         let other users use the files, as far as the owner and\n"
 	"                         mode of each device allow\n"
+	"  -o unshared            no other program writes to the NBD exports; -o rw of an\n"
+	"                         export needs it\n"
 	"\n"
 	"Reading:\n"
 	"  -o granule=SIZE        the unit of data and holes: a power of two from 4K to\n"
@@ -180,6 +188,9 @@ static const char help[] =
 	"                         that; off: through /dev/fuse (default: auto)\n"
 	"\n"
 	"Writing:\n"
+	"  -o same=HOW            how to treat a write of bytes that the device holds\n"
+	"                         already: write (make it) or skip (read the device\n"
+	"                         first, and leave the write out) (default: write)\n"
 	"  -o zero=HOW            how to zero the device after a write of zeros: unmap\n"
 	"                         (give the space back if the device then reads as\n"
 	"                         zeros), keep (keep the space) or write (write zeros)\n"
@@ -251,6 +262,14 @@ static int parse_sparse_size(struct parser *parser, const char *word,
 	return parse_size(word, ret_size);
 }
 
+/* All users can see the source of a mount. */
+static int pass_source(struct parser *parser, const char *word)
+{
+	g_autofree char *shown = bsp_nbd_uri_redact(word);
+
+	return pass_to_libfuse(parser, shown);
+}
+
 /* libfuse needs the number a second time, in FUSE_INIT. */
 static int parse_max_read(struct parser *parser, const char *word)
 {
@@ -295,6 +314,15 @@ static int parse_zero(struct parser *parser, const char *word)
 
 	if (choice >= 0)
 		parser->options->sparse.zero_mode = (enum bsp_zero_mode)choice;
+	return choice < 0 ? -1 : 0;
+}
+
+static int parse_same(struct parser *parser, const char *word)
+{
+	static const char *const names[] = { "write", "skip", NULL };
+	int choice = parse_choice(word, names);
+
+	parser->options->sparse.skip_same = choice == 1;
 	return choice < 0 ? -1 : 0;
 }
 
@@ -417,10 +445,15 @@ static int handle_option(void *data, const char *word, int key,
 		return parse_scan(parser, word);
 	case KEY_URING:
 		return parse_uring(parser, word);
+	case KEY_SAME:
+		return parse_same(parser, word);
 	case KEY_ZERO:
 		return parse_zero(parser, word);
 	case KEY_KNOWN:
 		return parse_known(parser, word);
+	case KEY_UNSHARED:
+		options->sparse.unshared = true;
+		return 0;
 	case KEY_TAIL:
 		return parse_tail(parser, word);
 	case KEY_LOG:
@@ -432,7 +465,7 @@ static int handle_option(void *data, const char *word, int key,
 		return 0;
 	case KEY_FSNAME:
 		parser->fsname = true;
-		return pass_to_libfuse(parser, word);
+		return pass_source(parser, word);
 	case KEY_SUBTYPE:
 		parser->subtype = true;
 		return pass_to_libfuse(parser, word);
@@ -455,17 +488,19 @@ static void source_free(void *data)
 
 static int check_name(const char *name, const char *operand)
 {
+	/* Without a password, which messages must not show. */
+	g_autofree char *shown = bsp_nbd_uri_redact(operand);
+
 	if (name[0] == '\0')
-		return usage_error("'%s': the name before '=' is empty",
-				   operand);
+		return usage_error("'%s': the name before '=' is empty", shown);
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
 	    strchr(name, '/'))
 		return usage_error("'%s': '%s' cannot be the name of a file",
-				   operand, name);
+				   shown, name);
 	if (strlen(name) > NAME_BYTES_MAX)
 		return usage_error(
 			"'%s': the name is longer than %d bytes; give another with NAME=DEVICE",
-			operand, NAME_BYTES_MAX);
+			shown, NAME_BYTES_MAX);
 	return 0;
 }
 
@@ -477,6 +512,13 @@ static int split_operand(const char *operand, struct source *source)
 	const char *equals = strchr(operand, '=');
 	const char *slash = strchr(operand, '/');
 
+	if (bsp_is_nbd_uri(operand)) {
+		source->path = operand;
+		source->name = bsp_nbd_uri_name(operand);
+		return check_name(source->name, operand);
+	}
+	if (equals && bsp_is_nbd_uri(equals + 1))
+		slash = NULL;
 	if (equals && slash && slash < equals &&
 	    (access(operand, F_OK) == 0 || access(equals + 1, F_OK) != 0))
 		equals = NULL;
@@ -496,13 +538,36 @@ static int check_collisions(const GPtrArray *sources)
 
 		for (guint j = 0; j < i; j++) {
 			const struct source *b = g_ptr_array_index(sources, j);
+			g_autofree char *first = NULL, *second = NULL;
 
 			if (strcmp(a->name, b->name) != 0)
 				continue;
+			first = bsp_nbd_uri_redact(b->path);
+			second = bsp_nbd_uri_redact(a->path);
 			return usage_error(
 				"%s and %s would both be named '%s'; give one of them another name with NAME=DEVICE",
-				b->path, a->path, a->name);
+				first, second, a->name);
 		}
+	}
+	return 0;
+}
+
+/* Other writers of an NBD export cannot be kept away, as from a block device,
+ * nor noticed. Two writers would each zero what the other one wrote. */
+static int check_writers(const struct options *options)
+{
+	for (guint i = 0; i < options->sources->len; i++) {
+		const struct source *source =
+			g_ptr_array_index(options->sources, i);
+		g_autofree char *shown = NULL;
+
+		if (!options->writable || options->sparse.unshared ||
+		    !bsp_is_nbd_uri(source->path))
+			continue;
+		shown = bsp_nbd_uri_redact(source->path);
+		return usage_error(
+			"%s: NBD can neither lock an export nor tell of its other writers; give -o unshared as well if no other program writes to it, or mount it with -o ro",
+			shown);
 	}
 	return 0;
 }
@@ -512,7 +577,7 @@ static int parse_operands(struct parser *parser)
 	struct options *options = parser->options;
 	guint n = parser->operands->len;
 
-	if (n < 2)
+	if (n < 2 || bsp_is_nbd_uri(g_ptr_array_index(parser->operands, n - 1)))
 		return usage_error(
 			"%s is missing; usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT",
 			n == 0 ? "the device" : "the mount point");
@@ -526,7 +591,9 @@ static int parse_operands(struct parser *parser)
 			return -1;
 	}
 	options->mountpoint = g_ptr_array_index(parser->operands, n - 1);
-	return check_collisions(options->sources);
+	if (check_collisions(options->sources))
+		return -1;
+	return check_writers(options);
 }
 
 /* --- For libfuse --------------------------------------------------------- */
@@ -545,7 +612,9 @@ static char *source_names(const GPtrArray *sources)
 	for (guint i = 0; i < sources->len; i++) {
 		const struct source *source = g_ptr_array_index(sources, i);
 		g_autofree char *path =
-			g_canonicalize_filename(source->path, NULL);
+			bsp_is_nbd_uri(source->path)
+				? bsp_nbd_uri_redact(source->path)
+				: g_canonicalize_filename(source->path, NULL);
 
 		if (i && names->len + strlen(path) > SOURCE_BYTES_MAX) {
 			g_string_append_printf(names, ",and-%u-more",
@@ -588,6 +657,9 @@ bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
 
 	memset(ret, 0, sizeof(*ret));
 	r = fuse_opt_parse(&args, &parser, table, handle_option);
+	/* All words were copied. Programs such as ps(1) show these. */
+	for (int i = 0; i < argc; i++)
+		bsp_nbd_uri_hide(argv[i]);
 	if (r == 0 && parser.state == GO_ON)
 		r = parse_operands(&parser);
 	if (r == 0 && parser.state == GO_ON)

@@ -23,6 +23,11 @@
  * A probe page is the first page of its piece, because the read-ahead that the
  * missing page triggers stays within that piece.
  *
+ * The simpler way is to store without probe pages and never to drop. A cold
+ * copy of 1 GiB of data then took 1.6 times as long, reading 8 GiB in a control
+ * group of 1 GiB 1.1 to 1.4 times; a device with a tenth of data was copied as
+ * fast.
+ *
  * Pages of a writable file are dropped only after a change of the device, never
  * behind a writer. The kernel copies the bytes of a write into clean pages
  * before it sends the write (fuse_fill_write_pages() in fs/fuse/file.c). If

@@ -17,6 +17,9 @@
  *		opening the file below a loop
  *		device, or a pool's metadata, to
  *		ask for holes
+ *	connecting to a unix socket of		CAP_DAC_OVERRIDE
+ *		another user (unix(7)), if a
+ *		device is an export there
  *	reading, writing, fsync(2),		none: the descriptor decides
  *		fallocate(2), BLKDISCARD, sizes,
  *		LOOP_GET_STATUS64, locks
@@ -24,11 +27,12 @@
  *	signals pending for a caller, in /proc	none
  *	CPUs of its own threads			none
  *
- * Dropped: CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_CHOWN, because images of other
- * users were opened before, also the second time for zeroing. CAP_SYS_RESOURCE,
- * so that quotas hold; the limits were raised before. CAP_SYS_PTRACE, which
- * would tell which signal ended a caller of another user. CAP_SYS_RAWIO,
- * CAP_SYS_NICE and the rest, which this program does not use.
+ * Dropped: CAP_DAC_OVERRIDE in all other cases, CAP_FOWNER and CAP_CHOWN,
+ * because images of other users were opened before, also the second time for
+ * zeroing. CAP_SYS_RESOURCE, so that quotas hold; the limits were raised
+ * before. CAP_SYS_PTRACE, which would tell which signal ended a caller of
+ * another user. CAP_SYS_RAWIO, CAP_SYS_NICE and the rest, which this program
+ * does not use.
  *
  * Programs that root runs get the capabilities in the bounding set. This
  * program only runs umount(8), if /etc/mtab is a file, and fusermount3(1), as
@@ -46,12 +50,15 @@
 
 #include "blksparse.h"
 
-static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH };
+/* The last one only for sockets. */
+static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH,
+				 CAP_DAC_OVERRIDE };
 
 /* Keeps those capabilities of the list that the process has. Returns 0 or an
  * error code of libcap-ng. */
-static int drop_capabilities(bool is_root)
+static int drop_capabilities(bool is_root, bool sockets)
 {
+	const size_t n = G_N_ELEMENTS(kept) - !sockets;
 	int types = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
 	capng_select_t set = CAPNG_SELECT_CAPS;
 	bool had[G_N_ELEMENTS(kept)];
@@ -63,11 +70,11 @@ static int drop_capabilities(bool is_root)
 		types |= CAPNG_BOUNDING_SET;
 		set = CAPNG_SELECT_BOTH;
 	}
-	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
+	for (size_t i = 0; i < n; i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
 	/* Clears the inheritable and ambient sets as well. */
 	capng_clear(set);
-	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (had[i])
 			(void)capng_update(CAPNG_ADD, (capng_type_t)types,
 					   kept[i]);
@@ -75,10 +82,10 @@ static int drop_capabilities(bool is_root)
 	return capng_apply(set);
 }
 
-bool powers_drop(GError **error)
+bool powers_drop(bool sockets, GError **error)
 {
 	bool is_root = geteuid() == 0;
-	int r = drop_capabilities(is_root);
+	int r = drop_capabilities(is_root, sockets);
 
 	if (r) {
 		g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED,

@@ -15,8 +15,9 @@
  * permanently. As root it also gives up every way to get them back by running a
  * program. Call it after the devices are open, and before any thread starts and
  * before mounting. Does nothing for a process without capabilities, or without
- * libcap-ng.
+ * libcap-ng. sockets: it will connect to unix sockets again, which may be those
+ * of another user.
  */
-bool powers_drop(GError **error);
+bool powers_drop(bool sockets, GError **error);
 
 #endif

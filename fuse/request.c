@@ -48,9 +48,16 @@ static void log_request(const struct request *request, int64_t result)
 		 result < 0 ? ")" : "");
 }
 
+/* Ends the request; the reply follows. */
+static void end(const struct request *request, int64_t result)
+{
+	log_request(request, result);
+	in_flight_end(request->slot);
+}
+
 void reply_error(const struct request *request, int error)
 {
-	log_request(request, error);
+	end(request, error);
 	(void)fuse_reply_err(request->req, -error);
 }
 
@@ -60,49 +67,55 @@ void reply_entry(const struct request *request,
 	/*
 	 * Inode 0 means that the name does not exist.
 	 */
-	log_request(request, entry->ino ? 0 : -ENOENT);
+	end(request, entry->ino ? 0 : -ENOENT);
 	(void)fuse_reply_entry(request->req, entry);
 }
 
 void reply_attr(const struct request *request, const struct stat *st,
 		double timeout)
 {
-	log_request(request, 0);
+	end(request, 0);
 	(void)fuse_reply_attr(request->req, st, timeout);
 }
 
 void reply_statfs(const struct request *request, const struct statvfs *st)
 {
-	log_request(request, 0);
+	end(request, 0);
 	(void)fuse_reply_statfs(request->req, st);
 }
 
 void reply_xattr_size(const struct request *request, size_t size)
 {
-	log_request(request, (int64_t)size);
+	end(request, (int64_t)size);
 	(void)fuse_reply_xattr(request->req, size);
 }
 
 void reply_data(const struct request *request, const char *buf, size_t len)
 {
-	log_request(request, (int64_t)len);
+	end(request, (int64_t)len);
 	(void)fuse_reply_buf(request->req, buf, len);
 }
 
 void reply_written(const struct request *request, size_t len)
 {
-	log_request(request, (int64_t)len);
+	end(request, (int64_t)len);
 	(void)fuse_reply_write(request->req, len);
 }
 
 void reply_offset(const struct request *request, uint64_t off)
 {
-	log_request(request, (int64_t)off);
+	end(request, (int64_t)off);
 	(void)fuse_reply_lseek(request->req, (off_t)off);
+}
+
+void reply_ioctl(const struct request *request, const void *data, size_t len)
+{
+	end(request, 0);
+	(void)fuse_reply_ioctl(request->req, 0, data, len);
 }
 
 bool reply_open(const struct request *request, const struct fuse_file_info *fi)
 {
-	log_request(request, 0);
+	end(request, 0);
 	return fuse_reply_open(request->req, fi) != -ENOENT;
 }

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "blksparse-thread.h"
+#include "figures.h"
 #include "log.h"
 #include "watch.h"
 
@@ -29,7 +30,9 @@ enum {
 	STEP_MS = 20,
 	PATIENCE_MS = 5000,
 	LAST_MS = 1000, /* for the loop, if the watches did not end */
-	WAKE_SIGNAL = SIGUSR1,
+	FIGURES_SIGNAL = SIGUSR1,
+	/* SIGUSR1 has a meaning for users. */
+	WAKE_SIGNAL = SIGUSR2,
 };
 
 static void wake_handler(int sig)
@@ -59,15 +62,42 @@ void stop_init(struct stopper *stopper, bool patient)
 	/* nohup(1) has its program ignore SIGHUP. */
 	if (sigaction(SIGHUP, NULL, &old) || old.sa_handler != SIG_IGN)
 		sigaddset(&stopper->signals, SIGHUP);
+	sigaddset(&stopper->signals, FIGURES_SIGNAL);
 	pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
 	set_handler(WAKE_SIGNAL, wake_handler);
 }
 
-static void sleep_one_step(void)
+static void log_figures(struct stopper *stopper)
+{
+	pthread_mutex_lock(&stopper->lock);
+	if (stopper->has_files)
+		figures_log(stopper->tree, stopper->in_flight);
+	pthread_mutex_unlock(&stopper->lock);
+}
+
+/* Waits for a signal that ends the program, and returns it. */
+static int wait_for_end(struct stopper *stopper)
+{
+	int sig;
+
+	for (;;) {
+		(void)sigwait(&stopper->signals, &sig);
+		if (sig != FIGURES_SIGNAL)
+			return sig;
+		log_figures(stopper);
+	}
+}
+
+/* Further signals that end the program change nothing: it is ending. */
+static void sleep_one_step(struct stopper *stopper)
 {
 	const struct timespec step = { .tv_nsec = STEP_MS * 1000000L };
+	sigset_t figures;
 
-	(void)nanosleep(&step, NULL);
+	sigemptyset(&figures);
+	sigaddset(&figures, FIGURES_SIGNAL);
+	if (sigtimedwait(&figures, NULL, &step) == FIGURES_SIGNAL)
+		log_figures(stopper);
 }
 
 /* Asks the watches to end. True once they have, or once main() ends them. */
@@ -102,7 +132,7 @@ static bool wait_for_watches(struct stopper *stopper)
 	for (int ms = 0; stopper->patient || ms < PATIENCE_MS; ms += STEP_MS) {
 		if (stop_watches(stopper))
 			return true;
-		sleep_one_step();
+		sleep_one_step(stopper);
 	}
 	return false;
 }
@@ -112,9 +142,8 @@ static void *stop_main(void *data)
 	struct stopper *stopper = data;
 	int connection = fuse_session_fd(stopper->se);
 	GError *error = NULL;
-	int sig, limit;
+	int sig = wait_for_end(stopper), limit;
 
-	(void)sigwait(&stopper->signals, &sig);
 	atomic_store(&stopper->stopping, true);
 	/* stop_end() also sends a signal. */
 	if (!atomic_load(&stopper->ended))
@@ -125,7 +154,7 @@ static void *stop_main(void *data)
 		if (atomic_load(&stopper->ended))
 			return NULL;
 		stop_loop(stopper);
-		sleep_one_step();
+		sleep_one_step(stopper);
 	}
 	log_line(
 		LOG_ERR,
@@ -140,7 +169,8 @@ static void *stop_main(void *data)
 }
 
 int stop_start(struct stopper *stopper, struct fuse_session *se,
-	       const struct tree *tree, const struct mountpoint *mountpoint)
+	       const struct tree *tree, struct in_flight *in_flight,
+	       const struct mountpoint *mountpoint)
 {
 	int r;
 
@@ -148,7 +178,9 @@ int stop_start(struct stopper *stopper, struct fuse_session *se,
 	stopper->tree = tree;
 	stopper->mountpoint = mountpoint;
 	stopper->main = pthread_self();
+	stopper->in_flight = in_flight;
 	stopper->looping = true;
+	stopper->has_files = true;
 	r = bsp_thread_start(&stopper->thread, stop_main, stopper);
 	stopper->started = r == 0;
 	return r;
@@ -158,6 +190,13 @@ void stop_loop_ended(struct stopper *stopper)
 {
 	pthread_mutex_lock(&stopper->lock);
 	stopper->looping = false;
+	pthread_mutex_unlock(&stopper->lock);
+}
+
+void stop_files_end(struct stopper *stopper)
+{
+	pthread_mutex_lock(&stopper->lock);
+	stopper->has_files = false;
 	pthread_mutex_unlock(&stopper->lock);
 }
 

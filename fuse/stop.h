@@ -4,6 +4,9 @@
  * signals and lets the scans, the watches and the loop end in order; if a
  * device hangs, it detaches the mount and ends the program. main() then
  * unmounts.
+ *
+ * At SIGUSR1 the thread logs the figures of all files, also while the mount
+ * ends.
  */
 #ifndef BLKSPARSEFS_STOP_H
 #define BLKSPARSEFS_STOP_H
@@ -14,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "in-flight.h"
 #include "inode.h"
 #include "mountpoint.h"
 
@@ -22,7 +26,9 @@ struct stopper {
 	atomic_bool ended;    /* no step is left that could hang */
 
 	pthread_mutex_t lock;
-	bool looping; /* the session's loop runs; protected by lock */
+	/* Protected by lock. */
+	bool looping;	/* the session's loop runs */
+	bool has_files; /* the figures of tree may be asked for */
 
 	/* Fixed after stop_start(). */
 	bool patient;
@@ -30,8 +36,9 @@ struct stopper {
 	pthread_t thread;
 	pthread_t main;
 	bool started;
-	const struct tree *tree;	     /* used while looping */
-	struct fuse_session *se;	     /* used while looping */
+	const struct tree *tree;     /* used while looping or has_files */
+	struct in_flight *in_flight; /* used while has_files */
+	struct fuse_session *se;     /* used while looping */
 	const struct mountpoint *mountpoint; /* used until stop_end() */
 };
 
@@ -43,10 +50,14 @@ void stop_init(struct stopper *stopper, bool patient);
 /* Starts the thread that waits for signals. The thread that will run the
  * session's loop calls it. Returns 0 or -errno. */
 int stop_start(struct stopper *stopper, struct fuse_session *se,
-	       const struct tree *tree, const struct mountpoint *mountpoint);
+	       const struct tree *tree, struct in_flight *in_flight,
+	       const struct mountpoint *mountpoint);
 
 /* Call it after the loop has ended for any reason. */
 void stop_loop_ended(struct stopper *stopper);
+
+/* Call it before the tree is closed: SIGUSR1 does nothing from now on. */
+void stop_files_end(struct stopper *stopper);
 
 /* Call it after everything is closed; ends the thread. */
 void stop_end(struct stopper *stopper);

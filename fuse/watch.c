@@ -36,7 +36,7 @@ enum {
 	LOOK_SECONDS = 1,
 	FLUSH_SECONDS = 5, /* how long zeros may wait to be flushed */
 	LOG_SECONDS = 60,  /* between two lines about the same problem */
-	CHANGES = BSP_CHANGE_FALSE_ZEROS + 1,
+	CHANGES = BSP_CHANGE_CONNECTED + 1,
 };
 
 #define SECOND_NS ((int64_t)1000000000)
@@ -186,9 +186,10 @@ static void log_change(struct watch *watch, enum bsp_change change)
 		/* Log it once: the line would repeat every minute. */
 		watch->next_log[change] = G_MAXINT;
 		log_line(
-			LOG_WARNING,
-			"%s: the kernel does not count writes of other programs to it; each search reads it again",
-			watch->path);
+			LOG_WARNING, "%s: %s", watch->path,
+			bsp_is_nbd_uri(watch->path)
+				? "NBD does not tell of other writers of it; each search asks its server again (-o unshared if there are none)"
+				: "the kernel does not count writes of other programs to it; each search reads it again");
 		break;
 	case BSP_CHANGE_MEDIUM:
 		log_line(
@@ -199,11 +200,25 @@ static void log_change(struct watch *watch, enum bsp_change change)
 	case BSP_CHANGE_GONE:
 		log_line(
 			LOG_ERR,
-			"%s: it has another medium than at mounting, and is neither read nor written any more; writes that were not synced are lost: unmount it, and mount it again",
-			watch->path);
+			"%s: %s is neither read nor written any more; writes that were not synced are lost: unmount it, and mount it again",
+			watch->path,
+			bsp_is_nbd_uri(watch->path)
+				? "the connection to its server was lost before all was written; it"
+				: "it has another medium than at mounting, and");
 		break;
 	case BSP_CHANGE_FALSE_ZEROS:
 		log_false_zeros(watch);
+		break;
+	case BSP_CHANGE_DISCONNECTED:
+		log_line(
+			LOG_WARNING,
+			"%s: the connection to its server was lost; it is connected anew when it is used",
+			watch->path);
+		break;
+	case BSP_CHANGE_CONNECTED:
+		log_line(LOG_NOTICE,
+			 "%s: connected anew; all of it is read again",
+			 watch->path);
 		break;
 	}
 }
@@ -365,6 +380,7 @@ static void *watch_main(void *data)
 {
 	struct watch *watch = data;
 
+	bsp_interrupt_set(is_stopping, watch);
 	while (wait_for_time(watch)) {
 		look_for_changes(watch);
 		page_cache_drop_passed(watch->cache);
@@ -481,6 +497,18 @@ static void wait_for_new_size(struct watch *watch, uint64_t num)
 
 /* --- Open files ---------------------------------------------------------- */
 
+/* lock held. */
+static void count_opening(struct watch *watch)
+{
+	/* The thread may be asleep without a time limit. */
+	if (watch->opened++ == 0) {
+		pthread_cond_signal(&watch->wake);
+		if (watch->background)
+			bsp_sparse_scan_ahead_set_background(watch->sp, true);
+	}
+	page_cache_set_readers(watch->cache, watch->opened);
+}
+
 /*
  * The kernel may keep its pages only if it has dropped them since the newest
  * change. This opening need not be the first to notice that change, and another
@@ -499,13 +527,7 @@ enum watch_cache watch_opened(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	watch->looked_ns = MAX(watch->looked_ns, began);
 	keep = watch->dropped_num == num;
-	/* The thread may be asleep without a time limit. */
-	if (watch->opened++ == 0) {
-		pthread_cond_signal(&watch->wake);
-		if (watch->background)
-			bsp_sparse_scan_ahead_set_background(watch->sp, true);
-	}
-	page_cache_set_readers(watch->cache, watch->opened);
+	count_opening(watch);
 	pthread_mutex_unlock(&watch->lock);
 	if (keep)
 		return WATCH_KEEP;
@@ -513,6 +535,14 @@ enum watch_cache watch_opened(struct watch *watch)
 	until = timespec_of(now_ns() + WAIT_NS);
 	return page_cache_wait_stores(watch->cache, &until) ? WATCH_DROP
 							    : WATCH_BYPASS;
+}
+
+enum watch_cache watch_opened_nowait(struct watch *watch)
+{
+	pthread_mutex_lock(&watch->lock);
+	count_opening(watch);
+	pthread_mutex_unlock(&watch->lock);
+	return WATCH_BYPASS;
 }
 
 void watch_closed(struct watch *watch)

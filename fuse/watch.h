@@ -39,6 +39,10 @@ enum watch_cache {
 /* Call it at each opening of the file; watch_closed() follows. */
 enum watch_cache watch_opened(struct watch *watch);
 
+/* The same without a look at the device, and so without waiting for it. The
+ * opening has to bypass the cache. */
+enum watch_cache watch_opened_nowait(struct watch *watch);
+
 void watch_closed(struct watch *watch);
 
 /*
