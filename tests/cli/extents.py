@@ -3,10 +3,15 @@
 """Parses the reports of blksparse map.
 
   extents.py list FORMAT SIZE < REPORT   prints lines "OFFSET LENGTH data|hole"
+  extents.py check TOOL DEVICE IMAGE       runs TOOL map in all formats and with
+                                         several granules; checks the extents by
+                                         what devices.py wrote into IMAGE
   extents.py only-data FILE < LINES      checks that FILE is 0x55 in the data of
                                          these lines, and zero elsewhere
 """
 import json
+import os
+import subprocess
 import sys
 import xml.etree.ElementTree
 
@@ -61,10 +66,10 @@ FORMATS = {"table": table, "json": from_json, "qemu": qemu,
            "ddrescue": ddrescue, "bmap": bmap}
 
 
-def list_extents(kind, size):
+def extents(kind, size, report):
     at = 0
     before = None
-    for start, length, what in FORMATS[kind](sys.stdin.read()):
+    for start, length, what in FORMATS[kind](report):
         assert start == at, f"an extent starts at {start}, not at {at}"
         at += length
         if kind == "qemu":  # rounded up to a sector
@@ -73,9 +78,32 @@ def list_extents(kind, size):
             continue
         assert what != before, f"two extents of {what} at {start}"
         before = what
-        print(start, length, what)
+        yield start, length, what
     assert at == size or kind == "qemu" and at == (size + 511) // 512 * 512, \
         f"extents end at {at}, not at {size}"
+
+
+def check(tool, device, image):
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+    import devices
+    size = os.stat(image).st_size
+
+    def report(kind, *options):
+        return subprocess.run([tool, "map", f"--format={kind}", *options, device],
+                              check=True, text=True, stdout=subprocess.PIPE).stdout
+
+    # All formats write the same extents; one granule is enough.
+    for granule, kinds in ((4 << 10, FORMATS), (64 << 10, ["json"]),
+                           (1 << 20, ["json"])):
+        expected = list(devices.extents(image, granule))
+        for kind in kinds:
+            got = list(extents(kind, size, report(kind, f"--granule={granule}")))
+            if got != expected:
+                sys.exit(f"{kind}, granule {granule}:\n{got}\nis not\n{expected}")
+    whole = json.loads(report("json"))
+    assert whole["granule"] == 4096, whole
+    assert whole["path"] == device, whole
+    assert whole["totals"]["unknown"]["bytes"] == 0, whole
 
 
 def only_data(path):
@@ -91,7 +119,10 @@ def only_data(path):
 
 
 if sys.argv[1] == "list":
-    list_extents(sys.argv[2], int(sys.argv[3]))
+    for extent in extents(sys.argv[2], int(sys.argv[3]), sys.stdin.read()):
+        print(*extent)
+elif sys.argv[1] == "check":
+    check(*sys.argv[2:])
 elif sys.argv[1] == "only-data":
     only_data(sys.argv[2])
 else:

@@ -7,8 +7,8 @@
                                         standard output
   rbd_diff.py changes OLD NEW           writes the difference of two images to
                                         standard output
-  rbd_diff.py import IMAGE              acts as rbd import-diff: applies
-                                        standard input to IMAGE
+  rbd_diff.py import IMAGE [SNAPSHOT]   acts as rbd import-diff: applies
+                                        standard input to IMAGE, from SNAPSHOT
 """
 import os
 import struct
@@ -70,12 +70,17 @@ def need(source, length):
     return data
 
 
-def import_to(path):
+def import_to(path, snapshot=None):
     source = sys.stdin.buffer
     assert need(source, 12) == b"rbd diff v1\n"
     size = None
     with open(path, "r+b") as image:
         while (tag := need(source, 1)) != b"e":
+            if tag == b"f":
+                name = need(source, struct.unpack("<I", need(source, 4))[0])
+                assert name.decode() == snapshot and size is None, name
+                snapshot = None
+                continue
             if tag == b"t":
                 need(source, struct.unpack("<I", need(source, 4))[0])
                 continue
@@ -94,6 +99,7 @@ def import_to(path):
                     image.write(bytes(1 << 20))
                 image.write(bytes(length % (1 << 20)))
         assert source.read() == b"", "there are bytes past the end"
+    assert snapshot is None, "it is from no snapshot"
 
 
 if sys.argv[1] == "export":
@@ -101,4 +107,4 @@ if sys.argv[1] == "export":
 elif sys.argv[1] == "changes":
     changes(*sys.argv[2:])
 else:
-    import_to(sys.argv[2])
+    import_to(*sys.argv[2:])

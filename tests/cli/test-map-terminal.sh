@@ -32,7 +32,7 @@ child = subprocess.Popen([tool, "map", "--known=off", device], stdin=slave,
 os.close(slave)
 seen = b""
 # The progress line must be drawn at least twice.
-while len(re.findall(rb"\d+% of 4096\.0 GiB, \d+ MiB/s", seen)) < 2:
+while len(re.findall(rb"\d+% of 4096\.0 GiB \(\d+ MiB data, \d+ MiB holes\), \d+ MiB/s", seen)) < 2:
     seen += os.read(master, 1000)
 os.write(master, b"\x03")
 out = child.stdout.read()

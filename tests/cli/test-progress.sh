@@ -122,6 +122,33 @@ for where in tty pipe; do
 	cmp -n "$good" device received || fail "not good up to $good"
 done
 
+# Each line of stderr but the last is an object with the right figures.
+say "as JSON"
+cp --sparse=never device copied
+loop_new "$TEST_TMP/copied"
+for command in "copy --known=off $LOOP json-target" "send $LOOP" \
+	"digest $LOOP" "map $LOOP" "diff $LOOP device"; do
+	# shellcheck disable=SC2086 # words
+	"$TOOL" $command --progress=json >out 2>seen
+	echo "$command: $(head -n 1 seen)"
+	grep '^{"format":"blksparse-progress"' seen >lines ||
+		fail "$command writes no progress"
+	jq -es 'all(.version == 1 and .done <= .size and .size == 8388608 and
+		.seconds >= 0 and .rate >= 0) and
+		([.[].done] | . == sort) and .[-1].done == .[-1].size' lines
+	case $command in
+	copy* | send* | map*)
+		jq -es '.[-1] | .data > 0 and .data + .hole == .size' lines
+		;;
+	esac
+done
+"$TOOL" recv --progress=json json-target <stream 2>seen
+jq -es 'map(select(.format == "blksparse-progress"))[-1] |
+	.done == 8388608 and .left == 0' <(grep '^{' seen)
+run_status "$TOOL" copy --progress=bar device x
+assert_eq "$STATUS" 2 "status of another form"
+assert_contains "$ERR" "'bar' is neither line nor json" "message"
+
 say "--quiet, or no terminal: no progress, however long it takes"
 for words in "tty --quiet" "pipe"; do
 	read -r where option <<<"$words"

@@ -4,73 +4,15 @@
 # broken ones that are resumed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib/ssh.sh
+. "$LIB/ssh.sh"
 
 requires_loop
-requires ssh ssh-keygen sshd python3 jq
+requires jq
 
 cd "$TEST_TMP"
 
-# --- The server ------------------------------------------------------------
-
-start_server() {
-	# sshd insists on this directory.
-	if [[ ! -d /run/sshd ]]; then
-		mkdir -m 755 /run/sshd
-		cleanup rmdir /run/sshd
-	fi
-	ssh-keygen -q -t ed25519 -N '' -f host-key
-	ssh-keygen -q -t ed25519 -N '' -f user-key
-	PORT=$(python3 -c 'import socket
-with socket.socket() as s:
-    s.bind(("127.0.0.1", 0))
-    print(s.getsockname()[1])')
-	cat >sshd_config <<-END
-		ListenAddress 127.0.0.1:$PORT
-		HostKey $TEST_TMP/host-key
-		AuthorizedKeysFile $TEST_TMP/user-key.pub
-		AuthenticationMethods publickey
-		PermitRootLogin prohibit-password
-		PidFile none
-		# The directory is below one that is writable for all.
-		StrictModes no
-		UsePAM no
-	END
-	cat >ssh_config <<-END
-		Host host
-			HostName 127.0.0.1
-			Port $PORT
-			User root
-			IdentityFile $TEST_TMP/user-key
-			IdentitiesOnly yes
-			UserKnownHostsFile $TEST_TMP/known-hosts
-			GlobalKnownHostsFile /dev/null
-			StrictHostKeyChecking yes
-			BatchMode yes
-	END
-	echo "[127.0.0.1]:$PORT $(cut -d ' ' -f 1,2 host-key.pub)" >known-hosts
-	"$(command -v sshd)" -D -e -f sshd_config 2>sshd.log &
-	SERVER=$!
-	cleanup end_server
-}
-
-end_server() {
-	kill "$SERVER"
-	wait "$SERVER" || true
-}
-
-to_host() {
-	ssh -F ssh_config host "$@"
-}
-
-server_answers_or_gone() {
-	gone "$SERVER" || to_host true 2>ssh.log
-}
-
-start_server
-if ! wait_until 10 server_answers_or_gone || gone "$SERVER"; then
-	cat sshd.log ssh.log
-	skip "sshd refuses the login: $(tail -n 1 sshd.log)"
-fi
+start_sshd
 
 # --- Streams ---------------------------------------------------------------
 

@@ -1,11 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Streams into a Ceph cluster and out of it, by rbd import-diff and export-diff.
-# The test starts a cluster: one monitor, and one OSD that stores in memory.
+# Streams into a Ceph cluster and out of it, by rbd import-diff and export-diff; and
+# an image of the cluster as a device, by an NBD server. The test starts a cluster:
+# one monitor, and one OSD that stores in memory.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib/nbd.sh
+. "$LIB/nbd.sh"
 requires rbd ceph ceph-mon ceph-osd monmaptool ceph-authtool
 requires_loop
 
@@ -146,3 +149,26 @@ assert_eq "$(stored y)" $((24 << 20)) "bytes in the cluster before"
 send "$LOOP" y
 assert_eq "$(stored y)" 0 "bytes in the cluster"
 received y zero
+
+say "an image of the cluster as a device"
+[[ $("$TOOL" map nbd:// 2>&1) != *"built without libnbd"* ]] ||
+	skip "built without libnbd"
+rbd create --size 24M pool/z
+rbd_server() {
+	nbd_start "$1" unix qemu-nbd -f raw --shared=8 "${@:2}" rbd:pool/z
+}
+rbd_server reader -r
+assert_eq "$("$TOOL" map --summary --format=json "$NBD" | jq .totals.data.bytes)" 0 \
+	"data of a new image"
+nbd_forget reader
+rbd_server writer
+"$TOOL" copy --quiet "$first" "$NBD"
+nbd_end writer
+received z first
+rbd_server reader -r
+mount_fs "z=$NBD"
+cp "$MNT/z" copy
+umount_fs
+assert_same_bytes first copy
+assert_le "$(allocated copy)" $(($(stored z) + 65536)) "allocated"
+nbd_forget reader

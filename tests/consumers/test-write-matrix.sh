@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # All tools that write sparse files write a sparse image onto a device filled
-# with 0xAA. After the unmount the device holds the image, with zeros in its
+# with 0xAA: a loop device, and an export of an NBD server. After the unmount the device holds the image, with zeros in its
 # holes, and 0xAA past its end. The table of tools names those that leave old
 # bytes by design.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=../lib/nbd.sh
+. "$LIB/nbd.sh"
 requires_fuse
 requires_loop
 requires rsync tar qemu-img nbdcopy borg zstd xz bmaptool ddrescue
@@ -156,10 +158,10 @@ sectors_written() {
 	awk '{ print $7 }' "/sys/block/${LOOP##*/}/stat"
 }
 
-# holds image|data IMAGE: checks the device; past the end of the image it must be
-# unchanged.
+# holds image|data IMAGE DEVICE: checks the device; past the end of the image it
+# must be unchanged.
 holds() {
-	python3 - "$@" "$LOOP" <<'PY'
+	python3 - "$@" <<'PY'
 import sys
 what, image, device = sys.argv[1:]
 with open(image, "rb") as source, open(device, "rb") as target:
@@ -183,19 +185,19 @@ PY
 table=() bad=0
 # row NUMBER OPTIONS SPEC
 row() {
-	local number=$1 options=$2 name function source what remark
+	local number=$1 row_options=$2 name function source what remark
 	local verdict=right before written
 	IFS='|' read -r name function source what remark <<<"$3"
 	IN=$TEST_TMP/$number OUT=$MNT/x
-	say "$name, image $number, $options"
+	say "$name, image $number, $row_options"
 	dd if=full of="$LOOP" bs=1M conv=fsync status=none
 	before=$(sectors_written)
-	mount_fs -o "rw,$options" "x=$LOOP"
+	mount_fs -o "rw,$row_options" "x=$LOOP"
 	"tool_$function" || verdict="FAILED"
 	umount_fs
 	written=$((($(sectors_written) - before) * 512))
 	forget_pages "$LOOP"
-	holds "$what" "$IN/$source" || verdict="WRONG"
+	holds "$what" "$IN/$source" "$LOOP" || verdict="WRONG"
 	[[ $verdict == right ]] || ((++bad))
 	[[ $verdict != right || $what == image ]] ||
 		verdict="holes stay"
@@ -209,8 +211,39 @@ for spec in "${tools[@]}"; do
 	row 2 granule=64K "$spec"
 done
 
+# --- The same on an export -------------------------------------------------
+
+# export_row SPEC: image 1 onto the file "export", by its server.
+export_row() {
+	local name function source what remark verdict=right
+	IFS='|' read -r name function source what remark <<<"$1"
+	IN=$TEST_TMP/1 OUT=$MNT/x number=1
+	say "$name, an export"
+	dd if=full of=export bs=1M conv=notrunc status=none
+	mount_fs -o rw,unshared "x=$NBD"
+	"tool_$function" || verdict="FAILED"
+	umount_fs
+	holds "$what" "$IN/$source" export || verdict="WRONG"
+	[[ $verdict == right ]] || ((++bad))
+	[[ $verdict != right || $what == image ]] ||
+		verdict="holes stay"
+	table+=("$(printf '%-33s %5s %-10s %10s %10s %10s  %s' "$name" export \
+		"$verdict" - "$(data_of "$IN/$source")" \
+		"$(allocated export)" "$remark")")
+}
+
+if [[ $("$TOOL" map nbd:// 2>&1) != *"built without libnbd"* ]]; then
+	requires nbdkit
+	cp full export
+	nbd_start export unix nbdkit file export
+	for spec in "${tools[@]}"; do
+		export_row "$spec"
+	done
+fi
+
 echo
 echo "Image 1: ${sizes[1]} bytes, granule 4K; image 2: ${sizes[2]} bytes, granule 64K;"
+echo "export: image 1 onto an NBD export."
 echo "the device: $DEVICE_SIZE bytes of 0xAA. Written: its counter of sectors, which"
 echo "counts zeroing and unmapping commands as well. Data: of the image, in blocks of"
 echo "4 KiB. Allocated: the space of the backing file afterwards."

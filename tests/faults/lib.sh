@@ -113,9 +113,10 @@ drop_disks() {
 
 # --- The device mapper ------------------------------------------------------
 
-# new_volume NAME TABLE: makes /dev/mapper/NAME, which is removed at the end.
+# new_volume NAME TABLE [OPTION...]: makes /dev/mapper/NAME, which is removed at the
+# end.
 new_volume() {
-	dmsetup create "$1" --table "$2"
+	dmsetup create "$1" --table "$2" "${@:3}"
 	cleanup drop_volume "$1"
 	# Without udevd; also if an older node is left.
 	dmsetup mknodes "$1"
@@ -181,4 +182,52 @@ ends() {
 	end_fs || status=$?
 	assert_eq "$status" "$1" "status of the program"
 	cat "$FS_LOG"
+}
+
+# --- An NBD server that lies --------------------------------------------------
+
+# requires_nbd: skips the test if the programs are built without libnbd.
+requires_nbd() {
+	run_status "$TOOL" map nbd://0.0.0.0:1
+	[[ $ERR != *"without libnbd"* ]] || skip "built without libnbd"
+}
+
+# evil IMAGE [LIE...]: starts tests/lib/evil_nbd.py on a socket, or starts it anew.
+# Sets $EVIL to its URI, $EVIL_PID, and $EVIL_LOG to its log of commands.
+EVIL_PID=
+evil() {
+	local socket=$TEST_TMP/evil.socket
+	evil_ends
+	EVIL="nbd+unix:///?socket=$socket"
+	EVIL_LOG=$TEST_TMP/evil.log
+	rm -f "$socket" "$TEST_TMP/evil.lies"
+	: >"$EVIL_LOG"
+	python3 "$LIB/evil_nbd.py" --unix "$socket" --log "$EVIL_LOG" \
+		--control "$TEST_TMP/evil.lies" "$@" \
+		>"$TEST_TMP/evil.out" 2>&1 &
+	EVIL_PID=$!
+	cleanup evil_ends
+	wait_until 20 test -S "$socket" || {
+		cat "$TEST_TMP/evil.out"
+		fail "the server does not start"
+	}
+}
+
+# lies [LIE...]: from now on the server tells these lies and no other.
+lies() {
+	echo "$*" >"$TEST_TMP/evil.lies.new"
+	mv "$TEST_TMP/evil.lies.new" "$TEST_TMP/evil.lies"
+}
+
+# evil_ends: kills the server if it is there.
+evil_ends() {
+	[[ -n $EVIL_PID ]] || return 0
+	kill -KILL "$EVIL_PID"
+	wait "$EVIL_PID" || true # killed
+	EVIL_PID=
+}
+
+# commands COMMAND: prints the number of such commands that the server got.
+commands() {
+	awk -v command="$1" '$2 == command { n++ } END { print n + 0 }' "$EVIL_LOG"
 }

@@ -10,7 +10,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
-in_vm 280 python3 jq lvm thin_check
+in_vm 580 python3 jq lvm thin_check
 
 modprobe -a loop fuse dm-mod dm-mirror dm-thin-pool
 requires_fuse

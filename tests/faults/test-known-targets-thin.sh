@@ -45,7 +45,9 @@ end_target() {
 	echo "$1: mapped $((mapped * 512)), discarded $discards times"
 	assert_le $((mapped * 512)) $((TARGET_DATA * 101 / 100)) \
 		"$1: bytes mapped"
-	assert_le "$discards" 32 "$1: discards"
+	# A slow machine may have mapped a block before the zeros beside its data
+	# are asked for; but there are 350 holes of whole blocks.
+	assert_le "$discards" 100 "$1: discards"
 	drop_target
 }
 

@@ -10,7 +10,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
-in_vm 280 python3 thin_dump
+in_vm 580 python3 thin_dump
 
 modprobe -a loop dm-mod dm-thin-pool
 

@@ -9,7 +9,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
-in_vm 280 python3
+in_vm 580 python3
 
 modprobe -a loop fuse dm-mod dm-thin-pool
 requires_fuse

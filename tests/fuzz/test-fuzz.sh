@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Fuzzes the stream decoders. First it replays the inputs in corpus/ and variants
-# of them. Where clang has libFuzzer, that then runs for FUZZ_SECONDS (default
+# Fuzzes the decoders of streams and of digest files, and the reader of lists of
+# changes. First it replays the inputs in corpus/ and variants of them. Where clang has libFuzzer, that then runs for FUZZ_SECONDS (default
 # 20) on each format.
 #
 # To keep new inputs of a longer run:
@@ -14,8 +14,13 @@ set -euo pipefail
 fuzz=$SRC/tests/fuzz
 seconds=${FUZZ_SECONDS:-20}
 sources=("$fuzz/fuzz-stream.c" "$SRC"/src/stream/stream.c
-	"$SRC"/src/stream/{native,rbd,raw}.c "$SRC/src/base/zero.c")
-flags=(-g -O1 -std=gnu11 -D_GNU_SOURCE -I"$SRC/src" -I"$SRC/include"
+	"$SRC"/src/stream/{digest,native,native-sum,rbd,raw}.c
+	"$SRC"/src/base/{sha256,zero}.c)
+mapfile -t flags < <(pkg-config --cflags glib-2.0 | tr ' ' '\n' | grep .)
+change_sources=("$fuzz/fuzz-changes.c" "$SRC/src/stream/change-map.c")
+libs=(-lxxhash -lgcrypt)
+formats=(native rbd-diff raw digest changes)
+flags+=(-g -O1 -std=gnu11 -D_GNU_SOURCE -I"$SRC/src" -I"$SRC/include"
 	-fno-sanitize-recover=all)
 export ASAN_OPTIONS=detect_leaks=0
 
@@ -27,12 +32,19 @@ has_fuzzer() {
 	clang -fsanitize=fuzzer -o "$TEST_TMP/try" "$TEST_TMP/try.c" 2>/dev/null
 }
 
+# take_sources FORMAT: sets $SOURCES.
+take_sources() {
+	SOURCES=("${sources[@]}")
+	[[ $1 != changes ]] || SOURCES=("${change_sources[@]}")
+}
+
 # fuzz_it FORMAT
 fuzz_it() {
 	local format=$1 kept=$fuzz/corpus/$1 new=$TEST_TMP/new-$1
+	take_sources "$1"
 	clang "${flags[@]}" -fsanitize=fuzzer,address,undefined \
 		-DFORMAT_"${format/-/_}" -o "$TEST_TMP/$format" \
-		"${sources[@]}" -lxxhash
+		"${SOURCES[@]}" "${libs[@]}"
 	mkdir -p "$new"
 	# One input takes little memory and far less than a second.
 	"$TEST_TMP/$format" -max_total_time="$seconds" -max_len=4096 \
@@ -54,18 +66,19 @@ fuzz_it() {
 # replay_it FORMAT
 replay_it() {
 	local format=$1
+	take_sources "$1"
 	"${CC:-cc}" "${flags[@]}" -fsanitize=address,undefined \
 		-DFORMAT_"${format/-/_}" -o "$TEST_TMP/replay-$format" \
-		"$fuzz/replay.c" "${sources[@]}" -lxxhash
+		"$fuzz/replay.c" "${SOURCES[@]}" "${libs[@]}"
 	"$TEST_TMP/replay-$format" "$fuzz/corpus/$format"/*
 }
 
-for format in native rbd-diff raw; do
+for format in "${formats[@]}"; do
 	say "$format, the inputs in corpus/"
 	replay_it "$format"
 done
 if has_fuzzer; then
-	for format in native rbd-diff raw; do
+	for format in "${formats[@]}"; do
 		say "$format, for $seconds seconds"
 		fuzz_it "$format"
 	done

@@ -27,8 +27,10 @@ BUILD=$(realpath -m "$BUILD")
 FS=${FS:-$BUILD/fuse/blksparsefs}
 TOOL=${TOOL:-$BUILD/tools/blksparse}
 export SRC BUILD LIB LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
-# mount(8) and modprobe(8) are not on every user's path.
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# The distribution's programs come first: the tests are for those, and a version
+# manager's python3 may take half a second to start. mount(8) and modprobe(8) are
+# not on every user's path.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/usr/local/sbin
 
 # --- Ending ----------------------------------------------------------------
 

@@ -19,9 +19,10 @@ new_at_top() {
 		true
 }
 
-# Not asked: prose, which the license of the tree covers, and data of tests.
+# Not asked: prose and pictures, which the license of the tree covers, data of
+# tests, and lists of Debian's packages, whose file "copyright" says it.
 unlicensed() {
-	grep -vE '^LICENSE$|\.md$|^tests/fuzz/corpus/|^tests/lint/(spelling-ignore|.*\.abi)$' |
+	grep -vE '^LICENSE$|\.md$|^docs/.*\.svg$|^packaging/debian/(.*[./])?(changelog|copyright|control|format|install|examples|symbols)$|^tests/fuzz/corpus/|^tests/lint/(spelling-ignore|.*\.abi)$' |
 		xargs -d '\n' grep -L 'SPDX-License-Identifier: LGPL-2.1-or-later$\|SPDX-License-Identifier: LGPL-2.1-or-later \*/$' |
 		sed 's/$/:1: has no line "SPDX-License-Identifier: LGPL-2.1-or-later"/' ||
 		true

@@ -5,6 +5,8 @@
 # installed.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=../lib/nbd.sh
+. "$LIB/nbd.sh"
 requires_fuse
 requires_loop
 requires mount findmnt mount.fuse unshare pgrep
@@ -36,6 +38,67 @@ check --granule 64K fresh,walk,known "$MNT/$name" "$device" "$TEST_TMP/image"
 umount "$MNT"
 wait_until 20 ended || fail "blksparsefs still runs after umount"
 
+say "mount -t blksparsefs"
+# mount(8) and umount(8) look for helpers in /sbin alone.
+mkdir "$TEST_TMP/sbin"
+cp "$SRC/fuse/mount.blksparsefs" "$BUILD/fuse/umount.fuse.blksparsefs" \
+	"$TEST_TMP/sbin/"
+sbin=$(realpath /sbin)
+mount -t overlay -o "lowerdir=$TEST_TMP/sbin:$sbin" none "$sbin"
+mount --fake -t blksparsefs "$device" "$MNT"
+not_mounted "$MNT" || fail "--fake mounts"
+mount -v -t blksparsefs -o ro,granule=64K,nofail "$device" "$MNT"
+assert_eq "$(findmnt -n -o FSTYPE,SOURCE "$MNT" | tr -s ' ')" \
+	"fuse.blksparsefs $device" "findmnt"
+check --granule 64K fresh,walk,known "$MNT/$name" "$device" "$TEST_TMP/image"
+umount "$MNT"
+wait_until 20 ended || fail "blksparsefs still runs after umount"
+run_status mount -t blksparsefs -o granule=3 "$device" "$MNT"
+assert_ne "$STATUS" 0 "status with a wrong option"
+assert_contains "$ERR" "granule" "the message of the program"
+
+if [[ $("$TOOL" map nbd:// 2>&1) != *"built without libnbd"* ]]; then
+	requires nbdkit
+	say "umount waits for the end of blksparsefs"
+	# Zeroing the tail takes seconds there.
+	nbd_start slow unix nbdkit --filter=delay memory 8M delay-zero=3
+	helper=uhelper=fuse.blksparsefs
+	runs() {
+		pgrep -f "blksparsefs .*$MNT" >/dev/null
+	}
+	unmounts() {
+		mount -t blksparsefs -o "rw,unshared,tail=zero,$helper" \
+			"x=$NBD" "$MNT"
+		truncate -s 1M "$MNT/x"
+		umount "$@" "$MNT" 2>"$TEST_TMP/err"
+		cat "$TEST_TMP/err"
+		not_mounted "$MNT" || fail "it is still mounted"
+	}
+	unmounts
+	! runs || fail "umount returned before blksparsefs had ended"
+	assert_contains "$(<"$TEST_TMP/err")" "waiting for blksparsefs" "message"
+	# Without the helper it does not wait, and with -l neither.
+	for option in -i -l; do
+		unmounts "$option"
+		runs || fail "blksparsefs had ended before umount $option returned"
+		wait_until 60 ended || fail "blksparsefs still runs"
+	done
+	# A driver that is stopped does not tell its process; the helper goes on
+	# without that.
+	mount -t blksparsefs -o "ro,$helper" "x=$device" "$MNT"
+	pkill -STOP -f "blksparsefs .*$MNT"
+	"$TEST_TMP/sbin/umount.fuse.blksparsefs" "$MNT" &
+	pid=$!
+	unmounts_without() {
+		pgrep -f "umount -i $MNT" >/dev/null || gone "$pid"
+	}
+	wait_until 20 unmounts_without || fail "the helper waits for the driver"
+	pkill -CONT -f "blksparsefs .*$MNT"
+	wait "$pid"
+	wait_until 20 ended || fail "blksparsefs still runs"
+fi
+umount "$sbin"
+
 say "fstab, with options that are for mount itself"
 echo "$device $MNT fuse.blksparsefs ro,noauto,nofail,user,_netdev,x-systemd.automount,allow_other,granule=1M,lookahead=8M 0 0" \
 	>"$TEST_TMP/fstab"
@@ -44,6 +107,19 @@ check --granule 1M fresh,walk,known "$MNT/$name" "$device" "$TEST_TMP/image"
 assert_contains ",$(findmnt -n -o OPTIONS "$MNT")," ",allow_other," "options"
 umount "$MNT"
 wait_until 20 ended || fail "blksparsefs still runs after umount"
+
+if [[ $("$TOOL" map nbd:// 2>&1) != *"built without libnbd"* ]]; then
+	requires nbdkit
+	say "fstab, with the export of an NBD server"
+	nbd_start disk unix nbdkit -r file "$TEST_TMP/image"
+	echo "disk=$NBD $MNT fuse.blksparsefs ro,noauto,_netdev 0 0" \
+		>"$TEST_TMP/fstab"
+	mount -T "$TEST_TMP/fstab" "$MNT"
+	check fresh,walk,known "$MNT/disk" "$TEST_TMP/image" "$TEST_TMP/image"
+	assert_eq "$(findmnt -n -o SOURCE "$MNT")" "$NBD" "source"
+	umount "$MNT"
+	wait_until 20 ended || fail "blksparsefs still runs after umount"
+fi
 
 say "a missing device"
 run_status mount -t fuse.blksparsefs "$TEST_TMP/nothing" "$MNT"

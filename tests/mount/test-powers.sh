@@ -6,6 +6,8 @@
 # that only that user may enter, and unmount there in each way in which a mount ends.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=../lib/nbd.sh
+. "$LIB/nbd.sh"
 requires_fuse
 requires_loop
 requires setpriv fallocate pgrep
@@ -90,6 +92,31 @@ assert_powers "$pid" $((needed & own)) $((needed & own)) 1
 umount "$MNT"
 wait_until 20 gone "$pid" || fail "blksparsefs still runs"
 assert_same_bytes "$LOOP" "$TEST_TMP/want"
+
+say "root, an export at another user's socket"
+if "$TOOL" map nbd:// 2>&1 | grep -q 'built without libnbd'; then
+	say "built without libnbd"
+else
+	requires nbdkit
+	cp "$TEST_TMP/truth" "$TEST_TMP/export"
+	nbd_start x unix nbdkit -r file "$TEST_TMP/export"
+	others_socket() {
+		chown 65534:65534 "$NBD_SOCKET"
+		chmod 755 "$NBD_SOCKET"
+	}
+	NBD_SOCKET=${NBD#*socket=}
+	others_socket
+	mount_fs "x=$NBD"
+	assert_powers "$FS_PID" $(((needed | 1 << 1) & own)) \
+		$(((needed | 1 << 1) & own)) 1
+	assert_same_bytes "$MNT/x" "$TEST_TMP/truth"
+	nbd_kill x
+	nbd_restart x
+	others_socket
+	wait_until 20 cmp -s "$MNT/x" "$TEST_TMP/truth" ||
+		fail "it does not connect again"
+	umount_fs
+fi
 
 say "root, an abort"
 new_image

@@ -56,6 +56,10 @@ assert_same_bytes "$MNT/x" "$image"
 umount_fs
 assert_contains "$(<"$FS_LOG")" "io_uring needs a libfuse with custom I/O" \
 	"message with such a libfuse"
+FS_WRAP=(env FUSE_URING_ENABLE=1)
+how >/dev/null
+assert_lacks "$(<"$FS_LOG")" "start io-uring" "messages about libfuse's own io_uring"
+assert_lacks "$(<"$FS_LOG")" "starting io-uring" "the same"
 FS_WRAP=()
 line=$(how)
 [[ $(<"$FS_LOG") != *"custom I/O"* ]] || skip "this libfuse has no custom I/O"
@@ -240,7 +244,10 @@ as_well mount/test-caches.sh
 as_well mount/test-interrupt.sh
 as_well mount/test-life.sh
 as_well mount/test-powers.sh
+as_well mount/test-nbd-hangs.sh
+as_well mount/test-nbd-lost.sh
 as_well faults/test-kill.sh 10
+as_well soak/test-soak.sh 24 4
 
 say "the kernel still offers io_uring"
 assert_eq "$(how)" "$offered" "message"

@@ -51,6 +51,8 @@ struct fake {
 	void *hook_data;
 	void (*sample_hook)(void *data); /* fixed before use by threads */
 	void *sample_hook_data;
+	void (*write_hook)(void *data, uint64_t off); /* likewise */
+	void *write_hook_data;
 	void (*zeroing_hook)(void *data); /* likewise */
 	void *zeroing_hook_data;
 	void (*flush_hook)(void *data); /* likewise */
@@ -97,11 +99,10 @@ static uint64_t good_until(const struct fake *fake, uint64_t off, uint64_t len)
 	return fake->fail_whole ? off : bsp_max(bad, off);
 }
 
-static ssize_t fake_read(struct bsp_device *dev, uint64_t off, void *buf,
-			 size_t len)
+static ssize_t read_as(struct fake *fake, enum fake_kind kind, uint64_t off,
+		       void *buf, size_t len)
 {
-	struct fake *fake = to_fake(dev);
-	struct fake_call call = { .off = off, .len = len };
+	struct fake_call call = { off, len, kind };
 	void (*hook)(void *) = NULL;
 	void *hook_data = NULL;
 	ssize_t n;
@@ -133,6 +134,12 @@ static void write_back(struct fake *fake, uint64_t off, uint64_t len, bool drop)
 	}
 }
 
+static ssize_t fake_read(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
+{
+	return read_as(to_fake(dev), FAKE_READ, off, buf, len);
+}
+
 static ssize_t fake_read_through(struct bsp_device *dev, uint64_t off,
 				 void *buf, size_t len)
 {
@@ -143,7 +150,7 @@ static ssize_t fake_read_through(struct bsp_device *dev, uint64_t off,
 		write_back(fake, off, bsp_range_clamp(off, len, fake->size),
 			   false);
 	pthread_mutex_unlock(&fake->lock);
-	return fake_read(dev, off, buf, len);
+	return read_as(fake, FAKE_READ_THROUGH, off, buf, len);
 }
 
 static int fake_size(struct bsp_device *dev, uint64_t *ret_size)
@@ -336,13 +343,21 @@ static ssize_t write_as(struct fake *fake, enum fake_kind kind, uint64_t off,
 static ssize_t fake_pwrite(struct bsp_device *dev, uint64_t off,
 			   const void *buf, size_t len)
 {
-	return write_as(to_fake(dev), FAKE_WRITE, off, buf, len);
+	struct fake *fake = to_fake(dev);
+
+	if (fake->write_hook)
+		fake->write_hook(fake->write_hook_data, off);
+	return write_as(fake, FAKE_WRITE, off, buf, len);
 }
 
 static ssize_t fake_write_through(struct bsp_device *dev, uint64_t off,
 				  const void *buf, size_t len)
 {
-	return write_as(to_fake(dev), FAKE_THROUGH, off, buf, len);
+	struct fake *fake = to_fake(dev);
+
+	if (fake->write_hook)
+		fake->write_hook(fake->write_hook_data, off);
+	return write_as(fake, FAKE_THROUGH, off, buf, len);
 }
 
 static bool command_fails(const struct fake *fake, enum fake_kind kind,
@@ -600,6 +615,13 @@ void fake_change_table(struct fake *fake)
 	pthread_mutex_unlock(&fake->lock);
 }
 
+void fake_change_layers(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->medium.layers++;
+	pthread_mutex_unlock(&fake->lock);
+}
+
 void fake_set_settled(struct fake *fake, bool settled)
 {
 	pthread_mutex_lock(&fake->lock);
@@ -659,6 +681,13 @@ void fake_on_sample(struct fake *fake, void (*hook)(void *data), void *data)
 {
 	fake->sample_hook = hook;
 	fake->sample_hook_data = data;
+}
+
+void fake_on_write(struct fake *fake, void (*hook)(void *data, uint64_t off),
+		   void *data)
+{
+	fake->write_hook = hook;
+	fake->write_hook_data = data;
 }
 
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data)

@@ -20,13 +20,14 @@ enum fake_kind {
 	FAKE_ZERO_OUT,
 	FAKE_UNMAP,
 	FAKE_WRITE_BACK, /* changes nothing */
+	FAKE_READ,
+	FAKE_READ_THROUGH, /* read_through() */
 };
 
 struct fake_call {
 	uint64_t off;
 	uint64_t len;
-	enum fake_kind
-		kind; /* no meaning for reads, which have their own list */
+	enum fake_kind kind; /* reads have a list of their own */
 };
 
 struct fake;
@@ -85,6 +86,9 @@ void fake_change_medium(struct fake *fake);
 void fake_change_file(struct fake *fake);
 void fake_change_table(struct fake *fake);
 
+/* Gives the device other layers below. */
+void fake_change_layers(struct fake *fake);
+
 /* Sets whether samples of the content are settled; at first they are. */
 void fake_set_settled(struct fake *fake, bool settled);
 
@@ -127,6 +131,11 @@ void fake_fail_writes(struct fake *fake, uint64_t off, uint64_t len,
  * change nothing. 0 kinds ends that. */
 void fake_fail_commands(struct fake *fake, unsigned kinds, uint64_t off,
 			uint64_t len, int errnum);
+
+/* Sets a function that each write, also one that goes through, calls first,
+ * with its offset. */
+void fake_on_write(struct fake *fake, void (*hook)(void *data, uint64_t off),
+		   void *data);
 
 /* Sets a function that each zeroing command calls first. */
 void fake_on_zeroing(struct fake *fake, void (*hook)(void *data), void *data);

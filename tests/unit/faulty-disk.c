@@ -37,6 +37,8 @@ struct disk {
 	/* A writeback failed: the next flush, and the next wait_written(),
 	 * return the error. */
 	bool latched, latched_through;
+	/* The same for the next read_through() of a disk that sticks. */
+	bool latched_read;
 	unsigned char *seen, *held, *durable;
 	unsigned char *sectors;
 	uint64_t counter;
@@ -142,7 +144,8 @@ static void live(struct disk *disk)
 			drop(disk, sector);
 		if (dice_chance(disk->dice, disk->mood.fails_early) &&
 		    (disk->sectors[sector] & CACHED)) {
-			disk->latched = disk->latched_through = true;
+			disk->latched = disk->latched_through =
+				disk->latched_read = true;
 			lose_page(disk, sector);
 		}
 		if (dice_chance(disk->dice, disk->mood.writes_back)) {
@@ -221,17 +224,36 @@ static ssize_t disk_read(struct bsp_device *dev, uint64_t off, void *buf,
 	return (ssize_t)good;
 }
 
+/* Reads past the pages, which stay. Fails once after a writeback has. */
+static ssize_t read_below(struct disk *disk, uint64_t off, unsigned char *buf,
+			  size_t len)
+{
+	ssize_t n = disk_read(&disk->dev, off, buf, len);
+
+	for (uint64_t at = off; n > 0 && at < off + (uint64_t)n; at++)
+		if (disk->sectors[at / DISK_SECTOR] & PHANTOM)
+			buf[at - off] = disk->held[at];
+	if (!disk->latched_read)
+		return n;
+	disk->latched_read = false;
+	disk->faults[DISK_READ]++;
+	return -EIO;
+}
+
 static ssize_t disk_read_through(struct bsp_device *dev, uint64_t off,
 				 void *buf, size_t len)
 {
 	struct disk *disk = to_disk(dev);
 	uint64_t end = off + bsp_range_clamp(off, len, disk->size);
+	bool drops = !disk->mood.deceives && !disk->mood.sticks;
 
 	for (uint64_t s = off / DISK_SECTOR; s < sectors_to(end); s++) {
 		write_back(disk, s);
-		if ((disk->sectors[s] & PHANTOM) && !disk->mood.deceives)
+		if ((disk->sectors[s] & PHANTOM) && drops)
 			drop(disk, s);
 	}
+	if (disk->mood.sticks)
+		return read_below(disk, off, buf, len);
 	return disk_read(dev, off, buf, len);
 }
 

@@ -46,6 +46,7 @@ struct disk_mood {
 	unsigned loses; /* of 1000 sectors on their way, if a flush fails */
 	bool phantoms;	/* a lost sector may stay as a phantom */
 	bool deceives;	/* even read_through() reads phantoms */
+	bool sticks;	/* read_through() reads below them, and they stay */
 };
 
 /* How a disk is made. */

@@ -96,16 +96,34 @@ static void one_child_gives_all_answers(void **state)
 	assert_no_child();
 }
 
+/* Asks N questions, of which one hangs. Returns whether each other one was
+ * answered: on a busy machine one may take longer than this waits. */
+static bool ask_while_one_hangs(const struct questions *questions,
+				struct bsp_answer answers[N])
+{
+	bool all = true;
+
+	bsp_ask_in_child(answer_with_pid, questions, N, answers);
+	for (size_t i = 0; i < N; i++) {
+		if (i == questions->hanging)
+			assert_int_equal(answers[i].r, -ETIMEDOUT);
+		else if (answers[i].r == 0)
+			assert_int_equal(answers[i].ino, i);
+		else
+			all = false;
+	}
+	return all;
+}
+
 static void a_second_child_asks_the_rest_after_one_that_hangs(void **state)
 {
 	struct questions questions = { .shared = share(), .hanging = 7 };
 	struct bsp_answer answers[N];
+	int tries = 1;
 
-	bsp_ask_in_child(answer_with_pid, &questions, N, answers);
-	for (size_t i = 0; i < N; i++) {
-		assert_int_equal(answers[i].r, i == 7 ? -ETIMEDOUT : 0);
-		if (i != 7)
-			assert_int_equal(answers[i].ino, i);
+	while (!ask_while_one_hangs(&questions, answers)) {
+		assert_true(tries++ < 10);
+		questions.shared->asked = 0;
 	}
 	assert_int_not_equal(answers[6].dev, answers[8].dev);
 	assert_int_equal(questions.shared->asked, N);

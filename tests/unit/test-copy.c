@@ -270,6 +270,13 @@ static void change_late(void *data)
 	fake_write(b->from, 4 * MIB + 7, 1, 'x');
 }
 
+static void change_last_byte(void *data)
+{
+	struct both *b = data;
+
+	fake_write(b->from, SIZE - 1, 1, 'x');
+}
+
 static void verifying_finds_a_byte_that_differs(void **state)
 {
 	const struct bsp_transfer_options options = { .verify = true };
@@ -284,6 +291,13 @@ static void verifying_finds_a_byte_that_differs(void **state)
 	fake_on_flush(b.to, change_late, &b);
 	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
 		     "at byte 4194311");
+	both_free(&b);
+
+	b = both_new(SIZE);
+	fake_bytes(b.from)[SIZE - 2] = 'y';
+	fake_on_flush(b.to, change_last_byte, &b);
+	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
+		     "is not what");
 	both_free(&b);
 }
 
@@ -486,6 +500,209 @@ static void a_known_hole_is_checked_before_it_is_skipped(void **state)
 	both_free(&b);
 }
 
+/* --- Copies of changes --- */
+
+static const struct bsp_transfer_options changes = { .changed = true };
+
+/* As both_new(), and the target has the bytes of the source, but for the tail.
+ */
+static struct both both_equal(uint64_t target_size)
+{
+	struct both b = both_new(target_size);
+
+	memcpy(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	return b;
+}
+
+static uint64_t bytes_read(struct fake *fake, enum fake_kind kind)
+{
+	const struct fake_call *calls;
+	size_t n = fake_reads(fake, &calls);
+
+	return bytes_in(calls, n, kind);
+}
+
+/* Asserts the changes of the target, in any order of pieces: none but these,
+ * and no more bytes. */
+static void assert_changes(struct both *b, uint64_t written, uint64_t punched)
+{
+	const struct fake_call *calls;
+	size_t n = fake_changes(b->to, &calls);
+
+	assert_int_equal(bytes_in(calls, n, FAKE_WRITE), written);
+	assert_int_equal(bytes_in(calls, n, FAKE_PUNCH), punched);
+	assert_int_equal(bytes_in(calls, n, FAKE_THROUGH), 0);
+	assert_int_equal(b->progress.written, written);
+	assert_int_equal(b->progress.zeroed, punched);
+}
+
+static void an_equal_target_is_only_read(void **state)
+{
+	for (uint64_t size = SIZE; size <= 7 * MIB; size += 7 * MIB - SIZE) {
+		struct both b = both_equal(size);
+
+		assert_true(copy(&b, &changes));
+		assert_int_equal(fake_changes(b.to, NULL), 0);
+		assert_int_equal(bytes_read(b.from, FAKE_READ), SIZE);
+		assert_int_equal(bytes_read(b.to, FAKE_READ_THROUGH), SIZE);
+		assert_int_equal(b.progress.compared, SIZE);
+		assert_int_equal(b.progress.written, 0);
+		assert_int_equal(b.progress.zeroed, 0);
+		assert_int_equal(b.progress.data, 4 * G + 512);
+		assert_int_equal(b.progress.data + b.progress.hole, SIZE);
+		/* The device may have the bytes in a cache of its own. */
+		assert_true(fake_flushes(b.to) > 0);
+		both_free(&b);
+	}
+}
+
+static void only_what_differs_is_written_and_zeroed(void **state)
+{
+	struct both b = both_equal(7 * MIB);
+
+	fake_bytes(b.to)[3 * G + 5] = 'x';     /* data in both */
+	fake_bytes(b.to)[MIB] = 'x';	       /* zeros in the source */
+	fake_bytes(b.to)[2 * MIB - 100] = 'x'; /* data, across two granules */
+	fake_bytes(b.to)[2 * MIB + 50] = 0;
+	assert_true(copy(&b, &changes));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	assert_int_equal(fake_bytes(b.to)[SIZE], 0xaa);
+	assert_int_equal(bsp_sparse_size(b.target), SIZE);
+	assert_changes(&b, 3 * G, G);
+	/* Once more: nothing is left to do. */
+	assert_true(copy(&b, &changes));
+	assert_changes(&b, 0, 0);
+	both_free(&b);
+}
+
+/* Both know zeros: [1, 3) MiB of the source, [2, 4) MiB of the target. */
+static void zeros_that_either_side_knows_are_not_read(void **state)
+{
+	struct both b = both_new(SIZE);
+	const struct fake_call *calls;
+	size_t n;
+
+	memset(fake_bytes(b.from), 'd', SIZE);
+	memset(fake_bytes(b.from) + MIB, 0, 2 * MIB);
+	fake_know_zeros(b.from, MIB, 2 * MIB);
+	memset(fake_bytes(b.to), 'd', SIZE);
+	memset(fake_bytes(b.to) + 2 * MIB, 0, 2 * MIB);
+	fake_bytes(b.to)[MIB + G] = 0;
+	fake_know_zeros(b.to, 2 * MIB, 2 * MIB);
+	b.source->spot_checks.unchecked = 0; /* no check */
+	b.target->spot_checks.unchecked = 0;
+	assert_true(copy(&b, &changes));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	n = fake_reads(b.from, &calls);
+	assert_int_equal(bytes_in(calls, n, FAKE_READ), SIZE - 2 * MIB);
+	n = fake_reads(b.to, &calls);
+	assert_int_equal(bytes_in(calls, n, FAKE_READ_THROUGH), SIZE - 2 * MIB);
+	for (size_t i = 0; i < n; i++)
+		assert_true(calls[i].off + calls[i].len <= 2 * MIB ||
+			    calls[i].off >= 4 * MIB);
+	assert_int_equal(b.progress.compared, SIZE - 2 * MIB);
+	assert_int_equal(b.progress.data, SIZE - 2 * MIB);
+	/* [1, 2) MiB is zeroed, [3, 4) written. */
+	assert_changes(&b, MIB, MIB);
+	both_free(&b);
+}
+
+static void a_target_of_changes_that_lies_is_zeroed(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	b.target->spot_checks.unchecked = 0;
+	fake_know_zeros(b.to, 0, MIB);
+	fake_on_question(b.to, lie_about_the_rest_of_the_target, &b);
+	assert_true(copy(&b, &changes));
+	assert_true(atomic_load(&b.target->distrusted));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+}
+
+/* Lies, of both sides: data of the source is skipped, zeros of the target are
+ * not there. */
+static void a_hole_that_neither_side_has_is_found(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	fake_know_zeros(b.to, 0, 4 * MIB);
+	fake_know_zeros(b.from, 0, MIB);
+	b.target->spot_checks.unchecked = 0;
+	b.source->spot_checks.unchecked = 0;
+	b.source->spot_checks.patience_ms = 0;
+	memset(fake_bytes(b.from), 'a', 4 * MIB);
+	fake_on_question(b.from, lie_about_the_rest, &b);
+	assert_true(copy(&b, &changes));
+	assert_true(atomic_load(&b.source->distrusted));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+}
+
+static void a_copy_of_changes_goes_on_after_a_failure(void **state)
+{
+	struct both b = both_equal(SIZE);
+
+	memset(fake_bytes(b.to), 'x', SIZE);
+	fake_fail_reads(b.from, 3 * MIB + 5, 1, EIO);
+	assert_fails(&b, &changes, BSP_ERROR_FAILED, BSP_PHASE_TRANSFER,
+		     "reading fake at byte 3145728: Input/output error");
+	assert_false(atomic_load(&b.target->same.skipped));
+	fake_fail_reads(b.from, 0, 0, 0);
+	assert_true(copy(&b, &changes));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+
+	/* A target that cannot be read is written. */
+	b = both_equal(SIZE);
+	fake_fail_reads(b.to, 3 * G, 512, EIO);
+	assert_true(copy(&b, &changes));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	both_free(&b);
+
+	b = both_equal(SIZE);
+	fake_fail_flush(b.to, EIO);
+	assert_fails(&b, &changes, BSP_ERROR_FAILED, BSP_PHASE_FLUSH,
+		     "Input/output error");
+	both_free(&b);
+}
+
+static void changes_are_verified_too(void **state)
+{
+	const struct bsp_transfer_options options = { .changed = true,
+						      .verify = true };
+	struct both b = both_equal(SIZE);
+
+	fake_bytes(b.to)[4 * MIB] = 'x';
+	assert_true(copy(&b, &options));
+	both_free(&b);
+
+	b = both_equal(SIZE);
+	fake_on_flush(b.to, change_late, &b);
+	assert_fails(&b, &options, BSP_ERROR_DIFFERS, BSP_PHASE_VERIFY,
+		     "at byte 4194311");
+	both_free(&b);
+}
+
+static void granules_of_two_sizes_go_together(void **state)
+{
+	const struct bsp_sparse_options large = { .granule = 16 * G };
+	struct both b = both_equal(7 * MIB);
+
+	bsp_sparse_free(b.target);
+	b.to = fake_new(7 * MIB);
+	memset(fake_bytes(b.to), 0xaa, 7 * MIB);
+	memcpy(fake_bytes(b.to), fake_bytes(b.from), 4 * MIB);
+	fake_make_writable(b.to, 1 << FAKE_PUNCH);
+	b.target = bsp_sparse_new(fake_device(b.to), &large, NULL);
+	fake_know_zeros(b.from, 2 * MIB + G, MIB + 3 * G);
+	b.source->spot_checks.unchecked = 0; /* no check */
+	assert_true(copy(&b, &changes));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	assert_int_equal(fake_bytes(b.to)[SIZE], 0xaa);
+	both_free(&b);
+}
+
 /* Whether the wall clock is set back by an hour after each look at it. */
 static atomic_bool clock_goes_back;
 
@@ -566,6 +783,14 @@ int main(void)
 		cmocka_unit_test(no_more_threads_read_at_once_than_jobs),
 		cmocka_unit_test(
 			an_interrupt_works_after_the_clock_was_set_back),
+		cmocka_unit_test(an_equal_target_is_only_read),
+		cmocka_unit_test(only_what_differs_is_written_and_zeroed),
+		cmocka_unit_test(zeros_that_either_side_knows_are_not_read),
+		cmocka_unit_test(a_target_of_changes_that_lies_is_zeroed),
+		cmocka_unit_test(a_hole_that_neither_side_has_is_found),
+		cmocka_unit_test(a_copy_of_changes_goes_on_after_a_failure),
+		cmocka_unit_test(changes_are_verified_too),
+		cmocka_unit_test(granules_of_two_sizes_go_together),
 		cmocka_unit_test(an_option_of_a_later_version_is_refused),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_path_is_refused_as_its_own_target),

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device/same-device.h"
 #include "device/pages.h"
 #include "device/acl.h"
 #include "device/open.h"
@@ -196,6 +197,10 @@ static void a_recent_change_time_is_not_settled_and_an_old_one_is(void **state)
 	bsp_device_close(dev);
 }
 
+enum {
+	PATIENCE_US = 60 * G_USEC_PER_SEC, /* for another thread to run */
+};
+
 struct swap {
 	const char *link, *next; /* next is made, and renamed to link */
 	const char *to[2];
@@ -225,13 +230,15 @@ static void a_path_that_changes_meanwhile_is_followed_once(void **state)
 			     .next = next,
 			     .to = { image->path, fifo } };
 	int opened = 0, refused_as_pipe = 0;
+	int64_t end = g_get_monotonic_time() + PATIENCE_US;
 	pthread_t thread;
 
 	put(image, 0, "data");
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	assert_int_equal(symlink(fifo, link), 0);
 	assert_int_equal(pthread_create(&thread, NULL, swap_links, &swap), 0);
-	for (int i = 0; i < 100000 && (!opened || !refused_as_pipe || i < 5000);
+	for (int i = 0; i < 5000 || ((!opened || !refused_as_pipe) &&
+				     g_get_monotonic_time() < end);
 	     i++) {
 		g_autoptr(GError) error = NULL;
 		struct bsp_device *dev =
@@ -444,6 +451,18 @@ static void cached_pages_are_found_on_older_kernels(void **state)
 	check_cached_pages(*state);
 }
 
+static void messages_show_no_password_of_an_export(void **state)
+{
+	static const char uri[] = "nbd://user:secret@host/disk";
+	g_autoptr(GError) error = NULL;
+
+	assert_null(bsp_device_create_image(uri, 4096, NULL, &error));
+	assert_null(strstr(error->message, "secret"));
+	g_clear_error(&error);
+	assert_false(bsp_check_not_same_device(uri, uri, &error));
+	assert_null(strstr(error->message, "secret"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -481,6 +500,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			cached_pages_are_found_on_older_kernels, image_setup,
 			image_teardown),
+		cmocka_unit_test(messages_show_no_password_of_an_export),
 	};
 
 	return cmocka_run_group_tests_name("device", tests, NULL, NULL);

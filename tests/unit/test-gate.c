@@ -91,8 +91,10 @@ static void jobs_beyond_the_limit_wait_without_a_thread(void **state)
 		gate_run(&gate, &job);
 	assert_int_equal(atomic_load(&running), GATE_REQUESTS);
 	assert_int_equal(atomic_load(&n_done), 0);
+	assert_int_equal(gate_waiting(&gate), JOBS - GATE_REQUESTS);
 	drain(threads);
 	assert_int_equal(atomic_load(&n_done), JOBS);
+	assert_int_equal(gate_waiting(&gate), 0);
 	assert_int_equal(atomic_load(&most), GATE_REQUESTS);
 }
 

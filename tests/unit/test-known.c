@@ -28,6 +28,7 @@ static struct {
 	int build_error;
 	struct bsp_known_answer answer;
 	void (*on_look)(void); /* called once, after the next look at it */
+	void (*on_ask)(void);  /* called once, before the next answer */
 	bool blocks;	       /* to build it takes until go_on is posted */
 	unsigned made, freed, built, asked;
 	int64_t since; /* of the last call to build it */
@@ -47,7 +48,12 @@ static void looked(void)
 static struct bsp_known_answer fake_ask(struct bsp_layer *layer, uint64_t off,
 					uint64_t limit)
 {
+	void (*hook)(void) = fake.on_ask;
+
 	fake.asked++;
+	fake.on_ask = NULL;
+	if (hook)
+		hook();
 	return fake.answer;
 }
 
@@ -378,6 +384,30 @@ static void other_layers_at_a_question_move_the_medium(void **state)
 	assert_false(sample(&s));
 }
 
+static void replace_layers(void)
+{
+	struct sample s = { 0 };
+
+	fake.other = true;
+	(void)sample(&s);
+}
+
+static void an_answer_of_layers_that_were_replaced_does_not_count(void **state)
+{
+	struct bsp_known_answer answer;
+	struct sample s = { 0 };
+
+	(void)sample(&s);
+	assert_true(ask(0));
+	fake.on_ask = replace_layers;
+	answer = bsp_known_ask(known, 0, true, 4096, SIZE);
+	assert_false(answer.zeros);
+	assert_int_equal(answer.end, 4096); /* may be asked again */
+	assert_int_equal(fake.freed, 1);
+	assert_true(sample(&s));
+	assert_true(ask(1));
+}
+
 static void layers_that_appear_move_the_medium(void **state)
 {
 	struct sample s = { 0 };
@@ -550,6 +580,7 @@ int main(void)
 		TEST(a_write_in_the_middle_of_a_sample_is_not_missed),
 		TEST(other_layers_move_the_medium),
 		TEST(other_layers_at_a_question_move_the_medium),
+		TEST(an_answer_of_layers_that_were_replaced_does_not_count),
 		TEST(layers_that_appear_move_the_medium),
 		TEST(layers_without_a_stamp_are_not_asked),
 		TEST(layers_that_are_not_trusted_answer_nothing),

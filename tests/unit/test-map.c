@@ -2,6 +2,8 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,12 +118,13 @@ static void uniform_leaves_take_no_memory(void **state)
 	const size_t bound = 8 << 20;
 	struct bsp_map *map = bsp_map_new(granules);
 	uint64_t chunk = 256;
+	size_t uniform = bsp_map_memory(map);
 
-	assert_true(bsp_map_memory(map) < bound);
+	assert_true(uniform < bound);
 	/* A few leaves, chunk by chunk, as the scan learns them. */
 	for (uint64_t at = 0; at < 8 * LEAF; at += chunk)
 		learned(map, at, at + chunk, at % (2 * LEAF) < LEAF);
-	assert_true(bsp_map_memory(map) < bound);
+	assert_int_equal(bsp_map_memory(map), uniform);
 	learned(map, 0, granules, true);
 	assert_true(bsp_map_memory(map) < bound);
 	assert_int_equal(bsp_map_next(map, BSP_IN_UNKNOWN, 0, granules),
@@ -420,6 +423,55 @@ static void random_events_leave_the_states_of_a_plain_array(void **state)
 	}
 }
 
+/* --- Lookups beside changes --- */
+
+struct lookups {
+	struct bsp_map *map;
+	atomic_bool stop;
+	bool found;
+};
+
+static void *look_for_markers(void *data)
+{
+	struct lookups *lookups = data;
+
+	while (!atomic_load(&lookups->stop))
+		if (bsp_map_next(lookups->map, BSP_IN_MARKER, 0, LEAF) < LEAF)
+			lookups->found = true;
+	return NULL;
+}
+
+/* Fills memory that was just freed with what would be markers in a leaf. */
+static void fill_freed_memory(void)
+{
+	enum { OF_A_LEAF = LEAF / 4 + 24 };
+	void *memory = malloc(OF_A_LEAF);
+
+	assert_non_null(memory);
+	memset(memory, 0xff, OF_A_LEAF);
+	__asm__ volatile("" : : "r"(memory) : "memory");
+	free(memory);
+}
+
+static void a_leaf_lives_as_long_as_a_lookup_uses_it(void **state)
+{
+	struct lookups lookups = { .map = bsp_map_new(LEAF) };
+	pthread_t thread;
+
+	assert_int_equal(
+		pthread_create(&thread, NULL, look_for_markers, &lookups), 0);
+	for (int i = 0; i < 20000; i++) {
+		(void)bsp_map_event(lookups.map, BSP_WRITTEN, 0, 1);
+		(void)bsp_map_event(lookups.map, BSP_WRITTEN, 1, LEAF);
+		fill_freed_memory();
+		bsp_map_forget(lookups.map, 0, LEAF);
+	}
+	atomic_store(&lookups.stop, true);
+	pthread_join(thread, NULL);
+	assert_false(lookups.found);
+	bsp_map_free(lookups.map);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -441,6 +493,7 @@ int main(void)
 		cmocka_unit_test(one_granule_is_forgotten_or_none),
 		cmocka_unit_test(
 			random_events_leave_the_states_of_a_plain_array),
+		cmocka_unit_test(a_leaf_lives_as_long_as_a_lookup_uses_it),
 	};
 
 	return cmocka_run_group_tests_name("map", tests, NULL, NULL);

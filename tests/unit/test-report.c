@@ -484,9 +484,26 @@ static void bmap_block_size_is_the_granule(void **state)
 /* --- Errors ---------------------------------------------------------
  */
 
+/* Suppressions of AddressSanitizer's search for leaks: fontconfig, which cairo
+ * uses, keeps what it has read. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libfontconfig";
+}
+
+/* The last format: without cairo there is no png. */
+static int last_format(void)
+{
+	enum bsp_format format;
+
+	return bsp_format_from_name("png", &format, NULL) ? BSP_FORMAT_PNG
+							  : BSP_FORMAT_SVG;
+}
+
 static void only_table_and_json_have_a_summary(void **state)
 {
-	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
+	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_PNG; f++) {
 		struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
 		bool has = f == BSP_FORMAT_TABLE || f == BSP_FORMAT_JSON;
 		g_autofree char *text = NULL;
@@ -500,7 +517,7 @@ static void only_table_and_json_have_a_summary(void **state)
 
 static void only_bmap_refuses_an_empty_file(void **state)
 {
-	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
+	for (int f = BSP_FORMAT_TABLE; f <= last_format(); f++) {
 		struct bsp_report report = report_of(mixed, 0, 0);
 		g_autofree char *text = NULL;
 
@@ -534,7 +551,7 @@ static int shifted_extent(void *source, uint64_t off,
 
 static void a_bad_source_ends_the_report(void **state)
 {
-	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
+	for (int f = BSP_FORMAT_TABLE; f <= last_format(); f++) {
 		enum bsp_format format = (enum bsp_format)f;
 		struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
 		g_autofree char *io = NULL, *order = NULL, *ended = NULL;
@@ -551,7 +568,7 @@ static void a_bad_source_ends_the_report(void **state)
 /* The disk becomes full after each possible number of bytes. */
 static void a_failing_write_ends_the_report(void **state)
 {
-	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
+	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_SVG; f++) {
 		enum bsp_format format = (enum bsp_format)f;
 		struct bsp_report report = report_of(mixed, MIXED_SIZE, 0);
 		g_autofree char *text = NULL;
@@ -581,6 +598,8 @@ static void each_format_is_found_by_its_name(void **state)
 		{ "qemu", BSP_FORMAT_QEMU },
 		{ "bmap", BSP_FORMAT_BMAP },
 		{ "ddrescue", BSP_FORMAT_DDRESCUE },
+		{ "plot", BSP_FORMAT_PLOT },
+		{ "svg", BSP_FORMAT_SVG },
 	};
 	static const char *const others[] = { "", "JSON", "xml", "table " };
 
@@ -635,8 +654,14 @@ static uint64_t memory_used(void)
 static void memory_does_not_grow_with_the_extents(void **state)
 {
 	enum { EXTENTS = 1000000 };
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+	/* With what the sanitizers note, and keep of what was freed. */
+	enum { MEMORY = 8 * EXTENTS };
+#else
+	enum { MEMORY = 1 << 20 };
+#endif
 
-	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_DDRESCUE; f++) {
+	for (int f = BSP_FORMAT_TABLE; f <= BSP_FORMAT_SVG; f++) {
 		struct bsp_report report =
 			report_of(NULL, UINT64_C(4096) * EXTENTS, 0);
 		uint64_t before, bytes = 0;
@@ -646,8 +671,8 @@ static void memory_does_not_grow_with_the_extents(void **state)
 		assert_int_equal(bsp_report_write(&report, (enum bsp_format)f,
 						  count_write, &bytes),
 				 0);
-		assert_true(bytes > EXTENTS);
-		assert_true(memory_used() < before + (1 << 20));
+		assert_true(bytes > EXTENTS || f > BSP_FORMAT_DDRESCUE);
+		assert_true(memory_used() < before + MEMORY);
 	}
 }
 

@@ -375,6 +375,14 @@ static void the_look_ahead_bounds_a_seek_for_a_hole(void **state)
 			 0);
 	assert_int_equal(hole_at(sp, 5), 8 * MIB);
 	bsp_sparse_free(sp);
+
+	/* It ends at a granule, and no further one is read. */
+	fake = fake_new(8 * MIB);
+	memset(fake_bytes(fake), 'd', 8 * MIB);
+	sp = sparse_of(fake, G, 2 * MIB, UINT32_MAX);
+	assert_int_equal(hole_at(sp, 0), 2 * MIB);
+	assert_int_equal(bytes_read(fake), 2 * MIB);
+	bsp_sparse_free(sp);
 }
 
 static bool always(void *data)
@@ -1052,6 +1060,19 @@ static void the_size_follows_a_device_that_shrinks(void **state)
 	bsp_sparse_free(sp);
 }
 
+static void a_granule_that_becomes_short_is_read_anew(void **state)
+{
+	struct fake *fake = fake_new(4 * G);
+	struct bsp_sparse *sp;
+
+	fake_bytes(fake)[2 * G - 1] = 'd';
+	sp = patient(fake, G);
+	assert_int_equal(data_at(sp, 0), G);
+	fake_resize(fake, G + 512);
+	assert_no_data(sp, 0);
+	bsp_sparse_free(sp);
+}
+
 static void a_read_beyond_a_device_that_just_shrank_is_short(void **state)
 {
 	struct fake *fake = fake_new(4 * G);
@@ -1244,6 +1265,27 @@ static void known_zeros_count_once_until_the_map_forgets(void **state)
 	bsp_sparse_free(sp);
 }
 
+static void layers_are_asked_again_after_the_map_forgot(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB);
+	struct bsp_sparse *sp;
+	unsigned questions;
+
+	fake_know_zeros(fake, 3 * MIB, 2 * G + 100);
+	sp = patient(fake, G);
+	assert_int_equal(bsp_sparse_known_zeros(sp, 0, 4 * MIB, true), 0);
+	questions = fake_questions(fake);
+	assert_int_equal(bsp_sparse_known_zeros(sp, G, 4 * MIB, true), G);
+	assert_int_equal(fake_questions(fake), questions);
+	fake_know_zeros(fake, 0, 2 * G + 100);
+	fake_write(fake, 4 * MIB - G, G, 'w');
+	(void)bsp_sparse_refresh(sp);
+	/* Up to a granule. */
+	assert_int_equal(bsp_sparse_known_zeros(sp, 0, 4 * MIB, true), 2 * G);
+	assert_int_equal(fake_questions(fake), questions + 1);
+	bsp_sparse_free(sp);
+}
+
 static void known_zeros_of_a_short_last_granule_count_in_bytes(void **state)
 {
 	struct fake *fake = fake_new(4 * MIB + 512);
@@ -1358,6 +1400,7 @@ int main(void)
 			nothing_is_remembered_of_a_device_without_counters),
 		cmocka_unit_test(the_size_follows_a_device_that_grows),
 		cmocka_unit_test(the_size_follows_a_device_that_shrinks),
+		cmocka_unit_test(a_granule_that_becomes_short_is_read_anew),
 		cmocka_unit_test(
 			a_read_beyond_a_device_that_just_shrank_is_short),
 		cmocka_unit_test(
@@ -1370,6 +1413,7 @@ int main(void)
 		cmocka_unit_test(
 			times_of_an_uncounted_device_move_at_a_stat_alone),
 		cmocka_unit_test(known_zeros_count_once_until_the_map_forgets),
+		cmocka_unit_test(layers_are_asked_again_after_the_map_forgot),
 		cmocka_unit_test(
 			known_zeros_of_a_short_last_granule_count_in_bytes),
 		cmocka_unit_test(

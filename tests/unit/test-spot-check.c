@@ -140,6 +140,40 @@ static void each_half_gib_is_checked_at_one_place(void **state)
 	close_it(&f);
 }
 
+static bool is_connected(struct bsp_device *dev)
+{
+	return true;
+}
+
+static void checks_on_a_network_are_at_most_about_a_thousand(void **state)
+{
+	const struct bsp_device_ops local_ops = { 0 };
+	const struct bsp_device_ops network_ops = { .is_connected =
+							    is_connected };
+	struct bsp_device dev = { .ops = &network_ops };
+	struct bsp_spot_checks checks;
+	struct fixture f;
+
+	dev.info.size = 16384 * GIB;
+	bsp_spot_checks_init(&checks, &dev);
+	assert_int_equal(checks.stretch, 16 * GIB);
+	assert_int_equal(checks.unchecked, 16 * GIB);
+	dev.info.size = 64 * GIB;
+	bsp_spot_checks_init(&checks, &dev);
+	assert_int_equal(checks.stretch, STRETCH);
+	dev.ops = &local_ops;
+	dev.info.size = 16384 * GIB;
+	bsp_spot_checks_init(&checks, &dev);
+	assert_int_equal(checks.stretch, STRETCH);
+
+	open_it(&f, 2 * GIB, false);
+	f.sp->spot_checks.stretch = GIB;
+	f.sp->spot_checks.unchecked = 0;
+	learn(&f, 0);
+	assert_int_equal(fake_reads(f.fake, NULL), 2);
+	close_it(&f);
+}
+
 static void short_answers_add_up_to_a_check(void **state)
 {
 	struct fixture f;
@@ -430,6 +464,24 @@ static void punch(struct fixture *f, uint64_t off, uint64_t len)
 		0);
 }
 
+static void each_hole_that_is_punched_is_relied_upon(void **state)
+{
+	struct fixture f;
+
+	open_deceived(&f);
+	/* Data between two holes. */
+	assert_int_equal(bsp_sparse_write(f.sp, 2 * G, "d", 1), 1);
+	punch(&f, 0, 5 * G);
+	assert_int_equal(bsp_map_get(f.sp->relied, 1), BSP_MARKER);
+	assert_int_equal(bsp_map_get(f.sp->relied, 3), BSP_MARKER);
+	assert_int_equal(bsp_map_get(f.sp->relied, 5), BSP_UNKNOWN);
+	undeceive(&f);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_flush_markers(f.sp, NULL, NULL), 0);
+	device_holds(&f, 0, 5 * G, 0);
+	close_it(&f);
+}
+
 static void a_punched_hole_stays_zero_after_a_wrong_answer(void **state)
 {
 	for (int early_flush = 0; early_flush < 2; early_flush++) {
@@ -718,6 +770,8 @@ int main(void)
 		cmocka_unit_test(a_scan_makes_all_checks_before_it_ends),
 		cmocka_unit_test(a_late_check_of_what_is_forgotten_is_not_made),
 		cmocka_unit_test(each_half_gib_is_checked_at_one_place),
+		cmocka_unit_test(
+			checks_on_a_network_are_at_most_about_a_thousand),
 		cmocka_unit_test(short_answers_add_up_to_a_check),
 		cmocka_unit_test(checks_of_one_step_are_bounded),
 		cmocka_unit_test(wrong_answer_ends_all_questions),
@@ -737,6 +791,7 @@ int main(void)
 		cmocka_unit_test(a_write_that_is_counted_late_is_waited_for),
 		cmocka_unit_test(
 			own_write_beside_the_check_is_no_error_of_the_layer),
+		cmocka_unit_test(each_hole_that_is_punched_is_relied_upon),
 		cmocka_unit_test(unreadable_block_proves_nothing),
 		cmocka_unit_test(scan_of_an_uncounted_liar_ends),
 		cmocka_unit_test(

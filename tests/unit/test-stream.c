@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "stream/digest.h"
 #include "stream/format.h"
 #include "stream/native.h"
 #include "stream/stream.h"
@@ -79,7 +80,7 @@ static unsigned char buffer[BSP_STREAM_BUFFER];
 static struct bsp_decoder dec;
 
 /* Checks that the event follows the previous one and lies inside the size. */
-static void apply(uint64_t *pos)
+static void apply(uint64_t *pos, bool same)
 {
 	assert_int_equal(dec.off, *pos);
 	assert_int_not_equal(dec.len, 0);
@@ -88,16 +89,38 @@ static void apply(uint64_t *pos)
 	*pos += dec.len;
 	if (*pos > ROOM)
 		return;
-	if (dec.data)
+	if (dec.based && dec.data != buffer)
+		assert_null(dec.data);
+	if (same)
+		memset(target + dec.off, 0xbb, dec.len);
+	else if (dec.data)
 		memcpy(target + dec.off, dec.data, dec.len);
 	else
 		memset(target + dec.off, 0, dec.len);
 }
 
+/* Gives the decoder a buffer of just the size that it needs. */
+static void exchange_buffer(unsigned char **kept)
+{
+	size_t len = bsp_decoder_in_buffer(&dec);
+	unsigned char *fresh;
+
+	if (!len)
+		return;
+	fresh = malloc(len);
+	assert_non_null(fresh);
+	bsp_decoder_set_buffer(&dec, fresh);
+	free(*kept);
+	*kept = fresh;
+}
+
+static bool exchanging; /* the buffer, before each byte that it gets */
+
 /* Feeds the decoder, at most step bytes at once, until it ends or fails. */
 static enum bsp_stream_event decode(const struct bytes *in, size_t step)
 {
 	enum bsp_stream_event event;
+	unsigned char *kept = NULL;
 	uint64_t pos = 0;
 	size_t fed = 0;
 
@@ -108,10 +131,13 @@ static enum bsp_stream_event decode(const struct bytes *in, size_t step)
 
 		if (event == BSP_STREAM_BEGIN)
 			pos = dec.start;
-		if (event == BSP_STREAM_DATA || event == BSP_STREAM_HOLE)
-			apply(&pos);
+		if (event == BSP_STREAM_DATA || event == BSP_STREAM_HOLE ||
+		    event == BSP_STREAM_SAME)
+			apply(&pos, event == BSP_STREAM_SAME);
 		if (event != BSP_STREAM_WANT)
 			continue;
+		if (exchanging)
+			exchange_buffer(&kept);
 		void *space = bsp_decoder_space(&dec, &len);
 
 		assert_true(len > 0 && len <= BSP_STREAM_BUFFER);
@@ -123,6 +149,7 @@ static enum bsp_stream_event decode(const struct bytes *in, size_t step)
 	}
 	assert_int_equal(dec.at, fed);
 	assert_int_equal(bsp_decoder_step(&dec), event);
+	free(kept);
 	if (event == BSP_STREAM_BROKEN) {
 		assert_non_null(dec.why);
 		assert_true(dec.broke_at <= in->len);
@@ -301,7 +328,7 @@ static void invalid_headers_are_refused(void **state)
 		{ 0, 'x', 1, 0, "not a blksparse stream" },
 		{ 8, 2, 4, 8, "version" },
 		{ 8, 0, 4, 8, "version" },
-		{ 12, 0x10000, 4, 0, "newer version" },
+		{ 12, 0x20000, 4, 0, "newer version" },
 		{ 12, 0x80000000, 4, 0, "newer version" },
 		{ 16, UINT64_C(1) << 63, 8, 0, "size" },
 		{ 16, UINT64_MAX, 8, 0, "size" },
@@ -468,6 +495,139 @@ static void a_native_stream_may_start_at_an_offset(void **state)
 
 /* --- rbd-diff --- */
 
+/* --- Increments --- */
+
+enum { C = 8192 }; /* the chunk of the base */
+
+static const unsigned char sum[BSP_SHA256] = "the sum of a part of the base";
+
+/* Of 5 chunks and 100 bytes, on a base of that size: a same part of 2 chunks,
+ * data, a hole, data, and a same part to the end. */
+static void encode_increment(struct bytes *out, uint64_t base_size)
+{
+	struct bsp_digest_identity base = { .size = base_size, .chunk = C };
+	struct bsp_encoder enc = { .ops = &bsp_native_encoder,
+				   .size = 5 * C + 100,
+				   .granule = 4096,
+				   .base = &base };
+	unsigned char data[4096];
+	struct bsp_piece piece;
+
+	memset(data, 0xdd, sizeof(data));
+	memset(base.root, 0x77, sizeof(base.root));
+	out->len = 0;
+	bsp_encoder_begin(&enc, &piece);
+	put(out, &piece, NULL, 0);
+	bsp_encoder_same(&enc, 2 * C, sum, &piece);
+	put(out, &piece, NULL, 0);
+	bsp_encoder_data(&enc, data, 4096, &piece);
+	put(out, &piece, data, 4096);
+	bsp_encoder_hole(&enc, 4096 + C, &piece);
+	put(out, &piece, NULL, 0);
+	bsp_encoder_same(&enc, C + 100, sum, &piece);
+	put(out, &piece, NULL, 0);
+	bsp_encoder_end(&enc, &piece);
+	put(out, &piece, NULL, 0);
+}
+
+static void an_increment_names_its_base_and_leaves_it(void **state)
+{
+	struct bytes in;
+
+	encode_increment(&in, 5 * C + 100);
+	for (size_t step = 1; step < 300; step += 7) {
+		bsp_native_decoder_init(&dec, buffer);
+		assert_int_equal(decode(&in, step), BSP_STREAM_END);
+	}
+	assert_true(dec.based);
+	assert_int_equal(dec.base.size, 5 * C + 100);
+	assert_int_equal(dec.base.chunk, C);
+	for (size_t i = 0; i < BSP_SHA256; i++)
+		assert_int_equal(dec.base.root[i], 0x77);
+	for (size_t i = 0; i < ROOM; i++)
+		assert_int_equal(target[i], i < 2 * C	       ? 0xbb
+					    : i < 2 * C + 4096 ? 0xdd
+					    : i < 4 * C	       ? 0
+					    : i < dec.size     ? 0xbb
+							       : 0xaa);
+	assert_int_equal(dec.same_bytes, 3 * C + 100);
+}
+
+static void an_increment_cut_or_flipped_anywhere_is_refused(void **state)
+{
+	struct bytes in;
+	size_t whole;
+
+	encode_increment(&in, 5 * C + 100);
+	whole = in.len;
+	for (in.len = 0; in.len < whole; in.len += in.len < 400 ? 1 : 97)
+		assert_breaks(&in, in.len, "not complete");
+	in.len = whole;
+	for (size_t bit = 0; bit < whole * 8; bit += bit < 4000 ? 1 : 61) {
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+		assert_int_equal(decode_native(&in), BSP_STREAM_BROKEN);
+		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
+	}
+	assert_int_equal(decode_native(&in), BSP_STREAM_END);
+}
+
+/* Changes bytes at off, and mends the checksums of the frame at head. */
+static void change(struct bytes *in, size_t head, size_t off, uint64_t value,
+		   size_t width)
+{
+	size_t payload = bsp_get_le32(in->at + head + 4);
+
+	for (size_t i = 0; i < width; i++)
+		in->at[off + i] = (unsigned char)(value >> (8 * i));
+	bsp_put_le64(in->at + head + 24,
+		     bsp_native_checksum(in->at + head + 40, payload));
+	bsp_put_le64(in->at + head + 32,
+		     bsp_native_checksum(in->at + head, 32));
+}
+
+static void invalid_increments_are_refused(void **state)
+{
+	/* The base frame is at 64, the first same frame at 144. */
+	static const struct {
+		size_t head, off;
+		uint64_t value;
+		size_t width;
+		uint64_t broke_at;
+		const char *why;
+	} cases[] = {
+		{ 64, 64, BSP_NATIVE_HOLE, 4, 64, "does not name its base" },
+		{ 64, 64, 1, 4, 64, "does not name its base" },
+		{ 64, 72, 1, 8, 64, "names the base is wrong" },
+		{ 64, 80, UINT64_C(1) << 63, 8, 64, "names the base is wrong" },
+		{ 64, 104, 1000, 4, 104, "unknown kind" },
+		{ 64, 108, 2, 4, 104, "unknown kind" },
+		{ 64, 104, 1 << 16, 4, 144, "whole chunks" },
+		{ 64, 80, C, 8, 144, "reaches past its size" },
+		{ 144, 144, BSP_NATIVE_BASE, 4, 144, "not the first" },
+		{ 144, 152, C, 8, 144, "gap" },
+		{ 144, 160, 0, 8, 144, "no length" },
+		{ 144, 160, C + 4096, 8, 144, "whole chunks" },
+		{ 144, 160, 6 * C, 8, 144, "past the size" },
+	};
+	struct bytes in;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		encode_increment(&in, 5 * C + 100);
+		change(&in, cases[i].head, cases[i].off, cases[i].value,
+		       cases[i].width);
+		assert_breaks(&in, cases[i].broke_at, cases[i].why);
+	}
+	/* The end of a base of another size is no end of a chunk. */
+	encode_increment(&in, 5 * C + 101);
+	assert_int_equal(decode_native(&in), BSP_STREAM_BROKEN);
+	assert_non_null(strstr(dec.why, "whole chunks"));
+	/* Without the flag there is no base. */
+	encode_increment(&in, 5 * C + 100);
+	memset(in.at + 12, 0, 4);
+	bsp_put_le64(in.at + 56, bsp_native_checksum(in.at, 56));
+	assert_breaks(&in, 64, "not the first");
+}
+
 static void the_rbd_examples_decode_to_their_content(void **state)
 {
 	const struct bytes ceph = VECTOR(rbd_vector);
@@ -533,6 +693,8 @@ static void invalid_rbd_streams_are_refused(void **state)
 		CASE(BANNER S8K "\0", 21, "type"),
 		CASE(BANNER S8K Z4K S8K, 38, "after data"),
 		CASE(BANNER S8K Z4K Z4K, 38, "before it"),
+		CASE(BANNER S8K Z4K "z\377\x1f\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 38,
+		     "before it"),
 		CASE(BANNER "s\0\0\0\0\0\0\0\x80"
 			    "e",
 		     12, "size"),
@@ -600,6 +762,17 @@ static void the_raw_decoder_finds_zeros(void **state)
 	assert_int_equal(dec.size, 0);
 }
 
+static void the_buffer_may_be_exchanged_before_any_byte(void **state)
+{
+	exchanging = true;
+	the_native_example_decodes_to_its_content(state);
+	a_native_stream_cut_anywhere_is_refused(state);
+	unknown_optional_frames_are_skipped(state);
+	the_rbd_examples_decode_to_their_content(state);
+	the_raw_decoder_finds_zeros(state);
+	exchanging = false;
+}
+
 /* --- The table of formats --- */
 
 static void each_format_is_found_by_its_name(void **state)
@@ -632,11 +805,44 @@ static void an_unknown_format_is_refused_with_the_list(void **state)
 		"there is no stream format 'Native' (native, rbd-diff, raw)");
 }
 
+/* The instructions depend on the length and on the processor; the sums must
+ * not. These come from a build for one without vectors. */
+static void the_checksum_is_the_same_on_each_processor(void **state)
+{
+	static const struct {
+		size_t len;
+		uint64_t sum;
+	} known[] = {
+		{ 0, UINT64_C(0x2d06800538d394c2) },
+		{ 16, UINT64_C(0x07a43928f768caea) },
+		{ 128, UINT64_C(0xa56f71d8b1a7405b) },
+		{ 240, UINT64_C(0xcdfc1eb62c9b7b95) },
+		{ 241, UINT64_C(0xdd7bf7ced5c117f4) },
+		{ 1024, UINT64_C(0xc57c72859e01cba9) },
+		{ 4096, UINT64_C(0xa8d56d686b8e0222) },
+		{ 65537, UINT64_C(0x1c35bd50ff604d05) },
+		{ 1048576, UINT64_C(0xd3149a6b8c89cdf2) },
+	};
+	unsigned char *bytes = malloc((1 << 20) + 1);
+
+	assert_non_null(bytes);
+	for (size_t at = 0; at < 2; at++) {
+		for (size_t i = 0; i < 1 << 20; i++)
+			bytes[at + i] = (unsigned char)(i * i >> 7 ^ i);
+		for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+			assert_int_equal(
+				bsp_native_checksum(bytes + at, known[i].len),
+				known[i].sum);
+	}
+	free(bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_native_example_decodes_to_its_content),
 		cmocka_unit_test(encoders_write_the_example_streams),
+		cmocka_unit_test(the_checksum_is_the_same_on_each_processor),
 		cmocka_unit_test(a_native_stream_cut_anywhere_is_refused),
 		cmocka_unit_test(
 			a_native_stream_with_any_flipped_bit_is_refused),
@@ -647,6 +853,10 @@ int main(void)
 		cmocka_unit_test(wrong_totals_are_refused),
 		cmocka_unit_test(unknown_optional_frames_are_skipped),
 		cmocka_unit_test(a_native_stream_may_start_at_an_offset),
+		cmocka_unit_test(an_increment_names_its_base_and_leaves_it),
+		cmocka_unit_test(
+			an_increment_cut_or_flipped_anywhere_is_refused),
+		cmocka_unit_test(invalid_increments_are_refused),
 		cmocka_unit_test(the_rbd_examples_decode_to_their_content),
 		cmocka_unit_test(an_rbd_stream_cut_anywhere_is_refused),
 		cmocka_unit_test(
@@ -654,6 +864,7 @@ int main(void)
 		cmocka_unit_test(invalid_rbd_streams_are_refused),
 		cmocka_unit_test(an_rbd_record_may_exceed_the_buffer),
 		cmocka_unit_test(the_raw_decoder_finds_zeros),
+		cmocka_unit_test(the_buffer_may_be_exchanged_before_any_byte),
 		cmocka_unit_test(each_format_is_found_by_its_name),
 		cmocka_unit_test(an_unknown_format_is_refused_with_the_list),
 	};

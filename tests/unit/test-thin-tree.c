@@ -384,6 +384,172 @@ static void an_error_of_the_device_is_passed_on(void **state)
 	assert_int_equal(bsp_thin_tree_find(&tree, 0, &run), -EIO);
 }
 
+/* --- Two volumes --- */
+
+enum {
+	OTHER = 9,	 /* a second volume */
+	OTHER_ROOT = 20, /* its root; its leaves follow */
+	LEAVES = 6,
+	KEYS = 16, /* below one leaf */
+};
+
+static _Alignas(4096) unsigned char other_memory[BSP_THIN_MEMORY];
+
+/* The mappings of both volumes; 0: none. */
+static uint64_t truth[2][LEAVES * KEYS];
+
+/* Fills a leaf with the keys of a slot. */
+static void make_random_leaf(uint64_t block, unsigned volume, uint64_t slot)
+{
+	make_node(block, true);
+	for (uint64_t key = slot * KEYS; key < (slot + 1) * KEYS; key++) {
+		truth[volume][key] =
+			random() % 3 ? 0 : (uint64_t)(1 + random() % 3);
+		if (truth[volume][key])
+			add(block, key, truth[volume][key]);
+	}
+}
+
+/* Makes two volumes that share some leaves, and perhaps the root. */
+static void make_two(struct bsp_thin_tree tree[2])
+{
+	bool same_root = random() % 8 == 0;
+
+	tree[0] = new_tree();
+	tree[1] = tree[0];
+	tree[1].memory = other_memory;
+	add(TOP, OTHER, same_root ? ROOT : OTHER_ROOT);
+	make_node(ROOT, false);
+	make_node(OTHER_ROOT, false);
+	memset(truth, 0, sizeof(truth));
+	for (uint64_t slot = 0; slot < LEAVES; slot++) {
+		bool shared = random() % 2;
+
+		/* Without the first leaves, keys are below all. */
+		if (random() % 8 == 0)
+			continue;
+		make_random_leaf(ROOT + 1 + slot, 0, slot);
+		add(ROOT, slot * KEYS, ROOT + 1 + slot);
+		if (!shared)
+			make_random_leaf(OTHER_ROOT + 1 + slot, 1, slot);
+		else
+			memcpy(&truth[1][slot * KEYS], &truth[0][slot * KEYS],
+			       KEYS * sizeof(truth[0][0]));
+		add(OTHER_ROOT, slot * KEYS,
+		    (uint64_t)(shared ? ROOT : OTHER_ROOT) + 1 + slot);
+	}
+	if (same_root)
+		memcpy(truth[1], truth[0], sizeof(truth[0]));
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(
+			bsp_thin_tree_open(&tree[i], i ? OTHER : VOLUME), 0);
+}
+
+static void differences_are_those_of_the_mappings(void **state)
+{
+	srandom(1);
+	for (int i = 0; i < 500; i++) {
+		struct bsp_thin_tree tree[2];
+		struct bsp_thin_difference found = { 0 };
+		bool order = random() % 2;
+
+		make_two(tree);
+		for (uint64_t block = 0; block < LEAVES * KEYS;
+		     block = found.end) {
+			assert_int_equal(bsp_thin_tree_compare(&tree[order],
+							       &tree[!order],
+							       block, &found),
+					 0);
+			assert_true(found.end > block);
+			for (uint64_t key = block;
+			     key < found.end && key < LEAVES * KEYS; key++)
+				assert_int_equal(found.differs,
+						 truth[0][key] !=
+							 truth[1][key]);
+		}
+		assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1],
+						       LEAVES * KEYS, &found),
+				 0);
+		assert_false(found.differs);
+	}
+}
+
+static void shared_subtrees_are_not_read(void **state)
+{
+	struct bsp_thin_tree tree[2];
+	struct bsp_thin_difference found;
+
+	tree[0] = two_leaves();
+	tree[1] = tree[0];
+	tree[1].memory = other_memory;
+	add(TOP, OTHER, OTHER_ROOT);
+	make_node(OTHER_ROOT, false);
+	add(OTHER_ROOT, 100, 3);
+	add(OTHER_ROOT, 200, 21);
+	make_node(21, true);
+	add(21, 200, 200);
+	add(21, 201, 77);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(
+			bsp_thin_tree_open(&tree[i], i ? OTHER : VOLUME), 0);
+	assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1], 100, &found),
+			 0);
+	assert_false(found.differs);
+	assert_int_equal(found.end, 200);
+	assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1], 200, &found),
+			 0);
+	assert_false(found.differs);
+	assert_int_equal(found.end, 201);
+	assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1], 201, &found),
+			 0);
+	assert_true(found.differs);
+	assert_int_equal(found.end, 300);
+	assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1], 300, &found),
+			 0);
+	assert_false(found.differs);
+	assert_int_equal(found.end, UINT64_MAX);
+
+	/* With the same root, nothing else is read. */
+	tree[1] = tree[0];
+	tree[1].memory = other_memory;
+	assert_int_equal(bsp_thin_tree_open(&tree[1], VOLUME), 0);
+	on_read = NULL;
+	assert_int_equal(bsp_thin_tree_compare(&tree[0], &tree[1], 0, &found),
+			 0);
+	assert_false(found.differs);
+	assert_int_equal(found.end, UINT64_MAX);
+}
+
+/* Loops, keys in no order, values out of range. */
+static void any_two_volumes_give_an_error_or_an_end(void **state)
+{
+	unsigned found = 0;
+
+	srandom(1);
+	for (int i = 0; i < 2000; i++) {
+		struct bsp_thin_tree tree[2] = { new_tree(), new_tree() };
+		struct bsp_thin_difference difference;
+		uint64_t block = (uint64_t)random() % 16;
+
+		tree[1].memory = other_memory;
+		add(TOP, OTHER, 3);
+		for (uint64_t node = ROOT; node < 12; node++)
+			make_random_node(node);
+		for (unsigned j = 0; j < 2; j++)
+			assert_int_equal(bsp_thin_tree_open(&tree[j],
+							    j ? OTHER : VOLUME),
+					 0);
+		reads = 0;
+		if (bsp_thin_tree_compare(&tree[0], &tree[1], block,
+					  &difference) == 0) {
+			assert_true(difference.end > block);
+			found++;
+		}
+		assert_int_in_range(reads, 0, 2 * 16);
+	}
+	assert_true(found > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +569,9 @@ int main(void)
 		cmocka_unit_test(the_last_possible_block_ends_a_run),
 		cmocka_unit_test(any_nodes_give_an_error_or_a_run),
 		cmocka_unit_test(an_error_of_the_device_is_passed_on),
+		cmocka_unit_test(differences_are_those_of_the_mappings),
+		cmocka_unit_test(shared_subtrees_are_not_read),
+		cmocka_unit_test(any_two_volumes_give_an_error_or_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -260,6 +260,28 @@ static void without_memory_no_granule_is_lost(void **state)
 	bsp_undurable_done(&u);
 }
 
+/* They cannot be removed as they should be after the first flush. */
+static void granules_stay_through_two_failed_flushes(void **state)
+{
+	struct bsp_undurable u;
+
+	assert_true(bsp_undurable_init(&u, 2 * LEAF, SHIFT));
+	assert_int_equal(bsp_undurable_add(&u, 0, LEAF, 0), 0);
+	bsp_undurable_begin_flush(&u);
+	bsp_undurable_end_flush(&u, true);
+	no_memory = true;
+	bsp_undurable_remove(&u, 0, 5);
+	no_memory = false;
+	bsp_undurable_markers_made(&u);
+	assert_int_equal(bsp_undurable_add(&u, LEAF, LEAF + 1, 1), 0);
+	bsp_undurable_begin_flush(&u);
+	assert_true(bsp_undurable_has(&u, 3));
+	bsp_undurable_end_flush(&u, true);
+	assert_true(bsp_undurable_has(&u, 3));
+	assert_true(bsp_undurable_has(&u, LEAF));
+	bsp_undurable_done(&u);
+}
+
 static void room_for_pieces_is_limited(void **state)
 {
 	const unsigned rounds = BSP_PIECES_MAX / BSP_PIECES_RESERVED;
@@ -290,6 +312,7 @@ int main(void)
 			granules_zeroed_before_a_failed_flush_are_refused),
 		cmocka_unit_test(shrinking_removes_granules_past_the_end),
 		cmocka_unit_test(without_memory_no_granule_is_lost),
+		cmocka_unit_test(granules_stay_through_two_failed_flushes),
 		cmocka_unit_test(room_for_pieces_is_limited),
 	};
 

@@ -94,6 +94,19 @@ struct fixture {
 	struct watch *watch;
 };
 
+static struct fixture writable_new(void)
+{
+	struct fixture f = { .fake = fake_new(SIZE) };
+
+	memset(fake_bytes(f.fake), 'd', SIZE);
+	fake_make_writable(f.fake, 1 << FAKE_PUNCH);
+	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+	assert_non_null(f.sp);
+	f.watch = watch_new(f.sp, "device", 2);
+	assert_int_equal(watch_start(f.watch, NULL, true, false), 0);
+	return f;
+}
+
 static struct fixture fixture_new(bool counted)
 {
 	struct fixture f = { .fake = fake_new(SIZE) };
@@ -297,6 +310,21 @@ static void after_a_change_a_stat_reports_at_least_one_block(void **state)
 	fixture_free(&f);
 }
 
+static void an_opening_for_figures_does_not_wait(void **state)
+{
+	struct fixture f = fixture_new(true);
+
+	set_closed(&looking, true);
+	assert_int_equal(watch_opened_nowait(f.watch), WATCH_BYPASS);
+	/* It counts as an opening: the thread looks. */
+	wait_for_waiter(&looking);
+	assert_int_equal(watch_opened_nowait(f.watch), WATCH_BYPASS);
+	set_closed(&looking, false);
+	watch_closed(f.watch);
+	watch_closed(f.watch);
+	fixture_free(&f);
+}
+
 static void a_stat_shows_a_new_size(void **state)
 {
 	struct fixture f = fixture_new(true);
@@ -329,6 +357,28 @@ mtime_of_an_uncounted_device_moves_while_the_file_is_closed(void **state)
 	fixture_free(&f);
 }
 
+/* --- Zeros --- */
+
+static void zeros_of_an_open_file_are_flushed_after_a_while(void **state)
+{
+	struct fixture f = writable_new();
+	const char zeros[G] = { 0 };
+	const struct fake_call *calls;
+	int tries = 0;
+
+	(void)watch_opened(f.watch);
+	assert_int_equal(bsp_sparse_write(f.sp, G, zeros, G), G);
+	while (fake_changes(f.fake, &calls) == 0) {
+		assert_true(++tries < 3000);
+		g_usleep(10000);
+	}
+	assert_int_equal(calls[0].kind, FAKE_PUNCH);
+	assert_int_equal(calls[0].off, G);
+	assert_int_equal(calls[0].len, G);
+	watch_closed(f.watch);
+	fixture_free(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,9 +397,12 @@ int main(void)
 		cmocka_unit_test(mtime_moves_while_a_look_takes_long),
 		cmocka_unit_test(
 			after_a_change_a_stat_reports_at_least_one_block),
+		cmocka_unit_test(an_opening_for_figures_does_not_wait),
 		cmocka_unit_test(a_stat_shows_a_new_size),
 		cmocka_unit_test(
 			mtime_of_an_uncounted_device_moves_while_the_file_is_closed),
+		cmocka_unit_test(
+			zeros_of_an_open_file_are_flushed_after_a_while),
 	};
 
 	return cmocka_run_group_tests_name("watch", tests, NULL, NULL);

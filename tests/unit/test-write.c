@@ -446,6 +446,24 @@ static void a_hole_that_was_cut_off_hides_its_stale_rest(void **state)
 }
 
 /* A reader that saw only zeros up to the file's end learned a hole. */
+/* The file shrinks to the beginning of the granule in which it ended. */
+static void a_hole_that_was_cut_off_whole_hides_its_stale_rest(void **state)
+{
+	struct fixture f = open_old(8 * G, ALL_WAYS, BSP_ZERO_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G + 100), 0);
+	put(f, 2 * G, 100, 0);
+	assert_int_equal(bsp_sparse_fallocate(f.sp, PUNCH_MODE, 2 * G, 100), 0);
+	assert_int_equal(flush_markers(f), 0);
+	holds(f, 2 * G + 100, G - 100, 0xaa);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 3 * G), 0);
+	reads_as(f, 2 * G, G, 0);
+	assert_int_equal(flush_markers(f), 0);
+	holds(f, 2 * G, G, 0);
+	close_it(f);
+}
+
 static void a_learned_hole_at_the_end_hides_its_stale_rest(void **state)
 {
 	struct fixture f = open_old(4 * G, ALL_WAYS, BSP_ZERO_UNMAP);
@@ -831,6 +849,18 @@ static void a_marker_survives_a_failure(void **state)
 	close_it(f);
 }
 
+static void a_tail_that_cannot_be_zeroed_is_reported(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
+
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G), 0);
+	fake_fail_writes(f.fake, 5 * G, G, EIO);
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_KEEP), 0);
+	assert_int_equal(bsp_sparse_finish(f.sp, BSP_TAIL_ZERO), -EIO);
+	assert_int_equal(fake_flushes(f.fake), 2);
+	close_it(f);
+}
+
 static void a_failed_flush_is_reported(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1206,6 +1236,25 @@ static void zeros_that_are_cut_off_are_not_written(void **state)
 }
 
 /* The same for a file whose growth failed. */
+static void zeros_of_a_growth_are_not_lost(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
+
+	fake_cache(f.fake, FAKE_LOSES_ALL);
+	assert_int_equal(bsp_sparse_truncate(f.sp, G + 100), 0);
+	assert_int_equal(bsp_sparse_truncate(f.sp, 2 * G - 10), 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	reads_as(f, G + 100, G - 110, 0);
+	fake_fail_flush(f.fake, 0);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+	reads_as(f, G, 100, 0xaa);
+	reads_as(f, G + 100, G - 110, 0);
+	disk_holds(f, G + 100, G - 110, 0);
+	disk_holds(f, 2 * G - 10, 10, 0xaa);
+	close_it(f);
+}
+
 static void zeros_of_a_failed_growth_are_not_written(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1684,6 +1733,34 @@ static void zeros_at_the_end_outlive_growth_and_a_failed_flush(void **state)
 	close_it(f);
 }
 
+/* The marker at the old end cannot be zeroed: the file stays as it is. */
+static void growth_that_fails_leaves_nothing_past_the_end(void **state)
+{
+	struct fixture f = { .fake = fake_new(8 * G) };
+	struct bsp_stat st;
+
+	memset(fake_bytes(f.fake), 0xaa, 8 * G);
+	fake_device(f.fake)->info.size = 2 * G + 512;
+	fake_resize(f.fake, 2 * G + 512);
+	fake_make_writable(f.fake, PUNCHES);
+	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
+	put(f, 0, 2 * G, 'n');
+	put(f, 2 * G, 512, 0);
+	fake_resize(f.fake, 8 * G);
+	fake_fail_writes(f.fake, 2 * G, 512, EIO);
+	(void)bsp_sparse_refresh(f.sp);
+	bsp_sparse_stat_nowait(f.sp, &st);
+	assert_int_equal(st.size, 2 * G + 512);
+	assert_int_equal(st.unknown, 0);
+	assert_int_equal(st.hole, 512);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	(void)bsp_sparse_refresh(f.sp);
+	assert_int_equal(bsp_sparse_size(f.sp), 8 * G);
+	reads_as(f, 2 * G, 512, 0);
+	reads_as(f, 2 * G + 512, 6 * G - 512, 0xaa);
+	close_it(f);
+}
+
 static void a_writable_device_that_shrinks_is_followed(void **state)
 {
 	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
@@ -1950,6 +2027,8 @@ int main(void)
 		cmocka_unit_test(a_hole_at_the_end_hides_its_stale_rest),
 		cmocka_unit_test(a_hole_that_was_cut_off_hides_its_stale_rest),
 		cmocka_unit_test(
+			a_hole_that_was_cut_off_whole_hides_its_stale_rest),
+		cmocka_unit_test(
 			a_learned_hole_at_the_end_hides_its_stale_rest),
 		cmocka_unit_test(writes_end_with_the_device),
 		cmocka_unit_test(a_gap_reads_as_zeros),
@@ -1965,6 +2044,7 @@ int main(void)
 		cmocka_unit_test(
 			marker_stays_without_memory_to_record_its_zeros),
 		cmocka_unit_test(a_marker_survives_a_failure),
+		cmocka_unit_test(a_tail_that_cannot_be_zeroed_is_reported),
 		cmocka_unit_test(a_failed_flush_is_reported),
 		cmocka_unit_test(
 			a_failed_write_over_a_marker_never_shows_stale_bytes),
@@ -1984,6 +2064,7 @@ int main(void)
 		cmocka_unit_test(zeros_beside_data_are_written_again),
 		cmocka_unit_test(data_over_lost_zeros_is_not_zeroed),
 		cmocka_unit_test(zeros_that_are_cut_off_are_not_written),
+		cmocka_unit_test(zeros_of_a_growth_are_not_lost),
 		cmocka_unit_test(zeros_of_a_failed_growth_are_not_written),
 		cmocka_unit_test(many_pieces_of_zeros_cause_a_flush),
 		cmocka_unit_test(zeros_that_fill_a_marker_are_not_lost),
@@ -1997,6 +2078,7 @@ int main(void)
 		cmocka_unit_test(a_writable_device_that_grows_is_followed),
 		cmocka_unit_test(
 			zeros_at_the_end_outlive_growth_and_a_failed_flush),
+		cmocka_unit_test(growth_that_fails_leaves_nothing_past_the_end),
 		cmocka_unit_test(a_writable_device_that_shrinks_is_followed),
 		cmocka_unit_test(write_ends_with_a_device_that_just_shrank),
 		cmocka_unit_test(nothing_pending_reaches_another_medium),

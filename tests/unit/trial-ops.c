@@ -111,6 +111,24 @@ static void check_write(struct trial *t, uint64_t off, uint64_t len, ssize_t n)
 		failed(t, t->buf, off, done, end);
 }
 
+/* Fills buf with the bytes at off that readers see, or that are below cached
+ * pages, but for a random part. */
+static void fill_with_same(struct trial *t, uint64_t off, uint64_t len)
+{
+	uint64_t in = bsp_range_clamp(off, len, t->capacity);
+	uint64_t from = dice_below(&t->dice, len);
+	bool below = dice_chance(&t->dice, 500);
+
+	memset(t->buf, 0, len);
+	memcpy(t->buf, disk_seen(t->disk) + off, in);
+	for (uint64_t at = off; below && at < off + in; at++)
+		if (disk_is_phantom(t->disk, at))
+			t->buf[at - off] = disk_held(t->disk)[at];
+	if (dice_chance(&t->dice, 500))
+		disk_fill(&t->dice, t->buf + from,
+			  1 + dice_below(&t->dice, len - from));
+}
+
 static void do_write(struct trial *t)
 {
 	uint64_t off = any_offset(t, t->capacity);
@@ -121,6 +139,8 @@ static void do_write(struct trial *t)
 	len = bsp_min(len, t->capacity);
 	if (dice_chance(&t->dice, 150))
 		memset(t->buf, 0, len);
+	else if (dice_chance(&t->dice, t->skips ? 500 : 50))
+		fill_with_same(t, off, len);
 	else
 		disk_fill(&t->dice, t->buf, len);
 	if (end > t->o->size)

@@ -86,6 +86,19 @@ static void lose_again(struct trial *t)
 
 /* --- Life --- */
 
+/* Nothing fails but writeback, now and then, of pages that stay. */
+static void make_mood_of_pages(struct trial *t)
+{
+	struct disk_mood *mood = &t->mood;
+
+	mood->fails_early = 20 + (unsigned)dice_below(&t->dice, 200);
+	mood->writes_back = 0;
+	mood->phantoms = mood->sticks = true;
+	if (dice_chance(&t->dice, 500))
+		mood->fails[DISK_FLUSH] = (unsigned)dice_below(&t->dice, 50);
+	mood->loses = (unsigned)dice_below(&t->dice, 1001);
+}
+
 /* Sets the chances of all faults, or none, by the seed. */
 static void make_mood(struct trial *t)
 {
@@ -94,6 +107,10 @@ static void make_mood(struct trial *t)
 	mood->writes_back = (unsigned)dice_below(&t->dice, 100);
 	if (dice_chance(&t->dice, 250))
 		return; /* a good disk */
+	if (t->skips && dice_chance(&t->dice, 500)) {
+		make_mood_of_pages(t);
+		return;
+	}
 	for (int call = 0; call < DISK_CALLS; call++)
 		if (dice_chance(&t->dice, 500))
 			mood->fails[call] = (unsigned)dice_below(&t->dice, 200);
@@ -104,6 +121,7 @@ static void make_mood(struct trial *t)
 	mood->loses = (unsigned)dice_below(&t->dice, 1001);
 	mood->phantoms = dice_chance(&t->dice, 500);
 	mood->deceives = dice_chance(&t->dice, 500);
+	mood->sticks = !mood->deceives && dice_chance(&t->dice, 500);
 	mood->evicts = (unsigned)dice_below(&t->dice, 100);
 	if (dice_chance(&t->dice, 400))
 		t->memory_chance = (unsigned)dice_below(&t->dice, 300);
@@ -153,6 +171,7 @@ static void make_object(struct trial *t)
 		.budget_ms = UINT32_MAX / 2,
 		.zero_mode = (enum bsp_zero_mode)dice_below(dice, 3),
 		.minhole = t->minhole ? t->granule << dice_below(dice, 4) : 0,
+		.skip_same = t->skips,
 	};
 
 	failing_memory(&t->memory_dice, t->memory_chance);
@@ -195,6 +214,7 @@ struct trial *trial_new(uint64_t seed)
 	t->resizes = dice_chance(&t->dice, 400);
 	t->counts = dice_chance(&t->dice, 800);
 	t->minhole = dice_chance(&t->dice, 150);
+	t->skips = t->writable && dice_chance(&t->dice, 500);
 	t->o = oracle_new(t->capacity, DISK_JUNK);
 	t->buf = g_malloc(t->capacity);
 	t->now = g_malloc(t->capacity);

@@ -44,6 +44,7 @@ struct trial {
 	bool ragged;  /* sizes of any number of bytes */
 	bool resizes; /* the device changes its size */
 	bool minhole; /* short holes are data for seeks */
+	bool skips;   /* writes that change nothing are left out */
 	unsigned memory_chance;
 	struct disk_mood mood;
 

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A failure to write data is reported by fsync, and by nothing later: once the disk
+# works again, and a program has written its data again, all calls succeed.
+set -euo pipefail
+. "$(dirname "$0")/../lib/common.sh"
+. "$(dirname "$0")/lib.sh"
+requires python3
+requires_fuse
+requires_loop
+
+LOSING=$BUILD/tests/faults/losing-disk
+[[ -x $LOSING ]] || fail "$LOSING is not built"
+
+stale $((8 * MIB)) >"$TEST_TMP/image"
+mkdir "$TEST_TMP/lower"
+"$LOSING" "$TEST_TMP/image" 1 "$TEST_TMP/lower" &
+lower=$!
+end_lower() {
+	umount "$TEST_TMP/lower" || umount -l "$TEST_TMP/lower"
+	wait "$lower" || true
+}
+cleanup end_lower
+wait_until 20 test -e "$TEST_TMP/lower/disk" || fail "the disk fails"
+loop_new "$TEST_TMP/lower/disk"
+
+# disk COMMAND: see losing-disk.c.
+disk() {
+	echo "$*" >"$TEST_TMP/lower/control"
+}
+
+for option in '' ,zero=keep ,zero=write; do
+	say "rw$option"
+	mount_fs -o "rw$option" "x=$LOOP"
+	# The file stays open: a handle reports each failure once.
+	python3 "$(dirname "$0")/do.py" "$MNT/x" "wait=$TEST_TMP/fails" \
+		write=1M+64K fsync "wait=$TEST_TMP/works" write=1M+64K fsync \
+		punch=2M+64K write=2098K+10 punch=4M+1M truncate=6000001 \
+		truncate=7000001 fsync >"$TEST_TMP/failures" &
+	pid=$!
+	disk errors 1000
+	touch "$TEST_TMP/fails"
+	failed() {
+		[[ -s $TEST_TMP/failures ]]
+	}
+	wait_until 60 failed || fail "fsync does not fail"
+	disk errors 0
+	touch "$TEST_TMP/works"
+	wait_until 60 gone "$pid" || fail "the program did not end"
+	assert_eq "$(<"$TEST_TMP/failures")" "fsync EIO" "failures"
+	umount_fs
+	holds "$LOOP" $MIB 65536
+	assert_zeros "$LOOP" $((4 * MIB)) $MIB "the hole"
+	rm "$TEST_TMP/fails" "$TEST_TMP/works" "$TEST_TMP/failures"
+done

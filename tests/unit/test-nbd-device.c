@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An export as a device (device/nbd.c), and a sparse object over it, whose
+ * connection is lost.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <linux/falloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blksparse-mount.h"
+#include "blksparse-thread.h"
+#include "device/device.h"
+#include "device/read-queue.h"
+#include "device/zero-range.h"
+#include "nbd-server.h"
+
+enum {
+	KIB = 1024,
+	MIB = 1 << 20,
+	PART_SIZE = 4 << 20,
+	GRANULE = 4096,
+	WAIT_S = 10,
+};
+
+/* --- Helpers --- */
+
+static struct bsp_device *open_export(struct nbd_server *server, bool writable)
+{
+	g_autoptr(GError) error = NULL;
+	struct bsp_device *dev =
+		(writable ? bsp_device_open_writable
+			  : bsp_device_open)(nbd_server_uri(server), &error);
+
+	if (!dev)
+		fail_msg("%s", error->message);
+	return dev;
+}
+
+static struct nbd_server *serve(uint64_t size, unsigned flags,
+				uint32_t block_min)
+{
+	const struct nbd_export export = { .size = size,
+					   .flags = flags,
+					   .block_min = block_min,
+					   .block_max = 32 * MIB };
+
+	return nbd_server_new(&export);
+}
+
+static void fill(struct nbd_server *server, char byte, size_t len)
+{
+	g_autofree char *buf = g_malloc(len);
+
+	memset(buf, byte, len);
+	nbd_server_set(server, 0, buf, len);
+}
+
+static bool all_are(const void *buf, char byte, size_t len)
+{
+	const char *bytes = buf;
+
+	for (size_t i = 0; i < len; i++) {
+		if (bytes[i] != byte)
+			return false;
+	}
+	return true;
+}
+
+static bool server_has(struct nbd_server *server, uint64_t off, char byte,
+		       size_t len)
+{
+	g_autofree char *buf = g_malloc(len);
+
+	nbd_server_get(server, off, buf, len);
+	return all_are(buf, byte, len);
+}
+
+/* Sets, or compares, the bytes at the ends of each part of an
+ * export, because all of a long one take ThreadSanitizer long. */
+static void fill_ends(struct nbd_server *server, char byte, uint64_t len)
+{
+	char buf[KIB];
+
+	memset(buf, byte, KIB);
+	for (uint64_t off = 0; off < len; off += PART_SIZE) {
+		nbd_server_set(server, off, buf, KIB);
+		nbd_server_set(server, off + PART_SIZE - KIB, buf, KIB);
+	}
+}
+
+static bool ends_are(struct nbd_server *server, char byte, uint64_t len)
+{
+	for (uint64_t off = 0; off < len; off += PART_SIZE) {
+		if (!server_has(server, off, byte, KIB) ||
+		    !server_has(server, off + PART_SIZE - KIB, byte, KIB))
+			return false;
+	}
+	return true;
+}
+
+/* --- Blocks --- */
+
+static void parts_of_blocks_are_read_and_written(void **state)
+{
+	struct nbd_server *server = serve(64 * KIB, NBD_ALL, 4096);
+	struct bsp_device *dev = open_export(server, true);
+	char buf[5000];
+
+	fill(server, 'o', 64 * KIB);
+	memset(buf, 'n', sizeof(buf));
+	assert_int_equal(dev->ops->write(dev, 1000, buf, sizeof(buf)),
+			 sizeof(buf));
+	assert_true(server_has(server, 0, 'o', 1000));
+	assert_true(server_has(server, 1000, 'n', sizeof(buf)));
+	assert_true(server_has(server, 6000, 'o', 50000));
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(dev->ops->read(dev, 1000, buf, sizeof(buf)),
+			 sizeof(buf));
+	assert_true(all_are(buf, 'n', sizeof(buf)));
+	for (unsigned i = 0; i < nbd_server_count(server, NBD_READ); i++) {
+		struct nbd_command read =
+			nbd_server_command(server, NBD_READ, i);
+
+		assert_int_equal((read.off | read.len) % 4096, 0);
+	}
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static void a_short_last_block_is_read_to_its_end(void **state)
+{
+	struct nbd_server *server = serve(1000, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	char buf[4096] = "";
+
+	fill(server, 'x', 1000);
+	assert_int_equal(dev->ops->read(dev, 0, buf, sizeof(buf)), 1000);
+	assert_int_equal(dev->ops->read(dev, 990, buf, sizeof(buf)), 10);
+	assert_true(all_are(buf, 'x', 1000));
+	assert_int_equal(dev->ops->read(dev, 1000, buf, sizeof(buf)), 0);
+	assert_int_equal(dev->ops->write(dev, 990, "yyyyyyyyyyyyyyyy", 16), 10);
+	assert_true(server_has(server, 0, 'x', 990));
+	assert_true(server_has(server, 990, 'y', 10));
+	assert_int_equal(dev->ops->write(dev, 1000, "z", 1), -ENOSPC);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+enum { WRITERS = 6, PART = 500, TURNS = 20 };
+
+struct writer {
+	struct bsp_device *dev;
+	unsigned self;
+	pthread_t thread;
+};
+
+static void *write_parts(void *data)
+{
+	struct writer *writer = data;
+	char buf[PART];
+
+	for (unsigned i = 0; i < TURNS; i++) {
+		memset(buf, (int)(writer->self + i), PART);
+		if (writer->dev->ops->write(writer->dev, writer->self * PART,
+					    buf, PART) != PART)
+			abort();
+	}
+	return NULL;
+}
+
+static void writers_of_one_block_keep_the_parts_of_others(void **state)
+{
+	struct nbd_server *server = serve(64 * KIB, NBD_ALL, 4096);
+	struct bsp_device *dev = open_export(server, true);
+	struct writer writers[WRITERS];
+
+	for (unsigned i = 0; i < WRITERS; i++) {
+		writers[i] = (struct writer){ .dev = dev, .self = i };
+		assert_int_equal(bsp_thread_start(&writers[i].thread,
+						  write_parts, &writers[i]),
+				 0);
+	}
+	for (unsigned i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	for (unsigned i = 0; i < WRITERS; i++)
+		assert_true(server_has(server, i * PART, (char)(i + TURNS - 1),
+				       PART));
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static void the_largest_export_does_not_overflow(void **state)
+{
+	struct nbd_server *server = serve(INT64_MAX, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, false);
+	uint64_t size = 0;
+	char buf[4096];
+
+	assert_int_equal(dev->ops->size(dev, &size), 0);
+	assert_true(size == INT64_MAX);
+	memset(buf, 'x', sizeof(buf));
+	assert_int_equal(dev->ops->read(dev, size - 100, buf, sizeof(buf)),
+			 100);
+	assert_true(all_are(buf, 0, 100));
+	assert_int_equal(dev->ops->read(dev, size, buf, sizeof(buf)), 0);
+	assert_int_equal(dev->ops->read(dev, UINT64_MAX, buf, sizeof(buf)), 0);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+/* --- Durable writes --- */
+
+static void writes_are_durable_at_once_on_a_server_without_flush(void **state)
+{
+	struct nbd_server *server =
+		serve(64 * KIB, NBD_CAN_FUA | NBD_CAN_ZERO, 0);
+	struct bsp_device *dev = open_export(server, true);
+
+	assert_int_equal(dev->ops->write(dev, 0, "x", 1), 1);
+	assert_int_equal(dev->ops->punch(dev, 4096, 4096), 0);
+	assert_int_equal(dev->ops->flush(dev), 0);
+	assert_int_equal(nbd_server_command(server, NBD_WRITE, 0).flags,
+			 NBD_FUA);
+	assert_int_equal(nbd_server_command(server, NBD_ZERO, 0).flags,
+			 NBD_FUA);
+	assert_int_equal(nbd_server_count(server, NBD_FLUSH), 0);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static void a_server_with_flush_gets_no_fua(void **state)
+{
+	struct nbd_server *server = serve(64 * KIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+
+	assert_int_equal(dev->ops->write(dev, 0, "x", 1), 1);
+	assert_int_equal(dev->ops->flush(dev), 0);
+	assert_int_equal(nbd_server_command(server, NBD_WRITE, 0).flags, 0);
+	assert_int_equal(nbd_server_count(server, NBD_FLUSH), 1);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+/* --- Zeroing --- */
+
+static void zeroing_is_done_in_pieces(void **state)
+{
+	struct nbd_server *server = serve(128 * MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+
+	fill_ends(server, 'x', 104 * MIB);
+	assert_int_equal(dev->ops->punch(dev, 0, 100 * MIB), 0);
+	assert_true(ends_are(server, 0, 100 * MIB));
+	assert_true(server_has(server, 100 * MIB, 'x', KIB));
+	assert_int_equal(nbd_server_count(server, NBD_ZERO), 4);
+	for (unsigned i = 0; i < 4; i++) {
+		struct nbd_command zero =
+			nbd_server_command(server, NBD_ZERO, i);
+
+		assert_int_equal(zero.flags, NBD_FAST_ZERO);
+		assert_int_equal(zero.off, i * 32 * MIB);
+	}
+	nbd_server_clear(server);
+	assert_int_equal(dev->ops->zero_out(dev, 0, 4096), 0);
+	assert_int_equal(nbd_server_command(server, NBD_ZERO, 0).flags,
+			 NBD_FAST_ZERO | NBD_NO_HOLE);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static int refuse_fast(void *data, const struct nbd_command *command)
+{
+	return command->flags & NBD_FAST_ZERO ? NBD_FAIL + NBD_ENOTSUP
+					      : NBD_SERVE;
+}
+
+static void pieces_are_short_where_zeroing_is_slow(void **state)
+{
+	struct nbd_server *server = serve(64 * MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	unsigned n;
+
+	nbd_server_script(server, refuse_fast, NULL);
+	fill_ends(server, 'x', 64 * MIB);
+	assert_int_equal(dev->ops->punch(dev, 0, 64 * MIB), 0);
+	assert_true(ends_are(server, 0, 64 * MIB));
+	n = nbd_server_count(server, NBD_ZERO);
+	/* It is asked for fast zeroing once. */
+	assert_int_equal(nbd_server_command(server, NBD_ZERO, 0).flags,
+			 NBD_FAST_ZERO);
+	for (unsigned i = 1; i < n; i++)
+		assert_int_equal(nbd_server_command(server, NBD_ZERO, i).flags,
+				 0);
+	assert_int_equal(nbd_server_command(server, NBD_ZERO, n - 1).len,
+			 4 * MIB);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static int zero_half(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_ZERO ? NBD_HALF : NBD_SERVE;
+}
+
+static void a_server_that_zeroes_less_is_found_out(void **state)
+{
+	struct nbd_server *server = serve(8 * MIB, NBD_ALL, 0);
+	struct bsp_sparse *sp =
+		bsp_sparse_new(open_export(server, true), NULL, NULL);
+	char buf[4096];
+
+	fill(server, 'x', 8 * MIB);
+	nbd_server_script(server, zero_half, NULL);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 0, 4 * MIB),
+			 0);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EIO);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	assert_true(server_has(server, 0, 0, 4 * MIB));
+	assert_true(server_has(server, 4 * MIB, 'x', 4 * MIB));
+	assert_int_equal(bsp_sparse_read(sp, 2 * MIB, buf, sizeof(buf)),
+			 sizeof(buf));
+	assert_true(all_are(buf, 0, sizeof(buf)));
+	/* No other range is given to that command. */
+	nbd_server_clear(server);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 4 * MIB, MIB),
+			 0);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	assert_true(server_has(server, 4 * MIB, 0, MIB));
+	assert_int_equal(nbd_server_count(server, NBD_ZERO), 0);
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+static int zero_later_half(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_ZERO ? NBD_LATER_HALF : NBD_SERVE;
+}
+
+/* Such as one that rounds a range inwards to its own blocks. */
+static void a_server_that_zeroes_from_later_on_is_found_out(void **state)
+{
+	struct nbd_server *server = serve(8 * MIB, NBD_ALL, 0);
+	struct bsp_sparse *sp =
+		bsp_sparse_new(open_export(server, true), NULL, NULL);
+
+	fill(server, 'x', 8 * MIB);
+	nbd_server_script(server, zero_later_half, NULL);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 0, 4 * MIB),
+			 0);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EIO);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	assert_true(server_has(server, 0, 0, 4 * MIB));
+	assert_true(server_has(server, 4 * MIB, 'x', 4 * MIB));
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+/* --- A read queue --- */
+
+static int hold_reads(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_READ ? NBD_HOLD : NBD_SERVE;
+}
+
+static bool yes(void *data)
+{
+	return true;
+}
+
+static void an_interrupted_queue_gives_its_buffers_back(void **state)
+{
+	enum { DEPTH = 4 };
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, false);
+	struct bsp_read_queue *queue = bsp_read_queue_new(dev, DEPTH);
+	struct bsp_read reads[DEPTH] = { 0 }, *back;
+	unsigned n = 0;
+
+	nbd_server_script(server, hold_reads, NULL);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		reads[i].off = i * 4096;
+		reads[i].len = 4096;
+		reads[i].buf = g_malloc(4096);
+		bsp_read_submit(queue, &reads[i]);
+	}
+	assert_true(nbd_server_wait_held(server, DEPTH));
+	bsp_interrupt_set(yes, NULL);
+	while ((back = bsp_read_wait(queue))) {
+		assert_true(back->result < 0);
+		g_free(back->buf);
+		n++;
+	}
+	bsp_interrupt_set(NULL, NULL);
+	assert_int_equal(n, DEPTH);
+	nbd_server_release(server, false);
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+/* --- A connection that is lost, below a sparse object --- */
+
+static void count_change(void *data, enum bsp_change change)
+{
+	atomic_fetch_add((atomic_uint *)data, 1);
+}
+
+struct object {
+	struct nbd_server *server;
+	struct bsp_sparse *sp;
+	atomic_uint changes;
+};
+
+/* No other program writes, so that the map is kept. */
+static void open_object(struct object *o, bool writable)
+{
+	const struct bsp_sparse_options options = { .unshared = true };
+
+	o->server = serve(MIB, NBD_ALL, 0);
+	fill(o->server, 'o', MIB);
+	o->sp = bsp_sparse_new(open_export(o->server, writable), &options,
+			       NULL);
+	assert_non_null(o->sp);
+	atomic_init(&o->changes, 0);
+	bsp_sparse_set_changed(o->sp, count_change, &o->changes);
+}
+
+static void close_object(struct object *o)
+{
+	bsp_sparse_free(o->sp);
+	nbd_server_free(o->server);
+}
+
+static ssize_t read_byte(struct bsp_sparse *sp, uint64_t off)
+{
+	char buf[GRANULE];
+	ssize_t n = bsp_sparse_read(sp, off, buf, sizeof(buf));
+
+	return n < 0 ? n : buf[0];
+}
+
+static ssize_t write_byte(struct bsp_sparse *sp, uint64_t off, char byte)
+{
+	char buf[GRANULE];
+
+	memset(buf, byte, sizeof(buf));
+	return bsp_sparse_write(sp, off, buf, sizeof(buf));
+}
+
+static void a_read_only_object_forgets_all_and_goes_on(void **state)
+{
+	static const char zeros[GRANULE];
+	struct object o;
+
+	open_object(&o, false);
+	nbd_server_set(o.server, 0, zeros, sizeof(zeros));
+	assert_int_equal(read_byte(o.sp, 0), 0); /* a hole now */
+	assert_int_equal(read_byte(o.sp, GRANULE), 'o');
+	nbd_server_stop(o.server);
+	fill(o.server, 'n', MIB);
+	nbd_server_start(o.server, NULL);
+	assert_int_equal(read_byte(o.sp, 0), 'n');
+	assert_int_equal(read_byte(o.sp, GRANULE), 'n');
+	assert_true(atomic_load(&o.changes) > 0);
+	close_object(&o);
+}
+
+static void a_read_without_a_server_fails(void **state)
+{
+	struct object o;
+
+	open_object(&o, false);
+	nbd_server_stop(o.server);
+	assert_int_equal(read_byte(o.sp, 0), -EIO);
+	assert_int_equal(read_byte(o.sp, 0), -EIO);
+	close_object(&o);
+}
+
+static void a_writable_object_without_markers_goes_on(void **state)
+{
+	struct object o;
+
+	open_object(&o, true);
+	assert_int_equal(write_byte(o.sp, 0, 'w'), GRANULE);
+	assert_int_equal(write_byte(o.sp, GRANULE, 0), GRANULE);
+	assert_int_equal(bsp_sparse_flush(o.sp, NULL, NULL), 0);
+	assert_int_equal(read_byte(o.sp, GRANULE), 0);
+	nbd_server_stop(o.server);
+	fill(o.server, 'n', MIB);
+	nbd_server_start(o.server, NULL);
+	assert_int_equal(read_byte(o.sp, GRANULE), 'n');
+	assert_int_equal(write_byte(o.sp, 0, 'v'), GRANULE);
+	assert_int_equal(bsp_sparse_flush(o.sp, NULL, NULL), 0);
+	assert_true(server_has(o.server, 0, 'v', GRANULE));
+	assert_true(server_has(o.server, GRANULE, 'n', GRANULE));
+	close_object(&o);
+}
+
+static void check_lost(struct object *o)
+{
+	nbd_server_stop(o->server);
+	fill(o->server, 'n', MIB);
+	nbd_server_clear(o->server);
+	nbd_server_start(o->server, NULL);
+	assert_int_equal(bsp_sparse_flush(o->sp, NULL, NULL), -ENODEV);
+	assert_int_equal(read_byte(o->sp, 0), -ENODEV);
+	assert_int_equal(write_byte(o->sp, 0, 'x'), -ENODEV);
+	assert_int_equal(write_byte(o->sp, 0, 0), -ENODEV);
+	assert_int_equal(bsp_sparse_finish(o->sp, BSP_TAIL_KEEP), -ENODEV);
+	assert_true(server_has(o->server, 0, 'n', MIB));
+	assert_int_equal(nbd_server_count(o->server, NBD_ZERO), 0);
+}
+
+static void markers_do_not_reach_the_next_server(void **state)
+{
+	struct object o;
+
+	open_object(&o, true);
+	assert_int_equal(write_byte(o.sp, GRANULE, 0), GRANULE);
+	check_lost(&o);
+	close_object(&o);
+}
+
+static void unflushed_writes_end_a_writable_object(void **state)
+{
+	struct object o;
+
+	open_object(&o, true);
+	assert_int_equal(write_byte(o.sp, GRANULE, 'w'), GRANULE);
+	check_lost(&o);
+	close_object(&o);
+}
+
+static void
+markers_made_without_a_connection_do_not_reach_the_next_server(void **state)
+{
+	struct object o;
+	int r;
+
+	open_object(&o, true);
+	nbd_server_stop(o.server);
+	(void)bsp_sparse_refresh(o.sp); /* it forgets, and finds no server */
+	/* They may be refused. */
+	(void)write_byte(o.sp, GRANULE, 0);
+	r = bsp_sparse_fallocate(
+		o.sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, GRANULE);
+	assert_true(r == 0 || r == -EIO);
+	fill(o.server, 'n', MIB);
+	nbd_server_start(o.server, NULL);
+	g_usleep(1100 * 1000); /* the rest after a try to connect */
+	r = bsp_sparse_flush(o.sp, NULL, NULL);
+	assert_true(r == 0 || r == -ENODEV);
+	assert_true(server_has(o.server, 0, 'n', MIB));
+	close_object(&o);
+}
+
+static void an_export_that_becomes_read_only_refuses_writes(void **state)
+{
+	const struct nbd_export read_only = { .size = MIB,
+					      .flags = NBD_READ_ONLY };
+	struct object o;
+
+	open_object(&o, true);
+	nbd_server_stop(o.server);
+	nbd_server_start(o.server, &read_only);
+	assert_int_equal(read_byte(o.sp, 0), 'o');
+	assert_int_equal(write_byte(o.sp, 0, 'x'), -EROFS);
+	assert_true(server_has(o.server, 0, 'o', MIB));
+	close_object(&o);
+}
+
+static void the_next_export_may_be_smaller(void **state)
+{
+	const struct nbd_export smaller = { .size = 10000, .flags = NBD_ALL };
+	struct object o;
+
+	open_object(&o, false);
+	assert_int_equal(read_byte(o.sp, MIB - GRANULE), 'o');
+	nbd_server_stop(o.server);
+	nbd_server_start(o.server, &smaller);
+	assert_int_equal(read_byte(o.sp, 0), 'o');
+	assert_int_equal(bsp_sparse_size(o.sp), 10000);
+	close_object(&o);
+}
+
+/* --- Many readers, while the content changes with each connection --- */
+
+enum { READERS = 6, GRANULES = MIB / GRANULE, VERSIONS = 4 };
+
+/* In version v, granules g with (g + v) even are zero, and the others hold v.
+ */
+struct world {
+	struct object o;
+	atomic_uint version; /* odd: it changes at the moment */
+	atomic_bool stop;
+	atomic_uint wrong, right;
+};
+
+static void fill_version(struct nbd_server *server, unsigned version)
+{
+	char buf[GRANULE];
+
+	for (unsigned g = 0; g < GRANULES; g++) {
+		memset(buf, (g + version) % 2 ? (int)version : 0, GRANULE);
+		nbd_server_set(server, (uint64_t)g * GRANULE, buf, GRANULE);
+	}
+}
+
+static void *read_versions(void *data)
+{
+	struct world *world = data;
+	unsigned random = 1;
+
+	while (!atomic_load(&world->stop)) {
+		unsigned before = atomic_load(&world->version);
+		unsigned g = (random = random * 1103515245 + 12345) >> 8;
+		ssize_t byte;
+
+		g %= GRANULES;
+		byte = read_byte(world->o.sp, (uint64_t)g * GRANULE);
+		/* The content may have changed, or there is no server. */
+		if (before != atomic_load(&world->version) || before % 2 ||
+		    byte < 0)
+			continue;
+		if (byte == ((g + before / 2) % 2 ? (ssize_t)(before / 2) : 0))
+			atomic_fetch_add(&world->right, 1);
+		else
+			atomic_fetch_add(&world->wrong, 1);
+	}
+	return NULL;
+}
+
+static void no_reader_gets_what_another_server_had(void **state)
+{
+	static struct world world;
+	pthread_t threads[READERS];
+
+	open_object(&world.o, false);
+	fill_version(world.o.server, 0);
+	for (unsigned i = 0; i < READERS; i++)
+		assert_int_equal(
+			bsp_thread_start(&threads[i], read_versions, &world),
+			0);
+	for (unsigned version = 1; version <= VERSIONS; version++) {
+		unsigned right = atomic_load(&world.right);
+		gint64 limit = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+
+		while (atomic_load(&world.right) < right + 200 &&
+		       g_get_monotonic_time() < limit)
+			g_usleep(1000);
+		atomic_fetch_add(&world.version, 1);
+		nbd_server_stop(world.o.server);
+		fill_version(world.o.server, version);
+		atomic_fetch_add(&world.version, 1);
+		nbd_server_start(world.o.server, NULL);
+	}
+	atomic_store(&world.stop, true);
+	for (unsigned i = 0; i < READERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&world.wrong), 0);
+	assert_true(atomic_load(&world.right) >= 200);
+	close_object(&world.o);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(parts_of_blocks_are_read_and_written),
+		cmocka_unit_test(a_short_last_block_is_read_to_its_end),
+		cmocka_unit_test(writers_of_one_block_keep_the_parts_of_others),
+		cmocka_unit_test(the_largest_export_does_not_overflow),
+		cmocka_unit_test(
+			writes_are_durable_at_once_on_a_server_without_flush),
+		cmocka_unit_test(a_server_with_flush_gets_no_fua),
+		cmocka_unit_test(zeroing_is_done_in_pieces),
+		cmocka_unit_test(pieces_are_short_where_zeroing_is_slow),
+		cmocka_unit_test(a_server_that_zeroes_less_is_found_out),
+		cmocka_unit_test(
+			a_server_that_zeroes_from_later_on_is_found_out),
+		cmocka_unit_test(an_interrupted_queue_gives_its_buffers_back),
+		cmocka_unit_test(a_read_only_object_forgets_all_and_goes_on),
+		cmocka_unit_test(a_read_without_a_server_fails),
+		cmocka_unit_test(a_writable_object_without_markers_goes_on),
+		cmocka_unit_test(markers_do_not_reach_the_next_server),
+		cmocka_unit_test(unflushed_writes_end_a_writable_object),
+		cmocka_unit_test(
+			markers_made_without_a_connection_do_not_reach_the_next_server),
+		cmocka_unit_test(
+			an_export_that_becomes_read_only_refuses_writes),
+		cmocka_unit_test(the_next_export_may_be_smaller),
+		cmocka_unit_test(no_reader_gets_what_another_server_had),
+	};
+
+	return cmocka_run_group_tests_name("nbd-device", tests, NULL, NULL);
+}
