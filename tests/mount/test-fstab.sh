@@ -53,6 +53,18 @@ assert_eq "$(findmnt -n -o FSTYPE,SOURCE "$MNT" | tr -s ' ')" \
 check --granule 64K fresh,walk,known "$MNT/$name" "$device" "$TEST_TMP/image"
 umount "$MNT"
 wait_until 20 ended || fail "blksparsefs still runs after umount"
+# The child of the helper, which asks the driver, must not keep the mount busy.
+mkdir "$TEST_TMP/bin"
+cat >"$TEST_TMP/bin/umount" <<-END
+	#!/bin/sh
+	pgrep -P \$PPID | grep -vx \$\$ >"$TEST_TMP/children"
+	exec $(command -v umount) "\$@"
+END
+chmod +x "$TEST_TMP/bin/umount"
+mount -t blksparsefs -o ro "$device" "$MNT"
+PATH=$TEST_TMP/bin:$PATH "$TEST_TMP/sbin/umount.fuse.blksparsefs" "$MNT"
+assert_eq "$(<"$TEST_TMP/children")" "" "children of the helper beside umount"
+wait_until 20 ended || fail "blksparsefs still runs after umount"
 run_status mount -t blksparsefs -o granule=3 "$device" "$MNT"
 assert_ne "$STATUS" 0 "status with a wrong option"
 assert_contains "$ERR" "granule" "the message of the program"
