@@ -47,7 +47,8 @@ static _Noreturn void tell_process(const char *mountpoint, int to)
 }
 
 /* The child's descriptor makes the mount busy until the child has ended. One
- * that waits for a driver without answers cannot be killed; it is left to init. */
+ * that waits for a driver without answers cannot be killed; it is left to init.
+ */
 static void end_child(pid_t child)
 {
 	struct pollfd ended = { .fd = pidfd_open(child, 0), .events = POLLIN };
