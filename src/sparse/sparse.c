@@ -202,6 +202,18 @@ struct bsp_sparse *bsp_sparse_new(struct bsp_device *dev,
 	return sp;
 }
 
+struct bsp_sparse *
+bsp_sparse_new_borrowing(struct bsp_device *dev,
+			 const struct bsp_sparse_options *options,
+			 GError **error)
+{
+	struct bsp_sparse *sp = make(dev, options, error);
+
+	if (sp)
+		sp->borrows = true;
+	return sp;
+}
+
 void bsp_sparse_free(struct bsp_sparse *sp)
 {
 	if (!sp)
@@ -223,7 +235,8 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	free(sp->scan_buffer);
 	bsp_map_free(sp->relied);
 	bsp_map_free(sp->map);
-	bsp_device_close(sp->dev);
+	if (!sp->borrows)
+		bsp_device_close(sp->dev);
 	free(sp);
 }
 

@@ -114,6 +114,7 @@ struct bsp_sparse_counts {
 struct bsp_sparse {
 	/* Fixed after bsp_sparse_new(): */
 	struct bsp_device *dev;
+	bool borrows; /* the device is the caller's */
 	struct bsp_map *map;
 	unsigned shift; /* log2 of the granule */
 	uint64_t lookahead;
@@ -296,6 +297,13 @@ void bsp_sparse_learn_before_zeroing(struct bsp_sparse *sp, uint64_t off,
 				     uint64_t end);
 
 /* --- Other parts --- */
+
+/* As bsp_sparse_new(), but dev stays the caller's: it closes dev after it has
+ * freed the object, and also after a failure. */
+struct bsp_sparse *
+bsp_sparse_new_borrowing(struct bsp_device *dev,
+			 const struct bsp_sparse_options *options,
+			 GError **error);
 
 /*
  * Call it before reading or writing: connects anew to a device on a network, if

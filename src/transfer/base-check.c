@@ -3,6 +3,12 @@
  * To check only the parts that an increment replaces would not do: another
  * content might have these in common with the base. So all of the target is
  * read, or all that the increment leaves as it is.
+ *
+ * Holes that a layer below knows are not read, but for the places of spot
+ * checks (spot-check.c). If one of these is not zero, all is read again, and no
+ * layer is asked. The object that knows the holes is used for the check alone:
+ * the target is written without it. It never learns from a part that is
+ * written: only the parts that stay are read.
  */
 #include "transfer/base-check.h"
 
@@ -14,14 +20,18 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "transfer/chunk-reader.h"
 #include "transfer/digest-file.h"
 #include "transfer/digester.h"
 #include "transfer/fd-io.h"
 
+/* The reader keeps the parts that are in work. */
+G_STATIC_ASSERT((int)BSP_CHUNKS_KEPT > (int)BSP_DIGESTER_PARTS);
+
 /* The target, as it is read. */
 struct reading {
 	const struct bsp_transfer *call;
-	struct bsp_device *dev;
+	struct bsp_sparse *sp;
 	uint64_t pos;
 	struct bsp_sha256 *sum;		/* of a part; or NULL */
 	struct bsp_digest_encoder *enc; /* of all; or NULL */
@@ -56,60 +66,45 @@ static int take_chunk(void *data, uint64_t len, const unsigned char *digest,
 		       : 0;
 }
 
-/* Reads [off, off + len) of the device itself, not of its cached pages. Returns
- * 0 or -errno. */
-static int read_through(struct bsp_device *dev, uint64_t off, char *buf,
-			size_t len)
+/* Passes all chunks of the reader on. Returns 0 or -errno. */
+static int read_all(const struct reading *reading,
+		    struct bsp_chunk_reader *reader,
+		    struct bsp_digester *digester)
 {
-	size_t done = 0;
+	struct bsp_chunk chunk;
+	int r;
 
-	while (done < len) {
-		ssize_t n = dev->ops->read_through(dev, off + done, buf + done,
-						   len - done);
-
-		if (n <= 0)
-			return n < 0 ? (int)n : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-/* Reads [off, end) and passes its chunks on. Returns 0 or -errno. */
-static int read_range(struct reading *reading, struct bsp_digester *digester,
-		      uint64_t off, uint64_t end)
-{
-	char *buf = bsp_buffer_new(BSP_DIGESTER_PART);
-	int r = buf ? 0 : -ENOMEM;
-
-	while (!r && off < end) {
-		size_t len = (size_t)bsp_min(end - off, BSP_DIGESTER_PART);
-
-		r = bsp_transfer_is_interrupted(reading->call)
-			    ? -ECANCELED
-			    : read_through(reading->dev, off, buf, len);
+	while ((r = bsp_chunk_reader_next(reader, &chunk)) > 0) {
+		if (bsp_transfer_is_interrupted(reading->call))
+			return -ECANCELED;
+		r = chunk.data ? bsp_digester_start(digester, chunk.data,
+						    (size_t)chunk.len)
+			       : bsp_digester_hole(digester, chunk.len);
 		if (r)
-			break;
-		bsp_digester_start(digester, buf, len);
-		r = bsp_digester_wait(digester);
-		off += len;
+			return r;
 	}
-	free(buf);
-	return r;
+	return r ? r : bsp_digester_wait(digester);
 }
 
+/* Reads [off, end) but for known holes, and passes its chunks on. Returns 0 or
+ * -errno. */
 static int read_chunks(struct reading *reading, uint64_t off, uint64_t end,
 		       uint32_t chunk)
 {
+	struct bsp_chunk_reader *reader =
+		bsp_chunk_reader_new_through(reading->sp, off, end);
 	struct bsp_digester *digester = bsp_digester_new(
 		end, chunk, reading->call->options->jobs, take_chunk, reading);
 	int r = -ENOMEM;
 
 	reading->pos = off;
-	if (digester) {
+	if (reader && digester) {
 		bsp_digester_skip(digester, off);
-		r = read_range(reading, digester, off, end);
+		r = read_all(reading, reader, digester);
 	}
+	/* The digester may work on buffers of the reader. */
 	bsp_digester_free(digester);
+	bsp_chunk_reader_free(reader);
 	return r;
 }
 
@@ -117,9 +112,9 @@ static bool read_failed(const struct reading *reading, int r)
 {
 	if (r == -ECANCELED)
 		return bsp_transfer_interrupted(reading->call);
-	return bsp_transfer_device_failed(reading->call, reading->dev, r,
+	return bsp_transfer_device_failed(reading->call, reading->sp->dev, r,
 					  "read %s to compare it with the base",
-					  reading->dev->path);
+					  reading->sp->dev->path);
 }
 
 /* A bsp_write_fn. */
@@ -149,42 +144,73 @@ static int identify(struct reading *reading,
 	return r;
 }
 
+/* A layer below may be found to err about holes: then all is read. */
 static bool check_all(const struct bsp_transfer *call,
-		      const struct bsp_decoder *dec, struct bsp_device *dev)
+		      const struct bsp_decoder *dec, struct bsp_sparse *sp)
 {
-	struct reading reading = { .call = call, .dev = dev };
+	struct reading reading = { .call = call, .sp = sp };
 	struct bsp_digest_identity identity;
-	int r = identify(&reading, &dec->base, &identity);
+	bool trusting;
+	int r;
 
+	do {
+		trusting = !atomic_load(&sp->distrusted);
+		r = identify(&reading, &dec->base, &identity);
+	} while (!r && trusting && atomic_load(&sp->distrusted));
 	if (r)
 		return read_failed(&reading, r);
-	return bsp_digest_same(&identity, &dec->base) || is_not_base(call, dev);
+	return bsp_digest_same(&identity, &dec->base) ||
+	       is_not_base(call, sp->dev);
+}
+
+/* The sum of the part that stays as it is. Returns 0 or -errno. */
+static int sum_part(struct reading *reading, const struct bsp_decoder *dec,
+		    unsigned char sum[BSP_SHA256])
+{
+	int r;
+
+	reading->sum = bsp_sha256_new();
+	if (!reading->sum)
+		return -ENOMEM;
+	r = read_chunks(reading, dec->off, dec->off + dec->len,
+			dec->base.chunk);
+	bsp_sha256_end(reading->sum, sum);
+	bsp_sha256_free(reading->sum);
+	return r;
+}
+
+/* Parts before this one may have passed by false zeros: the target is not known
+ * to be good up to here. */
+static bool is_misled(const struct bsp_transfer *call, struct bsp_sparse *sp)
+{
+	g_autofree char *why = bsp_sparse_false_zeros(sp);
+
+	return bsp_error_set(call->error, BSP_ERROR_DIFFERS,
+			     "%s: the target may differ from the base before "
+			     "that byte, too; use known=off",
+			     why);
 }
 
 bool bsp_base_check_part(const struct bsp_transfer *call,
-			 const struct bsp_decoder *dec, struct bsp_device *dev)
+			 const struct bsp_decoder *dec, struct bsp_sparse *sp)
 {
-	struct reading reading = { .call = call, .dev = dev };
+	struct reading reading = { .call = call, .sp = sp };
 	unsigned char sum[BSP_SHA256];
 	int r;
 
 	if (!call->options->resume)
 		return true; /* all was checked before */
-	reading.sum = bsp_sha256_new();
-	r = reading.sum ? read_chunks(&reading, dec->off, dec->off + dec->len,
-				      dec->base.chunk)
-			: -ENOMEM;
-	if (!r)
-		bsp_sha256_end(reading.sum, sum);
-	bsp_sha256_free(reading.sum);
+	r = sum_part(&reading, dec, sum);
 	if (r)
 		return read_failed(&reading, r);
+	if (atomic_load(&sp->distrusted))
+		return is_misled(call, sp);
 	return memcmp(sum, dec->data, BSP_SHA256) == 0 ||
 	       bsp_error_set(call->error, BSP_ERROR_DIFFERS,
 			     "%s does not have the content that the increment "
 			     "is based on, somewhere between byte %" PRIu64
 			     " and %" PRIu64,
-			     dev->path, dec->off, dec->off + dec->len);
+			     sp->dev->path, dec->off, dec->off + dec->len);
 }
 
 /* --- The digest file --- */
@@ -238,9 +264,10 @@ static bool has_size(const struct bsp_transfer *call,
 }
 
 bool bsp_base_check(const struct bsp_transfer *call,
-		    const struct bsp_decoder *dec, struct bsp_device *dev)
+		    const struct bsp_decoder *dec, struct bsp_sparse *sp)
 {
 	const struct bsp_transfer_options *options = call->options;
+	const struct bsp_device *dev = sp->dev;
 
 	if (!options->base && !options->check_base)
 		return bsp_error_set(
@@ -252,7 +279,7 @@ bool bsp_base_check(const struct bsp_transfer *call,
 	if (!has_size(call, dec, dev))
 		return is_not_base(call, dev);
 	if (options->check_base && !options->resume &&
-	    !check_all(call, dec, dev))
+	    !check_all(call, dec, sp))
 		return false;
 	return !options->base || check_file(call, dec);
 }

@@ -38,6 +38,7 @@ struct slot {
 struct bsp_chunk_reader {
 	struct bsp_sparse *sp;
 	struct bsp_read_queue *queue;
+	bool through;
 	char *memory;
 	size_t read_len;
 	uint64_t off, end; /* what is not in a slot yet */
@@ -82,6 +83,24 @@ static uint64_t known_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 static ssize_t read_sparse(void *data, uint64_t off, void *buf, size_t len)
 {
 	return bsp_sparse_read(data, off, buf, len);
+}
+
+static ssize_t read_through(void *data, uint64_t off, void *buf, size_t len)
+{
+	struct bsp_sparse *sp = data;
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = bsp_device_read_through(
+			sp->dev, off + done, (char *)buf + done, len - done);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
 }
 
 static ssize_t read_some(struct bsp_sparse *sp, uint64_t off, void *buf,
@@ -179,6 +198,16 @@ static void read_granules(struct bsp_chunk_reader *reader, struct slot *slot)
 	slot->chunk.len = at;
 }
 
+/* The device returns the error of a failed writeback once: another read would
+ * hide it. */
+static void fail_chunk(struct slot *slot)
+{
+	ssize_t n = slot->read.result;
+
+	slot->error = n < 0 ? (int)n : -EIO;
+	slot->chunk.len = 0;
+}
+
 /* Waits for the read of a slot, and looks at its result. Those of slots behind
  * wait for their turn: where reads fail, each may take long. */
 static void finish(struct bsp_chunk_reader *reader, struct slot *slot)
@@ -188,8 +217,12 @@ static void finish(struct bsp_chunk_reader *reader, struct slot *slot)
 
 		done->in_flight = false;
 	}
-	if (slot->unchecked && slot->read.result != (ssize_t)slot->read.len)
-		read_granules(reader, slot);
+	if (slot->unchecked && slot->read.result != (ssize_t)slot->read.len) {
+		if (reader->through)
+			fail_chunk(slot);
+		else
+			read_granules(reader, slot);
+	}
 	slot->unchecked = false;
 }
 
@@ -246,8 +279,18 @@ int bsp_chunk_reader_next(struct bsp_chunk_reader *reader,
 	return 1;
 }
 
-struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
-					      uint64_t off, uint64_t end)
+/* A device with a queue of its own has no pages on this host. */
+static struct bsp_read_queue *make_queue(struct bsp_sparse *sp, bool through)
+{
+	if (through && !sp->dev->ops->read_queue)
+		return bsp_read_queue_calls_new(read_through, sp, READS);
+	if (!through && sp->dev->info.writable)
+		return bsp_read_queue_calls_new(read_sparse, sp, READS);
+	return bsp_read_queue_new(sp->dev, READS);
+}
+
+static struct bsp_chunk_reader *make(struct bsp_sparse *sp, uint64_t off,
+				     uint64_t end, bool through)
 {
 	struct bsp_chunk_reader *reader = calloc(1, sizeof(*reader));
 
@@ -259,10 +302,8 @@ struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 	reader->read_len =
 		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
 	reader->memory = bsp_buffer_new(SLOTS * reader->read_len);
-	reader->queue =
-		sp->dev->info.writable
-			? bsp_read_queue_calls_new(read_sparse, sp, READS)
-			: bsp_read_queue_new(sp->dev, READS);
+	reader->through = through;
+	reader->queue = make_queue(sp, through);
 	if (!reader->memory || !reader->queue) {
 		bsp_chunk_reader_free(reader);
 		return NULL;
@@ -271,6 +312,18 @@ struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 		reader->slots[i].read.buf =
 			reader->memory + i * reader->read_len;
 	return reader;
+}
+
+struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
+					      uint64_t off, uint64_t end)
+{
+	return make(sp, off, end, false);
+}
+
+struct bsp_chunk_reader *
+bsp_chunk_reader_new_through(struct bsp_sparse *sp, uint64_t off, uint64_t end)
+{
+	return make(sp, off, end, true);
 }
 
 void bsp_chunk_reader_set_changes(struct bsp_chunk_reader *reader,

@@ -31,6 +31,15 @@ struct bsp_chunk_reader *bsp_chunk_reader_new(struct bsp_sparse *sp,
 					      uint64_t off, uint64_t end);
 
 /*
+ * The same for bytes that are compared: reads those that the device itself
+ * holds, not its cached pages (read_through() in device.h), and the map learns
+ * nothing from them. A read that fails, or is short (-EIO), is not repeated.
+ * off and end may be any bytes of sp.
+ */
+struct bsp_chunk_reader *
+bsp_chunk_reader_new_through(struct bsp_sparse *sp, uint64_t off, uint64_t end);
+
+/*
  * Reads only what has changed, as whole units, and gives the rest as unchanged.
  * All from limit on, a multiple of the unit or the end, has changed. The unit
  * is a power of two and no less than a granule. Call it before the first chunk.

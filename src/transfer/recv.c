@@ -45,9 +45,10 @@ struct receiver {
 	const char *path;
 	struct bsp_decoder dec;
 	struct bsp_fd from;
-	struct bsp_sparse *sp;	/* the target, or NULL: it is at path */
-	struct bsp_device *dev; /* the target's; NULL until it is open */
-	bool made;		/* the file was created or emptied here */
+	struct bsp_sparse *sp;	 /* the target, or NULL: it is at path */
+	struct bsp_device *dev;	 /* the target's; NULL until it is open */
+	struct bsp_sparse *base; /* dev, to be compared; NULL: no increment */
+	bool made;		 /* the file was created or emptied here */
 	struct bsp_target *target;
 	/* Parts of the base that lie behind the good part of the target. */
 	struct same {
@@ -157,7 +158,12 @@ static bool check_base(struct receiver *recv)
 	uint64_t size = recv->dec.size;
 	int r;
 
-	if (!bsp_base_check(&recv->call, &recv->dec, dev))
+	recv->base = bsp_sparse_new_borrowing(
+		dev,
+		&(struct bsp_sparse_options){
+			.known = recv->call.options->known },
+		recv->call.error);
+	if (!recv->base || !bsp_base_check(&recv->call, &recv->dec, recv->base))
 		return false;
 	if (!dev->ops->resize || dev->info.size == size)
 		return true;
@@ -179,6 +185,8 @@ static bool open_based(struct receiver *recv)
 		return false;
 	if (check_base(recv))
 		return true;
+	bsp_sparse_free(recv->base);
+	recv->base = NULL;
 	bsp_device_close(recv->dev);
 	recv->dev = NULL;
 	return false;
@@ -309,7 +317,7 @@ static bool keep_same(struct receiver *recv)
 {
 	const struct bsp_decoder *dec = &recv->dec;
 
-	if (!bsp_base_check_part(&recv->call, dec, recv->dev))
+	if (!bsp_base_check_part(&recv->call, dec, recv->base))
 		return false;
 	if (recv->n_same == SAME_PARTS) {
 		bsp_target_finish(recv->target);
@@ -534,6 +542,7 @@ static bool receive_all(struct receiver *recv, int from)
 	bsp_fd_widen(from);
 	received = run(recv);
 	bsp_target_free(recv->target);
+	bsp_sparse_free(recv->base);
 	if (!recv->sp)
 		bsp_device_close(recv->dev);
 	return received;

@@ -137,6 +137,46 @@ done
 loop_free "$LOOP"
 loop_free "$source"
 
+# 2 GiB with 3 MiB of data: the check reads the data, and places of the holes.
+say "holes of the target are known"
+case $(stat -f -c %T "$TEST_TMP") in
+ext2/ext3 | xfs | btrfs | tmpfs)
+	truncate -s 2G "$TEST_TMP/sparse"
+	for at in 0 700 2047; do
+		head -c 1M /dev/urandom | dd of="$TEST_TMP/sparse" bs=1M seek=$at \
+			conv=notrunc status=none
+	done
+	cp "$TEST_TMP/sparse" "$TEST_TMP/sparse.new"
+	printf x | dd of="$TEST_TMP/sparse.new" bs=1M seek=1500 conv=notrunc status=none
+	"$TOOL" digest --quiet --output="$TEST_TMP/sparse.digest" "$TEST_TMP/sparse"
+	send --since="$TEST_TMP/sparse.digest" "$TEST_TMP/sparse.new" \
+		>"$TEST_TMP/sparse.increment"
+	cp "$TEST_TMP/sparse" "$TEST_TMP/sparse.torn"
+	wait_settled "$TEST_TMP/sparse" "$TEST_TMP/sparse.torn"
+	for torn in '' .torn; do
+		loop_new "$TEST_TMP/sparse$torn"
+		count_reads "$LOOP" recv ${torn:+--resume} --check-base "$LOOP" \
+			<"$TEST_TMP/sparse.increment"
+		assert_le "$READ" $((8 << 20)) "bytes read of a sparse target$torn"
+		cmp "$TEST_TMP/sparse.new" "$LOOP" || fail "the sparse target$torn"
+		loop_free "$LOOP"
+	done
+	# One byte, in data or where the base has a hole.
+	for at in 5 1600000000; do
+		cp "$TEST_TMP/sparse.torn" "$TEST_TMP/copy"
+		cp --sparse=always "$TEST_TMP/sparse" "$TEST_TMP/copy"
+		truncate -s 2G "$TEST_TMP/copy"
+		printf y | dd of="$TEST_TMP/copy" bs=1 seek="$at" conv=notrunc status=none
+		loop_new "$TEST_TMP/copy"
+		recv_status "$TEST_TMP/sparse.increment" --check-base "$LOOP"
+		assert_eq "$STATUS" 1 "status for a byte at $at"
+		assert_contains "$ERR" "nothing was written" "message"
+		loop_free "$LOOP"
+	done
+	rm "$TEST_TMP/sparse"* "$TEST_TMP/copy"
+	;;
+esac
+
 say "nothing has changed"
 "$TOOL" send --since="$TEST_TMP/digest" "$TEST_TMP/base" 2>"$TEST_TMP/err" \
 	>"$TEST_TMP/increment"

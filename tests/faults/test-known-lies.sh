@@ -115,6 +115,56 @@ cmp "$TEST_TMP/new" "$image" || fail "copy to a target that lies"
 asked "a copy to $LOOP"
 warned "$LOOP" "a copy to $LOOP"
 
+# With known=all the lie is found out, and all is read; otherwise the liar is not
+# asked. Either way the base is taken, and one other byte is refused.
+say "the base of an increment"
+stale $SIZE >"$image"
+cp "$image" "$TEST_TMP/new"
+echo new | dd of="$TEST_TMP/new" bs=1M seek=9 conv=notrunc status=none
+"$TOOL" digest --quiet --output="$TEST_TMP/digest" "$image"
+"$TOOL" send --quiet --since="$TEST_TMP/digest" "$TEST_TMP/new" >"$TEST_TMP/stream"
+for known in auto off all; do
+	for at in none 3000000 40000000; do
+		stale $SIZE >"$image"
+		[[ $at == none ]] || printf y |
+			dd of="$image" bs=1 seek=$at conv=notrunc status=none
+		cp "$image" "$TEST_TMP/before"
+		loop_free "$LOOP"
+		loop_new "$file"
+		status=0
+		"$TOOL" recv --quiet --known=$known --check-base "$LOOP" \
+			<"$TEST_TMP/stream" 2>"$TEST_TMP/err" || status=$?
+		if [[ $at == none ]]; then
+			assert_eq "$status" 0 "status of the base, known=$known"
+			cmp "$TEST_TMP/new" "$image" || fail "known=$known"
+		else
+			assert_eq "$status" 1 "status, known=$known, byte $at"
+			assert_contains "$(<"$TEST_TMP/err")" "nothing was written" \
+				"message, known=$known, byte $at"
+			cmp "$TEST_TMP/before" "$image" || fail "a refused base was written"
+		fi
+		case $known in
+		all) asked "recv" ;;
+		*) not_asked "recv --known=$known" ;;
+		esac
+	done
+done
+
+# A part of it has data that the liar hides: it is never called the base.
+say "the base of an increment that is resumed"
+stale $SIZE >"$image"
+loop_free "$LOOP"
+loop_new "$file"
+status=0
+"$TOOL" recv --quiet --known=all --resume --check-base "$LOOP" \
+	<"$TEST_TMP/stream" 2>"$TEST_TMP/err" || status=$?
+assert_eq "$status" 1 "status of a resumed increment"
+assert_contains "$(<"$TEST_TMP/err")" "use known=off" "message"
+asked "recv --resume"
+"$TOOL" recv --quiet --known=off --resume --check-base "$LOOP" <"$TEST_TMP/stream"
+cmp "$TEST_TMP/new" "$image" || fail "recv --resume --known=off"
+not_asked "recv --resume --known=off"
+
 say "a writable mount"
 stale $SIZE >"$image"
 blockdev --flushbufs "$LOOP"
