@@ -65,6 +65,8 @@ static int digest_to(struct bsp_sparse *sp, const char *path)
 
 	if (opt_output)
 		status = new_file_open(&file, opt_output, path);
+	if (opt_output && status == STATUS_OK)
+		status = transfer_reserve_digest(&file, bsp_sparse_size(sp));
 	if (status != STATUS_OK)
 		return status;
 	status = digest_sparse(sp, path, &file);

@@ -11,6 +11,9 @@
 
 #include "message.h"
 
+/* A record of a digest file, and more. */
+enum { RESERVE_MAX = 192 << 10 };
+
 /* Checks a file that is there: it is replaced, or written to. */
 static int check_file(const char *path, const struct stat *st,
 		      const char *source)
@@ -98,6 +101,30 @@ int new_file_open(struct new_file *file, const char *path, const char *source)
 	return status;
 }
 
+int new_file_reserve(struct new_file *file, uint64_t bytes)
+{
+	off_t len = (off_t)MIN(bytes, RESERVE_MAX);
+	int status;
+
+	if (!file->temporary || !len ||
+	    fallocate(file->out.fd, FALLOC_FL_KEEP_SIZE, 0, len) == 0 ||
+	    (errno != ENOSPC && errno != EDQUOT))
+		return STATUS_OK;
+	status = failure("%s: %s", file->path, g_strerror(errno));
+	new_file_discard(file);
+	return status;
+}
+
+/* Gives back the room that the file did not need. Ignores an error: the file is
+ * complete. */
+static void end_reservation(const struct new_file *file)
+{
+	struct stat st;
+
+	if (file->temporary && fstat(file->out.fd, &st) == 0)
+		(void)!ftruncate(file->out.fd, st.st_size);
+}
+
 /* Makes the new name durable. */
 static int sync_directory(const char *path)
 {
@@ -117,6 +144,8 @@ static int finish(struct new_file *file)
 {
 	int r = output_flush(&file->out);
 
+	if (!r)
+		end_reservation(file);
 	if (!r && file->temporary && fsync(file->out.fd) < 0)
 		r = -errno;
 	if (!r)

@@ -6,6 +6,8 @@
 #ifndef NEW_FILE_H
 #define NEW_FILE_H
 
+#include <stdint.h>
+
 #include "output.h"
 
 struct new_file {
@@ -22,6 +24,14 @@ struct new_file {
  * has shown an error.
  */
 int new_file_open(struct new_file *file, const char *path, const char *source);
+
+/*
+ * Reserves room for the next bytes, as far as 192 KiB, so that a full file
+ * system is known at the start. Where files cannot reserve room it does
+ * nothing. Returns an exit status, as new_file_open(), after it has removed the
+ * file.
+ */
+int new_file_reserve(struct new_file *file, uint64_t bytes);
 
 /* Gives the file its name. Shows an error. Returns an exit status. */
 int new_file_finish(struct new_file *file);

@@ -96,6 +96,8 @@ static int send_with_digest(struct bsp_sparse *sp, const char *path,
 	struct new_file digest;
 	int status = new_file_open(&digest, opt_digest, path);
 
+	if (status == STATUS_OK)
+		status = transfer_reserve_digest(&digest, bsp_sparse_size(sp));
 	if (status != STATUS_OK)
 		return status;
 	status = send_sparse(sp, path, changes, &digest);

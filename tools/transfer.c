@@ -12,6 +12,7 @@
 #include "blksparse-mount.h"
 #include "interrupt.h"
 #include "message.h"
+#include "options.h"
 #include "output.h"
 #include "summary.h"
 
@@ -84,12 +85,23 @@ static void on_progress(void *data, const struct bsp_progress *done)
 			      done->data, done->hole);
 }
 
-/* A bsp_write_fn. */
+/* A bsp_write_fn. Buffers nothing: an error must come before the end of the
+ * stream, which has the receiver succeed. */
 static int write_digest(void *data, const void *buf, size_t len)
 {
 	struct transfer *transfer = data;
+	int r = output_write(&transfer->digest->out, buf, len);
 
-	return output_write(&transfer->digest->out, buf, len);
+	return r ? r : output_flush(&transfer->digest->out);
+}
+
+int transfer_reserve_digest(struct new_file *digest, uint64_t size)
+{
+	/* Chunks that are alone between zeros take the most. */
+	enum { MOST_EACH = 128, MOST_MORE = 256 };
+	uint64_t chunk = opt_chunk ? opt_chunk : BSP_CHUNK_DEFAULT;
+
+	return new_file_reserve(digest, size / chunk * MOST_EACH + MOST_MORE);
 }
 
 void transfer_begin(struct transfer *transfer, const char *command,

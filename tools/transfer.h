@@ -42,6 +42,10 @@ void transfer_begin(struct transfer *transfer, const char *command,
 int transfer_end(struct transfer *transfer, const struct bsp_progress *done,
 		 const GError *error);
 
+/* Reserves room for the beginning of the digest of size bytes. Returns as
+ * new_file_reserve(). */
+int transfer_reserve_digest(struct new_file *digest, uint64_t size);
+
 /* Whether a standard descriptor is open on the device or the file at path, or
  * on one that shares bytes with it. */
 bool transfer_is_on(int fd, const char *path);

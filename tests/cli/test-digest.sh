@@ -190,6 +190,47 @@ assert_eq "$STATUS" 2 "status of recv onto its stream"
 assert_contains "$(<"$TEST_TMP/err")" "would destroy" "message of recv onto its stream"
 cmp "$TEST_TMP/stream" "$TEST_TMP/kept"
 
+# Nothing is sent, and the receiver must not succeed while the digest is lost.
+say "a file system that is full, or fills up"
+mkdir "$TEST_TMP/small"
+mount -t tmpfs -o size=1M none "$TEST_TMP/small"
+cleanup umount "$TEST_TMP/small"
+head -c 16M /dev/urandom >"$TEST_TMP/random"
+fill() { # fill LEFT: leaves so many bytes free
+	rm -f "$TEST_TMP/small/filler"
+	head -c $(((1 << 20) - $1)) /dev/zero >"$TEST_TMP/small/filler"
+}
+fill 0
+run_status "$TOOL" digest --quiet --output="$TEST_TMP/small/digest" "$TEST_TMP/random"
+assert_eq "$STATUS" 1 "status of digest"
+assert_contains "$ERR" "small/digest: No space left" "message of digest"
+for left in 0 262144; do # 4096 digests of 4 KiB are 128 KiB
+	fill "$left"
+	STATUS=0
+	"$TOOL" send --quiet --chunk=4K --digest="$TEST_TMP/small/digest" \
+		"$TEST_TMP/random" >"$TEST_TMP/stream" 2>"$TEST_TMP/err" || STATUS=$?
+	if ((left)); then
+		assert_eq "$STATUS" 0 "status of send"
+		[[ $(allocated "$TEST_TMP/small/digest") -le 139264 ]] ||
+			fail "the digest kept room that it did not need"
+	else
+		assert_eq "$STATUS" 1 "status of send"
+		assert_contains "$(<"$TEST_TMP/err")" "small/digest: No space left" "message"
+		assert_eq "$(stat -c %s "$TEST_TMP/stream")" 0 "bytes that were sent"
+	fi
+	rm -f "$TEST_TMP/small/digest"
+done
+cat "$TEST_TMP/random" "$TEST_TMP/random" "$TEST_TMP/random" >"$TEST_TMP/more"
+fill 262144
+STATUS=0
+"$TOOL" send --quiet --chunk=4K --digest="$TEST_TMP/small/digest" "$TEST_TMP/more" \
+	>"$TEST_TMP/stream" 2>"$TEST_TMP/err" || STATUS=$?
+assert_eq "$STATUS" 1 "status of send to a file system that fills up"
+! "$TOOL" recv --quiet "$TEST_TMP/target" <"$TEST_TMP/stream" 2>/dev/null ||
+	fail "the stream without a digest is complete"
+assert_eq "$(ls "$TEST_TMP/small")" filler "files that are left"
+rm "$TEST_TMP/random" "$TEST_TMP/more"
+
 say "the summary"
 digest_json=$("$TOOL" digest --json "$TEST_TMP/file" 2>&1 >/dev/null)
 jq -e '.command == "digest" and .complete and .size == 8388608 and
