@@ -26,7 +26,6 @@
 #include "base/range.h"
 
 enum {
-	PATIENCE_MS = 2000, /* for the first question that hangs */
 	PATIENCE_MIN_MS = 20,
 	ANSWERS_FD = 0,	      /* the worker's end of the pipe */
 	CLOSED_FILES = 65536, /* at most, without close_range() (Linux 5.9) */
@@ -168,10 +167,9 @@ static bool hangs(const struct child *child, int patience_ms,
 }
 
 void bsp_ask_in_child(bsp_ask_fn ask, const void *questions, size_t n,
-		      struct bsp_answer *ret_answers)
+		      int patience_ms, struct bsp_answer *ret_answers)
 {
 	struct questions left = { .ask = ask, .all = questions, .to = n };
-	int patience_ms = PATIENCE_MS;
 	struct child child;
 	bool silent = true;
 

@@ -29,17 +29,20 @@ struct bsp_answer {
  */
 typedef struct bsp_answer (*bsp_ask_fn)(const void *questions, size_t i);
 
+/* How long to wait for an answer that is not needed. */
+enum { BSP_ASK_PATIENCE_MS = 2000 };
+
 /*
  * Answers questions [0, n), with one child process if none hangs. The first
- * question that hangs costs 2 s, and each later one less, down to 20 ms. If no
- * child can be started, asks in this process, without a time limit.
+ * question that hangs costs patience_ms, and each later one less, down to 20
+ * ms. If no child can be started, asks in this process, without a time limit.
  *
  * The child holds no descriptor but those that the questions open, and no lock.
  * When this function returns, this process has no child left; one that cannot
  * be killed yet was passed to init, and ends when the kernel lets it.
  */
 void bsp_ask_in_child(bsp_ask_fn ask, const void *questions, size_t n,
-		      struct bsp_answer *ret_answers);
+		      int patience_ms, struct bsp_answer *ret_answers);
 
 /* A question: the stat(2) of path i in an array of paths (const char *). */
 struct bsp_answer bsp_ask_path(const void *paths, size_t i);

@@ -26,6 +26,9 @@
 #include "device/loop.h"
 #include "device/sysfs.h"
 
+/* For a loop device that may have an image, after BSP_ASK_PATIENCE_MS. */
+enum { LONG_PATIENCE_MS = 15000 };
+
 /* Returns the first of the paths (char *) that is a node of the device, or
  * NULL. A path may lie on a file system that does not answer. */
 static const char *find_node(const GPtrArray *paths, dev_t rdev)
@@ -33,7 +36,8 @@ static const char *find_node(const GPtrArray *paths, dev_t rdev)
 	g_autofree struct bsp_answer *answers =
 		g_new0(struct bsp_answer, paths->len);
 
-	bsp_ask_in_child(bsp_ask_path, paths->pdata, paths->len, answers);
+	bsp_ask_in_child(bsp_ask_path, paths->pdata, paths->len,
+			 BSP_ASK_PATIENCE_MS, answers);
 	for (guint i = 0; i < paths->len; i++) {
 		if (answers[i].r == 0 && answers[i].rdev == rdev)
 			return g_ptr_array_index(paths, i);
@@ -278,6 +282,35 @@ static bool may_use_image(const struct bsp_loop *loop, int image)
 	return g_strcmp0(ours, theirs) == 0 || !ours || !theirs;
 }
 
+/*
+ * On a busy machine, a healthy loop device may take seconds to answer. One that
+ * may have the open image is asked again, because without an answer the image
+ * is refused. Others are not waited for.
+ */
+static void ask_again(const GArray *loops, int image,
+		      struct bsp_answer *answers)
+{
+	g_autoptr(GArray) silent =
+		g_array_new(FALSE, FALSE, sizeof(struct bsp_loop));
+	g_autofree guint *at = g_new(guint, loops->len);
+	g_autofree struct bsp_answer *later =
+		g_new0(struct bsp_answer, loops->len);
+
+	for (guint i = 0; i < loops->len; i++) {
+		const struct bsp_loop *loop =
+			&g_array_index(loops, struct bsp_loop, i);
+
+		if (answers[i].r != -ETIMEDOUT || !may_use_image(loop, image))
+			continue;
+		at[silent->len] = i;
+		g_array_append_val(silent, *loop);
+	}
+	bsp_ask_in_child(ask_loop, silent->data, silent->len, LONG_PATIENCE_MS,
+			 later);
+	for (guint i = 0; i < silent->len; i++)
+		answers[at[i]] = later[i];
+}
+
 /* Says how loop, which gave the answer, has the open image. Returns NULL if it
  * does not have it. */
 static char *describe_loop(const struct bsp_loop *loop,
@@ -302,7 +335,9 @@ char *bsp_holder_of_image(int fd, const struct stat *st)
 		g_new0(struct bsp_answer, loops->len);
 	char *holder = NULL;
 
-	bsp_ask_in_child(ask_loop, loops->data, loops->len, answers);
+	bsp_ask_in_child(ask_loop, loops->data, loops->len, BSP_ASK_PATIENCE_MS,
+			 answers);
+	ask_again(loops, fd, answers);
 	for (guint i = 0; i < loops->len && !holder; i++)
 		holder =
 			describe_loop(&g_array_index(loops, struct bsp_loop, i),

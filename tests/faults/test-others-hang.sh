@@ -143,3 +143,25 @@ refused "$TEST_TMP/view/image" \
 	"may be attached to $hanging, which does not answer; losetup -d $hanging first, or try again when it answers"
 kill -CONT "$below"
 may_be_written "$TEST_TMP/view/image"
+
+# The loop device answers only after the first question was given up: a machine
+# may be that busy. The image is not refused.
+say "an answer that comes late"
+kill -STOP "$below"
+"$TOOL" copy --quiet "$TEST_TMP/image" "$TEST_TMP/view/image" \
+	>"$TEST_TMP/out" 2>&1 &
+copy=$!
+# child_of PID: sets CHILD to its child.
+child_of() {
+	CHILD=$(pgrep -P "$1" | head -n 1)
+	[[ $CHILD ]]
+}
+wait_until 20 child_of "$copy" || fail "the copy asks nothing"
+first=$CHILD
+asks_again() {
+	child_of "$copy" && ((CHILD != first))
+}
+wait_until 20 asks_again || fail "the copy does not ask again: $(<"$TEST_TMP/out")"
+kill -CONT "$below"
+wait "$copy" || fail "the copy was refused: $(<"$TEST_TMP/out")"
+assert_same_bytes "$TEST_TMP/view/image" "$TEST_TMP/image"

@@ -85,7 +85,8 @@ static void one_child_gives_all_answers(void **state)
 	struct questions questions = { .shared = share(), .hanging = N };
 	struct bsp_answer answers[N];
 
-	bsp_ask_in_child(answer_with_pid, &questions, N, answers);
+	bsp_ask_in_child(answer_with_pid, &questions, N, BSP_ASK_PATIENCE_MS,
+			 answers);
 	for (size_t i = 0; i < N; i++) {
 		assert_int_equal(answers[i].r, 0);
 		assert_int_equal(answers[i].ino, i);
@@ -103,7 +104,8 @@ static bool ask_while_one_hangs(const struct questions *questions,
 {
 	bool all = true;
 
-	bsp_ask_in_child(answer_with_pid, questions, N, answers);
+	bsp_ask_in_child(answer_with_pid, questions, N, BSP_ASK_PATIENCE_MS,
+			 answers);
 	for (size_t i = 0; i < N; i++) {
 		if (i == questions->hanging)
 			assert_int_equal(answers[i].r, -ETIMEDOUT);
@@ -147,7 +149,8 @@ static void the_child_holds_no_descriptor(void **state)
 	struct bsp_answer answer = { 0 };
 
 	assert_true(questions.fd >= 0);
-	bsp_ask_in_child(answer_if_open, &questions, 1, &answer);
+	bsp_ask_in_child(answer_if_open, &questions, 1, BSP_ASK_PATIENCE_MS,
+			 &answer);
 	assert_int_equal(answer.r, -EBADF);
 	assert_true(fcntl(questions.fd, F_GETFD) >= 0);
 	close(questions.fd);
@@ -167,7 +170,8 @@ static void without_a_child_this_process_asks(void **state)
 	struct questions questions = { .here = getpid() };
 	struct bsp_answer answers[N];
 
-	bsp_ask_in_child(exit_unless_in_parent, &questions, N, answers);
+	bsp_ask_in_child(exit_unless_in_parent, &questions, N,
+			 BSP_ASK_PATIENCE_MS, answers);
 	for (size_t i = 0; i < N; i++)
 		assert_int_equal(answers[i].ino, i);
 	assert_no_child();
@@ -191,7 +195,8 @@ static void signals_do_not_prolong_the_wait(void **state)
 
 	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
 	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-	bsp_ask_in_child(answer_with_pid, &questions, 2, answers);
+	bsp_ask_in_child(answer_with_pid, &questions, 2, BSP_ASK_PATIENCE_MS,
+			 answers);
 	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
 	assert_true(signals > 0);
 	assert_int_equal(answers[0].r, -ETIMEDOUT);
@@ -205,7 +210,7 @@ static void bsp_ask_path_returns_the_file_of_a_path(void **state)
 	struct stat st;
 
 	assert_int_equal(stat("/dev/null", &st), 0);
-	bsp_ask_in_child(bsp_ask_path, paths, 2, answers);
+	bsp_ask_in_child(bsp_ask_path, paths, 2, BSP_ASK_PATIENCE_MS, answers);
 	assert_int_equal(answers[0].r, 0);
 	assert_int_equal(answers[0].dev, st.st_dev);
 	assert_int_equal(answers[0].ino, st.st_ino);
