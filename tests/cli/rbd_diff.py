@@ -9,6 +9,7 @@
                                         standard output
   rbd_diff.py import IMAGE [SNAPSHOT]   acts as rbd import-diff: applies
                                         standard input to IMAGE, from SNAPSHOT
+  rbd_diff.py list                      lists the records of standard input
 """
 import os
 import struct
@@ -102,9 +103,27 @@ def import_to(path, snapshot=None):
     assert snapshot is None, "it is from no snapshot"
 
 
+def list_records():
+    source = sys.stdin.buffer
+    assert need(source, 12) == b"rbd diff v1\n"
+    while (tag := need(source, 1)) != b"e":
+        if tag in b"ft":
+            name = need(source, struct.unpack("<I", need(source, 4))[0])
+            print(tag.decode(), name.decode())
+            continue
+        numbers = struct.unpack("<Q" if tag == b"s" else "<QQ",
+                                need(source, 8 if tag == b"s" else 16))
+        print(tag.decode(), *numbers)
+        if tag == b"w":
+            need(source, numbers[1])
+    print("e,", len(source.read()), "bytes follow")
+
+
 if sys.argv[1] == "export":
     export(*sys.argv[2:])
 elif sys.argv[1] == "changes":
     changes(*sys.argv[2:])
+elif sys.argv[1] == "list":
+    list_records()
 else:
     import_to(*sys.argv[2:])

@@ -87,15 +87,55 @@ rbd() {
 	timeout 60 rbd --no-progress "$@"
 }
 
-# send DEVICE IMAGE: sends it into the cluster. received IMAGE FILE: checks that
-# IMAGE equals FILE.
+diffs=$SRC/tests/cli/rbd_diff.py
+
+# send DEVICE IMAGE: sends it into the cluster, and keeps the stream.
 send() {
-	"$TOOL" send --quiet --format=rbd-diff "$1" | rbd import-diff - "pool/$2"
+	"$TOOL" send --quiet --format=rbd-diff "$1" | tee sent |
+		rbd import-diff - "pool/$2"
 }
 
+# ranges FILE FILE: prints the blocks in which they differ, with bytes of both.
+ranges() {
+	python3 - "$@" <<-'END'
+		import sys
+		a, b = (open(name, "rb").read() for name in sys.argv[1:])
+		print(*sys.argv[1:], len(a), len(b), "bytes")
+		start = None
+		for at in range(0, max(len(a), len(b)) + 4096, 4096):
+		    if a[at:at + 4096] != b[at:at + 4096]:
+		        start = at if start is None else start
+		    elif start is not None:
+		        print(f"  [{start}, {at}):", a[start:at].lstrip(b"\0")[:16].hex(),
+		              b[start:at].lstrip(b"\0")[:16].hex())
+		        start = None
+	END
+}
+
+# evidence IMAGE FILE: prints whether the stream that was kept has FILE, and how
+# the image differs: now, and if it is exported once more.
+evidence() {
+	echo "--- $2, and the image as it was exported:"
+	ranges "$2" exported
+	rbd export "pool/$1" again
+	echo "--- the same, exported again:"
+	ranges "$2" again
+	[[ -e sent && $1 != *@* ]] || return 0
+	cp old replayed
+	python3 "$diffs" import replayed <sent
+	echo "--- the same, and the stream as it should be applied:"
+	ranges "$2" replayed
+	echo "--- the records of the stream:"
+	python3 "$diffs" list <sent
+}
+
+# received IMAGE FILE: checks that IMAGE equals FILE.
 received() {
 	rbd export "pool/$1" exported
-	assert_same_bytes "$2" exported
+	cmp "$2" exported || {
+		evidence "$1" "$2"
+		fail "$1 is not $2"
+	}
 	rm exported
 	head -c 40M /dev/zero | tr '\0' '\252' >target
 	loop_new "$TEST_TMP/target"
@@ -162,6 +202,7 @@ assert_eq "$("$TOOL" map --summary --format=json "$NBD" | jq .totals.data.bytes)
 	"data of a new image"
 nbd_forget reader
 rbd_server writer
+rm sent
 "$TOOL" copy --quiet "$first" "$NBD"
 nbd_end writer
 received z first
