@@ -385,10 +385,10 @@ int command_stat(int argc, char **argv)
 	g_set_prgname("blksparse stat");
 	g_option_context_set_summary(
 		context,
-		"Reports what mounts of blksparsefs do: what is known of each "
-		"file, what was\nread, written and saved, errors, and requests "
-		"in flight. Reports all mounts, or\na MOUNT, a FILE of one, or "
-		"the files that show a DEVICE.");
+		"Reports the work of mounts of blksparsefs: data and holes of "
+		"each file, bytes\nread, written and saved, errors, and "
+		"requests in flight. Reports all mounts, or\na MOUNT, a FILE of "
+		"one, or the files that show a DEVICE.");
 	g_option_context_add_main_entries(context, entries, NULL);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
