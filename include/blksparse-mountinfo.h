@@ -40,6 +40,13 @@ GPtrArray *bsp_mountinfo_read(const char *path);
  * following the path might hang. */
 bool bsp_mount_is_above(const struct bsp_mount *mount, const char *path);
 
+/*
+ * Returns the device number, in the same form, of the file system that an
+ * absolute path lies on, by text: that of the last of the mounts with the
+ * longest mount point above the path. NULL if there is none, or without mounts.
+ */
+const char *bsp_mount_device_of(const GPtrArray *mounts, const char *path);
+
 G_END_DECLS
 
 #endif

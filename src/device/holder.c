@@ -240,28 +240,13 @@ static struct bsp_answer ask_loop(const void *loops, size_t i)
 				    .ino = backing.ino };
 }
 
-/*
- * Returns the device number of the file system that a path lies on: that of the
- * last mount in mountinfo with the longest mount point above the path. NULL if
- * the list cannot be read. Compares text, because following the path might
- * hang.
- */
+/* Returns the device number of the file system that a path lies on; NULL if it
+ * is not known. Compares text, because following the path might hang. */
 static char *file_system_of(const char *path)
 {
 	g_autoptr(GPtrArray) mounts = bsp_mountinfo_read(BSP_MOUNTINFO_SELF);
-	const char *found = NULL;
-	size_t longest = 0;
 
-	for (guint i = 0; mounts && i < mounts->len; i++) {
-		const struct bsp_mount *mount = g_ptr_array_index(mounts, i);
-		size_t len = strlen(mount->where);
-
-		if (len < longest || !bsp_mount_is_above(mount, path))
-			continue;
-		longest = len;
-		found = mount->device;
-	}
-	return g_strdup(found);
+	return g_strdup(bsp_mount_device_of(mounts, path));
 }
 
 /*

@@ -55,6 +55,23 @@ bool bsp_mount_is_above(const struct bsp_mount *mount, const char *path)
 		path[len] == '\0');
 }
 
+const char *bsp_mount_device_of(const GPtrArray *mounts, const char *path)
+{
+	const char *found = NULL;
+	size_t longest = 0;
+
+	for (guint i = 0; mounts && i < mounts->len; i++) {
+		const struct bsp_mount *mount = g_ptr_array_index(mounts, i);
+		size_t len = strlen(mount->where);
+
+		if (len < longest || !bsp_mount_is_above(mount, path))
+			continue;
+		longest = len;
+		found = mount->device;
+	}
+	return found;
+}
+
 GPtrArray *bsp_mountinfo_read(const char *path)
 {
 	FILE *list = fopen(path, "re");

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,37 @@ int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition)
 	disk = bsp_sysfs_open_below(fd, "..");
 	close(fd);
 	return disk;
+}
+
+int bsp_sysfs_open_named(const char *name)
+{
+	char path[512];
+
+	if (strchr(name, '/') || name[0] == '.' ||
+	    (size_t)snprintf(path, sizeof(path), "/sys/class/block/%s", name) >=
+		    sizeof(path))
+		return -1;
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+bool bsp_sysfs_name(dev_t rdev, char *name, size_t size)
+{
+	char path[64], target[PATH_MAX];
+	const char *last;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev),
+		       minor(rdev));
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	last = strrchr(target, '/');
+	last = last ? last + 1 : target;
+	if (strlen(last) >= size)
+		return false;
+	memcpy(name, last, strlen(last) + 1);
+	return true;
 }
 
 int bsp_sysfs_open_below(int folder, const char *name)
@@ -65,6 +97,11 @@ DIR *bsp_sysfs_list(int folder, const char *name)
 DIR *bsp_sysfs_list_disks(void)
 {
 	return list(AT_FDCWD, "/sys/block");
+}
+
+DIR *bsp_sysfs_list_devices(void)
+{
+	return list(AT_FDCWD, "/sys/class/block");
 }
 
 const char *bsp_sysfs_next(DIR *dir)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Block devices in sysfs. No other file knows paths below /sys/dev/block or
- * /sys/block.
+ * Block devices in sysfs. No other file knows paths below /sys/dev/block,
+ * /sys/class/block or /sys/block.
  *
  * A folder is a descriptor (O_PATH) of a device's folder, to be closed by the
  * caller. Names are relative to it and may have slashes ("queue/iostats"). The
@@ -26,6 +26,14 @@ int bsp_sysfs_open(dev_t rdev);
  * not a partition. Returns -1 if there is none. */
 int bsp_sysfs_open_disk(dev_t rdev, bool *ret_partition);
 
+/* Opens the folder of a device or partition by the kernel's name. Returns -1 if
+ * there is none. */
+int bsp_sysfs_open_named(const char *name);
+
+/* Gets the kernel's name of a device. Returns false if there is none, or if it
+ * has more than size bytes with its final NUL. */
+bool bsp_sysfs_name(dev_t rdev, char *name, size_t size);
+
 /* Opens a folder below another. Returns -1 if there is none. */
 int bsp_sysfs_open_below(int folder, const char *name);
 
@@ -38,6 +46,9 @@ DIR *bsp_sysfs_list(int folder, const char *name);
 
 /* Does the same for the folder of all disks. */
 DIR *bsp_sysfs_list_disks(void);
+
+/* Does the same for the folder of all disks and partitions. */
+DIR *bsp_sysfs_list_devices(void);
 
 /* Returns the name of the next entry, but never "." or ".."; it is valid until
  * the next call. Returns NULL at the end, and for a NULL dir. */
