@@ -54,13 +54,34 @@ static char *describe_commands(void)
 	return g_string_free(text, false);
 }
 
+/* blksparse help [COMMAND]: the same as blksparse [COMMAND] --help. */
+static int run_help(int argc, char **argv);
+
 static int run_command(int argc, char **argv)
 {
+	if (strcmp(argv[0], "help") == 0)
+		return run_help(argc, argv);
 	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(argc, argv);
 	}
 	return usage_error("there is no command '%s'", argv[0]);
+}
+
+static int run(int argc, char **argv);
+
+static int run_help(int argc, char **argv)
+{
+	char program[] = "blksparse", option[] = "--help";
+	char *help[] = { program, option, NULL };
+	char *command[] = { argv[1], option, NULL };
+
+	if (argc > 2)
+		return usage_error("help is for one command, not also '%s'",
+				   argv[2]);
+	if (argc == 2 && strcmp(argv[1], "help") != 0)
+		return run_command(2, command);
+	return run(2, help);
 }
 
 /* Runs the command of copied words. */
@@ -82,7 +103,8 @@ static int run(int argc, char **argv)
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	if (opt_version)
-		return output_text("blksparse " PACKAGE_VERSION "\n");
+		return output_text("blksparse " PACKAGE_VERSION
+				   "\nbuilt with " BUILT_WITH "\n");
 	if (argc < 2)
 		return usage_error("no command given");
 	return run_command(argc - 1, argv + 1);

@@ -23,11 +23,14 @@
 #include "progress.h"
 #include "summary.h"
 
-enum { JOBS_MAX = 64 };
+enum {
+	JOBS_MAX = 64,
+	JOBS_DEFAULT = 8,
+};
 
 static gboolean opt_target_is_zero, opt_verify, opt_changed;
 static gboolean opt_quiet, opt_json;
-static gint opt_jobs;
+static gint opt_jobs = JOBS_DEFAULT;
 static enum bsp_tail opt_tail = BSP_TAIL_KEEP;
 static char **opt_paths;
 
@@ -288,7 +291,7 @@ static void show_progress(void *data, const struct bsp_progress *now)
 	struct job *job = data;
 
 	if (now->phase != job->phase) /* from copying to verifying */
-		job->progress.started = g_get_monotonic_time();
+		progress_restart(&job->progress);
 	job->phase = now->phase;
 	progress_update_parts(&job->progress, now->done, now->size, now->data,
 			      now->hole);
@@ -326,6 +329,7 @@ static int run(struct job *job)
 
 	job->started = g_get_monotonic_time();
 	progress_begin(&job->progress, 0, opt_quiet);
+	progress_count_reads(&job->progress, job->from);
 	copied = bsp_copy(job->from, job->to, &options, &job->now, &error);
 	if (copied && opt_tail != BSP_TAIL_KEEP)
 		copied = finish_tail(job, &error);
@@ -374,7 +378,7 @@ int command_copy(int argc, char **argv)
 	status = changes_check_options();
 	if (status != STATUS_OK)
 		return status;
-	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
+	if (opt_jobs < 1 || opt_jobs > JOBS_MAX)
 		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
 				   JOBS_MAX);
 	interrupt_catch();

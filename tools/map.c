@@ -154,6 +154,7 @@ static int map_sparse(struct bsp_sparse *sp, const char *path)
 	int r;
 
 	progress_begin(&scan.progress, 0, false);
+	progress_count_reads(&scan.progress, sp);
 	bsp_sparse_set_changed(sp, note_change, &scan.changes);
 	r = bsp_sparse_scan(sp, 0, UINT64_MAX, interrupted, scan_progress,
 			    &scan);
@@ -231,6 +232,7 @@ static int map_opened(int fd, const char *path, uint64_t size,
 	if (size == 0 && opt_format == BSP_FORMAT_BMAP)
 		return failure("%s: is empty, which a bmap cannot say", path);
 	progress_begin(&walk.progress, FILE_DELAY_MS, false);
+	walk.progress.without_rate = true;
 	status = write_report(&report, &walk.progress);
 	walk.progress.enabled = false;
 	if (status == STATUS_OK && sp && opt_verbose)

@@ -2,9 +2,14 @@
 /*
  * It is shown at most five times a second: callers report each MiB or so, and
  * writing to a terminal is slow.
+ *
+ * Of the programs of a pipe that share a terminal one draws, the first that
+ * locks the terminal (fcntl(2)): two would overwrite each other's line.
  */
 #include "progress.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +20,10 @@
 
 enum {
 	INTERVAL_US = 200 * 1000,
-	BAR = 24,	   /* columns of the bar */
-	BAR_COLUMNS = 110, /* the line takes fewer, and the bar fits */
+	LINES_US = 1000 * 1000, /* between lines that stay */
+	BAR = 24,		/* columns of the bar */
+	BAR_COLUMNS = 110,	/* the line takes fewer, and the bar fits */
+	COLUMNS_DEFAULT = 80,
 };
 
 static gboolean opt_asked;
@@ -66,11 +73,27 @@ void progress_begin(struct progress *progress, int delay_ms, bool quiet)
 {
 	int64_t now = g_get_monotonic_time();
 
+	bool is_tty = isatty(STDERR_FILENO);
+
 	*progress = (struct progress){
-		.enabled = !quiet && (opt_asked || isatty(STDERR_FILENO)),
+		.enabled = !quiet && (opt_asked || is_tty),
+		.is_tty = is_tty,
 		.started = now,
 		.next = now + (int64_t)delay_ms * 1000,
 	};
+}
+
+void progress_restart(struct progress *progress)
+{
+	progress->started = g_get_monotonic_time();
+	if (progress->source)
+		progress->read_before = bsp_sparse_bytes_read(progress->source);
+}
+
+void progress_count_reads(struct progress *progress, struct bsp_sparse *source)
+{
+	progress->source = source;
+	progress->read_before = bsp_sparse_bytes_read(source);
 }
 
 /* --- Figures --- */
@@ -85,54 +108,60 @@ static struct speed speed_of(const struct progress *progress, int64_t now)
 {
 	const struct progress_figures *f = &progress->last;
 	struct speed speed = { .left = -1 };
+	uint64_t moved = f->done;
+	double seconds;
 
+	if (progress->source)
+		moved = bsp_sparse_bytes_read(progress->source) -
+			progress->read_before;
 	speed.seconds = (double)(now - progress->started) / G_USEC_PER_SEC;
-	speed.rate = (double)f->done / MAX(speed.seconds, 1e-3);
+	seconds = MAX(speed.seconds, 1e-3);
+	speed.rate = progress->without_rate ? 0 : (double)moved / seconds;
 	if (f->total && f->done && f->done <= f->total)
-		speed.left = (double)(f->total - f->done) / speed.rate;
+		speed.left = (double)(f->total - f->done) /
+			     ((double)f->done / seconds);
 	return speed;
 }
 
 /* --- A line on the terminal --- */
 
-static bool has_room_for_bar(void)
+static unsigned columns(void)
 {
 	struct winsize size;
 
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 &&
-	       size.ws_col >= BAR_COLUMNS;
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col
+		       ? size.ws_col
+		       : COLUMNS_DEFAULT;
 }
 
-static void draw_bar(double share)
+static void add_bar(GString *line, double share)
 {
-	char bar[BAR + 1];
 	size_t full = (size_t)(share * BAR);
 
-	memset(bar, ' ', BAR);
-	memset(bar, '=', full);
-	if (full < BAR)
-		bar[full] = '>';
-	bar[BAR] = '\0';
-	(void)fprintf(stderr, "[%s] ", bar);
+	g_string_append_c(line, '[');
+	for (size_t i = 0; i < BAR; i++)
+		g_string_append_c(line, i < full ? '=' : i == full ? '>' : ' ');
+	g_string_append(line, "] ");
 }
 
-static void draw_share(const struct progress_figures *f)
+static void add_share(GString *line, const struct progress_figures *f, bool bar)
 {
 	double share = (double)MIN(f->done, f->total) / (double)f->total;
 
-	if (has_room_for_bar())
-		draw_bar(share);
-	(void)fprintf(stderr, "%3u%% of %.1f GiB", (unsigned)(share * 100),
-		      (double)f->total / (1 << 30));
+	if (bar)
+		add_bar(line, share);
+	g_string_append_printf(line, "%3u%% of %.1f GiB",
+			       (unsigned)(share * 100),
+			       (double)f->total / (1 << 30));
 }
 
-static void draw_left(double seconds)
+static void add_left(GString *line, double seconds)
 {
 	/* Show at most 100 hours. */
 	unsigned left = (unsigned)MIN(seconds, 359999);
 
-	(void)fprintf(stderr, ", %u:%02u:%02u left", left / 3600,
-		      left / 60 % 60, left % 60);
+	g_string_append_printf(line, ", %u:%02u:%02u left", left / 3600,
+			       left / 60 % 60, left % 60);
 }
 
 static double mib(uint64_t bytes)
@@ -140,20 +169,60 @@ static double mib(uint64_t bytes)
 	return (double)bytes / (1 << 20);
 }
 
-static void draw(const struct progress_figures *f, const struct speed *speed)
+/* The figures as a line, to be freed; with a bar if bar. */
+static GString *line_of(const struct progress *progress,
+			const struct speed *speed, bool bar)
 {
-	(void)fputc('\r', stderr);
+	const struct progress_figures *f = &progress->last;
+	GString *line = g_string_new(NULL);
+
 	if (f->total)
-		draw_share(f);
+		add_share(line, f, bar);
 	else
-		(void)fprintf(stderr, "%.1f GiB", (double)f->done / (1 << 30));
+		g_string_append_printf(line, "%.1f GiB",
+				       (double)f->done / (1 << 30));
 	if (f->has_parts)
-		(void)fprintf(stderr, " (%.0f MiB data, %.0f MiB holes)",
-			      mib(f->data), mib(f->hole));
-	(void)fprintf(stderr, ", %.0f MiB/s", speed->rate / (1 << 20));
+		g_string_append_printf(line, " (%.0f MiB data, %.0f MiB holes)",
+				       mib(f->data), mib(f->hole));
+	if (!progress->without_rate)
+		g_string_append_printf(line, ", %.0f MiB/s",
+				       speed->rate / (1 << 20));
 	if (f->total > f->done && speed->left >= 0)
-		draw_left(speed->left);
-	(void)fputs("\033[K", stderr);
+		add_left(line, speed->left);
+	return line;
+}
+
+/* Takes the terminal's line for this program, if no other one has it. */
+static bool take_terminal(struct progress *progress)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	/* Without a lock, such as on a terminal that is open for reading alone,
+	 * all draw. */
+	progress->has_terminal = progress->has_terminal ||
+				 fcntl(STDERR_FILENO, F_SETLK, &lock) == 0 ||
+				 (errno != EAGAIN && errno != EACCES);
+	return progress->has_terminal;
+}
+
+static void draw(struct progress *progress, const struct speed *speed)
+{
+	unsigned width = columns();
+	GString *line;
+
+	if (progress->is_tty && !take_terminal(progress))
+		return;
+	line = line_of(progress, speed,
+		       progress->is_tty && width >= BAR_COLUMNS);
+	if (!progress->is_tty) {
+		(void)fprintf(stderr, "%s\n", line->str);
+	} else {
+		/* A line that fills the last column, or wraps, would scroll. */
+		g_string_truncate(line, MIN(line->len, width - 1));
+		(void)fprintf(stderr, "\r%s\033[K", line->str);
+		progress->shown = true;
+	}
+	g_string_free(line, true);
 }
 
 /* --- JSON, an object a line --- */
@@ -191,11 +260,11 @@ static void show(struct progress *progress)
 	if (opt_json)
 		write_json(&progress->last, &speed);
 	else
-		draw(&progress->last, &speed);
+		draw(progress, &speed);
 	(void)fflush(stderr);
-	progress->shown = !opt_json;
 	progress->pending = false;
-	progress->next = now + INTERVAL_US;
+	progress->next =
+		now + (opt_json || progress->is_tty ? INTERVAL_US : LINES_US);
 }
 
 static void update(struct progress *progress,

@@ -5,6 +5,7 @@
  * bsp_recv() does the work. After an error the command prints how much of the
  * target is good, and, for a native stream, the command that resumes it.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,6 +79,25 @@ static int fail(const GError *error, const struct bsp_progress *done,
 	return error_status(error);
 }
 
+/* All bytes are content in the raw format, so a stream of another format is
+ * taken as well. */
+static void warn_of_native(const char *path)
+{
+	static const unsigned char magic[8] = { 0x89, 'B',  'S',  'P',
+						'\r', '\n', 0x1a, '\n' };
+	unsigned char start[sizeof(magic)];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0 && read(fd, start, sizeof(start)) == sizeof(start) &&
+	    memcmp(start, magic, sizeof(start)) == 0)
+		failure("warning: %s now begins as a stream in the native "
+			"format; to receive such a stream, leave out "
+			"--format=raw",
+			path);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int recv_path(const char *path)
 {
 	struct bsp_transfer_options options = {
@@ -100,6 +120,8 @@ static int recv_path(const char *path)
 	if (!received)
 		return fail(error, &done, path,
 			    options.format == BSP_STREAM_FORMAT_NATIVE);
+	if (options.format == BSP_STREAM_FORMAT_RAW && !bsp_is_nbd_uri(path))
+		warn_of_native(path);
 	return status;
 }
 
@@ -128,6 +150,10 @@ int command_recv(int argc, char **argv)
 		status = transfer_check_options();
 	if (status != STATUS_OK)
 		return status;
+	if (strcmp(paths[0], "-") == 0)
+		return usage_error("DST is missing: '-' stands for no file, "
+				   "and the stream comes from standard input "
+				   "anyway (a file of that name is ./-)");
 	if (isatty(STDIN_FILENO))
 		return usage_error("standard input is a terminal; give it a "
 				   "file or a pipe");

@@ -71,7 +71,7 @@ static int send_sparse(struct bsp_sparse *sp, const char *path,
 						.from_snap = opt_from_snap,
 						.changes = changes };
 	g_autoptr(GError) error = NULL;
-	struct transfer transfer = { .digest = digest };
+	struct transfer transfer = { .digest = digest, .source = sp };
 	struct bsp_progress done;
 	struct changes seen = { 0 };
 	bool sent;

@@ -11,6 +11,7 @@
 
 #include "blksparse-mount.h"
 #include "interrupt.h"
+#include "layers.h"
 #include "message.h"
 #include "options.h"
 #include "output.h"
@@ -111,6 +112,8 @@ void transfer_begin(struct transfer *transfer, const char *command,
 	transfer->path = path;
 	transfer->started = g_get_monotonic_time();
 	progress_begin(&transfer->progress, DELAY_MS, opt_quiet);
+	if (transfer->source)
+		progress_count_reads(&transfer->progress, transfer->source);
 	ret_options->format = opt_format;
 	ret_options->interrupted = interrupted;
 	ret_options->progress = on_progress;
@@ -120,22 +123,6 @@ void transfer_begin(struct transfer *transfer, const char *command,
 }
 
 /* --- The summary --- */
-
-static char *size_text(uint64_t bytes)
-{
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB",
-					     "TiB",   "PiB", "EiB" };
-	double value = (double)bytes;
-	size_t unit = 0;
-
-	if (bytes < 1024)
-		return g_strdup_printf("%" PRIu64 " bytes", bytes);
-	while (value >= 1024 && unit + 1 < G_N_ELEMENTS(units)) {
-		value /= 1024;
-		unit++;
-	}
-	return g_strdup_printf("%.1f %s", value, units[unit]);
-}
 
 static void write_text(const struct transfer *transfer,
 		       const struct bsp_progress *done, double seconds)

@@ -21,7 +21,8 @@ struct transfer {
 	bool json_to_stdout;
 	int64_t started;
 	struct progress progress;
-	struct new_file *digest; /* gets the digest, or NULL */
+	struct new_file *digest;   /* gets the digest, or NULL */
+	struct bsp_sparse *source; /* that is read; NULL: a stream */
 };
 
 /* Checks that the options go together. Returns an exit status. */

@@ -106,17 +106,36 @@ static const char *file_type_name(mode_t mode)
 	return "something else";
 }
 
-/* Says what to do about a path that cannot be opened. */
-static const char *advice_for(const char *path, int errnum)
+/* Returns the folder of a path, or the first above it, that does not exist, to
+ * be freed; NULL if it exists. */
+static char *missing_folder(const char *path)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	char *above;
+
+	if (access(folder, F_OK) == 0 || errno != ENOENT)
+		return NULL;
+	above = missing_folder(folder);
+	return above ? above : g_steal_pointer(&folder);
+}
+
+/* Tells how to mend that a path cannot be opened; to be freed. */
+static char *advice_for_missing(const char *path)
+{
+	g_autofree char *folder = missing_folder(path);
+
+	if (g_str_has_prefix(path, "/dev/"))
+		return g_strdup(" (lsblk lists the devices)");
+	return folder ? g_strdup_printf(" (there is no folder %s)", folder)
+		      : g_strdup("");
+}
+
+static const char *advice_for(int errnum)
 {
 	switch (errnum) {
 	case EACCES:
 	case EPERM:
 		return " (become root, or a user that its owner, group and mode allow)";
-	case ENOENT:
-		return g_str_has_prefix(path, "/dev/")
-			       ? " (lsblk lists the devices)"
-			       : "";
 	case ENOMEDIUM:
 		return " (insert a medium first)";
 	case ENXIO:
@@ -131,8 +150,12 @@ static const char *advice_for(const char *path, int errnum)
 
 static bool open_failed(const char *path, int errnum, GError **error)
 {
+	g_autofree char *missing =
+		errnum == ENOENT ? advice_for_missing(path) : NULL;
+
 	return bsp_error_set(error, BSP_ERROR_FAILED, "open %s: %s%s", path,
-			     g_strerror(errnum), advice_for(path, errnum));
+			     g_strerror(errnum),
+			     missing ? missing : advice_for(errnum));
 }
 
 static struct bsp_device *device_new(const char *path, int fd, bool writable,
@@ -387,6 +410,11 @@ static bool check_regular(const char *path, const struct stat *st,
 {
 	if (S_ISREG(st->st_mode))
 		return true;
+	if (S_ISDIR(st->st_mode))
+		return bsp_error_set(
+			error, BSP_ERROR_FAILED,
+			"%s is a directory; give the name of a file in it",
+			path);
 	return bsp_error_set(
 		error, BSP_ERROR_FAILED, "%s is %s; give a regular file", path,
 		S_ISBLK(st->st_mode) ? "a block device"

@@ -75,8 +75,9 @@ static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 	const char *why;
 
 	if (memcmp(head, magic, sizeof(magic)) != 0)
-		return bsp_decoder_fail(dec, 0,
-					"this is not a blksparse stream");
+		return bsp_decoder_fail(
+			dec, 0,
+			"this is not a blksparse stream in the native format; its format may be raw or rbd-diff");
 	if (!checksum_matches(head, BSP_NATIVE_HEADER))
 		return bsp_decoder_fail(dec, 0,
 					"the checksum of its header is wrong");

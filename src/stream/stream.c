@@ -54,7 +54,8 @@ enum bsp_stream_event bsp_decoder_step(struct bsp_decoder *dec)
 		if (dec->have < dec->want && !dec->may_end)
 			return bsp_decoder_fail(
 				dec, dec->at,
-				"it ends here, and is not complete");
+				dec->at ? "it ends here, and is not complete"
+					: "it is empty; see the message of its sender");
 		event = dec->state(dec);
 	}
 	return event;

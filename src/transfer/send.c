@@ -58,6 +58,11 @@ static bool write_failed(struct sender *sender, int r)
 {
 	if (r == -ECANCELED)
 		return bsp_transfer_interrupted(&sender->call);
+	if (r == -EPIPE)
+		return bsp_error_set(
+			sender->call.error, BSP_ERROR_FAILED,
+			"write the stream: %s: its receiver has ended; see the message of that",
+			g_strerror(EPIPE));
 	return bsp_error_set_errno(sender->call.error, -r, "write the stream");
 }
 

@@ -24,6 +24,16 @@ for source in *.c; do
 	done
 done
 
+say "the example of README"
+sed -n '/^    #include <blksparse.h>/,/^    }/s/^    //p' "$SRC/README.md" >readme.c
+gcc -Wall -Wextra -Werror -o readme readme.c "${flags[@]}" -Wno-unused-parameter
+run_status ./readme "$TEST_TMP/nonexistent"
+assert_eq "$STATUS" 1 "status without the device"
+assert_contains "$ERR" "nonexistent" "message"
+{ head -c 1M /dev/zero; head -c 4096 /dev/urandom; } >of-readme
+assert_eq "$(./readme of-readme)" "data in [1048576, 1052672)" "output"
+rm readme readme.c of-readme
+
 say "meson"
 meson setup build --fatal-meson-warnings >"$TEST_TMP/setup.log"
 ninja -C build >"$TEST_TMP/build.log"

@@ -107,4 +107,9 @@ done
 
 say "versions"
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)
-assert_eq "$("$TOOL" --version)" "blksparse $version" "--version"
+assert_eq "$("$TOOL" --version | head -n 1)" "blksparse $version" "--version"
+assert_contains "$("$TOOL" --version)" "nbd" "the parts that are built in"
+assert_eq "$("$TOOL" help)" "$("$TOOL" --help)" "help"
+assert_eq "$("$TOOL" help map)" "$("$TOOL" map --help)" "help map"
+run_status "$TOOL" help map copy
+assert_eq "$STATUS" 2 "status of help for two"

@@ -97,6 +97,9 @@ watch() {
 ended_by_interrupt() {
 	assert_eq "$STATUS" 1 "status"
 	[[ ${SEEN##*$'\e[K'} == *"$1"* ]] || fail_at "no '$1' in the end"
+	# Elsewhere than on a terminal, lines stay as they are.
+	[[ $where == tty ]] || assert_eq "$(tr -d -c '\r\033' <seen | wc -c)" 0 \
+		"escapes in a pipe"
 	# The size is known, so the time left is shown.
 	assert_contains "$SEEN" " left" "progress"
 }
@@ -121,6 +124,55 @@ for where in tty pipe; do
 	assert_ge "$good" 1 "offset"
 	cmp -n "$good" device received || fail "not good up to $good"
 done
+
+# of_size COLUMNS COMMAND...: its output on a terminal that is so wide, one update a
+# line.
+of_size() {
+	timeout 60 python3 - "$@" <<'PY'
+import fcntl, os, pty, struct, subprocess, sys, termios
+columns, *command = sys.argv[1:]
+ours, theirs = pty.openpty()
+fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(columns), 0, 0))
+child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs,
+                         start_new_session=True)
+os.close(theirs)
+seen = b""
+try:
+    while more := os.read(ours, 1000):
+        seen += more
+except OSError:
+    pass  # the other end of the terminal is closed
+print(seen.decode().replace("\r\n", "\n").replace("\r", "\n"))
+sys.exit(child.wait())
+PY
+}
+
+say "on a narrow terminal"
+cat >three <<-END
+	timeout 2 "$TOOL" copy --known=off "$huge" copy
+	exit 0
+END
+of_size 30 bash three | grep '^ *[0-9]*% of' >lines
+assert_ge "$(wc -l <lines)" 2 "updates"
+assert_le "$(sed 's/\x1b\[K.*//' lines | wc -L)" 29 "columns"
+
+say "two programs of a pipe share the line"
+cat >pipe <<-END
+	timeout 3 "$TOOL" send --known=off "$huge" | timeout 3 "$TOOL" recv received
+	exit 0
+END
+of_size 100 bash pipe >both
+assert_ge "$(grep -c '% of' both)" 2 "updates"
+# The receiver, too, knows the size, and has done less at any time: alone, one
+# program never goes back.
+sed -n 's/.*MiB data, \([0-9]*\) MiB holes.*/\1/p' both >holes
+sort -n -c holes || fail "two programs draw"
+
+say "holes that are known are not a rate"
+truncate -s 1T known
+loop_new "$TEST_TMP/known"
+"$TOOL" map --progress=json --summary "$LOOP" >/dev/null 2>seen
+jq -es '.[-1].done == 1099511627776 and .[-1].rate < 1e11' seen
 
 # Each line of stderr but the last is an object with the right figures.
 say "as JSON"

@@ -111,6 +111,21 @@ feed "$TOOL" recv --format=rbd-diff file \
 	< <(printf 'rbd diff v1\nf\3\0\0\0olds\0\0\0\0\0\0\0\0e')
 assert_contains "$ERR" "difference from a snapshot" "text"
 
+assert_contains "$ERR" "difference from a snapshot" "text"
+feed "$TOOL" recv file </dev/null
+assert_eq "$STATUS" 1 "status of an empty stream"
+assert_contains "$ERR" "it is empty; see the message of its sender" "message"
+feed "$TOOL" recv file < <(yes text | head -c 1000)
+assert_contains "$ERR" "its format may be raw" "message"
+feed "$TOOL" recv - <stream
+assert_eq "$STATUS" 2 "status of recv -"
+assert_contains "$ERR" "DST is missing" "message"
+[[ ! -e ./- ]] || fail "a file named - was made"
+feed "$TOOL" recv --format=raw of-native <stream
+assert_eq "$STATUS" 0 "status: raw takes all bytes"
+assert_contains "$ERR" "leave out --format=raw" "warning"
+assert_same_bytes of-native stream
+
 say "a stream that starts at an offset, without --resume"
 old_device 8M
 "$TOOL" send --quiet --from=1M "$source" >rest
@@ -164,7 +179,7 @@ say "a reader that closes the pipe"
 STATUS=0
 { "$TOOL" send "$source" 2>err || echo "$?" >status; } | head -c 10 >/dev/null
 assert_eq "$(<status)" 1 "status of send"
-assert_contains "$(<err)" "Broken pipe" "message"
+assert_contains "$(<err)" "Broken pipe: its receiver has ended" "message"
 
 say "options that do not go together"
 for words in "send" "send a b" "send --format=tar $source" "recv" \
