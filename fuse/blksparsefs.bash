@@ -36,7 +36,7 @@ _blksparsefs() {
 		words=$("$1" --help 2>/dev/null |
 			sed -nE "s/^  -o ([a-z_]+=?).*/$last\1/p")
 	elif [[ $cur == -* ]]; then
-		words='-d -f -h --help -o -V --version'
+		words='--all -d -f --foreground -h --help --match= -o -r --read-only -V --version'
 	fi
 	COMPREPLY=()
 	if [[ -n $words ]]; then

@@ -44,7 +44,10 @@ function __blksparsefs_list
 end
 
 complete -c blksparsefs -s o -x -d 'Mount options' -a '(__blksparsefs_list)'
-complete -c blksparsefs -s f -d 'Stay in the foreground'
+complete -c blksparsefs -l all -d 'Show every block device that you may read'
+complete -c blksparsefs -l match -x -d 'With --all, only devices with such a name'
+complete -c blksparsefs -s r -l read-only -d 'The same as -o ro'
+complete -c blksparsefs -s f -l foreground -d 'Stay in the foreground'
 complete -c blksparsefs -s d -d 'Stay in the foreground and print each request'
 complete -c blksparsefs -s h -l help -d 'Print help and exit'
 complete -c blksparsefs -s V -l version -d 'Print the version and exit'

@@ -28,7 +28,10 @@ _blksparsefs_list() {
 
 _arguments -s \
 	'*-o[Mount options]:mount options:_blksparsefs_list' \
-	'-f[Stay in the foreground]' \
+	'--all[Show every block device that you may read]' \
+	'*--match=[With --all, only devices with such a name]:pattern: ' \
+	'(-f --foreground)'{-f,--foreground}'[Stay in the foreground]' \
+	'(-r --read-only)'{-r,--read-only}'[The same as -o ro]' \
 	'-d[Stay in the foreground and print each request]' \
 	'(- *)'{-h,--help}'[Print help and exit]' \
 	'(- *)'{-V,--version}'[Print the version and exit]' \

@@ -73,15 +73,11 @@ static void fill_requests(struct file *file, struct in_flight *in_flight,
 	(void)g_strlcpy(ret->slowest, view.op, sizeof(ret->slowest));
 }
 
-void figures_fill(const struct tree *tree, struct file *file,
-		  struct in_flight *in_flight, struct bsp_ioctl_stat *ret)
+static void fill(struct file *file, struct in_flight *in_flight,
+		 struct bsp_ioctl_stat *ret)
 {
-	uint32_t index = ret->index;
-
 	memset(ret, 0, sizeof(*ret));
 	ret->version = BSP_IOCTL_VERSION;
-	ret->index = index;
-	ret->files = (uint32_t)tree->n_files;
 	ret->flags = file->writable ? BSP_IOCTL_WRITABLE : 0;
 	ret->node = file->ino;
 	ret->process = (uint64_t)getpid();
@@ -91,6 +87,44 @@ void figures_fill(const struct tree *tree, struct file *file,
 	fill_layers(file->sparse, ret);
 	fill_work(file->sparse, ret);
 	fill_requests(file, in_flight, ret);
+}
+
+/* A search for one file among those whose device is open. */
+struct search {
+	fuse_ino_t ino; /* 0: any */
+	uint32_t index;
+	struct in_flight *in_flight;
+	struct bsp_ioctl_stat *ret;
+	uint32_t n; /* files passed so far */
+	bool found;
+};
+
+static void fill_if_found(struct file *file, void *data)
+{
+	struct search *search = data;
+
+	if (search->ino ? search->ino == file->ino && search->index == 0
+			: search->index == search->n) {
+		fill(file, search->in_flight, search->ret);
+		search->found = true;
+	}
+	search->n++;
+}
+
+bool figures_fill(const struct tree *tree, fuse_ino_t ino,
+		  struct in_flight *in_flight, struct bsp_ioctl_stat *ret)
+{
+	struct search search = {
+		.ino = ino,
+		.index = ret->index,
+		.in_flight = in_flight,
+		.ret = ret,
+	};
+
+	tree_each(tree, fill_if_found, &search);
+	ret->index = search.index;
+	ret->files = search.n;
+	return search.found;
 }
 
 /* --- The log ------------------------------------------------------------- */
@@ -136,12 +170,15 @@ static void log_file(const struct bsp_ioctl_stat *st)
 	log_line(LOG_NOTICE, "%s", line->str);
 }
 
+static void log_figures(struct file *file, void *data)
+{
+	struct bsp_ioctl_stat st;
+
+	fill(file, data, &st);
+	log_file(&st);
+}
+
 void figures_log(const struct tree *tree, struct in_flight *in_flight)
 {
-	for (size_t i = 0; i < tree->n_files; i++) {
-		struct bsp_ioctl_stat st = { 0 };
-
-		figures_fill(tree, &tree->files[i], in_flight, &st);
-		log_file(&st);
-	}
+	tree_each(tree, log_figures, in_flight);
 }

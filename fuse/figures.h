@@ -10,8 +10,10 @@
 #include "in-flight.h"
 #include "inode.h"
 
-/* Fills *ret but for its index. */
-void figures_fill(const struct tree *tree, struct file *file,
+/* Fills *ret with the figures of a file: that of the inode, and ret->index must
+ * be 0; or, if ino is 0, that of the index. With --all only files whose device
+ * is open count. Returns false if there is none. */
+bool figures_fill(const struct tree *tree, fuse_ino_t ino,
 		  struct in_flight *in_flight, struct bsp_ioctl_stat *ret);
 
 /* Logs a line for each file. */

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "all.h"
 #include "log.h"
 #include "mount.h"
 #include "notify.h"
@@ -34,6 +35,7 @@ enum {
 	 * inside the gate, and one for a request that holds the file's lock in
 	 * the kernel, such as a seek. */
 	THREADS_A_FILE = GATE_REQUESTS + 1,
+	FILES_OF_ALL = 64,     /* with --all, how many may hang at a time */
 	THREADS_FOR_ALL = 255, /* for requests without device I/O */
 	/* Idle threads that libfuse keeps. */
 	MAX_IDLE_THREADS = 8,
@@ -64,10 +66,18 @@ static bool is_same_file(const char *a, const char *b)
 static int check_single(const struct mount *mount)
 {
 	const GPtrArray *sources = mount->options.sources;
-	const struct source *first = g_ptr_array_index(sources, 0);
+	const struct source *first;
 
 	if (!mount->mountpoint.is_file)
 		return 0;
+	if (mount->options.all) {
+		log_line(
+			LOG_ERR,
+			"mount point %s is a regular file; --all needs a directory",
+			mount->mountpoint.path);
+		return EXIT_USAGE;
+	}
+	first = g_ptr_array_index(sources, 0);
 	if (sources->len > 1) {
 		log_line(
 			LOG_ERR,
@@ -99,6 +109,17 @@ static bool has_sockets(const struct options *options)
 	return false;
 }
 
+static bool open_tree(struct mount *mount, GError **error)
+{
+	if (!mount->options.all)
+		return tree_open(&mount->tree, &mount->options,
+				 mount->mountpoint.is_file, error);
+	if (tree_open_all(&mount->tree, &mount->options) && all_init(mount))
+		return true;
+	g_set_error(error, BSP_ERROR, BSP_ERROR_FAILED, "out of memory");
+	return false;
+}
+
 /* Does everything that comes before mounting. Returns an exit status. */
 static int prepare(struct mount *mount)
 {
@@ -111,8 +132,7 @@ static int prepare(struct mount *mount)
 	r = check_single(mount);
 	if (r)
 		return r;
-	if (!tree_open(&mount->tree, &mount->options, mount->mountpoint.is_file,
-		       &error) ||
+	if (!open_tree(mount, &error) ||
 	    !powers_drop(has_sockets(&mount->options), &error))
 		return log_failure(error);
 	return 0;
@@ -127,7 +147,8 @@ static int prepare(struct mount *mount)
 static int run_loop(struct mount *mount)
 {
 	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
-	unsigned n_files = (unsigned)mount->tree.n_files;
+	unsigned n_files = mount->options.all ? FILES_OF_ALL
+					      : (unsigned)mount->tree.n_files;
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
 
@@ -163,12 +184,20 @@ static int start_watches(struct mount *mount)
 	return r;
 }
 
+static void stop_watch(struct file *file, void *data)
+{
+	watch_stop(file->watch);
+}
+
+static void join_watch(struct file *file, void *data)
+{
+	watch_join(file->watch);
+}
+
 static void end_watches(struct mount *mount)
 {
-	for (size_t i = 0; i < mount->tree.n_files; i++)
-		watch_stop(mount->tree.files[i].watch);
-	for (size_t i = 0; i < mount->tree.n_files; i++)
-		watch_join(mount->tree.files[i].watch);
+	tree_each(&mount->tree, stop_watch, NULL);
+	tree_each(&mount->tree, join_watch, NULL);
 }
 
 static void log_mount_failure(const struct mount *mount)
@@ -290,8 +319,10 @@ static int run(struct mount *mount)
 		log_line(LOG_ERR, "too many thread-specific keys");
 		goto close_tree;
 	}
-	mount->se = fuse_session_new(&mount->options.fuse, &ops, sizeof(ops),
-				     mount);
+	mount->se = fuse_session_new(&mount->options.fuse,
+				     mount->options.all ? all_ops() : &ops,
+				     sizeof(ops), mount);
+	mount->tree.se = mount->se;
 	if (mount->se) {
 		status = serve(mount);
 		stop_files_end(&mount->stopper);
@@ -302,6 +333,7 @@ static int run(struct mount *mount)
 	buffers_done(&mount->buffers);
 close_tree:
 	tree_close(&mount->tree);
+	all_done(mount);
 	stop_end(&mount->stopper);
 	mountpoint_done(&mount->mountpoint);
 	return status;

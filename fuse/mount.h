@@ -2,8 +2,8 @@
 /*
  * One mount with all its parts. It is the userdata of libfuse's session, in
  * which each handler finds its objects. main.c makes, starts and ends the parts
- * in serve(); stop.c explains the order of the end. Only main.c, ops.c and
- * uring.c include this header: the parts do not know each other through it.
+ * in serve(); stop.c explains the order of the end. Only main.c, ops.c, all.c
+ * and uring.c include this header: the parts do not know each other through it.
  */
 #ifndef BLKSPARSEFS_MOUNT_H
 #define BLKSPARSEFS_MOUNT_H
@@ -20,12 +20,14 @@
 #include "stop.h"
 
 struct uring;
+struct table;
 
 /* Each part says what protects it. */
 struct mount {
 	struct options options;	      /* fixed */
 	struct mountpoint mountpoint; /* fixed once mounted */
 	struct tree tree;
+	struct table *links; /* with --all; see all.c */
 	struct buffers buffers;
 	struct in_flight in_flight;
 	struct ready ready; /* used only by the thread that runs init */

@@ -128,16 +128,16 @@ static void set_async_direct(struct fuse_conn_info *conn, bool on)
 		refuse_cap(conn, FUSE_CAP_ASYNC_DIO);
 }
 
+static void log_shown(struct file *file, void *data)
+{
+	log_line(LOG_INFO, "%s: shown as '%s', %" G_GUINT64_FORMAT " bytes, %s",
+		 file->path, file->name, bsp_sparse_size(file->sparse),
+		 file->writable ? "writable" : "read-only");
+}
+
 static void log_mounted(const struct mount *mount)
 {
-	const struct tree *tree = &mount->tree;
-
-	for (size_t i = 0; i < tree->n_files; i++)
-		log_line(LOG_INFO,
-			 "%s: shown as '%s', %" G_GUINT64_FORMAT " bytes, %s",
-			 tree->files[i].path, tree->files[i].name,
-			 bsp_sparse_size(tree->files[i].sparse),
-			 tree->files[i].writable ? "writable" : "read-only");
+	tree_each(&mount->tree, log_shown, NULL);
 	log_line(LOG_INFO, "mounted at %s", mount->mountpoint.path);
 }
 
@@ -292,16 +292,6 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* --- Figures ------------------------------------------------------------- */
 
-/* The file that an ioctl asks about: that of the inode, or, of the folder, the
- * one with the index. NULL if there is none. */
-static struct file *asked_file(const struct tree *tree, fuse_ino_t ino,
-			       uint32_t index)
-{
-	if (ino == FUSE_ROOT_ID && !tree->root_is_file)
-		return index < tree->n_files ? &tree->files[index] : NULL;
-	return index == 0 ? tree_find(tree, ino) : NULL;
-}
-
 /*
  * The kernel sends other ioctls, too, such as those of chattr(1). ENOTTY tells
  * that there is no such ioctl here. This request is not one of those in flight.
@@ -312,8 +302,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd,
 {
 	struct mount *mount = mount_of(req);
 	struct request request = request_begin(req, ".", "ioctl", cmd, in_size);
+	bool is_folder = ino == FUSE_ROOT_ID && !mount->tree.root_is_file;
 	struct bsp_ioctl_stat st;
-	struct file *file;
 
 	if (cmd != BSP_IOCTL_STAT || in_size < sizeof(st) ||
 	    out_size < sizeof(st)) {
@@ -321,13 +311,11 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd,
 		return;
 	}
 	memcpy(&st, in, sizeof(st));
-	file = asked_file(&mount->tree, ino, st.index);
-	if (!file) {
+	if (figures_fill(&mount->tree, is_folder ? 0 : ino, &mount->in_flight,
+			 &st))
+		reply_ioctl(&request, &st, sizeof(st));
+	else
 		reply_error(&request, -ENOENT);
-		return;
-	}
-	figures_fill(&mount->tree, file, &mount->in_flight, &st);
-	reply_ioctl(&request, &st, sizeof(st));
 }
 
 /* --- Requests that may take long ----------------------------------------- */
@@ -457,6 +445,8 @@ static int check_open(struct file *file, int flags)
 {
 	int r;
 
+	if (!file)
+		return -EISDIR;
 	if ((flags & O_ACCMODE) != O_RDONLY && !file->writable)
 		return -EROFS;
 	if (!(flags & O_TRUNC) || !file->writable)
@@ -494,6 +484,7 @@ static void close_handle(struct file *file, struct fuse_file_info *fi)
 {
 	watch_closed(file->watch);
 	free(handle_of(fi));
+	file_close(file);
 }
 
 /* Whether an opening must not wait for the device: so that a caller can ask
@@ -505,15 +496,24 @@ static bool is_nowait(const struct fuse_file_info *fi)
 }
 
 /* Opens a file and chooses how the kernel caches it. Returns 0 or -errno. */
-static int open_handle(struct file *file, struct fuse_file_info *fi)
+static int open_handle(const struct tree *tree, struct file *file,
+		       struct fuse_file_info *fi)
 {
-	int r = file ? check_open(file, fi->flags) : -EISDIR;
+	int r = check_open(file, fi->flags);
 	enum watch_cache cache;
 
+	/* The device of such a file may still have to be opened. */
+	if (!r && file->on_demand && is_nowait(fi))
+		r = -EAGAIN;
 	if (!r)
-		r = handle_new(file, fi);
+		r = file_open(tree, file);
 	if (r)
 		return r;
+	r = handle_new(file, fi);
+	if (r) {
+		file_close(file);
+		return r;
+	}
 	cache = is_nowait(fi) ? watch_opened_nowait(file->watch)
 			      : watch_opened(file->watch);
 	fi->keep_cache = cache == WATCH_KEEP;
@@ -524,22 +524,25 @@ static int open_handle(struct file *file, struct fuse_file_info *fi)
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *mount = mount_of(req);
-	struct file *file = file_of(req, ino);
 	struct request request = begin(req, ino, "open", 0, 0);
+	struct file *file = file_of(req, ino);
 	struct call call;
 	int r;
+
+	tree_pin(&mount->tree, ino);
 
 	/* Files that are open already keep their read-ahead, so set it before
 	 * the first. */
 	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
 	call_begin(&call, req, read_is_over, false);
-	r = open_handle(file, fi);
+	r = open_handle(&mount->tree, file, fi);
 	call_end();
 	if (r)
 		reply_error(&request, r);
 	else if (!reply_open(&request, fi))
 		close_handle(file, fi);
+	tree_unpin(&mount->tree, ino);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
@@ -811,13 +814,19 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 /* Runs a handler that may wait for a device; see gate.h. */
 static void run_gated(struct job *job)
 {
+	const struct tree *tree = &mount_of(job->req)->tree;
 	struct file *file = file_of(job->req, job->ino);
+	fuse_ino_t ino = job->ino;
 
 	job->came_ns = in_flight_now();
-	if (file && !uring_is_worker())
-		gate_run(&file->gate, job);
-	else
+	if (!file || uring_is_worker()) {
 		job->run(job);
+		return;
+	}
+	/* The gate is used after the reply. */
+	tree_pin(tree, ino);
+	gate_run(&file->gate, job);
+	tree_unpin(tree, ino);
 }
 
 /* The request was in flight while it waited at the gate. */

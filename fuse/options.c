@@ -31,6 +31,9 @@ enum key {
 	KEY_VERSION,
 	KEY_FOREGROUND,
 	KEY_DEBUG,
+	KEY_ALL,
+	KEY_MATCH,
+	KEY_NAME,
 	KEY_RO,
 	KEY_RW,
 	KEY_REMOUNT,
@@ -65,8 +68,16 @@ static const struct fuse_opt table[] = {
 	WORD("-V", KEY_VERSION),
 	WORD("--version", KEY_VERSION),
 	WORD("-f", KEY_FOREGROUND),
+	WORD("--foreground", KEY_FOREGROUND),
+	WORD("-r", KEY_RO),
+	WORD("--read-only", KEY_RO),
 	WORD("-d", KEY_DEBUG),
 	WORD("debug", KEY_DEBUG),
+	WORD("--all", KEY_ALL),
+	WORD("all", KEY_ALL),
+	WORD("--match=", KEY_MATCH),
+	WORD("match=", KEY_MATCH),
+	WORD("name=", KEY_NAME),
 	WORD("ro", KEY_RO),
 	WORD("rw", KEY_RW),
 	WORD("remount", KEY_REMOUNT),
@@ -148,6 +159,7 @@ static const struct fuse_opt table[] = {
 
 static const char help[] =
 	"Usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT\n"
+	"       blksparsefs [options] --all MOUNTPOINT\n"
 	"\n"
 	"Mounts each DEVICE, a block device, a disk image or the URI of an NBD export, as\n"
 	"a sparse file MOUNTPOINT/NAME that has holes where the device holds zeros. The\n"
@@ -156,7 +168,13 @@ static const char help[] =
 	"given.\n"
 	"To unmount: umount MOUNTPOINT, or as a user fusermount3 -u MOUNTPOINT.\n"
 	"\n"
-	"  -f                     stay in the foreground; messages go to stderr\n"
+	"  --all                  show every block device that you may read, by its\n"
+	"                         name in /dev, with folders of links such as by-id; a\n"
+	"                         device is opened when a program opens its file\n"
+	"  --match=GLOB           with --all, only devices with such a name, as sd*; more\n"
+	"                         than one may be given\n"
+	"  -f, --foreground       stay in the foreground; messages go to stderr\n"
+	"  -r, --read-only        the same as -o ro\n"
 	"  -d                     the same, and print each request (for developers)\n"
 	"  -o OPTION[,OPTION...]  mount options, see below\n"
 	"  -h, --help             print this and exit\n"
@@ -167,6 +185,10 @@ static const char help[] =
 	"  -o rw                  writable; the program opens each device exclusively\n"
 	"  -o allow_other         let other users use the files, as far as the owner and\n"
 	"                         mode of each device allow\n"
+	"  -o all                 the same as --all, for fstab; give ro as well\n"
+	"  -o match=GLOB          the same as --match=GLOB\n"
+	"  -o name=NAME           the name of the file, if there is one DEVICE; for\n"
+	"                         fstab, whose first field should be the device alone\n"
 	"  -o unshared            no other program writes to the NBD exports; -o rw of an\n"
 	"                         export needs it\n"
 	"\n"
@@ -212,8 +234,10 @@ static const char help[] =
 struct parser {
 	struct options *options;
 	GPtrArray *operands; /* char * */
+	char *name;	     /* -o name; or NULL */
 	char *fuse_opts;     /* options for libfuse, escaped; from malloc() */
 	bool allow_other, fsname, subtype;
+	const char *for_writing; /* an option without a meaning if read-only */
 	enum { GO_ON, ENDED } state;
 };
 
@@ -381,10 +405,35 @@ static int parse_log(const char *word)
 	return choice < 0 ? -1 : 0;
 }
 
+/* Whether the table has a mount option of this name, followed by end. */
+static bool is_option(const char *name, const char *end)
+{
+	g_autofree char *word = g_strconcat(name, end, NULL);
+
+	for (const struct fuse_opt *opt = table; opt->templ; opt++) {
+		if (strcmp(opt->templ, word) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int refuse_unknown(struct parser *parser, const char *word)
 {
+	const char *dash = word[0] == '-' ? "" : "-o ";
+	g_autofree char *name = g_strndup(
+		word + (word[0] == '-'), strcspn(word + (word[0] == '-'), "="));
+
 	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
 		return 0;
+	if (is_option(word, "="))
+		return usage_error(
+			"%s%s needs a value, as in %s%s=...; blksparsefs --help tells its values",
+			dash, word, dash, word);
+	if (strchr(word, '=') && word[0] != '-' && is_option(name, ""))
+		return usage_error("-o %s takes no value, as '%s'", name, word);
+	if (word[0] == '-' && (is_option(name, "") || is_option(name, "=")))
+		return usage_error("unknown option '%s'; did you mean -o %s?",
+				   word, word + 1);
 	return usage_error(
 		"unknown option '%s%s'; blksparsefs --help lists the options",
 		word[0] == '-' ? "" : "-o ", word);
@@ -396,6 +445,16 @@ static int print_and_end(struct parser *parser, const char *text)
 		(void)fputs(text, stdout);
 	parser->state = ENDED;
 	return 0;
+}
+
+static int print_version(struct parser *parser)
+{
+	g_autofree char *text =
+		g_strdup_printf("blksparsefs " PACKAGE_VERSION
+				"\nlibfuse %s, built with " BUILT_WITH "\n",
+				fuse_pkgversion());
+
+	return print_and_end(parser, text);
 }
 
 /* A fuse_opt_proc_t. It keeps each word, so that nothing is left in libfuse's
@@ -415,8 +474,7 @@ static int handle_option(void *data, const char *word, int key,
 	case KEY_HELP:
 		return print_and_end(parser, help);
 	case KEY_VERSION:
-		return print_and_end(parser,
-				     "blksparsefs " PACKAGE_VERSION "\n");
+		return print_version(parser);
 	case KEY_DEBUG:
 		log_set_level(LOG_DEBUG);
 		log_keep_debug();
@@ -424,6 +482,17 @@ static int handle_option(void *data, const char *word, int key,
 		return pass_to_libfuse(parser, "debug");
 	case KEY_FOREGROUND:
 		options->foreground = true;
+		return 0;
+	case KEY_ALL:
+		options->all = true;
+		return 0;
+	case KEY_MATCH:
+		g_ptr_array_add(options->matches,
+				g_strdup(strchr(word, '=') + 1));
+		return 0;
+	case KEY_NAME:
+		g_free(parser->name);
+		parser->name = g_strdup(strchr(word, '=') + 1);
 		return 0;
 	case KEY_RO:
 	case KEY_RW:
@@ -446,8 +515,10 @@ static int handle_option(void *data, const char *word, int key,
 	case KEY_URING:
 		return parse_uring(parser, word);
 	case KEY_SAME:
+		parser->for_writing = "same";
 		return parse_same(parser, word);
 	case KEY_ZERO:
+		parser->for_writing = "zero";
 		return parse_zero(parser, word);
 	case KEY_KNOWN:
 		return parse_known(parser, word);
@@ -455,6 +526,7 @@ static int handle_option(void *data, const char *word, int key,
 		options->sparse.unshared = true;
 		return 0;
 	case KEY_TAIL:
+		parser->for_writing = "tail";
 		return parse_tail(parser, word);
 	case KEY_LOG:
 		return parse_log(word);
@@ -474,6 +546,16 @@ static int handle_option(void *data, const char *word, int key,
 	default:
 		return 0;
 	}
+}
+
+/* An option that has no effect would be taken for one that has. */
+static int check_for_writing(const struct parser *parser)
+{
+	if (parser->options->writable || !parser->for_writing)
+		return 0;
+	return usage_error(
+		"-o %s= is for a writable mount, and this one is read-only; give -o rw as well, or leave it out",
+		parser->for_writing);
 }
 
 /* --- Operands ------------------------------------------------------------ */
@@ -504,6 +586,31 @@ static int check_name(const char *name, const char *operand)
 	return 0;
 }
 
+/* mount(8) and fstab(5) have such names of devices, which are no paths. */
+static int check_tag(const char *operand)
+{
+	static const struct {
+		const char *tag, *folder;
+	} tags[] = {
+		{ "UUID=", "by-uuid" },
+		{ "LABEL=", "by-label" },
+		{ "PARTUUID=", "by-partuuid" },
+		{ "PARTLABEL=", "by-partlabel" },
+		{ "ID=", "by-id" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(tags); i++) {
+		const char *value = operand + strlen(tags[i].tag);
+
+		if (g_str_has_prefix(operand, tags[i].tag) &&
+		    !strchr(value, '/') && access(value, F_OK) != 0)
+			return usage_error(
+				"'%s' is not a path; give /dev/disk/%s/%s",
+				operand, tags[i].folder, value);
+	}
+	return 0;
+}
+
 /* Splits [NAME=]DEVICE. A path may contain a '='. A word with a '/' before the
  * '=' is a path, unless no such file exists and one exists with the name after
  * the '='. */
@@ -517,6 +624,8 @@ static int split_operand(const char *operand, struct source *source)
 		source->name = bsp_nbd_uri_name(operand);
 		return check_name(source->name, operand);
 	}
+	if (check_tag(operand))
+		return -1;
 	if (equals && bsp_is_nbd_uri(equals + 1))
 		slash = NULL;
 	if (equals && slash && slash < equals &&
@@ -529,6 +638,26 @@ static int split_operand(const char *operand, struct source *source)
 		return usage_error("'%s': the name of the device is empty",
 				   operand);
 	return check_name(source->name, operand);
+}
+
+/* Gives the one device the name of -o name. */
+static int set_name(const struct parser *parser)
+{
+	const GPtrArray *sources = parser->options->sources;
+	struct source *source;
+	g_autofree char *option = NULL;
+
+	if (!parser->name)
+		return 0;
+	if (sources->len != 1)
+		return usage_error(
+			"-o name=%s is for one device; name each of several with NAME=DEVICE",
+			parser->name);
+	option = g_strconcat("-o name=", parser->name, NULL);
+	source = g_ptr_array_index(sources, 0);
+	g_free(source->name);
+	source->name = g_strdup(parser->name);
+	return check_name(source->name, option);
 }
 
 static int check_collisions(const GPtrArray *sources)
@@ -572,11 +701,48 @@ static int check_writers(const struct options *options)
 	return 0;
 }
 
+/*
+ * With --all no device is named. mount(8) names a source, though, and has
+ * options without ro mean rw.
+ */
+static int parse_operands_of_all(struct parser *parser)
+{
+	struct options *options = parser->options;
+	guint n = parser->operands->len;
+	const char *source = "all";
+
+	if (options->writable)
+		return usage_error(
+			"--all is read-only: a writable mount takes its devices for itself, and all of them are too many; give -o ro (mount and fstab mean rw without it), or name the devices");
+	if (n == 0)
+		return usage_error(
+			"the mount point is missing; usage: blksparsefs [options] --all MOUNTPOINT");
+	if (n == 2)
+		source = g_ptr_array_index(parser->operands, 0);
+	if (n > 2 || strchr(source, '/') || bsp_is_nbd_uri(source))
+		return usage_error(
+			"--all takes the mount point alone, not '%s'; to show some devices, give --match=GLOB, or name them without --all",
+			(const char *)g_ptr_array_index(parser->operands, 0));
+	if (parser->name)
+		return usage_error(
+			"-o name=%s is for one device; --all names all by itself",
+			parser->name);
+	options->sources = g_ptr_array_new_with_free_func(source_free);
+	options->mountpoint = g_ptr_array_index(parser->operands, n - 1);
+	return 0;
+}
+
 static int parse_operands(struct parser *parser)
 {
 	struct options *options = parser->options;
 	guint n = parser->operands->len;
 
+	if (options->all)
+		return parse_operands_of_all(parser);
+	if (options->matches->len)
+		return usage_error(
+			"match=%s is for --all",
+			(const char *)g_ptr_array_index(options->matches, 0));
 	if (n < 2 || bsp_is_nbd_uri(g_ptr_array_index(parser->operands, n - 1)))
 		return usage_error(
 			"%s is missing; usage: blksparsefs [options] [NAME=]DEVICE... MOUNTPOINT",
@@ -591,12 +757,22 @@ static int parse_operands(struct parser *parser)
 			return -1;
 	}
 	options->mountpoint = g_ptr_array_index(parser->operands, n - 1);
-	if (check_collisions(options->sources))
+	if (set_name(parser) || check_collisions(options->sources))
 		return -1;
 	return check_writers(options);
 }
 
 /* --- For libfuse --------------------------------------------------------- */
+
+/* With --all: the source that mount(8) was given. */
+static char *source_of_all(const GPtrArray *operands)
+{
+	return g_strconcat("fsname=",
+			   operands->len == 2 ? (const char *)g_ptr_array_index(
+							operands, 0)
+					      : "all",
+			   NULL);
+}
 
 /*
  * All devices as one word, the source of the mount. findmnt(8) shows it, and
@@ -629,7 +805,9 @@ static char *source_names(const GPtrArray *sources)
 static int fill_fuse_args(struct parser *parser)
 {
 	struct fuse_args *args = &parser->options->fuse;
-	g_autofree char *fsname = source_names(parser->options->sources);
+	g_autofree char *fsname =
+		parser->options->all ? source_of_all(parser->operands)
+				     : source_names(parser->options->sources);
 
 	if ((!parser->fsname && pass_to_libfuse(parser, fsname)) ||
 	    (!parser->subtype &&
@@ -656,10 +834,13 @@ bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
+	ret->matches = g_ptr_array_new_with_free_func(g_free);
 	r = fuse_opt_parse(&args, &parser, table, handle_option);
 	/* All words were copied. Programs such as ps(1) show these. */
 	for (int i = 0; i < argc; i++)
 		bsp_nbd_uri_hide(argv[i]);
+	if (r == 0 && parser.state == GO_ON)
+		r = check_for_writing(&parser);
 	if (r == 0 && parser.state == GO_ON)
 		r = parse_operands(&parser);
 	if (r == 0 && parser.state == GO_ON)
@@ -667,6 +848,7 @@ bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
 	*ret_status = r ? EXIT_USAGE : EXIT_SUCCESS;
 	fuse_opt_free_args(&args);
 	free(parser.fuse_opts);
+	g_free(parser.name);
 	ret->operands = parser.operands;
 	return r == 0 && parser.state == GO_ON;
 }
@@ -675,6 +857,7 @@ void options_done(struct options *options)
 {
 	fuse_opt_free_args(&options->fuse);
 	g_clear_pointer(&options->sources, g_ptr_array_unref);
+	g_clear_pointer(&options->matches, g_ptr_array_unref);
 	g_clear_pointer(&options->operands, g_ptr_array_unref);
 	g_clear_pointer(&options->sizes, g_free);
 }

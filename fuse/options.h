@@ -23,7 +23,9 @@ struct source {
 };
 
 struct options {
-	GPtrArray *sources;  /* struct source; at least one */
+	GPtrArray *sources;  /* struct source; at least one, but for all */
+	bool all;	     /* show every block device */
+	GPtrArray *matches;  /* char *: patterns of their names; none: all */
 	GPtrArray *operands; /* char *; the strings below point into them */
 	const char *mountpoint;
 	struct bsp_sparse_options sparse;

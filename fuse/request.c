@@ -71,6 +71,12 @@ void reply_entry(const struct request *request,
 	(void)fuse_reply_entry(request->req, entry);
 }
 
+void reply_link(const struct request *request, const char *target)
+{
+	end(request, 0);
+	(void)fuse_reply_readlink(request->req, target);
+}
+
 void reply_attr(const struct request *request, const struct stat *st,
 		double timeout)
 {

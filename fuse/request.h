@@ -41,6 +41,7 @@ struct request request_begin(fuse_req_t req, const char *name, const char *op,
 void reply_error(const struct request *request, int error);
 void reply_entry(const struct request *request,
 		 const struct fuse_entry_param *entry);
+void reply_link(const struct request *request, const char *target);
 void reply_attr(const struct request *request, const struct stat *st,
 		double timeout);
 void reply_statfs(const struct request *request, const struct statvfs *st);

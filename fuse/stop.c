@@ -100,17 +100,22 @@ static void sleep_one_step(struct stopper *stopper)
 		log_figures(stopper);
 }
 
+static void stop_watch(struct file *file, void *data)
+{
+	bool *running = data;
+
+	watch_stop(file->watch);
+	*running |= watch_running(file->watch);
+}
+
 /* Asks the watches to end. True once they have, or once main() ends them. */
 static bool stop_watches(struct stopper *stopper)
 {
-	const struct tree *tree = stopper->tree;
 	bool running = false;
 
 	pthread_mutex_lock(&stopper->lock);
-	for (size_t i = 0; stopper->looping && i < tree->n_files; i++) {
-		watch_stop(tree->files[i].watch);
-		running |= watch_running(tree->files[i].watch);
-	}
+	if (stopper->looping)
+		tree_each(stopper->tree, stop_watch, &running);
 	pthread_mutex_unlock(&stopper->lock);
 	return !running;
 }

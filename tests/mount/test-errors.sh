@@ -44,6 +44,10 @@ mkfifo "$TEST_TMP/fifo"
 refuses 1 "$TEST_TMP/fifo" -- "$TEST_TMP/fifo" "$MNT"
 
 say "names"
+refuses 2 "/dev/disk/by-uuid/12-34" -- UUID=12-34 "$MNT"
+refuses 2 "/dev/disk/by-partlabel/root" -- PARTLABEL=root "$MNT"
+refuses 2 "'a/b' cannot be the name" -- -o name=a/b "$image" "$MNT"
+refuses 2 "one device" "NAME=DEVICE" -- -o name=x "$image" "y=$image" "$MNT"
 refuses 2 "image" -- "$image" "$TEST_TMP/other/image" "$MNT"
 refuses 2 "x" -- "x=$image" "x=$TEST_TMP/other/image" "$MNT"
 refuses 2 "a/b" -- "a/b=$image" "$MNT"
@@ -52,6 +56,8 @@ refuses 2 "=$image" -- "=$image" "$MNT"
 
 say "the mount point"
 refuses 1 "$TEST_TMP/nowhere" -- "$image" "$TEST_TMP/nowhere"
+refuses 1 "mount point $TEST_TMP/nowhere: No such file" "mkdir" -- \
+	"$image" "y=$image" "$TEST_TMP/nowhere"
 refuses 1 "/dev/null" -- "$image" /dev/null
 
 say "options"
@@ -69,6 +75,22 @@ refuses 2 "frobnicate" -- --frobnicate "$image" "$MNT"
 refuses 2 -- "$image"
 refuses 2 --
 
+refuses 2 "-o granule needs a value, as in -o granule=..." -- -o granule "$image" "$MNT"
+refuses 2 "--match needs a value" -- --all --match "$MNT"
+refuses 2 "-o allow_other takes no value" -- -o allow_other=yes "$image" "$MNT"
+refuses 2 "did you mean -o rw?" -- -rw "$image" "$MNT"
+for option in tail=zero zero=keep same=skip; do
+	refuses 2 "-o ${option%=*}= is for a writable mount" "-o rw" -- \
+		-o "$option" "$image" "$MNT"
+done
+
+say "other forms of options, and a name"
+mount_fs --foreground -o rw --read-only -o name=disk "$image"
+assert_eq "$(ls "$MNT")" disk "files of the mount"
+assert_contains ",$(findmnt -n -o OPTIONS "$MNT")," ",ro," "options of the mount"
+assert_same_bytes "$MNT/disk" "$image"
+umount_fs
+
 say "help and version are no errors"
 run_status "$FS" --help
 assert_eq "$STATUS" 0 "status of --help"
@@ -77,6 +99,8 @@ assert_eq "$ERR" "" "stderr of --help"
 run_status "$FS" --version
 assert_eq "$STATUS" 0 "status of --version"
 assert_contains "$OUT" "blksparse" "version"
+assert_contains "$OUT" "libfuse 3." "the version of libfuse"
+assert_contains "$OUT" "uring" "the parts that are built in"
 
 say "a mount point in use"
 mount_fs "x=$image"
