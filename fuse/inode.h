@@ -41,6 +41,7 @@ struct file {
 	const char *identity;	  /* of the device; fixed */
 
 	struct gate gate; /* has its own lock */
+	bool hangs;	  /* used by hangs.c alone */
 
 	pthread_mutex_t lock;
 	/* Protected by lock. Set by chmod, chown, utimes and writes; if

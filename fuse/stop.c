@@ -23,6 +23,7 @@
 
 #include "blksparse-thread.h"
 #include "figures.h"
+#include "hangs.h"
 #include "log.h"
 #include "watch.h"
 
@@ -75,16 +76,28 @@ static void log_figures(struct stopper *stopper)
 	pthread_mutex_unlock(&stopper->lock);
 }
 
+static void log_hangs(struct stopper *stopper)
+{
+	pthread_mutex_lock(&stopper->lock);
+	if (stopper->has_files)
+		hangs_log(stopper->tree, stopper->in_flight);
+	pthread_mutex_unlock(&stopper->lock);
+}
+
 /* Waits for a signal that ends the program, and returns it. */
 static int wait_for_end(struct stopper *stopper)
 {
-	int sig;
+	const struct timespec look = { .tv_sec = HANGS_SECONDS };
 
 	for (;;) {
-		(void)sigwait(&stopper->signals, &sig);
-		if (sig != FIGURES_SIGNAL)
+		int sig = sigtimedwait(&stopper->signals, NULL, &look);
+
+		if (sig == FIGURES_SIGNAL)
+			log_figures(stopper);
+		else if (sig > 0)
 			return sig;
-		log_figures(stopper);
+		else
+			log_hangs(stopper);
 	}
 }
 

@@ -6,7 +6,8 @@
  * unmounts.
  *
  * At SIGUSR1 the thread logs the figures of all files, also while the mount
- * ends.
+ * ends. Now and then it looks for requests that wait for long: a watch may hang
+ * itself.
  */
 #ifndef BLKSPARSEFS_STOP_H
 #define BLKSPARSEFS_STOP_H

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "blksparse-thread.h"
+#include "failures.h"
 #include "log.h"
 #include "page-cache.h"
 
@@ -84,6 +85,7 @@ struct watch {
 	time_t pending_since;
 	bool flush_failed; /* the last flush failed, and was logged */
 	time_t next_log[CHANGES];
+	struct failures failures;
 };
 
 /* CLOCK_MONOTONIC */
@@ -355,6 +357,12 @@ static void flush_old_zeros(struct watch *watch)
 		watch->flush_failed = r != 0;
 }
 
+static void log_failures(struct watch *watch)
+{
+	failures_log(&watch->failures, watch->sp, watch->path,
+		     (uint64_t)now_seconds());
+}
+
 /* Sleeps until the next look; false at the end. */
 static bool wait_for_time(struct watch *watch)
 {
@@ -382,11 +390,14 @@ static void *watch_main(void *data)
 
 	bsp_interrupt_set(is_stopping, watch);
 	while (wait_for_time(watch)) {
+		/* First: a look may wait for the device. */
+		log_failures(watch);
 		look_for_changes(watch);
 		page_cache_drop_passed(watch->cache);
 		bsp_sparse_write_back(watch->sp, is_stopping, watch);
 		flush_old_zeros(watch);
 	}
+	log_failures(watch);
 	atomic_store(&watch->running, false);
 	return NULL;
 }

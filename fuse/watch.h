@@ -2,9 +2,10 @@
 /*
  * The watch of one file: it looks for changes that other programs make to the
  * device. After a change it has the kernel drop the cached pages of the file,
- * and logs a line. It also starts the scan ahead of seeks (whose data goes into
- * the kernel's cache if the file is read-only), flushes zeros that wait for
- * long, and starts writeback behind a sequential writer.
+ * and logs a line. It also logs requests that the device failed, starts the
+ * scan ahead of seeks (whose data goes into the kernel's cache if the file is
+ * read-only), flushes zeros that wait for long, and starts writeback behind a
+ * sequential writer.
  */
 #ifndef BLKSPARSEFS_WATCH_H
 #define BLKSPARSEFS_WATCH_H

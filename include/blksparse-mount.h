@@ -86,6 +86,28 @@ struct bsp_figures {
  * does. */
 void bsp_sparse_figures(struct bsp_sparse *sp, struct bsp_figures *ret);
 
+/* An operation of a device that failed. */
+enum bsp_failing {
+	BSP_FAILING_READ,
+	BSP_FAILING_WRITE,
+	BSP_FAILING_ZERO, /* a command that zeroes; zeros are written instead */
+	BSP_FAILING_FLUSH,
+	BSP_FAILINGS, /* the number of these */
+};
+
+/* The failures of an operation, for people. off and error are those of a recent
+ * one; if two failed at once, they may be of different ones. */
+struct bsp_failures {
+	uint64_t n;   /* since bsp_sparse_new() */
+	uint64_t off; /* bytes; n 0, or a flush: not set */
+	int error;    /* -errno; n 0: not set */
+};
+
+/* Gives the failures of an operation of the device. Waits as little as the
+ * above. */
+void bsp_sparse_failures(struct bsp_sparse *sp, enum bsp_failing operation,
+			 struct bsp_failures *ret);
+
 /*
  * Gives the zeros that each layer below the device knew, for up to max layers,
  * without the reasons of the others. Names stay valid for ever. Returns the

@@ -44,26 +44,31 @@ void *bsp_buffer_new(size_t size)
 	return buffer;
 }
 
-/* Whether the device failed: an interrupt ends a wait for a server. */
-static bool is_failure(ssize_t n)
+void bsp_device_count_failure(struct bsp_device *dev,
+			      enum bsp_failing operation, uint64_t off,
+			      ssize_t r)
 {
-	return n < 0 && n != -EINTR;
+	/* An interrupt ends a wait for a server. */
+	if (r >= 0 || r == -EINTR)
+		return;
+	atomic_store(&dev->counts.failed[operation].off, off);
+	atomic_store(&dev->counts.failed[operation].error, (int)r);
+	/* The last one: a reader that sees the count finds the others set. */
+	atomic_fetch_add(&dev->counts.failed[operation].n, 1);
 }
 
-void bsp_device_count_read(struct bsp_device *dev, ssize_t n)
+void bsp_device_count_read(struct bsp_device *dev, uint64_t off, ssize_t n)
 {
 	if (n > 0)
 		bsp_count(&dev->counts.read, (uint64_t)n);
-	else if (is_failure(n))
-		bsp_count(&dev->counts.read_errors, 1);
+	bsp_device_count_failure(dev, BSP_FAILING_READ, off, n);
 }
 
-void bsp_device_count_write(struct bsp_device *dev, ssize_t n)
+void bsp_device_count_write(struct bsp_device *dev, uint64_t off, ssize_t n)
 {
 	if (n > 0)
 		bsp_count(&dev->counts.written, (uint64_t)n);
-	else if (is_failure(n))
-		bsp_count(&dev->counts.write_errors, 1);
+	bsp_device_count_failure(dev, BSP_FAILING_WRITE, off, n);
 }
 
 ssize_t bsp_device_read_through(struct bsp_device *dev, uint64_t off, void *buf,
@@ -73,8 +78,7 @@ ssize_t bsp_device_read_through(struct bsp_device *dev, uint64_t off, void *buf,
 
 	if (n > 0)
 		bsp_count(&dev->counts.read_through, (uint64_t)n);
-	else if (is_failure(n))
-		bsp_count(&dev->counts.read_errors, 1);
+	bsp_device_count_failure(dev, BSP_FAILING_READ, off, n);
 	return n;
 }
 
@@ -83,7 +87,7 @@ ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,
 {
 	ssize_t n = dev->ops->read(dev, off, buf, len);
 
-	bsp_device_count_read(dev, n);
+	bsp_device_count_read(dev, off, n);
 	return n;
 }
 
@@ -114,7 +118,7 @@ ssize_t bsp_device_write_all(struct bsp_device *dev, uint64_t off,
 		ssize_t n = dev->ops->write(
 			dev, off + done, (const char *)buf + done, len - done);
 
-		bsp_device_count_write(dev, n);
+		bsp_device_count_write(dev, off + done, n);
 		if (n <= 0 && done == 0)
 			return n ? n : -EIO;
 		if (n <= 0)

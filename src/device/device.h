@@ -19,6 +19,7 @@
 
 #include "base/changes.h"
 #include "base/count.h"
+#include "blksparse-mount.h"
 #include "blksparse.h"
 #include "device/identity.h"
 #include "device/known.h"
@@ -208,8 +209,10 @@ struct bsp_device_counts {
 	_Atomic uint64_t read_through; /* bytes */
 	_Atomic uint64_t written;      /* bytes, with the zeros among them */
 	_Atomic uint64_t zeroed;       /* bytes that a command zeroed */
-	_Atomic uint64_t read_errors;  /* reads that failed */
-	_Atomic uint64_t write_errors; /* writes and commands that failed */
+	struct {
+		_Atomic uint64_t n, off; /* off: of the last one */
+		atomic_int error;
+	} failed[BSP_FAILINGS];
 };
 
 /*
@@ -247,11 +250,17 @@ int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);
  */
 void *bsp_buffer_new(size_t size);
 
-/* Counts the result of a read of the content. */
-void bsp_device_count_read(struct bsp_device *dev, ssize_t n);
+/* Counts a failure at off: r is -errno. An interrupt (-EINTR) is none, nor is a
+ * result that is no error. */
+void bsp_device_count_failure(struct bsp_device *dev,
+			      enum bsp_failing operation, uint64_t off,
+			      ssize_t r);
 
-/* Counts the result of a write: a number of bytes or -errno. */
-void bsp_device_count_write(struct bsp_device *dev, ssize_t n);
+/* Counts the result of a read of the content at off. */
+void bsp_device_count_read(struct bsp_device *dev, uint64_t off, ssize_t n);
+
+/* Counts the result of a write at off: a number of bytes or -errno. */
+void bsp_device_count_write(struct bsp_device *dev, uint64_t off, ssize_t n);
 
 /* Calls read() and counts the bytes. */
 ssize_t bsp_device_read(struct bsp_device *dev, uint64_t off, void *buf,

@@ -64,7 +64,7 @@ struct bsp_read *bsp_read_wait(struct bsp_read_queue *queue)
 		read->result = queue->dev->ops->read(queue->dev, read->off,
 						     read->buf, read->len);
 	if (queue->dev)
-		bsp_device_count_read(queue->dev, read->result);
+		bsp_device_count_read(queue->dev, read->off, read->result);
 	return read;
 }
 

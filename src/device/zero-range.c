@@ -100,7 +100,7 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 			return false;
 		}
 		attempt->failed |= r != -ENOSPC && r != -ENOMEM;
-		bsp_device_count_write(dev, r);
+		bsp_device_count_failure(dev, BSP_FAILING_ZERO, off, r);
 	} else {
 		bsp_count(&dev->counts.zeroed, len);
 		if (way != UNMAP)
@@ -128,7 +128,7 @@ static int write_all_through(struct bsp_device *dev, uint64_t off,
 	while (len) {
 		ssize_t n = dev->ops->write_through(dev, off, buf, len);
 
-		bsp_device_count_write(dev, n);
+		bsp_device_count_write(dev, off, n);
 		if (n <= 0)
 			return n ? (int)n : -EIO;
 		buf += n;
@@ -148,7 +148,7 @@ static int finish_write_through(struct bsp_device *dev, uint64_t off,
 			     : 0;
 
 	pthread_mutex_unlock(&dev->through_lock);
-	bsp_device_count_write(dev, waited);
+	bsp_device_count_failure(dev, BSP_FAILING_WRITE, off, waited);
 	r = r ? r : waited;
 	if (r)
 		bsp_device_note_failure(dev);

@@ -54,8 +54,10 @@ void bsp_sparse_figures(struct bsp_sparse *sp, struct bsp_figures *ret)
 		.saved_holes = bsp_counted(&counts->holes),
 		.saved_zeros = bsp_counted(&counts->zeros),
 		.saved_same = bsp_counted(&counts->same),
-		.read_errors = bsp_counted(&device->read_errors),
-		.write_errors = bsp_counted(&device->write_errors),
+		.read_errors = bsp_counted(&device->failed[BSP_FAILING_READ].n),
+		.write_errors =
+			bsp_counted(&device->failed[BSP_FAILING_WRITE].n) +
+			bsp_counted(&device->failed[BSP_FAILING_ZERO].n),
 		.failed_flushes = bsp_sparse_failed_flushes(sp),
 		.other_writers = bsp_counted(&counts->other_writers),
 		.gone = atomic_load(&sp->gone),
@@ -64,4 +66,14 @@ void bsp_sparse_figures(struct bsp_sparse *sp, struct bsp_figures *ret)
 		.file_system = sp->dev->stat.st_dev,
 		.inode = sp->dev->stat.st_ino,
 	};
+}
+
+void bsp_sparse_failures(struct bsp_sparse *sp, enum bsp_failing operation,
+			 struct bsp_failures *ret)
+{
+	struct bsp_device_counts *device = &sp->dev->counts;
+
+	ret->n = atomic_load(&device->failed[operation].n);
+	ret->off = atomic_load(&device->failed[operation].off);
+	ret->error = atomic_load(&device->failed[operation].error);
 }

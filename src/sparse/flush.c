@@ -145,6 +145,7 @@ static int flush_device(struct bsp_sparse *sp)
 		return r;
 	if (r)
 		bsp_device_note_failure(sp->dev);
+	bsp_device_count_failure(sp->dev, BSP_FAILING_FLUSH, 0, r);
 	/* Zeroing that is still in progress finds that a flush failed. */
 	bsp_undurable_end_flush(&sp->undurable, r != 0);
 	if (r) {

@@ -242,6 +242,50 @@ static void errors_count(void **state)
 	bsp_sparse_free(f.sp);
 }
 
+static struct bsp_failures failures(struct fixture f,
+				    enum bsp_failing operation)
+{
+	struct bsp_failures now;
+
+	bsp_sparse_failures(f.sp, operation, &now);
+	return now;
+}
+
+static void assert_failed(struct fixture f, enum bsp_failing operation,
+			  uint64_t n, uint64_t off, int error)
+{
+	struct bsp_failures now = failures(f, operation);
+
+	assert_int_equal(now.n, n);
+	assert_int_equal(now.off, off);
+	assert_int_equal(now.error, error);
+}
+
+static void a_failure_tells_its_operation_and_place(void **state)
+{
+	struct fixture f = make(true, false);
+	char buf[G];
+
+	for (int i = 0; i < BSP_FAILINGS; i++)
+		assert_failed(f, (enum bsp_failing)i, 0, 0, 0);
+	fake_fail_reads(f.fake, 9 * G, G, EIO);
+	assert_int_equal(bsp_sparse_read(f.sp, 9 * G, buf, G), -EIO);
+	assert_int_equal(bsp_sparse_read(f.sp, 9 * G, buf, G), -EIO);
+	assert_failed(f, BSP_FAILING_READ, 2, 9 * G, -EIO);
+	fake_fail_writes(f.fake, 11 * G, G, ENOSPC);
+	assert_int_equal(try_put(f, 11 * G, G, 'n'), -ENOSPC);
+	assert_failed(f, BSP_FAILING_WRITE, 1, 11 * G, -ENOSPC);
+	fake_fail_writes(f.fake, 0, 0, 0);
+	fake_fail_commands(f.fake, 1 << FAKE_PUNCH, 0, SIZE, EIO);
+	put(f, 13 * G, G, 0);
+	fake_fail_flush(f.fake, EIO);
+	assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+	assert_failed(f, BSP_FAILING_ZERO, 1, 13 * G, -EIO);
+	assert_failed(f, BSP_FAILING_FLUSH, 1, 0, -EIO);
+	assert_failed(f, BSP_FAILING_WRITE, 1, 11 * G, -ENOSPC);
+	bsp_sparse_free(f.sp);
+}
+
 static void a_command_that_is_refused_is_no_error(void **state)
 {
 	struct fixture f = make(true, false);
@@ -412,6 +456,7 @@ int main(void)
 			zeroing_without_commands_counts_reads_and_writes),
 		cmocka_unit_test(writes_that_change_nothing_count_as_saved),
 		cmocka_unit_test(errors_count),
+		cmocka_unit_test(a_failure_tells_its_operation_and_place),
 		cmocka_unit_test(a_command_that_is_refused_is_no_error),
 		cmocka_unit_test(other_writers_count_once_a_look),
 		cmocka_unit_test(known_zeros_count_by_layer),
