@@ -86,31 +86,47 @@ struct step {
 /* --- Buffers ---
  *
  * Buffers of STEP bytes are kept: memory that is fresh from the kernel has to
- * be zeroed by it, which takes as long as the comparison. */
+ * be zeroed by it, which takes as long as the comparison. They are one
+ * allocation, so that it gets large pages. */
+
+static char *shared_memory(struct bsp_same *same)
+{
+	char *memory = atomic_load(&same->memory), *none = NULL;
+
+	if (memory)
+		return memory;
+	memory = bsp_buffer_new((size_t)BSP_SAME_BUFFERS * STEP);
+	if (!memory ||
+	    atomic_compare_exchange_strong(&same->memory, &none, memory))
+		return memory;
+	free(memory);
+	return none; /* another thread's */
+}
 
 static void *take_buffer(struct bsp_same *same)
 {
-	void *buf;
+	unsigned taken = atomic_load(&same->taken), i;
+	char *memory = shared_memory(same);
 
-	for (unsigned i = 0; i < BSP_SAME_BUFFERS; i++) {
-		buf = atomic_exchange(&same->buffers[i], NULL);
-		if (buf)
-			return buf;
-	}
-	return posix_memalign(&buf, BSP_BUFFER_ALIGN, STEP) ? NULL : buf;
+	do {
+		i = (unsigned)__builtin_ctz(~taken);
+		if (!memory || i >= BSP_SAME_BUFFERS)
+			return bsp_buffer_new(STEP);
+	} while (!atomic_compare_exchange_weak(&same->taken, &taken,
+					       taken | 1U << i));
+	return memory + (size_t)i * STEP;
 }
 
 /* NULL is fine. */
 static void give_buffer(struct bsp_same *same, void *buf)
 {
-	for (unsigned i = 0; buf && i < BSP_SAME_BUFFERS; i++) {
-		void *none = NULL;
+	char *memory = atomic_load(&same->memory);
+	uintptr_t off = (uintptr_t)buf - (uintptr_t)memory;
 
-		if (atomic_compare_exchange_strong(&same->buffers[i], &none,
-						   buf))
-			return;
-	}
-	free(buf);
+	if (memory && off < (size_t)BSP_SAME_BUFFERS * STEP)
+		(void)atomic_fetch_and(&same->taken, ~(1U << off / STEP));
+	else
+		free(buf);
 }
 
 /* --- Reading --- */

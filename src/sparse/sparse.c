@@ -223,8 +223,7 @@ void bsp_sparse_free(struct bsp_sparse *sp)
 	bsp_undurable_done(&sp->undurable);
 	pthread_rwlock_destroy(&sp->size_lock);
 	bsp_writeback_done(&sp->writeback);
-	for (unsigned i = 0; i < BSP_SAME_BUFFERS; i++)
-		free(atomic_load(&sp->same.buffers[i]));
+	free(atomic_load(&sp->same.memory));
 	pthread_mutex_destroy(&sp->asked_lock);
 	if (sp->known_counts.layers)
 		g_array_unref(sp->known_counts.layers);

@@ -93,8 +93,10 @@ struct bsp_same {
 	_Atomic uint64_t compared; /* read from the device for that */
 	_Atomic uint64_t written;  /* of those compared or known: written */
 	_Atomic uint64_t zeroed;   /* they were not zero, and have to be */
-	/* Atomic. For the next comparisons; of 1 MiB each, or NULL. */
-	void *_Atomic buffers[BSP_SAME_BUFFERS];
+	/* Atomic. The buffers for comparisons, in one allocation; NULL: there
+	 * was none yet. */
+	char *_Atomic memory;
+	atomic_uint taken; /* atomic: a bit for each buffer in use */
 };
 
 /*

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -326,6 +327,74 @@ static void writes_are_made_unless_asked_otherwise(void **state_)
 	bsp_sparse_free(f.sp);
 }
 
+/* --- More writers than buffers --- */
+
+enum { WRITERS = BSP_SAME_BUFFERS + 4 };
+
+struct writer {
+	struct fixture f;
+	pthread_barrier_t *all;
+	unsigned i;
+	ssize_t n;
+};
+
+/* Each waits in its read until all others have a buffer, too. */
+static void wait_for_all(void *data)
+{
+	pthread_barrier_wait(data);
+}
+
+/* Half of a MiB differs, in a place of the writer's own. */
+static void *write_own(void *data)
+{
+	struct writer *w = data;
+	char *buf = malloc(MIB);
+
+	memset(buf, 'o', MIB);
+	memset(buf + (size_t)w->i * G, 'a' + (int)w->i, MIB / 2);
+	w->n = bsp_sparse_write(w->f.sp, (uint64_t)w->i * MIB, buf, MIB);
+	free(buf);
+	return NULL;
+}
+
+static void each_of_many_writers_compares_its_own_bytes(void **state_)
+{
+	struct fixture f = open_device((uint64_t)WRITERS * MIB);
+	struct writer writers[WRITERS];
+	pthread_t threads[WRITERS];
+	pthread_barrier_t all;
+
+	memset(fake_bytes(f.fake), 'o', 8 * G);
+	pthread_barrier_init(&all, NULL, WRITERS);
+	for (int round = 0; round < 2; round++) {
+		fake_on_read(f.fake, wait_for_all, &all);
+		for (unsigned i = 0; i < WRITERS; i++) {
+			writers[i] = (struct writer){ f, &all, i, 0 };
+			assert_int_equal(pthread_create(&threads[i], NULL,
+							write_own, &writers[i]),
+					 0);
+		}
+		for (unsigned i = 0; i < WRITERS; i++) {
+			pthread_join(threads[i], NULL);
+			assert_int_equal(writers[i].n, MIB);
+		}
+		fake_on_read(f.fake, NULL, NULL);
+		/* Only what differs was written, and only in the first round.
+		 */
+		assert_int_equal(atomic_load(&f.sp->same.written),
+				 (uint64_t)WRITERS * MIB / 2);
+		assert_int_equal(atomic_load(&f.sp->same.taken), 0);
+	}
+	for (unsigned i = 0; i < WRITERS; i++) {
+		uint64_t off = (uint64_t)i * MIB + (uint64_t)i * G;
+
+		reads_as(f, off, MIB / 2, 'a' + (int)i);
+		reads_as(f, off + MIB / 2, MIB / 2 - (size_t)i * G, 'o');
+	}
+	pthread_barrier_destroy(&all);
+	bsp_sparse_free(f.sp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +410,7 @@ int main(void)
 		cmocka_unit_test(zeros_in_a_part_survive_a_failed_flush),
 		cmocka_unit_test(a_failure_while_it_compares_counts),
 		cmocka_unit_test(writes_are_made_unless_asked_otherwise),
+		cmocka_unit_test(each_of_many_writers_compares_its_own_bytes),
 	};
 
 	return cmocka_run_group_tests_name("same", tests, NULL, NULL);
