@@ -45,13 +45,20 @@ static const char *find_node(const GPtrArray *paths, dev_t rdev)
 	return NULL;
 }
 
-/* Adds all paths that list may begin with: a path may have commas in it. */
+enum {
+	COMMAS_MAX = 4, /* in a path that is found in a list */
+	/* Of a list. Any user can mount a FUSE file system, of any type and
+	 * source: 4 KiB of commas must not take gigabytes of paths. */
+	PATHS_MAX = 1024,
+};
+
+/* Adds the paths that list may begin with: a path may have commas in it. */
 static void add_prefixes(GPtrArray *paths, const char *list)
 {
 	size_t len = strcspn(list, ",");
 
 	g_ptr_array_add(paths, g_strndup(list, len));
-	while (list[len] != '\0') {
+	for (unsigned i = 0; i < COMMAS_MAX && list[len] != '\0'; i++) {
 		len += 1 + strcspn(list + len + 1, ",");
 		g_ptr_array_add(paths, g_strndup(list, len));
 	}
@@ -65,7 +72,7 @@ static bool sources_have(const char *sources, dev_t rdev)
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 	const char *next = sources;
 
-	while (*next) {
+	while (*next && paths->len < PATHS_MAX) {
 		add_prefixes(paths, next);
 		next = strstr(next + 1, ",/");
 		next = next ? next + 1 : "";
