@@ -319,10 +319,11 @@ static bool read_status(struct thin_layer *thin)
 		return false;
 	params = g_array_index(targets, struct bsp_dm_target, 0).params;
 	thin->highest = 0;
-	if (sscanf(params, "%llu %llu", &mapped, &highest) == 2)
-		thin->highest = ((uint64_t)highest + 1) * SECTOR;
-	else if (sscanf(params, "%llu -", &mapped) != 1 || mapped)
+	if (sscanf(params, "%llu %llu", &mapped, &highest) != 2)
+		return strcmp(params, "0 -") == 0;
+	if (highest >= UINT64_MAX / SECTOR)
 		return false;
+	thin->highest = ((uint64_t)highest + 1) * SECTOR;
 	return true;
 }
 
