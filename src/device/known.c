@@ -12,7 +12,10 @@
 #include "device/sysfs.h"
 
 enum {
-	DEPTH_MAX = 8,	  /* devices above one another */
+	DEPTH_MAX = 8, /* devices above one another */
+	/* Devices below one. A table may have any number of targets, and each
+	 * of them lead to a device with as many. */
+	DEVICES_MAX = 1024,
 	RETRY_US = 50000, /* until layers that cannot be built yet are tried
 			     again */
 	BUSY_MS = 100,	  /* the longest that a handler waits for a question */
@@ -90,8 +93,9 @@ struct bsp_layer *bsp_layer_new(dev_t rdev, const struct bsp_layer_use *use,
 {
 	struct bsp_layer *layer = NULL;
 
-	if (depth >= DEPTH_MAX)
+	if (depth >= DEPTH_MAX || *use->left == 0)
 		return NULL;
+	--*use->left;
 	if (has_entry(rdev, "partition"))
 		return bsp_layer_partition_new(rdev, use, depth);
 	if (has_entry(rdev, "dm"))
@@ -159,10 +163,14 @@ static bool take_stamp(struct bsp_known *known)
 /* Makes the layers if that was not tried yet. lock held. */
 static void make(struct bsp_known *known)
 {
+	unsigned left = DEVICES_MAX;
+
 	if (known->made || known->use.trust == BSP_KNOWN_OFF)
 		return;
 	known->made = true;
+	known->use.left = &left;
 	known->layer = bsp_layer_new(known->rdev, &known->use, 0);
+	known->use.left = NULL;
 	if (known->layer && !take_stamp(known)) {
 		bsp_layer_free(known->layer);
 		known->layer = NULL;

@@ -115,6 +115,9 @@ void bsp_layer_free(struct bsp_layer *layer);
 struct bsp_layer_use {
 	enum bsp_known_trust trust;
 	bool writable; /* the device on top is written */
+	/* While layers are made: how many devices may still be looked at. Each
+	 * of their layers may keep a descriptor. Set by known.c. */
+	unsigned *left;
 };
 
 /*
