@@ -6,8 +6,8 @@
  * chown, utimes or a write changed from struct file. The last kind lasts as
  * long as the mount.
  *
- * Files are few and never added or removed, so that a list without a lock is
- * enough to find one.
+ * Files are never added or removed, so that a list without a lock is enough to
+ * find one.
  */
 #include "inode.h"
 
@@ -242,6 +242,12 @@ static void fill_root(struct stat *root)
 	root->st_ctim = root->st_mtim;
 }
 
+/* The inode of the first file; the others follow. */
+static fuse_ino_t first_ino(const struct tree *tree)
+{
+	return FUSE_ROOT_ID + (tree->root_is_file ? 0 : 1);
+}
+
 bool tree_open(struct tree *tree, const struct options *options,
 	       bool root_is_file, GError **error)
 {
@@ -252,7 +258,7 @@ bool tree_open(struct tree *tree, const struct options *options,
 	for (guint i = 0; i < options->sources->len; i++) {
 		struct file *file = &tree->files[i];
 
-		file->ino = FUSE_ROOT_ID + i + (root_is_file ? 0 : 1);
+		file->ino = first_ino(tree) + i;
 		if (!open_file(file, g_ptr_array_index(options->sources, i),
 			       options, error)) {
 			tree_close(tree);
@@ -314,13 +320,14 @@ void tree_close(struct tree *tree)
 
 struct file *tree_find(const struct tree *tree, fuse_ino_t ino)
 {
+	fuse_ino_t first = first_ino(tree);
+
 	if (tree->devices)
 		return table_find(tree->devices, ino);
-	for (size_t i = 0; i < tree->n_files; i++) {
-		if (tree->files[i].ino == ino)
-			return &tree->files[i];
-	}
-	return NULL;
+	/* Each request comes by here. */
+	return ino >= first && ino - first < tree->n_files
+		       ? &tree->files[ino - first]
+		       : NULL;
 }
 
 struct file *tree_lookup(const struct tree *tree, const char *name)
