@@ -23,6 +23,7 @@
 #include "all.h"
 #include "log.h"
 #include "mount.h"
+#include "mount-reason.h"
 #include "notify.h"
 #include "ops.h"
 #include "powers.h"
@@ -202,13 +203,8 @@ static void end_watches(struct mount *mount)
 
 static void log_mount_failure(const struct mount *mount)
 {
-	g_autofree char *helper = g_find_program_in_path("fusermount3");
-
-	log_line(
-		LOG_ERR, "cannot mount at %s%s", mount->mountpoint.path,
-		geteuid() == 0 || helper
-			? ""
-			: ": fusermount3 is missing, which is needed without root; install the package fuse3");
+	log_line(LOG_ERR, "cannot mount at %s%s", mount->mountpoint.path,
+		 mount_reason());
 }
 
 /* Ends the connection to the kernel, as a close would, but keeps the
