@@ -245,15 +245,17 @@ struct parser {
 
 static int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* Any word may have an URI in it, whose password messages must not show. */
 static int usage_error(const char *format, ...)
 {
-	g_autofree char *text = NULL;
+	g_autofree char *text = NULL, *shown = NULL;
 	va_list args;
 
 	va_start(args, format);
 	text = g_strdup_vprintf(format, args);
 	va_end(args);
-	log_line(LOG_ERR, "%s", text);
+	shown = bsp_nbd_uri_redact(text);
+	log_line(LOG_ERR, "%s", shown);
 	return -1;
 }
 
@@ -714,7 +716,8 @@ static int parse_operands_of_all(struct parser *parser)
 	if (options->writable)
 		return usage_error(
 			"--all is read-only: a writable mount takes its devices for itself, and all of them are too many; give -o ro (mount and fstab mean rw without it), or name the devices");
-	if (n == 0)
+	if (n == 0 ||
+	    bsp_is_nbd_uri(g_ptr_array_index(parser->operands, n - 1)))
 		return usage_error(
 			"the mount point is missing; usage: blksparsefs [options] --all MOUNTPOINT");
 	if (n == 2)

@@ -73,7 +73,9 @@ hidden "unmounted" "$FS_LOG"
 
 say "messages about what is wrong"
 for args in "$uri $MNT" "-o rw $uri $MNT" "$uri $uri $MNT" "=$uri $MNT" \
-	"a/b=$uri $MNT" "$uri" "$uri $uri" "-o fsname=$uri,nonsense $uri $MNT"; do
+	"a/b=$uri $MNT" "$uri" "$uri $uri" "-o fsname=$uri,nonsense $uri $MNT" \
+	"-o fsnam=$uri $uri $MNT" "--all $uri $MNT" "--all $uri" \
+	"--all x $uri" "-o name=$uri a b $MNT"; do
 	# shellcheck disable=SC2086 # several words
 	! "$FS" -f $args 2>"$TEST_TMP/message" || fail "it mounts"
 	hidden "${args//$secret/***}" "$TEST_TMP/message"
