@@ -299,8 +299,11 @@ static struct bsp_chunk_reader *make(struct bsp_sparse *sp, uint64_t off,
 	reader->sp = sp;
 	reader->off = off;
 	reader->end = end;
-	reader->read_len =
-		(size_t)bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift);
+	/* Large pages for a short range would take longer than its reads: the
+	 * kernel zeroes them. */
+	reader->read_len = (size_t)bsp_min(
+		bsp_max(BSP_SCAN_READ, UINT64_C(1) << sp->shift),
+		bsp_align_up(bsp_max(end - off, 1), sp->shift));
 	reader->memory = bsp_buffer_new(SLOTS * reader->read_len);
 	reader->through = through;
 	reader->queue = make_queue(sp, through);
