@@ -187,10 +187,10 @@ static char *describe_interrupt(const struct job *job)
 			       done, job->now.size, job->to_path);
 }
 
-/* Whether the target had content before, of which the copy left a part. */
-static bool is_mixed(const struct job *job, const GError *error)
+/* Whether the copy failed on its way, and not in the comparison after it. */
+static bool is_incomplete(const struct job *job, const GError *error)
 {
-	return !job->is_new && job->now.phase != BSP_PHASE_VERIFY &&
+	return job->now.phase != BSP_PHASE_VERIFY &&
 	       g_error_matches(error, BSP_ERROR, BSP_ERROR_FAILED);
 }
 
@@ -203,9 +203,13 @@ static char *describe_failure(const struct job *job, const GError *error)
 		return g_strdup_printf(
 			"%s; %s may have lost data that it still returns: copy again, without --changed",
 			error->message, job->to_path);
-	if (is_mixed(job, error))
-		return g_strdup_printf("%s; %s is incomplete", error->message,
-				       job->to_path);
+	if (is_incomplete(job, error))
+		return g_strdup_printf(
+			"%s; %s is incomplete: %" G_GUINT64_FORMAT
+			" of %" G_GUINT64_FORMAT " bytes were done",
+			error->message, job->to_path,
+			job->now.data + job->now.hole + job->now.same,
+			job->now.size);
 	return g_strdup(error->message);
 }
 
