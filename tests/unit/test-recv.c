@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,7 +18,7 @@
 #include "fake-device.h"
 #include "stream/stream.h"
 
-enum { G = 4096, SIZE = 16 * G, OLD = 0xaa, NEW = 'n' };
+enum { G = 4096, SIZE = 64 * G, OLD = 0xaa, NEW = 'n' };
 
 /* The receiver opens this one, whatever the path. */
 static struct fake *target;
@@ -39,6 +40,7 @@ static const char path[] = "/dev/null";
 static struct {
 	atomic_uint writes;
 	unsigned flushes;
+	uint64_t read; /* bytes, but for those of spot checks */
 	unsigned char bytes[SIZE];
 } seen;
 
@@ -49,6 +51,12 @@ static void write_begins(void *data, uint64_t off)
 
 static void flush_begins(void *data)
 {
+	const struct fake_call *reads;
+	size_t n = fake_reads(target, &reads);
+
+	for (size_t i = 0; i < n; i++)
+		seen.read +=
+			reads[i].kind == FAKE_READ_THROUGH ? reads[i].len : 0;
 	seen.flushes++;
 	memcpy(seen.bytes, fake_bytes(target), SIZE);
 }
@@ -185,6 +193,119 @@ static void bytes_behind_the_end_are_an_error(void **state)
 	assert_seen(0, SIZE - G, NEW);
 }
 
+/* --- Increments --- */
+
+/* The base is OLD, but for zeros in [4 G, 44 G): shorter ones would be read
+ * together with the data around them. */
+static void fill_base(struct fake *fake)
+{
+	memset(fake_bytes(fake), OLD, SIZE);
+	memset(fake_bytes(fake) + (size_t)(4 * G), 0, 40 * G);
+}
+
+/* A bsp_write_fn. */
+static int put_digest(void *data, const void *buf, size_t len)
+{
+	put(*(int *)data, buf, len);
+	return 0;
+}
+
+/* An increment onto the base: granule 2 is NEW. */
+static int increment(void)
+{
+	int digest = memfd_create("digest", MFD_CLOEXEC);
+	int stream = memfd_create("stream", MFD_CLOEXEC);
+	struct fake *fake = fake_new(SIZE);
+	struct bsp_sparse *sp = bsp_sparse_new(fake_device(fake), NULL, NULL);
+	char name[32];
+	struct bsp_transfer_options options = { .digest = put_digest,
+						.data = &digest,
+						.chunk = G };
+
+	fill_base(fake);
+	assert_true(digest >= 0 && stream >= 0);
+	assert_true(bsp_digest(sp, &options, NULL, NULL));
+	fake_write(fake, 2 * G, G, NEW);
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", digest);
+	options = (struct bsp_transfer_options){ .since = name };
+	assert_true(bsp_send(sp, stream, &options, NULL, NULL));
+	bsp_sparse_free(sp);
+	close(digest);
+	lseek(stream, 0, SEEK_SET);
+	return stream;
+}
+
+/* Receives the increment onto the target. Returns whether it succeeded. */
+static bool receive_onto_base(bool resume, GError **error)
+{
+	const struct bsp_transfer_options options = { .check_base = true,
+						      .resume = resume };
+	int fd = increment();
+	bool received = bsp_recv(fd, path, &options, NULL, error);
+
+	close(fd);
+	return received;
+}
+
+static void assert_seen_new(void)
+{
+	assert_seen(0, 2 * G, OLD);
+	assert_seen(2 * G, G, NEW);
+	assert_seen(3 * G, G, OLD);
+	assert_seen(4 * G, 40 * G, 0);
+	assert_seen(44 * G, 20 * G, OLD);
+}
+
+static void known_holes_of_the_base_are_not_read(void **state)
+{
+	for (int resume = 0; resume < 2; resume++) {
+		open_target(SIZE);
+		fill_base(target);
+		fake_know_zeros(target, 4 * G, 40 * G);
+		assert_true(receive_onto_base(resume, NULL));
+		assert_seen_new();
+		/* All of the data, or only the part that stays. */
+		assert_int_equal(seen.read, resume ? 23 * G : 24 * G);
+	}
+}
+
+static void a_byte_that_differs_is_refused(void **state)
+{
+	static const uint64_t places[] = { 0, 2 * G + 5, 44 * G, SIZE - 1 };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		GError *error = NULL;
+
+		open_target(SIZE);
+		fill_base(target);
+		fake_know_zeros(target, 4 * G, 40 * G);
+		fake_bytes(target)[places[i]] ^= 1;
+		assert_false(receive_onto_base(false, &error));
+		assert_refused(error, BSP_ERROR_FAILED, "nothing was written");
+		assert_int_equal(atomic_load(&seen.writes), 0);
+	}
+}
+
+/* The check begins again, and reads all. */
+static void a_layer_that_lies_is_found_out(void **state)
+{
+	GError *error = NULL;
+
+	open_target(SIZE);
+	fill_base(target);
+	fake_know_zeros(target, 44 * G, 20 * G);
+	assert_true(receive_onto_base(false, NULL));
+	assert_seen_new();
+	assert_int_in_range(seen.read, SIZE, 2 * SIZE);
+
+	/* Parts before may have passed by it. */
+	open_target(SIZE);
+	fill_base(target);
+	fake_know_zeros(target, 44 * G, 20 * G);
+	assert_false(receive_onto_base(true, &error));
+	assert_refused(error, BSP_ERROR_DIFFERS, "use known=off");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +314,9 @@ int main(void)
 		cmocka_unit_test(a_device_that_is_too_small_is_not_written),
 		cmocka_unit_test(a_stream_from_an_offset_needs_its_beginning),
 		cmocka_unit_test(bytes_behind_the_end_are_an_error),
+		cmocka_unit_test(known_holes_of_the_base_are_not_read),
+		cmocka_unit_test(a_byte_that_differs_is_refused),
+		cmocka_unit_test(a_layer_that_lies_is_found_out),
 	};
 
 	return cmocka_run_group_tests_name("recv", tests, NULL, NULL);
