@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ enum {
 	 * descriptors one by one.
 	 */
 	SERVICE_FILES = 65536,
+	LARGE_BUFFER = 256 << 10,
 };
 
 /* --- Descriptors --- */
@@ -86,10 +88,23 @@ static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 
 /* --- Services --- */
 
+/*
+ * malloc(3) raises the size from which memory comes from mmap(2) and goes back
+ * at free(3), up to 32 MiB, whenever such memory is freed. From then on the
+ * buffers of requests and scans come from the arenas, of which there are up to
+ * eight for each processor, and each keeps what its threads had at most. A size
+ * that is set stays (mallopt(3)).
+ */
+static void return_large_buffers(void)
+{
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
+}
+
 void startup_service(void)
 {
 	sigset_t none;
 
+	return_large_buffers();
 	raise_limit(RLIMIT_NOFILE, SERVICE_FILES);
 	raise_limit(RLIMIT_NPROC, RLIM_INFINITY);
 	raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
