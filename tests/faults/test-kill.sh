@@ -7,7 +7,10 @@
 #
 # TIMEOUT: 600 seconds
 #
-#   test-kill.sh [ROUNDS]
+#   test-kill.sh [ROUNDS [SEED]]
+#
+# The rounds have the seed SEED and those after it. By default every second one has
+# a seed that is always the same, and the others have fresh ones.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 . "$(dirname "$0")/lib.sh"
@@ -16,6 +19,7 @@ requires_fuse
 requires_loop
 
 rounds=${1:-40}
+first=${2:-}
 load=$(dirname "$0")/kill_load.py
 size=$((4 * MIB + 4096))
 options=('' ',zero=keep' ',zero=write' ',granule=64K'
@@ -86,9 +90,11 @@ one() {
 }
 
 fresh=$((SECONDS + $$ + $(date +%s) % 100000))
-echo "fresh seeds from $fresh"
+[[ -n $first ]] || echo "fresh seeds from $fresh"
 for ((round = 0; round < rounds; round++)); do
-	if ((round % 2)); then
+	if [[ -n $first ]]; then
+		one $((first + round))
+	elif ((round % 2)); then
 		one $((fresh + round))
 	else
 		one "$round"
