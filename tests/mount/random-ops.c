@@ -57,6 +57,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/choices.h"
+
 enum {
 	PAGE = 4096,
 	LONGEST = 384 << 10, /* bytes of an operation, by default */
@@ -107,8 +109,7 @@ struct worker {
 	unsigned number;
 	uint64_t from, to; /* its range; the file never grows past to */
 	bool owns_end;
-	uint64_t random;
-	uint64_t hot;		 /* offset near many operations */
+	struct choices choices;
 	uint64_t last, last_len; /* range of the last operation */
 
 	int fd, direct;
@@ -183,23 +184,14 @@ static void pread_all(int fd, void *buf, size_t len, uint64_t off)
 
 /* --- Random numbers --- */
 
-static uint64_t draw(uint64_t *state)
-{
-	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
-}
-
 static uint64_t below(struct worker *w, uint64_t n)
 {
-	return n ? draw(&w->random) % n : 0;
+	return dice_below(&w->choices.dice, n);
 }
 
 static bool chance(struct worker *w, unsigned percent)
 {
-	return below(w, 100) < percent;
+	return dice_chance(&w->choices.dice, percent * 10);
 }
 
 static uint64_t min(uint64_t a, uint64_t b)
@@ -212,52 +204,9 @@ static uint64_t max(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* Bytes, none of which is zero. */
-static void fill_data(struct worker *w, char *buf, uint64_t len)
-{
-	uint64_t value = draw(&w->random);
-
-	for (uint64_t i = 0; i < len; i++) {
-		if (i % 64 == 0)
-			value = value * UINT64_C(6364136223846793005) + 1;
-		buf[i] = (char)((value >> (8 + i % 48)) | 1);
-	}
-}
-
-/* A mix of zeros and data; many of the borders are those of granules. */
 static void fill(struct worker *w, char *buf, uint64_t len, uint64_t off)
 {
-	uint64_t unit = w->work->granule;
-
-	memset(buf, 0, len);
-	switch (below(w, 8)) {
-	case 0:
-	case 1:
-	case 2:
-		fill_data(w, buf, len);
-		break;
-	case 3:
-	case 4:
-		break;
-	case 5: /* one byte */
-		buf[below(w, 3) == 0 ? 0
-		    : below(w, 2)    ? len - 1
-				     : below(w, len)] = 'x';
-		break;
-	default:
-		for (uint64_t at = 0; at < len;) {
-			uint64_t run =
-				1 + below(w, chance(w, 50) ? unit * 4 : len);
-
-			if (chance(w, 60))
-				run = unit - (off + at) % unit +
-				      unit * below(w, 3);
-			run = min(run, len - at);
-			if (chance(w, 50))
-				fill_data(w, buf + at, run);
-			at += run;
-		}
-	}
+	choose_bytes(&w->choices, buf, len, off);
 }
 
 /* --- Failures --- */
@@ -372,70 +321,11 @@ static uint64_t limit(const struct worker *w)
 	return w->owns_end ? min(w->to, file_len(w)) : w->to;
 }
 
-static uint64_t pick_len(struct worker *w, uint64_t most)
-{
-	uint64_t granule = w->work->granule;
-	uint64_t len;
-
-	switch (below(w, 6)) {
-	case 0:
-		len = 1 + below(w, 16);
-		break;
-	case 1:
-		len = 1 + below(w, PAGE);
-		break;
-	case 2:
-		len = granule * (1 + below(w, 4));
-		break;
-	case 3:
-		len = 1 + below(w, 3 * granule);
-		break;
-	case 4:
-		len = 1 + below(w, 65536);
-		break;
-	default:
-		len = 1 + below(w, w->work->longest);
-	}
-	return min(min(len, w->work->longest), most);
-}
-
-/* Often near the hot offset or the end of the file. */
-static uint64_t pick_off(struct worker *w, uint64_t end)
-{
-	uint64_t granule = w->work->granule;
-	uint64_t centre = limit(w);
-
-	switch (below(w, 8)) {
-	case 0:
-	case 1:
-	case 2:
-		if (chance(w, 4))
-			w->hot = w->from + below(w, w->to - w->from);
-		centre = w->hot;
-		break;
-	case 3:
-	case 4:
-		break;
-	default:
-		return w->from + below(w, end - w->from);
-	}
-	centre += below(w, 4 * granule);
-	centre -= min(centre, 2 * granule);
-	return min(max(w->from, centre), end - 1);
-}
-
 /* A range inside [w->from, end); false if that is empty. */
 static bool pick(struct worker *w, uint64_t end, uint64_t *off, uint64_t *len)
 {
-	static const uint64_t units[] = { 1, 512, PAGE, 0 };
-	uint64_t unit = units[below(w, 4)];
-
-	if (end <= w->from)
+	if (!choose_range(&w->choices, w->from, end, limit(w), off, len))
 		return false;
-	if (!unit)
-		unit = w->work->granule;
-	*off = max(w->from, pick_off(w, end) / unit * unit);
-	*len = pick_len(w, end - *off);
 	w->last = *off;
 	w->last_len = *len;
 	return true;
@@ -684,7 +574,7 @@ static void op_edge(struct worker *w)
 	from = (end - 2 * granule) / granule * granule;
 	cut = from + 1 + below(w, end - from - 1);
 	note(w, from, end, "data, punch, cut to %" PRIu64 ", fsync", cut);
-	fill_data(w, w->buf, end - from);
+	choose_data(&w->choices, w->buf, end - from);
 	if (pwrite(w->fd, w->buf, end - from, (off_t)from) !=
 		    (ssize_t)(end - from) ||
 	    fsync(w->fd) < 0 ||
@@ -1057,7 +947,11 @@ static void *work_main(void *data)
 	struct worker *w = data;
 	struct work *work = w->work;
 
-	w->random = work->seed * 1000003 + w->number;
+	w->choices = (struct choices){
+		.dice.state = work->seed * 1000003 + w->number,
+		.granule = work->granule,
+		.longest = work->longest,
+	};
 	w->log = calloc(LOG_LEN, sizeof(*w->log));
 	if (!w->log || posix_memalign((void **)&w->buf, PAGE, window(w)) ||
 	    posix_memalign((void **)&w->buf2, PAGE, window(w)) ||
@@ -1123,15 +1017,15 @@ static void *reader(void *data)
 	int direct = work->direct
 			     ? open(work->path, O_RDONLY | O_DIRECT | O_CLOEXEC)
 			     : fd;
-	uint64_t random = work->seed;
+	struct dice dice = { work->seed };
 	void *buf;
 
 	if (fd < 0 || direct < 0 || posix_memalign(&buf, PAGE, 256 << 10))
 		die("reader");
 	while (!atomic_load(&work->done)) {
-		uint64_t off = draw(&random) % work->shadow.size / 512 * 512;
+		uint64_t off = dice_below(&dice, work->shadow.size) / 512 * 512;
 
-		if (pread(draw(&random) % 4 ? fd : direct, buf, 256 << 10,
+		if (pread(dice_below(&dice, 4) ? fd : direct, buf, 256 << 10,
 			  (off_t)off) < 0)
 			die("read beside the workers");
 		/* Leave processor time for the workers. */
@@ -1248,7 +1142,7 @@ static int run(struct work *work)
 static int init(const char *device, const char *path, uint64_t seed)
 {
 	struct work work = { .granule = PAGE, .longest = LONGEST };
-	struct worker w = { .work = &work, .random = seed };
+	struct worker w = { .work = &work, .choices.dice.state = seed };
 	struct shadow *shadow = &work.shadow;
 	uint64_t size;
 	int fd = device_open(device, O_RDWR, &size);

@@ -99,6 +99,8 @@ static void plan_file(struct round *r, unsigned number)
 	file->block = dice_chance(&r->dice, 300) ? 4096 : 512;
 	file->resizes = !node && file->kind == SOAK_LOOP &&
 			soak->mode != SOAK_CUT && file->block == 512;
+	file->exchanges =
+		node && file->kind == SOAK_LOOP && dice_chance(&r->dice, 300);
 	(void)snprintf(file->name, sizeof(file->name), "f%u", number);
 	(void)snprintf(file->path, sizeof(file->path), "%s/mnt/f%u",
 		       r->settings->dir, number);
@@ -164,10 +166,11 @@ static void print_plan(const struct round *r, const char *options)
 	for (unsigned i = 0; i < soak->files; i++) {
 		const struct soak_file *file = &soak->file[i];
 
-		printf(" %s(%" PRIu64 ", %u)%s%s", kind_names[file->kind],
+		printf(" %s(%" PRIu64 ", %u)%s%s%s", kind_names[file->kind],
 		       file->capacity, file->stripes,
 		       file->mapped ? " mapped" : "",
-		       file->resizes ? " resizes" : "");
+		       file->resizes ? " resizes" : "",
+		       file->exchanges ? " exchanged" : "");
 	}
 	printf("; %u processes%s%s%s\n", r->processes,
 	       r->has_victims ? ", victims" : "",
@@ -191,7 +194,11 @@ static void start_worker(struct soak *soak, unsigned number, unsigned file,
 	w->state = &soak->worker[number];
 	w->number = stripe;
 	w->owns_end = stripe + 1 == w->file->stripes;
-	w->dice.state = soak->seed * 1000003 + number;
+	w->choices = (struct choices){
+		.dice.state = soak->seed * 1000003 + number,
+		.granule = soak->granule,
+		.longest = SOAK_LONGEST,
+	};
 	if (pthread_create(thread, NULL, work_main, w))
 		soak_die("thread");
 }
@@ -407,12 +414,20 @@ static void disturb_disks(struct round *r)
 	}
 }
 
-/* The driver gets no new descriptor for a while. */
+/*
+ * The driver gets no new descriptor for a while. By io_uring it then gets no
+ * new thread either, and a request that needs one fails with ENOMEM. So there
+ * it is a window, too.
+ */
 static void set_room(struct round *r, bool has)
 {
 	struct rlimit limit = { .rlim_cur = has ? 4096 : 3, .rlim_max = 4096 };
 
+	if (!has && r->settings->uring)
+		count_window(r->soak);
 	(void)prlimit(r->driver.pid, RLIMIT_NOFILE, &limit, NULL);
+	if (has && r->settings->uring)
+		count_window(r->soak);
 	r->room_ends = 0;
 	if (!has)
 		r->room_ends = soak_now_ns() + SECOND_NS / 2;
@@ -676,6 +691,15 @@ static uint64_t operations(const struct soak *soak)
 	return n;
 }
 
+/* Not where it would be a window that no worker ends, or one inside another. */
+static bool shorts_descriptors(struct round *r)
+{
+	enum soak_mode mode = r->soak->mode;
+
+	return dice_chance(&r->dice, 300) &&
+	       (!r->settings->uring || mode == SOAK_WRITE || mode == SOAK_KILL);
+}
+
 bool run_round(const struct settings *settings, struct soak *soak,
 	       uint64_t seed)
 {
@@ -696,7 +720,7 @@ bool run_round(const struct settings *settings, struct soak *soak,
 	plan(&r, options, sizeof(options));
 	r.processes = 1 + (unsigned)dice_below(&r.dice, SOAK_PROCESSES);
 	r.has_victims = dice_chance(&r.dice, 500);
-	r.shorts_descriptors = dice_chance(&r.dice, 300) && !settings->uring;
+	r.shorts_descriptors = shorts_descriptors(&r);
 	make_files(&r);
 	print_plan(&r, options);
 	start_drivers(&r, options);

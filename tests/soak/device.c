@@ -35,10 +35,11 @@ static int loop_number(void)
 }
 
 /* The device is detached once all programs have closed it. */
-static void loop_make(struct disk *disk, const char *path, uint32_t block)
+static void loop_make(struct disk *disk, const char *path, uint32_t block,
+		      int flags)
 {
 	struct loop_config config = {
-		.fd = (uint32_t)open(path, O_RDWR | O_CLOEXEC),
+		.fd = (uint32_t)open(path, flags | O_CLOEXEC),
 		.block_size = block,
 		.info.lo_flags = LO_FLAGS_AUTOCLEAR,
 	};
@@ -97,22 +98,26 @@ static void losing_make(struct disk *disk, const struct settings *settings,
 	disk->server = start_program(settings, args, log, false);
 	(void)snprintf(file, sizeof(file), "%s/disk", disk->point);
 	wait_for_path(file);
-	loop_make(disk, file, 512);
+	loop_make(disk, file, 512, O_RDWR);
 }
 
 static void nbd_make(struct disk *disk, const struct settings *settings,
-		     const char *image)
+		     const char *image, struct dice *dice)
 {
+	bool slow = dice_chance(dice, 300);
 	char socket[230], rate[300], trigger[300], path[256], log[300];
 	char *args[] = { (char[]){ "nbdkit" },
 			 (char[]){ "-f" },
 			 (char[]){ "-U" },
 			 socket,
 			 (char[]){ "--filter=error" },
+			 (char[]){ "--filter=delay" },
 			 (char[]){ "file" },
 			 path,
 			 rate,
 			 trigger,
+			 slow ? (char[]){ "rdelay=2ms" } : NULL,
+			 (char[]){ "wdelay=5ms" },
 			 NULL };
 
 	(void)snprintf(path, sizeof(path), "%s", image);
@@ -211,14 +216,16 @@ static void attach(struct disk *disk, struct soak_file *file,
 {
 	switch (file->kind) {
 	case SOAK_LOOP:
-		loop_make(disk, file->image, file->block);
+		/* The kernel exchanges the file of a read-only one alone. */
+		loop_make(disk, file->image, file->block,
+			  file->exchanges ? O_RDONLY : O_RDWR);
 		break;
 	case SOAK_IMAGE:
 		(void)snprintf(disk->path, sizeof(disk->path), "%s",
 			       file->image);
 		break;
 	case SOAK_NBD:
-		nbd_make(disk, settings, file->image);
+		nbd_make(disk, settings, file->image, dice);
 		break;
 	case SOAK_LOSING:
 		losing_make(disk, settings, file->image, dice);

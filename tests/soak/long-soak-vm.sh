@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Rounds of soak in a virtual machine, on volumes of the device mapper whose disks
-# fail: all requests, or those of some seconds or of a part, or late ones; and a
-# disk that is offline.
+# fail: all requests, or those of some seconds or of a part, or late ones; and on
+# disks that are offline, have bad sectors, lose commands or answer in part.
 #
 # TIMEOUT: 1500 seconds
 #
@@ -31,6 +31,10 @@ FAULTS
 cat >>"$TEST_TMP/faults" <<-'FAULTS'
 	# faults on|off: has each disk fail in some way, or work.
 	half=8192
+	debug() {
+		echo "$2" >/sys/bus/pseudo/drivers/scsi_debug/every_nth
+		echo "$1" >/sys/bus/pseudo/drivers/scsi_debug/opts
+	}
 	load() {
 		dmsetup suspend --nolockfs "$1"
 		dmsetup load "$1" --table "$2"
@@ -38,9 +42,12 @@ cat >>"$TEST_TMP/faults" <<-'FAULTS'
 	}
 	for i in 0 1; do
 		disk=${disks[i]} state=/sys/block/${disks[i]##*/}/device/state
-		kind=$((RANDOM % 5))
+		kind=$((RANDOM % 8))
 		[[ $1 == on ]] || kind=off
 		echo running >"$state"
+		# scsi_debug's, of all disks: 2 bad sectors, 0x10 errors of the
+		# transport, 0x80 short transfers.
+		((i)) || debug 0 0
 		case $kind in
 		0) echo offline >"$state" ;;
 		1) load "${names[i]}" "0 $((2 * half)) error" ;;
@@ -49,6 +56,9 @@ cat >>"$TEST_TMP/faults" <<-'FAULTS'
 		3) load "${names[i]}" "0 $((2 * half)) flakey $disk 0 1 1 1 error_writes" ;;
 		4) load "${names[i]}" "0 $half delay $disk 0 50
 	$half $half error" ;;
+		5) debug 2 0 ;;
+		6) debug 0x10 3 ;;
+		7) debug 0x80 2 ;;
 		off) load "${names[i]}" "0 $((2 * half)) linear $disk 0" ;;
 		esac
 	done

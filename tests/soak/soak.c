@@ -18,7 +18,8 @@
  *                 closed
  *          cut    rounds end with a power cut: disks lose what was not synced
  *          fault  the disks fail now and then, and lose data when a flush fails
- *          read   workers change the devices beside a read-only mount
+ *          read   workers change the devices beside a read-only mount, or
+ *                 exchange the files below them
  *                 All are given by default; one may be given several times.
  *   --seed N      of the first round; the next ones have N+1, N+2 and so on.
  *                 Default: by the clock
@@ -34,8 +35,8 @@
  *   --hang N      seconds that an operation may take. Default: 120
  *   --device PATH use this device as well, up to 64 MiB
  *   --faults COMMAND
- *                 "COMMAND on" has it fail in a window of --mode fault,
- * "COMMAND off" has it work again
+ *                 "COMMAND on" has it fail in a window of --mode fault, and
+ *                 "COMMAND off" has it work again
  *
  * The seed of a round selects its devices, options and disturbances, and the
  * operations of each worker, one after another. So a seed repeats the

@@ -79,6 +79,7 @@ struct soak_file {
 	unsigned stripes;
 	bool mapped; /* so that stripes are whole pages */
 	bool resizes;
+	bool exchanges; /* its loop device gets other files */
 	uint32_t block; /* bytes of a block of the device: 512 or 4096 */
 	uint64_t max;	/* bytes of the arrays */
 

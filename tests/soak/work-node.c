@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A worker of a read-only mount: it changes its part of the device by the
- * device's own name, and looks at the mount.
+ * device's own name, or the last one exchanges the file below it, and looks at
+ * the mount.
  *
  * A search, a direct read and a read by a new opener must show the change at
  * once. A reader that has the file open may get pages of before that the kernel
@@ -13,11 +14,16 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
+#include <linux/loop.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { PATIENCE = 3000, SECTOR = SOAK_PAGE };
+
+/* The loop device of soak_file.exchanges has one of two files. */
+enum { MEDIA = 2 };
 
 struct node {
 	int fd, direct;
@@ -149,24 +155,124 @@ static void one_change(struct worker *w, const struct node *node)
 	op_end(w);
 }
 
+/* --- Another file below the node --- */
+
+/* Bytes that are partly those of now. */
+static void make_medium(struct worker *w, unsigned char *bytes)
+{
+	uint64_t size = w->file->capacity;
+
+	memcpy(bytes, w->file->now, size);
+	if (chance(w, 20))
+		memset(bytes, 0, size);
+	for (uint64_t i = below(w, 30); i; i--) {
+		uint64_t off = below(w, size);
+		uint64_t len = soak_min(1 + below(w, 65536), size - off);
+
+		fill(w, w->buf, len, off);
+		memcpy(bytes + off, w->buf, len);
+	}
+}
+
+/* Returns a new file of these bytes, with holes or without. */
+static int medium_new(struct worker *w, const unsigned char *bytes)
+{
+	static const unsigned char zeros[SOAK_PAGE];
+	uint64_t size = w->file->capacity;
+	bool has_holes = chance(w, 50);
+	char path[300];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s.%" PRIu64, w->file->image,
+		       w->op % MEDIA);
+	(void)unlink(path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		soak_die(path);
+	for (uint64_t at = 0; at < size; at += SOAK_PAGE) {
+		uint64_t len = soak_min(SOAK_PAGE, size - at);
+
+		if (has_holes && memcmp(bytes + at, zeros, len) == 0)
+			continue;
+		if (pwrite(fd, bytes + at, len, (off_t)at) != (ssize_t)len)
+			soak_die(path);
+	}
+	if (fsync(fd) < 0)
+		soak_die(path);
+	return fd;
+}
+
+static void exchange(struct worker *w)
+{
+	struct soak_file *file = w->file;
+	unsigned char *bytes = malloc(file->capacity);
+	int device = open(file->device, O_RDONLY | O_CLOEXEC), medium;
+
+	if (!bytes || device < 0)
+		soak_die(file->device);
+	make_medium(w, bytes);
+	medium = medium_new(w, bytes);
+	note(w, 0, file->capacity, "another file");
+	if (ioctl(device, LOOP_CHANGE_FD, medium) < 0)
+		soak_die("LOOP_CHANGE_FD");
+	for (unsigned i = 0; i < file->stripes; i++) {
+		struct stripe *stripe = &file->stripe[i];
+
+		shadow_is(file, stripe, stripe->from, stripe->to - stripe->from,
+			  bytes + stripe->from);
+	}
+	(void)close(medium);
+	(void)close(device);
+	free(bytes);
+}
+
+/* The last worker exchanges the file; all look. */
+static void one_exchange(struct worker *w)
+{
+	if (w->owns_end && below(w, 20) == 0) {
+		pthread_rwlock_wrlock(&w->file->whole);
+		op_begin(w, "exchange of the file");
+		exchange(w);
+	} else {
+		pthread_rwlock_rdlock(&w->file->whole);
+		op_begin(w, "look");
+	}
+	if (pick(w, limit(w), &w->last, &w->last_len))
+		for (uint64_t i = 1 + below(w, 3); i && !w->over; i--)
+			look(w);
+	op_end(w);
+	pthread_rwlock_unlock(&w->file->whole);
+}
+
+static void open_node(struct worker *w, struct node *node)
+{
+	*node = (struct node){ -1, -1 };
+	if (w->file->exchanges)
+		return;
+	node->fd = open(w->file->device, O_RDWR | O_CLOEXEC);
+	node->direct = open(w->file->device, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (node->fd < 0 || node->direct < 0)
+		soak_die(w->file->device);
+}
+
 void work_on_node(struct worker *w)
 {
 	uint64_t ops_left = w->soak->ops ? w->soak->ops : UINT64_MAX;
-	struct node node = {
-		.fd = open(w->file->device, O_RDWR | O_CLOEXEC),
-		.direct = open(w->file->device, O_RDWR | O_DIRECT | O_CLOEXEC),
-	};
+	struct node node;
 
-	if (node.fd < 0 || node.direct < 0)
-		soak_die(w->file->device);
+	open_node(w, &node);
 	w->fd = open(w->file->path, O_RDONLY | O_CLOEXEC);
 	w->direct = open(w->file->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (w->fd < 0 || w->direct < 0)
 		may_fail(w, 0, "open");
 	for (; ops_left-- && !finishes(w); w->op++) {
 		wait_while_paused(w);
-		one_change(w, &node);
+		if (w->file->exchanges)
+			one_exchange(w);
+		else
+			one_change(w, &node);
 	}
+	pthread_rwlock_rdlock(&w->file->whole);
 	if (!w->over) {
 		op_begin(w, "last look");
 		look_by_new_reader(
@@ -175,8 +281,11 @@ void work_on_node(struct worker *w)
 		check_seeks(w, w->fd, w->stripe->from, limit(w), 1000000);
 		op_end(w);
 	}
+	pthread_rwlock_unlock(&w->file->whole);
 	(void)close(w->fd);
 	(void)close(w->direct);
-	(void)close(node.fd);
-	(void)close(node.direct);
+	if (node.fd >= 0)
+		(void)close(node.fd);
+	if (node.direct >= 0)
+		(void)close(node.direct);
 }

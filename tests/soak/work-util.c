@@ -93,12 +93,12 @@ bool finishes(const struct worker *w)
 
 uint64_t below(struct worker *w, uint64_t n)
 {
-	return dice_below(&w->dice, n);
+	return dice_below(&w->choices.dice, n);
 }
 
 bool chance(struct worker *w, unsigned percent)
 {
-	return dice_chance(&w->dice, percent * 10);
+	return dice_chance(&w->choices.dice, percent * 10);
 }
 
 uint64_t limit(const struct worker *w)
@@ -107,105 +107,19 @@ uint64_t limit(const struct worker *w)
 			   : w->stripe->to;
 }
 
-static uint64_t pick_len(struct worker *w, uint64_t most)
-{
-	uint64_t granule = w->soak->granule;
-	uint64_t len;
-
-	switch (below(w, 6)) {
-	case 0:
-		len = 1 + below(w, 600);
-		break;
-	case 1:
-		len = 1 + below(w, SOAK_PAGE);
-		break;
-	case 2:
-		len = granule * (1 + below(w, 4));
-		break;
-	case 3:
-		len = 1 + below(w, 3 * granule);
-		break;
-	case 4:
-		len = 1 + below(w, 65536);
-		break;
-	default:
-		len = 1 + below(w, SOAK_LONGEST);
-	}
-	return soak_min(soak_min(len, SOAK_LONGEST), most);
-}
-
-/* Often near the hot offset or the end of the file. */
-static uint64_t pick_off(struct worker *w, uint64_t end)
-{
-	uint64_t granule = w->soak->granule, from = w->stripe->from;
-	uint64_t centre = limit(w), kind = below(w, 8);
-
-	if (chance(w, 4) || w->hot < from || w->hot >= end)
-		w->hot = from + below(w, end - from);
-	if (kind < 3)
-		return from + below(w, end - from);
-	if (kind < 6)
-		centre = w->hot;
-	centre += below(w, 4 * granule);
-	centre -= soak_min(centre, 2 * granule);
-	return soak_min(soak_max(from, centre), end - 1);
-}
-
 bool pick(struct worker *w, uint64_t end, uint64_t *off, uint64_t *len)
 {
-	static const uint64_t units[] = { 1, 512, SOAK_PAGE, 0 };
-	uint64_t unit = units[below(w, 4)], from = w->stripe->from;
-
-	if (end <= from)
+	if (!choose_range(&w->choices, w->stripe->from, end, limit(w), off,
+			  len))
 		return false;
-	if (!unit)
-		unit = w->soak->granule;
-	*off = soak_max(from, pick_off(w, end) / unit * unit);
-	*len = pick_len(w, end - *off);
 	w->last = *off;
 	w->last_len = *len;
 	return true;
 }
 
-/* Bytes, none of which is zero. */
-static void fill_data(struct worker *w, char *buf, uint64_t len)
-{
-	uint64_t value = dice_throw(&w->dice);
-
-	for (uint64_t i = 0; i < len; i++) {
-		if (i % 64 == 0)
-			value = value * UINT64_C(6364136223846793005) + 1;
-		buf[i] = (char)((value >> (8 + i % 48)) | 1);
-	}
-}
-
-static void fill_mixed(struct worker *w, char *buf, uint64_t len, uint64_t off)
-{
-	uint64_t unit = w->soak->granule;
-
-	for (uint64_t at = 0; at < len;) {
-		uint64_t run = 1 + below(w, chance(w, 50) ? unit * 4 : len);
-
-		if (chance(w, 60))
-			run = unit - (off + at) % unit + unit * below(w, 3);
-		run = soak_min(run, len - at);
-		if (chance(w, 50))
-			fill_data(w, buf + at, run);
-		at += run;
-	}
-}
-
 void fill(struct worker *w, char *buf, uint64_t len, uint64_t off)
 {
-	uint64_t kind = below(w, 8);
-
-	memset(buf, 0, len);
-	if (kind < 3)
-		fill_data(w, buf, len);
-	else if (kind == 3)
-		buf[below(w, 2) ? len - 1 : below(w, len)] = 'x';
-	else if (kind < 6)
-		fill_mixed(w, buf, len, off);
+	choose_bytes(&w->choices, buf, len, off);
 }
 
 /* --- Checks --- */

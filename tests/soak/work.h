@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "../lib/choices.h"
 #include "soak.h"
 
 enum { NOTES = 2048 };
@@ -24,7 +25,7 @@ struct worker {
 	struct worker_state *state;
 	unsigned number; /* of the stripe */
 	bool owns_end;	 /* the last stripe of the file */
-	struct dice dice;
+	struct choices choices;
 	uint64_t op;
 	bool over;    /* the driver is gone, as it should be */
 	bool rewrite; /* an operation failed, so data may be lost */
@@ -34,7 +35,6 @@ struct worker {
 	uint64_t mapped_len;
 	bool map_dirty;
 
-	uint64_t hot;		 /* many operations are near it */
 	uint64_t last, last_len; /* the range of the last operation */
 	char *buf, *seen;	 /* SOAK_LONGEST and two pages each */
 	struct note notes[NOTES];
