@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # A disk is removed while it is mounted, in a virtual machine: its file gives
-# errors and does not hang, the other files work, and the mount ends cleanly.
+# errors and does not hang, the other files work, and the mount ends cleanly. When
+# the disk comes back, the mount does not use it, and a new mount shows it.
 # TIMEOUT: 600
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
@@ -61,6 +62,18 @@ for state in unknown known; do
 	run_status timeout 60 ls -ls "$MNT"
 	assert_eq "$STATUS" 0 "status of ls"
 	other_is_fine
+
+	removed=$disk
+	host=$(cd /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/scsi_host/host* && pwd)
+	echo "- - -" >"$host/scan"
+	wait_until 20 disk_there || fail "the disk does not come back"
+	echo "$removed comes back as $disk"
+	run_status timeout 60 dd if="$MNT/x" of=/dev/null bs=1M count=1 iflag=direct
+	assert_eq "$STATUS" 1 "status of a read of the disk that was removed"
+	other_is_fine
+	umount_fs
+	mount_fs "x=$disk" "other=$other"
+	check walk,known,bytes "$MNT/x" "$disk" "$TEST_TMP/image"
 	umount_fs
 	modprobe -r scsi_debug
 done

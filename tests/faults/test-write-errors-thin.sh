@@ -4,7 +4,7 @@
 # Write errors of thin volumes, in a virtual machine. After a failed flush the
 # mount zeroes again only the ranges that may have been lost. When the pool is
 # full, the writer gets an error, and the zeros reach the device once there is
-# space.
+# space, by discards or because the pool was extended.
 #
 # TIMEOUT: 600 seconds
 set -euo pipefail
@@ -29,7 +29,8 @@ truncate -s 4M "$TEST_TMP/pool"
 loop_new "$TEST_TMP/metadata"
 metadata=$LOOP
 loop_new "$TEST_TMP/pool"
-new_volume pool "0 $((4 * MIB / 512)) thin-pool $metadata $LOOP 128 0 1 error_if_no_space"
+data=$LOOP
+new_volume pool "0 $((4 * MIB / 512)) thin-pool $metadata $data 128 0 1 error_if_no_space"
 dmsetup message pool 0 "create_thin 0"
 new_volume volume "0 $((16 * MIB / 512)) thin /dev/mapper/pool 0"
 
@@ -108,3 +109,18 @@ assert_eq "$status" 1 "status of the program"
 assert_contains "$(<"$FS_LOG")" \
 	"$volume: some written data is not on the device: " \
 	"the log"
+
+say "a full thin pool is extended"
+mount_fs -o rw "x=$volume" "other=$other"
+act write=12M+2M fsync
+assert_contains "$FAILURES" "fsync E" "failures"
+other_goes_on "$other"
+truncate -s 32M "$TEST_TMP/pool"
+losetup -c "$data"
+reload pool "0 $((32 * MIB / 512)) thin-pool $metadata $data 128 0 1 error_if_no_space"
+act write=12M+2M punch=0+1M fsync
+is_well
+holds "$volume" $((12 * MIB)) $((2 * MIB))
+assert_zeros "$volume" 0 $MIB "the punched part"
+assert_contains "$(<"$FS_LOG")" "$volume: flushing failed" "the log"
+ends 0
