@@ -209,6 +209,12 @@ static void assert_rbd_breaks(const struct bytes *in, uint64_t at,
 	assert_int_equal(dec.broke_at, at);
 }
 
+/* Of a stream that ends after len bytes. */
+static const char *why_cut(size_t len)
+{
+	return len ? "not complete" : "is empty";
+}
+
 /* --- The native format --- */
 
 static void the_native_example_decodes_to_its_content(void **state)
@@ -276,7 +282,7 @@ static void a_native_stream_cut_anywhere_is_refused(void **state)
 
 	for (size_t len = 0; len < sizeof(native_vector) - 1; len++) {
 		in.len = len;
-		assert_breaks(&in, len, "not complete");
+		assert_breaks(&in, len, why_cut(len));
 		assert_only_good();
 	}
 }
@@ -561,7 +567,7 @@ static void an_increment_cut_or_flipped_anywhere_is_refused(void **state)
 	encode_increment(&in, 5 * C + 100);
 	whole = in.len;
 	for (in.len = 0; in.len < whole; in.len += in.len < 400 ? 1 : 97)
-		assert_breaks(&in, in.len, "not complete");
+		assert_breaks(&in, in.len, why_cut(in.len));
 	in.len = whole;
 	for (size_t bit = 0; bit < whole * 8; bit += bit < 4000 ? 1 : 61) {
 		in.at[bit / 8] ^= (unsigned char)(1 << bit % 8);
@@ -649,7 +655,7 @@ static void an_rbd_stream_cut_anywhere_is_refused(void **state)
 
 	for (size_t len = 0; len < sizeof(rbd_vector) - 1; len++) {
 		in.len = len;
-		assert_rbd_breaks(&in, len, "not complete");
+		assert_rbd_breaks(&in, len, why_cut(len));
 		assert_only_good();
 	}
 }
