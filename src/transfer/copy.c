@@ -10,7 +10,9 @@
  * reads all: the target keeps its zeros and data until they are written again.
  *
  * Data is written past the page cache: nothing reads it again, and the cache
- * would put off the writing to the end.
+ * would put off the writing to the end. From a network to a file, which has no
+ * other way than the cache, each thread has several reads in flight, and writes
+ * small pieces as they come.
  *
  * Before the first piece, the target is truncated to 0 and grown to the size of
  * the source, so that all of it is markers. A zero thread follows the workers
@@ -138,7 +140,8 @@ static void cut(struct bsp_pair *pair, struct bsp_pair_piece *piece)
 {
 	struct copy *c = to_copy(pair);
 	uint64_t off = piece->off;
-	uint64_t end = off + bsp_range_clamp(off, PIECE, pair->size);
+	uint64_t end = off + bsp_range_clamp(off, bsp_pair_piece_max(pair),
+					     pair->size);
 
 	if (!c->verifying)
 		end = bsp_min(end, c->changed_end);
@@ -392,6 +395,21 @@ static const struct bsp_pair_ops copy_ops = {
 	.start = start_zero_threads,
 };
 
+/*
+ * Whether each thread is to write what it has read from the network itself
+ * (pair.h). That is right for a target whose writes only go to the page cache,
+ * one at a time. A device wants longer ones, and several in flight. If the
+ * source is writable, its object has to read (undurable.h).
+ */
+static bool is_queued(const struct copy *c)
+{
+	const struct bsp_device *from = source_of(c)->dev,
+				*to = target_of(c)->dev;
+
+	return !c->verifying && from->ops->read_queue && !from->info.writable &&
+	       !to->info.is_block && !to->ops->is_connected;
+}
+
 /* Goes over the source once, to copy it or to verify the copy. */
 static int run_phase(struct copy *c, bool verifying)
 {
@@ -402,7 +420,9 @@ static int run_phase(struct copy *c, bool verifying)
 	if (!verifying)
 		c->pair.progress.data = c->pair.progress.hole =
 			c->pair.progress.same = 0;
-	c->pair.buffer_size = verifying ? 2 * PIECE : PIECE;
+	c->pair.queued = is_queued(c);
+	c->pair.buffer_size =
+		verifying ? 2 * PIECE : bsp_pair_piece_max(&c->pair);
 	c->pair.wake_at = ZERO_STEP;
 	c->zeroed = 0;
 	c->changed_end = c->changes ? 0 : UINT64_MAX;

@@ -6,10 +6,12 @@
 
 #include "base/range.h"
 #include "blksparse-thread.h"
+#include "device/read-queue.h"
 
 enum {
 	JOBS_DEFAULT = 8,
-	TICK_MS = 100, /* between two progress reports */
+	QUEUES_MAX = 4, /* as many as a server gets connections */
+	TICK_MS = 100,	/* between two progress reports */
 };
 
 /* --- Zeros --- */
@@ -74,10 +76,10 @@ static void change_sides(struct bsp_pair *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* Notes where the piece of a thread starts. lock held. */
-static void set_position(struct bsp_pair *p, unsigned self, uint64_t off)
+/* Notes where the piece in a slot starts. lock held. */
+static void set_position(struct bsp_pair *p, unsigned slot, uint64_t off)
 {
-	p->at[self] = off;
+	p->at[slot] = off;
 	if (p->cursor >= p->wake_at)
 		pthread_cond_broadcast(&p->moved);
 }
@@ -86,7 +88,7 @@ uint64_t bsp_pair_done_until(const struct bsp_pair *p)
 {
 	uint64_t off = p->cursor;
 
-	for (unsigned i = 0; i < BSP_PAIR_THREADS; i++)
+	for (unsigned i = 0; i < BSP_PAIR_SLOTS; i++)
 		off = bsp_min(off, p->at[i]);
 	return off;
 }
@@ -106,42 +108,48 @@ static bool find_piece(struct bsp_pair *p)
 	return false;
 }
 
-/* Takes the next piece of a thread and enters the first side. Returns false if
- * there is none left. */
-static bool take_piece(struct bsp_pair *p, unsigned self,
+/* Takes the next piece of a slot. Returns false if there is none left. lock
+ * held. */
+static bool take_piece(struct bsp_pair *p, unsigned slot,
 		       struct bsp_pair_piece *piece)
 {
-	bool found;
+	bool found = find_piece(p);
 
-	pthread_mutex_lock(&p->lock);
-	enter(p, &p->sides[0]);
-	found = find_piece(p);
 	if (found) {
 		*piece = (struct bsp_pair_piece){ .off = p->cursor };
 		p->ops->cut(p, piece);
 		p->cursor += piece->len;
 	}
-	set_position(p, self, found ? piece->off : UINT64_MAX);
+	set_position(p, slot, found ? piece->off : UINT64_MAX);
+	return found;
+}
+
+/* Takes the next piece of a thread and enters the first side. */
+static bool begin_piece(struct bsp_pair *p, unsigned self,
+			struct bsp_pair_piece *piece)
+{
+	bool found;
+
+	pthread_mutex_lock(&p->lock);
+	enter(p, &p->sides[0]);
+	found = take_piece(p, self, piece);
 	if (!found)
 		leave(&p->sides[0]);
 	pthread_mutex_unlock(&p->lock);
 	return found;
 }
 
-/* Ends a piece and leaves the second side. */
-static void finish_piece(struct bsp_pair *p, unsigned self,
+/* lock held. */
+static void finish_piece(struct bsp_pair *p, unsigned slot,
 			 const struct bsp_pair_piece *piece, uint64_t data,
 			 bool ok)
 {
-	pthread_mutex_lock(&p->lock);
-	leave(&p->sides[1]);
-	/* The thread may wait long for its next piece. */
-	set_position(p, self, UINT64_MAX);
+	/* The slot may wait long for its next piece. */
+	set_position(p, slot, UINT64_MAX);
 	if (ok) {
 		p->progress.done += piece->len;
 		p->ops->count(p, piece, data);
 	}
-	pthread_mutex_unlock(&p->lock);
 }
 
 void bsp_pair_fail(struct bsp_pair *p, int error, enum bsp_pair_step step,
@@ -168,7 +176,10 @@ static bool do_piece(struct bsp_pair *p, unsigned self, char *buf,
 
 	change_sides(p);
 	ok = ok && p->ops->second(p, piece, buf, &data);
+	pthread_mutex_lock(&p->lock);
+	leave(&p->sides[1]);
 	finish_piece(p, self, piece, data, ok);
+	pthread_mutex_unlock(&p->lock);
 	return ok;
 }
 
@@ -200,36 +211,156 @@ void bsp_pair_end_thread(struct bsp_pair *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-static void *worker_main(void *data)
+static unsigned begin_worker(struct bsp_pair *p)
 {
-	struct bsp_pair *p = data;
-	struct bsp_pair_piece piece;
 	unsigned self;
 
 	bsp_pair_begin_thread(p);
 	pthread_mutex_lock(&p->lock);
 	self = p->started++;
 	pthread_mutex_unlock(&p->lock);
-	while (take_piece(p, self, &piece) &&
-	       do_piece(p, self, p->memory + self * p->buffer_size, &piece))
-		;
+	return self;
+}
+
+static void end_worker(struct bsp_pair *p)
+{
 	pthread_mutex_lock(&p->lock);
 	p->working--;
 	pthread_cond_broadcast(&p->moved);
 	end_thread(p);
 	pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker_main(void *data)
+{
+	struct bsp_pair *p = data;
+	struct bsp_pair_piece piece;
+	unsigned self = begin_worker(p);
+
+	while (begin_piece(p, self, &piece) &&
+	       do_piece(p, self, p->memory + self * p->buffer_size, &piece))
+		;
+	end_worker(p);
+	return NULL;
+}
+
+/* --- With queues --- */
+
+/* A piece that a queue reads. */
+struct queued {
+	struct bsp_read read; /* first */
+	struct bsp_pair_piece piece;
+	unsigned slot;
+	struct queued *next; /* among those that have no piece */
+};
+
+/* Takes the next piece. Returns false if there is none left. */
+static bool take_queued(struct bsp_pair *p, struct queued *queued)
+{
+	bool found;
+
+	pthread_mutex_lock(&p->lock);
+	found = take_piece(p, queued->slot, &queued->piece);
+	pthread_mutex_unlock(&p->lock);
+	queued->read.buf = p->memory + queued->slot * p->buffer_size;
+	queued->read.off = queued->piece.off;
+	queued->read.len = queued->piece.len;
+	queued->read.result = (ssize_t)queued->piece.len;
+	return found;
+}
+
+/* Reads the rest of a piece, if the queue has read less. */
+static bool read_rest(struct bsp_pair *p, const struct bsp_read *read)
+{
+	ssize_t n = read->result;
+	size_t got = n > 0 ? (size_t)n : 0;
+
+	if (got && got < read->len)
+		n = bsp_device_read_all(p->side[0]->dev, read->off + got,
+					(char *)read->buf + got,
+					read->len - got);
+	if (n > 0 && (got == read->len || got + (size_t)n == read->len))
+		return true;
+	bsp_pair_fail(p, n < 0 ? (int)n : -EIO, BSP_PAIR_READING, read->off);
+	return false;
+}
+
+/* Does the work on the second object, if the first was read. */
+static bool complete(struct bsp_pair *p, const struct queued *queued)
+{
+	uint64_t data = 0;
+	bool ok = read_rest(p, &queued->read);
+
+	ok = ok && p->ops->second(p, &queued->piece, queued->read.buf, &data);
+	pthread_mutex_lock(&p->lock);
+	finish_piece(p, queued->slot, &queued->piece, data, ok);
+	pthread_mutex_unlock(&p->lock);
+	return ok;
+}
+
+/* Keeps the queue filled, and completes what it has read. */
+static void run_queue(struct bsp_pair *p, struct bsp_read_queue *queue,
+		      struct queued *idle)
+{
+	bool more = true;
+
+	while (more || queue->in_flight) {
+		struct queued *queued;
+
+		while (more && idle) {
+			queued = idle;
+			more = take_queued(p, queued);
+			if (more && queued->piece.zero[0]) {
+				more = complete(p, queued);
+			} else if (more) {
+				idle = queued->next;
+				/* Without a connection the read fails. */
+				(void)bsp_sparse_connect(p->side[0]);
+				bsp_read_submit(queue, &queued->read);
+			}
+		}
+		queued = (struct queued *)bsp_read_wait(queue);
+		if (!queued)
+			break;
+		more = complete(p, queued) && more;
+		queued->next = idle;
+		idle = queued;
+	}
+}
+
+static void *queue_main(void *data)
+{
+	struct bsp_pair *p = data;
+	unsigned self = begin_worker(p);
+	struct queued *all = calloc(p->depth, sizeof(*all)), *idle = NULL;
+	struct bsp_read_queue *queue =
+		bsp_read_queue_new(p->side[0]->dev, p->depth);
+
+	for (unsigned i = 0; all && i < p->depth; i++) {
+		all[i].slot = self * p->depth + i;
+		all[i].next = idle;
+		idle = &all[i];
+	}
+	if (idle && queue)
+		run_queue(p, queue, idle);
+	else
+		bsp_pair_fail(p, -ENOMEM, BSP_PAIR_READING, 0);
+	bsp_read_queue_free(queue);
+	free(all);
+	end_worker(p);
 	return NULL;
 }
 
 static unsigned start_workers(struct bsp_pair *p, pthread_t *threads,
 			      unsigned n)
 {
+	void *(*run)(void *data) = p->queued ? queue_main : worker_main;
 	unsigned started = 0;
 	int r = 0;
 
 	pthread_mutex_lock(&p->lock);
 	while (started < n && r == 0) {
-		r = bsp_thread_start(&threads[started], worker_main, p);
+		r = bsp_thread_start(&threads[started], run, p);
 		started += r == 0;
 	}
 	p->working = p->running = started;
@@ -293,7 +424,7 @@ static void begin_phase(struct bsp_pair *p, enum bsp_phase phase,
 		p->trusting[i] =
 			watched[i] && !atomic_load(&p->side[i]->distrusted);
 	}
-	for (unsigned i = 0; i < BSP_PAIR_THREADS; i++)
+	for (unsigned i = 0; i < BSP_PAIR_SLOTS; i++)
 		p->at[i] = UINT64_MAX;
 }
 
@@ -303,11 +434,16 @@ int bsp_pair_run(struct bsp_pair *p, enum bsp_phase phase,
 	pthread_t threads[BSP_PAIR_THREADS], others[BSP_PAIR_OTHERS];
 	unsigned n = BSP_PAIR_THREADS_EACH * p->jobs, n_others = 0;
 
+	p->depth = 1;
+	if (p->queued) {
+		n = (unsigned)bsp_min(p->jobs, QUEUES_MAX);
+		p->depth = BSP_PAIR_QUEUED_EACH * p->jobs / n;
+	}
 	begin_phase(p, phase, watched);
 	/* One allocation, so that it gets huge pages: a piece in scattered
 	 * small pages has more segments than many devices take in a request.
 	 */
-	p->memory = bsp_buffer_new(n * p->buffer_size);
+	p->memory = bsp_buffer_new(n * p->depth * p->buffer_size);
 	if (!p->memory) {
 		bsp_pair_fail(p, -ENOMEM, BSP_PAIR_READING, 0);
 		return p->error;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "blksparse.h"
+#include "device/read-queue.h"
 #include "fake-device.h"
 #include "sparse/sparse.h"
 
@@ -445,6 +446,120 @@ static void no_more_threads_read_at_once_than_jobs(void **state)
 	both_free(&b);
 }
 
+/* Has copies read by queues, as from a network to a file. */
+static void use_queues(struct both *b)
+{
+	static struct bsp_device_ops ops;
+
+	ops = *fake_device(b->from)->ops;
+	ops.read_queue = bsp_read_queue_threads_new;
+	fake_device(b->from)->ops = &ops;
+	fake_device(b->to)->info.is_block = false;
+}
+
+static void queues_copy_small_pieces(void **state)
+{
+	static const unsigned jobs[] = { 1, 3, 4, 7, 64 };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(jobs); i++) {
+		const struct bsp_transfer_options options = {
+			.jobs = jobs[i],
+			.verify = i % 2,
+		};
+		struct both b = both_new(7 * MIB);
+		const struct fake_call *calls;
+		uint64_t read = 0;
+		size_t n;
+
+		use_queues(&b);
+		fake_limit_reads(b.from, 100 * G); /* short ones, too */
+		fake_know_zeros(b.from, 3 * MIB, MIB);
+		assert_true(copy(&b, &options));
+		assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+		assert_int_equal(fake_bytes(b.to)[SIZE], 0xaa);
+		assert_int_equal(b.progress.data + b.progress.hole, SIZE);
+		assert_int_equal(b.progress.data, 4 * G + 512);
+		n = fake_reads(b.from, &calls);
+		for (size_t k = 0; k < n && !options.verify; k++) {
+			assert_true(calls[k].len <= 256 << 10);
+			read += calls[k].len;
+		}
+		/* All but the hole, where a few places are looked at. */
+		if (!options.verify)
+			assert_in_range(read, SIZE - MIB, SIZE - MIB / 2);
+		both_free(&b);
+	}
+}
+
+static void queues_copy_changes(void **state)
+{
+	const struct bsp_transfer_options options = { .changed = true };
+	struct both b = both_new(SIZE);
+	const struct fake_call *calls;
+
+	use_queues(&b);
+	memcpy(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	fake_bytes(b.to)[4 * G] = 'x';
+	fake_bytes(b.to)[MIB] = 'y'; /* where the source knows zeros */
+	fake_know_zeros(b.from, MIB / 2, MIB);
+	assert_true(copy(&b, &options));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	assert_int_equal(
+		bytes_in(calls, fake_changes(b.to, &calls), FAKE_WRITE), G);
+	both_free(&b);
+}
+
+static void a_failing_queue_names_the_place(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	use_queues(&b);
+	fake_fail_reads(b.from, 3 * MIB, G, EIO);
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_TRANSFER,
+		     "reading fake at byte 3145728");
+	fake_fail_reads(b.from, 0, 0, 0);
+	fake_fail_writes(b.to, 2 * MIB, G, ENOSPC);
+	assert_fails(&b, NULL, BSP_ERROR_FAILED, BSP_PHASE_TRANSFER,
+		     "writing fake at byte 2097152");
+	both_free(&b);
+}
+
+static void a_source_of_queues_that_lies_is_copied_again(void **state)
+{
+	struct both b = both_new(SIZE);
+
+	use_queues(&b);
+	b.source->spot_checks.unchecked = 0;
+	b.source->spot_checks.patience_ms = 0;
+	fake_know_zeros(b.from, 0, MIB);
+	fake_on_question(b.from, lie_about_the_rest, &b);
+	memset(fake_bytes(b.from), 'a', 4 * MIB);
+	assert_true(copy(&b, NULL));
+	assert_true(atomic_load(&b.source->distrusted));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	assert_int_equal(b.progress.data, 4 * MIB + 512);
+	both_free(&b);
+}
+
+static void an_interrupt_ends_queues(void **state)
+{
+	struct watched w = { .interrupt = true };
+	const struct bsp_transfer_options options = {
+		.interrupted = is_interrupted,
+		.data = &w,
+	};
+	struct both b = both_new(SIZE);
+
+	use_queues(&b);
+	sem_init(&w.asked, 0, 0);
+	fake_on_read(b.from, wait_for_question, &w);
+	assert_fails(&b, &options, BSP_ERROR_INTERRUPTED, BSP_PHASE_TRANSFER,
+		     "interrupted");
+	assert_false(w.missed);
+	sem_destroy(&w.asked);
+	both_free(&b);
+}
+
 static void an_option_of_a_later_version_is_refused(void **state)
 {
 	const struct bsp_transfer_options options = { .reserved = { 1 } };
@@ -791,6 +906,11 @@ int main(void)
 		cmocka_unit_test(a_copy_of_changes_goes_on_after_a_failure),
 		cmocka_unit_test(changes_are_verified_too),
 		cmocka_unit_test(granules_of_two_sizes_go_together),
+		cmocka_unit_test(queues_copy_small_pieces),
+		cmocka_unit_test(queues_copy_changes),
+		cmocka_unit_test(a_failing_queue_names_the_place),
+		cmocka_unit_test(a_source_of_queues_that_lies_is_copied_again),
+		cmocka_unit_test(an_interrupt_ends_queues),
 		cmocka_unit_test(an_option_of_a_later_version_is_refused),
 		cmocka_unit_test(a_target_must_be_writable),
 		cmocka_unit_test(a_path_is_refused_as_its_own_target),
