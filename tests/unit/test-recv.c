@@ -296,7 +296,8 @@ static void a_layer_that_lies_is_found_out(void **state)
 	fake_know_zeros(target, 44 * G, 20 * G);
 	assert_true(receive_onto_base(false, NULL));
 	assert_seen_new();
-	assert_int_in_range(seen.read, SIZE, 2 * SIZE);
+	/* Earlier answers may have been wrong, too. */
+	assert_int_equal(seen.read, 2 * SIZE);
 
 	/* Parts before may have passed by it. */
 	open_target(SIZE);
