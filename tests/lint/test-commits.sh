@@ -24,7 +24,7 @@ wrong_subjects() {
 			next
 		if (length(subject) > 65)
 			wrong("has " length(subject) " characters, not 65")
-		if (!match(subject, /^(README|[a-z0-9][a-z0-9_.\/ ,-]*): /)) {
+		if (!match(subject, /^(README|NEWS|[a-z0-9][a-z0-9_.\/ ,-]*): /)) {
 			wrong("does not begin with \"area: \"")
 			next
 		}
@@ -43,6 +43,7 @@ wrong_subjects >"$TEST_TMP/out" <<'END'
 a1 flush: keep what is not durable exactly
 a2 watch, same-device: pass names in words
 a4 README: say what it is
+a5 NEWS: tell of a thing
 a3 copy: a word that a list does not know is taken for a verb
 b1 Flush: keep it
 b2 flush: Keep it
