@@ -422,7 +422,7 @@ static int run_phase(struct copy *c, bool verifying)
 			c->pair.progress.same = 0;
 	c->pair.queued = is_queued(c);
 	c->pair.buffer_size =
-		verifying ? 2 * PIECE : bsp_pair_piece_max(&c->pair);
+		verifying ? (size_t)2 * PIECE : bsp_pair_piece_max(&c->pair);
 	c->pair.wake_at = ZERO_STEP;
 	c->zeroed = 0;
 	c->changed_end = c->changes ? 0 : UINT64_MAX;

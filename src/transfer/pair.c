@@ -443,7 +443,7 @@ int bsp_pair_run(struct bsp_pair *p, enum bsp_phase phase,
 	/* One allocation, so that it gets huge pages: a piece in scattered
 	 * small pages has more segments than many devices take in a request.
 	 */
-	p->memory = bsp_buffer_new(n * p->depth * p->buffer_size);
+	p->memory = bsp_buffer_new((size_t)n * p->depth * p->buffer_size);
 	if (!p->memory) {
 		bsp_pair_fail(p, -ENOMEM, BSP_PAIR_READING, 0);
 		return p->error;
