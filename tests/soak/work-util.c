@@ -152,16 +152,19 @@ static void must_be_zero(struct worker *w, uint64_t from, uint64_t to,
 			      from, w->file->now[at]);
 }
 
-/* Returns an offset, or UINT64_MAX if there is none. */
+#define SEEK_FAILED (UINT64_MAX - 1)
+
+/* Returns an offset; UINT64_MAX if there is none, or SEEK_FAILED. */
 static uint64_t seek(struct worker *w, int fd, uint64_t at, int whence)
 {
 	off_t found = lseek(fd, (off_t)at, whence);
 
 	if (found >= 0)
 		return (uint64_t)found;
-	if (errno != ENXIO)
-		may_fail(w, at, "lseek");
-	return UINT64_MAX;
+	if (errno == ENXIO)
+		return UINT64_MAX;
+	may_fail(w, at, "lseek");
+	return SEEK_FAILED;
 }
 
 void check_seeks(struct worker *w, int fd, uint64_t at, uint64_t end,
@@ -172,7 +175,7 @@ void check_seeks(struct worker *w, int fd, uint64_t at, uint64_t end,
 	for (; at < end && steps && !w->over; steps--) {
 		uint64_t data = seek(w, fd, at, SEEK_DATA), hole, least;
 
-		if (w->over)
+		if (w->over || data == SEEK_FAILED)
 			return;
 		if (data < at)
 			wrong(w, at, "SEEK_DATA went back to %" PRIu64, data);
@@ -183,6 +186,8 @@ void check_seeks(struct worker *w, int fd, uint64_t at, uint64_t end,
 			wrong(w, at, "SEEK_DATA is %" PRIu64 ": no granule",
 			      data);
 		hole = seek(w, fd, data, SEEK_HOLE);
+		if (hole == SEEK_FAILED)
+			return;
 		/* After a change of a device that is mounted read-only, a
 		 * granule that ended a search need not be data any more; nor a
 		 * short hole, which another worker has made longer. */
