@@ -97,6 +97,7 @@ static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
  */
 static void return_large_buffers(void)
 {
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet */
 	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
 }
 
