@@ -99,6 +99,13 @@ if [[ $("$TOOL" map nbd:// 2>&1) != *"built without libnbd"* ]]; then
 	# without that.
 	mount -t blksparsefs -o "ro,$helper" "x=$device" "$MNT"
 	pkill -STOP -f "blksparsefs .*$MNT"
+	# A thread may go on for a while, and answer.
+	all_threads_stop() {
+		local driver
+		driver=$(pgrep -f "blksparsefs .*$MNT")
+		! grep -hv $'^State:\tT' <(grep -h ^State: "/proc/$driver/task/"*/status)
+	}
+	wait_until 20 all_threads_stop || fail "the driver does not stop"
 	"$TEST_TMP/sbin/umount.fuse.blksparsefs" "$MNT" &
 	pid=$!
 	unmounts_without() {
