@@ -238,9 +238,14 @@ echo "$told messages were followed"
 
 say "part of the disk is as it was before a line that broke"
 "$TOOL" copy --quiet "$disk" yesterday
-change_disk back
-kill_in "$next" recv 300000
-"$TOOL" copy --quiet yesterday "$disk"
+# A receiver that a busy machine kept from writing leaves the base whole: it is no
+# line that broke.
+for try in {1..20}; do
+	change_disk "back$try"
+	kill_in "$next" recv 300000
+	"$TOOL" copy --quiet yesterday "$disk"
+	cmp -s -n "$(stat -c %s disk)" yesterday "$copy" || break
+done
 run_lines "${next/--check-base/--resume --check-base}"
 assert_ne "$STATUS" 0 "status"
 assert_contains "$(<here/recv.log)" "take the digest of its content" "message"
