@@ -15,7 +15,7 @@ in_vm 580 python3 jq thin_delta
 modprobe -a loop dm-mod dm-thin-pool
 
 block=$((64 << 10))
-size=$((512 * MIB))
+size=$((128 * MIB))
 sectors=$((size >> 9))
 
 truncate -s 8M "$TEST_TMP/metadata"
