@@ -513,7 +513,8 @@ static bool sample_quietly(struct round *r, struct sample *ret_sample)
  * 1 MiB, once it has had a long one. The pool of threads keeps those that it
  * once needed at the same time; by io_uring each has a descriptor. The C
  * library does not give all back that was freed. All of this ends with time,
- * and does not grow with the number of operations.
+ * and does not grow with the number of operations. The kernel adds requests of
+ * its own: the write-back of mapped pages, and what it reads ahead.
  */
 static bool is_flat(const struct round *r, const struct sample *now)
 {
@@ -521,7 +522,8 @@ static bool is_flat(const struct round *r, const struct sample *now)
 	uint64_t kib = (8 + 2 * now->threads) << 10;
 	uint64_t more = now->threads - soak_min(now->threads, was->threads);
 	bool flat = now->descriptors <= was->descriptors + more &&
-		    now->threads <= was->threads + r->soak->workers &&
+		    now->threads <= was->threads + 2 * (r->soak->workers +
+							r->soak->files) &&
 		    (!r->settings->memory ||
 		     now->memory <= soak_max(kib, was->memory + (8 << 10)));
 
