@@ -78,7 +78,7 @@ struct watch {
 	uint64_t dropped_size;
 	int64_t resized_ns; /* since when handlers wait for a drop; 0: none */
 	uint64_t drop_num;  /* the last change that needs a drop at once */
-	uint64_t reported_size; /* size in the last reply that had one */
+	uint64_t reported_size; /* capacity in the last reply that had one */
 	bool pending;		/* some zeros wait to be flushed */
 
 	/* Used only by the thread. */
@@ -487,11 +487,15 @@ static void wait_for_drop(struct watch *watch, uint64_t size, uint64_t num)
 						 &until);
 }
 
-void watch_sized(struct watch *watch, const struct bsp_stat *st)
+void watch_sized(struct watch *watch, struct bsp_stat *st)
 {
 	pthread_mutex_lock(&watch->lock);
 	wait_for_drop(watch, st->capacity, 0);
-	watch->reported_size = st->capacity;
+	if (watch->dropped_size != st->capacity &&
+	    watch->reported_size < st->capacity)
+		st->size = MIN(st->size, watch->reported_size);
+	else
+		watch->reported_size = st->capacity;
 	pthread_mutex_unlock(&watch->lock);
 }
 

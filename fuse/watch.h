@@ -60,8 +60,9 @@ void watch_stat(struct watch *watch, struct bsp_stat *ret_stat);
 
 /* Call it before the kernel gets a size of the file from st. Waits until the
  * kernel has dropped all pages from before that size: 100 ms at most, and not
- * at all while a drop has taken longer than that. */
-void watch_sized(struct watch *watch, const struct bsp_stat *st);
+ * at all while a drop has taken longer than that. Then a device that has grown
+ * keeps its old size in st, until the pages are dropped. */
+void watch_sized(struct watch *watch, struct bsp_stat *st);
 
 /* Call it after the size of the file was changed, even if the file is not open:
  * zeros may wait to be flushed. */

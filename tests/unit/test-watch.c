@@ -338,6 +338,39 @@ static void a_stat_shows_a_new_size(void **state)
 	fixture_free(&f);
 }
 
+static uint64_t told_size(struct fixture *f)
+{
+	struct bsp_stat st;
+
+	watch_stat(f->watch, &st);
+	watch_sized(f->watch, &st);
+	return st.size;
+}
+
+/* The kernel would write back changed pages of the old end up to the new one,
+ * and so zeros over what is there. */
+static void a_larger_size_is_not_told_before_old_pages_are_dropped(void **state)
+{
+	struct fixture f = fixture_new(true);
+	struct bsp_stat st;
+
+	fake_resize(f.fake, SIZE / 2);
+	while (told_size(&f) != SIZE / 2)
+		g_usleep(1000);
+	set_closed(&dropping, true);
+	fake_resize(f.fake, SIZE);
+	do
+		watch_stat(f.watch, &st);
+	while (st.size != SIZE);
+	assert_int_equal(told_size(&f), SIZE / 2);
+	wait_for_waiter(&dropping);
+	assert_int_equal(told_size(&f), SIZE / 2);
+	set_closed(&dropping, false);
+	while (told_size(&f) != SIZE)
+		g_usleep(1000);
+	fixture_free(&f);
+}
+
 static void
 mtime_of_an_uncounted_device_moves_while_the_file_is_closed(void **state)
 {
@@ -399,6 +432,8 @@ int main(void)
 			after_a_change_a_stat_reports_at_least_one_block),
 		cmocka_unit_test(an_opening_for_figures_does_not_wait),
 		cmocka_unit_test(a_stat_shows_a_new_size),
+		cmocka_unit_test(
+			a_larger_size_is_not_told_before_old_pages_are_dropped),
 		cmocka_unit_test(
 			mtime_of_an_uncounted_device_moves_while_the_file_is_closed),
 		cmocka_unit_test(
