@@ -54,6 +54,8 @@ begun() {
 # AS=(COMMAND...), sets $PID, and returns when it is about to flush.
 AS=()
 flusher() {
+	# That of the last one is ready, too.
+	rm -f "$TEST_TMP/flusher.log"
 	"${AS[@]}" env --default-signal=QUIT,INT "$FLUSHER" "$MNT/x" "$@" \
 		>"$TEST_TMP/flusher.log" &
 	PID=$!
