@@ -231,3 +231,29 @@ evil_ends() {
 commands() {
 	awk -v command="$1" '$2 == command { n++ } END { print n + 0 }' "$EVIL_LOG"
 }
+
+# --- A disk that loses writes ------------------------------------------------
+
+# losing_disk: sets $LOOP to a loop device over a disk of 8 MiB that can fail; see
+# losing-disk.c. Its bytes are in $TEST_TMP/image.
+losing_disk() {
+	local program=$BUILD/tests/faults/losing-disk
+	[[ -x $program ]] || fail "$program is not built"
+	stale $((8 * MIB)) >"$TEST_TMP/image"
+	mkdir "$TEST_TMP/lower"
+	"$program" "$TEST_TMP/image" 1 "$TEST_TMP/lower" &
+	LOSING=$!
+	cleanup end_losing_disk
+	wait_until 20 test -e "$TEST_TMP/lower/disk" || fail "the disk fails"
+	loop_new "$TEST_TMP/lower/disk"
+}
+
+end_losing_disk() {
+	umount "$TEST_TMP/lower" || umount -l "$TEST_TMP/lower"
+	wait "$LOSING"
+}
+
+# disk COMMAND: tells that disk what to do.
+disk() {
+	echo "$*" >"$TEST_TMP/lower/control"
+}

@@ -11,28 +11,10 @@ requires python3
 requires_fuse
 requires_loop
 
-LOSING=$BUILD/tests/faults/losing-disk
-[[ -x $LOSING ]] || fail "$LOSING is not built"
-
-stale $((8 * MIB)) >"$TEST_TMP/image"
-mkdir "$TEST_TMP/lower"
-"$LOSING" "$TEST_TMP/image" 1 "$TEST_TMP/lower" &
-lower=$!
-end_lower() {
-	umount "$TEST_TMP/lower" || umount -l "$TEST_TMP/lower"
-	wait "$lower" || true
-}
-cleanup end_lower
-wait_until 20 test -e "$TEST_TMP/lower/disk" || fail "the disk fails"
-loop_new "$TEST_TMP/lower/disk"
+losing_disk
 bad=$LOOP
 make_device data 4M other
 other=$LOOP
-
-# disk COMMAND: see losing-disk.c.
-disk() {
-	echo "$*" >"$TEST_TMP/lower/control"
-}
 
 # lines OPERATION: prints the number of lines that tell of it.
 lines() {

@@ -10,25 +10,7 @@ requires python3
 requires_fuse
 requires_loop
 
-LOSING=$BUILD/tests/faults/losing-disk
-[[ -x $LOSING ]] || fail "$LOSING is not built"
-
-stale $((8 * MIB)) >"$TEST_TMP/image"
-mkdir "$TEST_TMP/lower"
-"$LOSING" "$TEST_TMP/image" 1 "$TEST_TMP/lower" &
-lower=$!
-end_lower() {
-	umount "$TEST_TMP/lower" || umount -l "$TEST_TMP/lower"
-	wait "$lower" || true
-}
-cleanup end_lower
-wait_until 20 test -e "$TEST_TMP/lower/disk" || fail "the disk fails"
-loop_new "$TEST_TMP/lower/disk"
-
-# disk COMMAND: see losing-disk.c.
-disk() {
-	echo "$*" >"$TEST_TMP/lower/control"
-}
+losing_disk
 
 for option in '' ,zero=keep ,zero=write; do
 	say "rw$option"
