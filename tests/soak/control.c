@@ -326,7 +326,7 @@ static void print_stacks(pid_t pid)
 
 	(void)snprintf(command, sizeof(command),
 		       "tail -n +1 /proc/%d/task/*/stack >&2", pid);
-	/* It is only for the person who reads the log. */
+	/* Nothing depends on it: the log has the stacks or lacks them. */
 	(void)!system(command);
 }
 

@@ -348,7 +348,7 @@ static uint64_t told_size(struct fixture *f)
 }
 
 /* The kernel would write back changed pages of the old end up to the new one,
- * and so zeros over what is there. */
+ * and their zeros would overwrite data of the device. */
 static void a_larger_size_is_not_told_before_old_pages_are_dropped(void **state)
 {
 	struct fixture f = fixture_new(true);
