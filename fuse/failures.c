@@ -45,6 +45,12 @@ static void log_failure(const char *path, enum bsp_failing operation,
 		 place, advice(operation, failed->error));
 }
 
+void failures_restart(struct failures *failures)
+{
+	for (int i = 0; i < BSP_FAILINGS; i++)
+		failures->logged[i] = 0;
+}
+
 void failures_log(struct failures *failures, struct bsp_sparse *sp,
 		  const char *path, uint64_t now)
 {

@@ -15,6 +15,10 @@ struct failures {
 	uint64_t next_log[BSP_FAILINGS]; /* seconds; no line before */
 };
 
+/* Another object of the device begins, which has had no failures. No line comes
+ * earlier for that. */
+void failures_restart(struct failures *failures);
+
 /* Logs what has failed since the last call. path is that of sp's device; now
  * counts seconds and never goes back. */
 void failures_log(struct failures *failures, struct bsp_sparse *sp,

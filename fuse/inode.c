@@ -66,7 +66,8 @@ static bool open_file(struct file *file, const struct source *source,
 	file->attr.st_gid = info.gid;
 	pthread_mutex_init(&file->lock, NULL);
 	gate_init(&file->gate);
-	file->watch = watch_new(file->sparse, file->path, file->ino);
+	file->watch =
+		watch_new(file->sparse, file->path, file->ino, &file->lines);
 	return true;
 }
 
@@ -199,7 +200,8 @@ static int open_device(void *data)
 		return -EINVAL;
 	}
 	file->path = bsp_device_path(dev);
-	file->watch = watch_new(file->sparse, file->path, file->ino);
+	file->watch =
+		watch_new(file->sparse, file->path, file->ino, &file->lines);
 	r = watch_start(file->watch, opening->tree->se, false,
 			options->background);
 	if (r) {

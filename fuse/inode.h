@@ -20,8 +20,7 @@
 #include "on-demand.h"
 #include "options.h"
 #include "table.h"
-
-struct watch;
+#include "watch.h"
 
 struct file {
 	/* Fixed. */
@@ -35,6 +34,8 @@ struct file {
 	const char *path; /* of the device */
 	struct bsp_sparse *sparse;
 	struct watch *watch;
+
+	struct watch_lines lines; /* used by the watch alone */
 
 	/* Used if on_demand. */
 	struct on_demand opening; /* has its own lock */

@@ -26,7 +26,6 @@
 #include <unistd.h>
 
 #include "blksparse-thread.h"
-#include "failures.h"
 #include "log.h"
 #include "page-cache.h"
 
@@ -37,7 +36,6 @@ enum {
 	LOOK_SECONDS = 1,
 	FLUSH_SECONDS = 5, /* how long zeros may wait to be flushed */
 	LOG_SECONDS = 60,  /* between two lines about the same problem */
-	CHANGES = BSP_CHANGE_CONNECTED + 1,
 };
 
 #define SECOND_NS ((int64_t)1000000000)
@@ -49,6 +47,7 @@ struct watch {
 	struct bsp_sparse *sp;
 	const char *path;
 	struct page_cache *cache;
+	struct watch_lines *lines; /* used only by the thread */
 
 	/* Fixed after watch_start(). */
 	bool background;
@@ -65,7 +64,7 @@ struct watch {
 	/* Protected by lock. */
 	bool stopping;
 	bool woken;
-	bool noted[CHANGES];
+	bool noted[WATCH_CHANGES];
 	unsigned opened;    /* open files */
 	bool asked;	    /* a stat waits, or waited, for the next look */
 	int64_t wait_ns;    /* since when stats wait; 0: they do not */
@@ -84,8 +83,6 @@ struct watch {
 	/* Used only by the thread. */
 	time_t pending_since;
 	bool flush_failed; /* the last flush failed, and was logged */
-	time_t next_log[CHANGES];
-	struct failures failures;
 };
 
 /* CLOCK_MONOTONIC */
@@ -131,12 +128,15 @@ static uint64_t physical_memory(void)
 				     : MEMORY_MIN;
 }
 
-struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino)
+struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino,
+			struct watch_lines *lines)
 {
 	struct watch *watch = g_new0(struct watch, 1);
 
 	watch->sp = sp;
 	watch->path = path;
+	watch->lines = lines;
+	failures_restart(&lines->failures);
 	watch->cache =
 		page_cache_new(sp, ino, physical_memory() / UNREAD_DIVISOR);
 	pthread_mutex_init(&watch->lock, NULL);
@@ -171,7 +171,7 @@ static void log_false_zeros(struct watch *watch)
 
 static void log_change(struct watch *watch, enum bsp_change change)
 {
-	watch->next_log[change] = now_seconds() + LOG_SECONDS;
+	watch->lines->next[change] = now_seconds() + LOG_SECONDS;
 	switch (change) {
 	case BSP_CHANGE_CONTENT:
 		log_line(
@@ -186,7 +186,7 @@ static void log_change(struct watch *watch, enum bsp_change change)
 		break;
 	case BSP_CHANGE_UNWATCHABLE:
 		/* Log it once: the line would repeat every minute. */
-		watch->next_log[change] = G_MAXINT;
+		watch->lines->next[change] = G_MAXINT;
 		log_line(
 			LOG_WARNING, "%s: %s", watch->path,
 			bsp_is_nbd_uri(watch->path)
@@ -304,7 +304,7 @@ static bool is_drop_due(struct watch *watch)
  * drop. */
 static void look_for_changes(struct watch *watch)
 {
-	bool noted[CHANGES];
+	bool noted[WATCH_CHANGES];
 	uint64_t num;
 	time_t now;
 
@@ -317,12 +317,12 @@ static void look_for_changes(struct watch *watch)
 		drop_all(watch, num);
 	pthread_mutex_lock(&watch->lock);
 	/* Changes that follow each other quickly are logged later. */
-	for (int i = 0; i < CHANGES; i++) {
-		noted[i] = watch->noted[i] && now >= watch->next_log[i];
+	for (int i = 0; i < WATCH_CHANGES; i++) {
+		noted[i] = watch->noted[i] && now >= watch->lines->next[i];
 		watch->noted[i] &= !noted[i];
 	}
 	pthread_mutex_unlock(&watch->lock);
-	for (int i = 0; i < CHANGES; i++) {
+	for (int i = 0; i < WATCH_CHANGES; i++) {
 		if (noted[i])
 			log_change(watch, (enum bsp_change)i);
 	}
@@ -359,7 +359,7 @@ static void flush_old_zeros(struct watch *watch)
 
 static void log_failures(struct watch *watch)
 {
-	failures_log(&watch->failures, watch->sp, watch->path,
+	failures_log(&watch->lines->failures, watch->sp, watch->path,
 		     (uint64_t)now_seconds());
 }
 

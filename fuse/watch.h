@@ -12,16 +12,28 @@
 
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "blksparse-mount.h"
+#include "failures.h"
 
 struct watch;
 
+enum { WATCH_CHANGES = BSP_CHANGE_CONNECTED + 1 };
+
+/* When lines about a file may be logged again. Begins as zeros; used by one
+ * watch at a time. It lives as long as the file, so that a device that each
+ * reader opens anew does not log the same each time. */
+struct watch_lines {
+	time_t next[WATCH_CHANGES]; /* seconds of CLOCK_MONOTONIC */
+	struct failures failures;
+};
+
 /* Makes a watch of sp, whose device is at path and whose file has the inode
- * ino, and registers it for changes of sp. sp and path must outlive it. Never
- * NULL. */
-struct watch *watch_new(struct bsp_sparse *sp, const char *path,
-			fuse_ino_t ino);
+ * ino, and registers it for changes of sp. sp, path and lines must outlive it.
+ * Never NULL. */
+struct watch *watch_new(struct bsp_sparse *sp, const char *path, fuse_ino_t ino,
+			struct watch_lines *lines);
 
 /* Starts the thread and the scan ahead of seeks. From now on the kernel of se
  * is told of changes. If the file is read-only, the kernel also gets the

@@ -6,9 +6,12 @@
  */
 #include "unit.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 
 #include "blksparse-thread.h"
 #include "fake-device.h"
@@ -84,32 +87,39 @@ int fuse_lowlevel_notify_inval_inode(struct fuse_session *se, fuse_ino_t ino,
 	return 0;
 }
 
+static atomic_uint errors_logged;
+
 void log_line(int priority, const char *format, ...)
 {
+	if (priority == LOG_ERR)
+		atomic_fetch_add(&errors_logged, 1);
 }
 
 struct fixture {
 	struct fake *fake;
 	struct bsp_sparse *sp;
 	struct watch *watch;
+	struct watch_lines *lines;
 };
 
 static struct fixture writable_new(void)
 {
-	struct fixture f = { .fake = fake_new(SIZE) };
+	struct fixture f = { .fake = fake_new(SIZE),
+			     .lines = g_new0(struct watch_lines, 1) };
 
 	memset(fake_bytes(f.fake), 'd', SIZE);
 	fake_make_writable(f.fake, 1 << FAKE_PUNCH);
 	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
 	assert_non_null(f.sp);
-	f.watch = watch_new(f.sp, "device", 2);
+	f.watch = watch_new(f.sp, "device", 2, f.lines);
 	assert_int_equal(watch_start(f.watch, NULL, true, false), 0);
 	return f;
 }
 
-static struct fixture fixture_new(bool counted)
+/* Takes lines over. */
+static struct fixture make(bool counted, struct watch_lines *lines)
 {
-	struct fixture f = { .fake = fake_new(SIZE) };
+	struct fixture f = { .fake = fake_new(SIZE), .lines = lines };
 
 	memset(fake_bytes(f.fake), 'd', SIZE / 2);
 	if (!counted)
@@ -117,9 +127,14 @@ static struct fixture fixture_new(bool counted)
 	fake_on_sample(f.fake, on_sample, NULL);
 	f.sp = bsp_sparse_new(fake_device(f.fake), NULL, NULL);
 	assert_non_null(f.sp);
-	f.watch = watch_new(f.sp, "device", 2);
+	f.watch = watch_new(f.sp, "device", 2, f.lines);
 	assert_int_equal(watch_start(f.watch, NULL, false, false), 0);
 	return f;
+}
+
+static struct fixture fixture_new(bool counted)
+{
+	return make(counted, g_new0(struct watch_lines, 1));
 }
 
 static void fixture_free(struct fixture *f)
@@ -128,6 +143,7 @@ static void fixture_free(struct fixture *f)
 	watch_join(f->watch);
 	bsp_sparse_free(f->sp);
 	watch_free(f->watch);
+	g_free(f->lines);
 }
 
 static enum watch_cache opened(struct fixture *f)
@@ -412,6 +428,35 @@ static void zeros_of_an_open_file_are_flushed_after_a_while(void **state)
 	fixture_free(&f);
 }
 
+/* --- The log --- */
+
+/* As a mount with --all does after the last close and at the next opening. */
+static void open_anew(struct fixture *f)
+{
+	struct watch_lines *lines = f->lines;
+
+	f->lines = NULL;
+	fixture_free(f);
+	*f = make(true, lines);
+}
+
+static void a_device_that_is_opened_anew_logs_no_more_lines(void **state)
+{
+	struct fixture f = fixture_new(true);
+	char buf[G];
+
+	atomic_store(&errors_logged, 0);
+	for (int i = 0; i < 3; i++) {
+		fake_fail_reads(f.fake, 0, G, EIO);
+		assert_int_equal(bsp_sparse_read(f.sp, 0, buf, G), -EIO);
+		/* At the latest, its end logs a failure. */
+		if (i < 2)
+			open_anew(&f);
+	}
+	fixture_free(&f);
+	assert_int_equal(atomic_load(&errors_logged), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +483,8 @@ int main(void)
 			mtime_of_an_uncounted_device_moves_while_the_file_is_closed),
 		cmocka_unit_test(
 			zeros_of_an_open_file_are_flushed_after_a_while),
+		cmocka_unit_test(
+			a_device_that_is_opened_anew_logs_no_more_lines),
 	};
 
 	return cmocka_run_group_tests_name("watch", tests, NULL, NULL);
