@@ -337,6 +337,7 @@ static void all_readlink(fuse_req_t req, fuse_ino_t ino)
  * that the reader gets each of them once. Used by one request at a time: the
  * kernel locks the offset of an open folder. */
 struct listing {
+	struct held_item item; /* first */
 	struct entry {
 		char *name;
 		uint64_t ino;
@@ -355,6 +356,16 @@ static void empty(struct listing *listing)
 	for (size_t i = 0; i < listing->n; i++)
 		free(listing->entries[i].name);
 	listing->n = 0;
+}
+
+/* Part of struct held_item. */
+static void free_listing(struct held_item *item)
+{
+	struct listing *listing = (struct listing *)item;
+
+	empty(listing);
+	free(listing->entries);
+	free(listing);
 }
 
 /* Returns 0 or -ENOMEM. */
@@ -430,24 +441,25 @@ static void all_opendir(fuse_req_t req, fuse_ino_t ino,
 			struct fuse_file_info *fi)
 {
 	struct request request = request_begin(req, ".", "opendir", 0, 0);
+	struct held *held = &mount_of(req)->held;
 	struct listing *listing = calloc(1, sizeof(*listing));
 
-	fi->fh = (uintptr_t)listing;
-	if (!listing)
+	if (!listing) {
 		reply_error(&request, -ENOMEM);
-	else if (!reply_open(&request, fi))
-		free(listing);
+		return;
+	}
+	held_add(held, &listing->item, free_listing);
+	fi->fh = (uintptr_t)listing;
+	if (!reply_open(&request, fi))
+		held_free(held, &listing->item);
 }
 
 static void all_releasedir(fuse_req_t req, fuse_ino_t ino,
 			   struct fuse_file_info *fi)
 {
 	struct request request = request_begin(req, ".", "releasedir", 0, 0);
-	struct listing *listing = listing_of(fi);
 
-	empty(listing);
-	free(listing->entries);
-	free(listing);
+	held_free(&mount_of(req)->held, &listing_of(fi)->item);
 	reply_error(&request, 0);
 }
 

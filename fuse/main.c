@@ -319,12 +319,14 @@ static int run(struct mount *mount)
 				     mount->options.all ? all_ops() : &ops,
 				     sizeof(ops), mount);
 	mount->tree.se = mount->se;
+	held_init(&mount->held);
 	if (mount->se) {
 		status = serve(mount);
 		stop_files_end(&mount->stopper);
 		fuse_session_destroy(mount->se);
 		uring_free(mount->uring);
 	}
+	held_done(&mount->held);
 	in_flight_done(&mount->in_flight);
 	buffers_done(&mount->buffers);
 close_tree:

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "buffer.h"
+#include "held.h"
 #include "in-flight.h"
 #include "inode.h"
 #include "mountpoint.h"
@@ -29,6 +30,7 @@ struct mount {
 	struct tree tree;
 	struct table *links; /* with --all; see all.c */
 	struct buffers buffers;
+	struct held held;
 	struct in_flight in_flight;
 	struct ready ready; /* used only by the thread that runs init */
 	struct stopper stopper;

@@ -459,8 +459,9 @@ static int check_open(struct file *file, int flags)
 
 /* An open file; fuse_file_info's fh points to it. */
 struct handle {
-	bool writable;	    /* fuse_file_info has no flags in a flush */
-	atomic_uint failed; /* failed flushes that fsync has reported */
+	struct held_item item; /* first */
+	bool writable;	       /* fuse_file_info has no flags in a flush */
+	atomic_uint failed;    /* failed flushes that fsync has reported */
 };
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
@@ -468,7 +469,14 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
-static int handle_new(struct file *file, struct fuse_file_info *fi)
+/* Part of struct held_item. */
+static void handle_free(struct held_item *item)
+{
+	free(item);
+}
+
+static int handle_new(struct mount *mount, struct file *file,
+		      struct fuse_file_info *fi)
 {
 	struct handle *handle = calloc(1, sizeof(*handle));
 
@@ -476,14 +484,16 @@ static int handle_new(struct file *file, struct fuse_file_info *fi)
 		return -ENOMEM;
 	handle->writable = (fi->flags & O_ACCMODE) != O_RDONLY;
 	atomic_init(&handle->failed, bsp_sparse_failed_flushes(file->sparse));
+	held_add(&mount->held, &handle->item, handle_free);
 	fi->fh = (uintptr_t)handle;
 	return 0;
 }
 
-static void close_handle(struct file *file, struct fuse_file_info *fi)
+static void close_handle(struct mount *mount, struct file *file,
+			 struct fuse_file_info *fi)
 {
 	watch_closed(file->watch);
-	free(handle_of(fi));
+	held_free(&mount->held, &handle_of(fi)->item);
 	file_close(file);
 }
 
@@ -496,7 +506,7 @@ static bool is_nowait(const struct fuse_file_info *fi)
 }
 
 /* Opens a file and chooses how the kernel caches it. Returns 0 or -errno. */
-static int open_handle(const struct tree *tree, struct file *file,
+static int open_handle(struct mount *mount, struct file *file,
 		       struct fuse_file_info *fi)
 {
 	int r = check_open(file, fi->flags);
@@ -506,10 +516,10 @@ static int open_handle(const struct tree *tree, struct file *file,
 	if (!r && file->on_demand && is_nowait(fi))
 		r = -EAGAIN;
 	if (!r)
-		r = file_open(tree, file);
+		r = file_open(&mount->tree, file);
 	if (r)
 		return r;
-	r = handle_new(file, fi);
+	r = handle_new(mount, file, fi);
 	if (r) {
 		file_close(file);
 		return r;
@@ -536,12 +546,12 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!atomic_flag_test_and_set(&mount->set_readahead))
 		mountpoint_read_ahead(&mount->mountpoint, READ_AHEAD_KIB);
 	call_begin(&call, req, read_is_over, false);
-	r = open_handle(&mount->tree, file, fi);
+	r = open_handle(mount, file, fi);
 	call_end();
 	if (r)
 		reply_error(&request, r);
 	else if (!reply_open(&request, fi))
-		close_handle(file, fi);
+		close_handle(mount, file, fi);
 	tree_unpin(&mount->tree, ino);
 }
 
@@ -550,7 +560,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino,
 {
 	struct request request = begin(req, ino, "release", 0, 0);
 
-	close_handle(file_of(req, ino), fi);
+	close_handle(mount_of(req), file_of(req, ino), fi);
 	reply_error(&request, 0);
 }
 
