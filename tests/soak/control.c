@@ -354,13 +354,15 @@ static bool hangs(struct round *r)
 static bool all_is_well(struct round *r, unsigned *ret_left)
 {
 	bool well = processes_are_well(r, ret_left);
+	bool ending = atomic_load(&r->soak->ending);
 
-	if (!atomic_load(&r->soak->ending))
+	if (!ending)
 		well = driver_runs(&r->driver) && well;
 	if (r->reader.pid)
 		well = driver_runs(&r->reader) && well;
 	for (unsigned i = 0; i < r->soak->files; i++)
-		well = disk_is_well(&r->disk[i]) && well;
+		well = disk_is_well(&r->disk[i], &r->soak->file[i], ending) &&
+		       well;
 	return well && !hangs(r) && !atomic_load(&r->soak->failed);
 }
 

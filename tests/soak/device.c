@@ -322,10 +322,16 @@ void disk_read(const struct disk *disk, const struct soak_file *file,
 	read_all(below ? file->image : disk->path, bytes, file->capacity);
 }
 
-bool disk_is_well(const struct disk *disk)
+bool disk_is_well(const struct disk *disk, const struct soak_file *file,
+		  bool ending)
 {
 	int status;
 
+	/* nbdkit before 1.34 aborts if its client is killed while several
+	 * replies are under way. The image has all that it was told to write.
+	 */
+	if (file->kind == SOAK_NBD && ending)
+		return true;
 	if (!disk->server || waitpid(disk->server, &status, WNOHANG) == 0)
 		return true;
 	fprintf(stderr, "soak: a server of a disk ended: %#x\n",

@@ -50,8 +50,10 @@ void disk_cut(const struct disk *disk);
 void disk_read(const struct disk *disk, const struct soak_file *file,
 	       unsigned char *bytes);
 
-/* Whether the server of the disk still runs. */
-bool disk_is_well(const struct disk *disk);
+/* Whether the server of the disk still runs, as it must. ending: the driver may
+ * have been killed. */
+bool disk_is_well(const struct disk *disk, const struct soak_file *file,
+		  bool ending);
 void disk_end(struct disk *disk);
 
 /* --- The driver (driver.c) --- */
