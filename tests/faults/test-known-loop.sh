@@ -146,7 +146,7 @@ image+="/dïsk 1.
 "
 make_image
 LOOP=$(losetup -f --show "$image")
-cleanup eval "losetup -d $LOOP 2>/dev/null || true"
+cleanup loop_free_of "$LOOP" "$(loop_image "$LOOP")"
 assert_all "$LOOP"
 assert_names "$LOOP" "${LOOP#/dev/} → dïsk 1.? ("
 losetup -d "$LOOP"
@@ -158,29 +158,37 @@ make_image
 chown 65534 "$TEST_TMP/private" "$image"
 chmod 750 "$TEST_TMP/private"
 sync "$image"
-LOOP=$(losetup -f)
-# The owner opens the image, root attaches it.
-python3 - "$LOOP" "$image" <<'PYTHON'
-import fcntl, os, sys
-loop = os.open(sys.argv[1], os.O_RDWR)
+# The owner opens the image, root attaches it, to a number that no other test takes
+# meanwhile.
+LOOP=$(python3 - "$image" <<'PYTHON'
+import errno, fcntl, os, sys
 open("/proc/sys/vm/drop_caches", "w").write("2")
 os.seteuid(65534)
-image = os.open(sys.argv[2], os.O_RDWR)
+image = os.open(sys.argv[1], os.O_RDWR)
 os.seteuid(0)
-fcntl.ioctl(loop, 0x4C00, image)  # LOOP_SET_FD
+control = os.open("/dev/loop-control", os.O_RDWR)
+while True:
+    path = f"/dev/loop{fcntl.ioctl(control, 0x4C82)}"  # LOOP_CTL_GET_FREE
+    try:
+        fcntl.ioctl(os.open(path, os.O_RDWR), 0x4C00, image)  # LOOP_SET_FD
+        print(path)
+        break
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
 PYTHON
-cleanup eval "losetup -d $LOOP 2>/dev/null || true"
+)
+cleanup loop_free_of "$LOOP" "$(loop_image "$LOOP")"
 assert_all "$LOOP"
 losetup -d "$LOOP"
 
 say "a file of another mount namespace, and another one with its name here"
 mkdir "$TEST_TMP/there"
-LOOP=$(losetup -f)
 # shellcheck disable=SC2016 # for the other shell
-unshare --mount sh -ec 'mount -t tmpfs tmpfs "$1"
+LOOP=$(unshare --mount sh -ec 'mount -t tmpfs tmpfs "$1"
 	truncate -s 8M "$1/image"
-	losetup "$2" "$1/image"' sh "$TEST_TMP/there" "$LOOP"
-cleanup loop_free "$LOOP"
+	losetup -f --show "$1/image"' sh "$TEST_TMP/there")
+cleanup loop_free_of "$LOOP" "$(loop_image "$LOOP")"
 assert_none "$LOOP"
 truncate -s 8M "$TEST_TMP/there/image"
 assert_none "$LOOP"

@@ -217,7 +217,8 @@ loop_left() {
 	[[ $image != "$2" && $image != "$2 (deleted)" ]]
 }
 
-# loop_free DEVICE: detaches it if it is attached, and waits for that.
+# loop_free DEVICE: detaches it if it is attached, and waits for that. The caller
+# must still have it: not for cleanup, which may come when another test has it.
 loop_free() {
 	local image
 	image=$(loop_image "$1")
