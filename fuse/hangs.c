@@ -15,7 +15,7 @@ static void log_hang(const struct file *file, const struct in_flight_view *view)
 		LOG_WARNING,
 		"%s: %s at byte %" G_GUINT64_FORMAT
 		" has waited %" G_GINT64_FORMAT
-		" seconds for the device (%u requests wait); see %s, and blksparse stat",
+		" seconds for the device (waiting requests: %u); see %s, and blksparse stat",
 		file->path, view->op, view->off, view->age_ns / 1000000000,
 		view->n,
 		bsp_is_nbd_uri(file->path) ? "the log of its server"

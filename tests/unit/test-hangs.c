@@ -71,7 +71,7 @@ static void a_hang_is_logged_once_and_its_end(void **state)
 
 	assert_logs(
 		&tree,
-		"/dev/bad: read at byte 4096 has waited 40 seconds for the device (1 requests wait); see the kernel's log (dmesg), and blksparse stat\n");
+		"/dev/bad: read at byte 4096 has waited 40 seconds for the device (waiting requests: 1); see the kernel's log (dmesg), and blksparse stat\n");
 	assert_logs(&tree, "");
 	in_flight_end(slot);
 	assert_logs(&tree, "/dev/bad: it answers again\n");
