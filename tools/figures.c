@@ -175,15 +175,24 @@ static void add_file(GPtrArray *rows, const struct ask_answer *answer,
 	add_row(rows, row);
 }
 
-/* A row for a mount that cannot be asked. */
-static void add_failed(GPtrArray *rows, const struct ask_answer *answer)
+/* The reason why a mount has no files, or not all; NULL: it has. */
+static const char *lack_of(const struct ask_answer *answer)
+{
+	if (answer->error)
+		return answer->error;
+	/* Files of a mount with --all are there while they are open. */
+	return answer->files->len ? NULL : "no file is open";
+}
+
+/* A row for a mount without files, or that cannot be asked. */
+static void add_lack(GPtrArray *rows, const struct ask_answer *answer)
 {
 	char **row = g_new0(char *, COLUMNS + 1);
 
 	row[0] = printable(answer->where);
 	for (unsigned i = 1; i < COLUMNS - 1; i++)
 		row[i] = g_strdup("-");
-	row[COLUMNS - 1] = g_strdup(answer->error);
+	row[COLUMNS - 1] = g_strdup(lack_of(answer));
 	add_row(rows, row);
 }
 
@@ -203,8 +212,8 @@ static GPtrArray *make_rows(GPtrArray *answers)
 			add_file(rows, answer,
 				 &g_array_index(answer->files,
 						struct bsp_ioctl_stat, f));
-		if (answer->error)
-			add_failed(rows, answer);
+		if (lack_of(answer))
+			add_lack(rows, answer);
 	}
 	return rows;
 }
@@ -359,10 +368,10 @@ char *figures_list(GPtrArray *answers)
 			list_work(text, st);
 			list_events(text, st);
 		}
-		if (answer->error)
+		if (lack_of(answer))
 			g_string_append_printf(text, "%s%s\n  %s\n",
 					       text->len ? "\n" : "", where,
-					       answer->error);
+					       lack_of(answer));
 	}
 	return g_string_free(text, false);
 }

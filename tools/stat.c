@@ -218,6 +218,32 @@ static void filter_files(const struct job *job, struct ask_answer *answer)
 	}
 }
 
+/* Whether a mount without files is to be reported: one with --all, of which no
+ * file is open. */
+static bool is_wanted_empty(const struct job *job, dev_t mount)
+{
+	bool wanted = job->all;
+
+	for (guint i = 0; i < job->filters->len; i++) {
+		struct filter *filter = filter_at(job, i);
+
+		if (filter->kind == WHOLE_MOUNT &&
+		    filter->object.file_system == mount)
+			wanted = filter->matched = true;
+	}
+	return wanted;
+}
+
+/* Takes the files out that are not wanted; false if nothing is left to
+ * report. */
+static bool filter_answer(const struct job *job, struct ask_answer *answer)
+{
+	if (!answer->files->len && !answer->error)
+		return is_wanted_empty(job, answer->number);
+	filter_files(job, answer);
+	return answer->files->len || answer->error;
+}
+
 /* --- One round ----------------------------------------------------------- */
 
 /* Asks the mounts that may be wanted, and returns the answers about wanted
@@ -239,10 +265,7 @@ static GPtrArray *ask(const struct job *job)
 	}
 	answers = asker_ask(job->asker, mounts);
 	for (guint i = answers->len; i-- > 0;) {
-		struct ask_answer *answer = g_ptr_array_index(answers, i);
-
-		filter_files(job, answer);
-		if (!answer->files->len && !answer->error)
+		if (!filter_answer(job, g_ptr_array_index(answers, i)))
 			g_ptr_array_remove_index(answers, i);
 	}
 	return answers;
@@ -254,11 +277,28 @@ static bool has_failed(const struct filter *filter, GPtrArray *answers)
 	for (guint i = 0; i < answers->len; i++) {
 		const struct ask_answer *answer = g_ptr_array_index(answers, i);
 
-		if (answer->error && filter->kind <= ONE_FILE &&
-		    filter->object.file_system == answer->number)
+		if (answer->error &&
+		    (filter->kind > ONE_FILE ||
+		     filter->object.file_system == answer->number))
 			return true;
 	}
 	return false;
+}
+
+/* Reports that no file was found for a filter. */
+static void report_unmatched(const struct filter *filter, GPtrArray *answers)
+{
+	bool failed = has_failed(filter, answers);
+
+	if (filter->kind > ONE_FILE)
+		(void)failure("%s: no mount %sshows it", filter->path,
+			      failed ? "that answers " : "");
+	else if (!failed && filter->kind == ONE_FILE)
+		/* A mount with --all has no other files than open ones. */
+		(void)failure("%s: not open; it has figures while it is",
+			      filter->path);
+	else if (!failed)
+		(void)failure("%s: not mounted any more", filter->path);
 }
 
 /* Notes for the exit status what is missing in the answers. shown: the text
@@ -277,10 +317,10 @@ static void report_missing(struct job *job, GPtrArray *answers, bool shown)
 	for (guint i = 0; i < job->filters->len; i++) {
 		const struct filter *filter = filter_at(job, i);
 
-		if (filter->matched || has_failed(filter, answers))
+		if (filter->matched)
 			continue;
 		job->status = STATUS_FAILED;
-		(void)failure("%s: no mount shows it", filter->path);
+		report_unmatched(filter, answers);
 	}
 }
 

@@ -161,6 +161,9 @@ assert_contains "$OUT" "blksparsefs_up{mount=\"$TEST_TMP/good\"} 1" "Prometheus"
 run_status timeout 60 "$TOOL" stat "$MNT/unknown"
 assert_eq "$STATUS" 1 "status for a name"
 assert_contains "$ERR" "$MNT/unknown: does not answer" "message for a name"
+run_status timeout 60 "$TOOL" stat "$TEST_TMP/image"
+assert_eq "$STATUS" 1 "status for its image"
+assert_contains "$ERR" "image: no mount that answers shows it" "message for its image"
 kill -CONT "$FS_PID"
 figures "$MNT/x" size=$((4 << 20))
 # The processes that were left let go of the mount when their requests end.

@@ -75,6 +75,19 @@ find "$MNT" -printf '%p %s %t %l\n' >"$TEST_TMP/found"
 assert_contains "$(<"$TEST_TMP/found")" "$MNT/$name " "find"
 assert_eq "$(opens "loop*")" 0 "descriptors of loop devices"
 
+say "blksparse stat, with no open file"
+run_status "$TOOL" stat "$MNT"
+assert_eq "$STATUS" 0 "status"
+assert_eq "$OUT" "$MNT
+  no file is open" "the list"
+assert_contains "$("$TOOL" stat --format=prometheus "$MNT")" \
+	"blksparsefs_up{mount=\"$MNT\"} 1" "Prometheus"
+run_status "$TOOL" stat
+assert_contains "$OUT" "$MNT " "the table"
+run_status "$TOOL" stat "$MNT/$name"
+assert_eq "$STATUS" 1 "status for a file"
+assert_contains "$ERR" "$MNT/$name: not open" "message for a file"
+
 say "content, by the name and a link"
 check fresh,walk,known,bytes "$MNT/$name" "$device" "$TEST_TMP/image"
 cmp "$MNT/by-id/test-disk" "$device"
