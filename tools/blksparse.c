@@ -99,7 +99,7 @@ static int run(int argc, char **argv)
 		context,
 		"Copies, streams and maps block devices without their zeros.");
 	g_option_context_set_description(context, description);
-	g_option_context_add_main_entries(context, entries, NULL);
+	options_add(context, entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	if (opt_version)

@@ -23,14 +23,8 @@
 #include "progress.h"
 #include "summary.h"
 
-enum {
-	JOBS_MAX = 64,
-	JOBS_DEFAULT = 8,
-};
-
 static gboolean opt_target_is_zero, opt_verify, opt_changed;
 static gboolean opt_quiet, opt_json;
-static gint opt_jobs = JOBS_DEFAULT;
 static enum bsp_tail opt_tail = BSP_TAIL_KEEP;
 static char **opt_paths;
 
@@ -46,7 +40,7 @@ static gboolean parse_tail(const gchar *option, const gchar *value,
 static const GOptionEntry entries[] = {
 	{ "changed", 0, 0, G_OPTION_ARG_NONE, &opt_changed,
 	  "Read DST, too, and write only what differs", NULL },
-	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
+	{ "jobs", 0, 0, G_OPTION_ARG_CALLBACK, option_jobs,
 	  "Read and write N pieces at once, 1 to 64 (default: 8)", "N" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Write the summary as JSON to standard output", NULL },
@@ -320,7 +314,7 @@ static int run(struct job *job)
 		.interrupted = interrupted,
 		.progress = show_progress,
 		.data = job,
-		.jobs = (unsigned)opt_jobs,
+		.jobs = opt_jobs,
 		.target_is_zero = job->is_new || opt_target_is_zero,
 		.verify = opt_verify,
 		.changed = opt_changed,
@@ -360,9 +354,9 @@ int command_copy(int argc, char **argv)
 		"Copies SRC to DST without its zeros; each is a block device or "
 		"a regular file.\nWhere SRC is zero, a file gets holes, and a "
 		"device is zeroed.");
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, changes_entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, entries);
+	options_add(context, changes_entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);
@@ -382,9 +376,6 @@ int command_copy(int argc, char **argv)
 	status = changes_check_options();
 	if (status != STATUS_OK)
 		return status;
-	if (opt_jobs < 1 || opt_jobs > JOBS_MAX)
-		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
-				   JOBS_MAX);
 	interrupt_catch();
 	job.from_path = paths[0];
 	job.to_path = paths[1];

@@ -17,18 +17,15 @@
 #include "report-options.h"
 
 enum {
-	JOBS_MAX = 64,
-
 	STATUS_DIFFERS = 1,
 	STATUS_TROUBLE = 2,
 };
 
 static gboolean opt_quiet;
-static gint opt_jobs;
 static char **opt_paths;
 
 static const GOptionEntry entries[] = {
-	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
+	{ "jobs", 0, 0, G_OPTION_ARG_CALLBACK, option_jobs,
 	  "Read N pieces of each at once, 1 to 64 (default: 8)", "N" },
 	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
@@ -130,7 +127,7 @@ static int diff(struct job *job)
 		.interrupted = interrupted,
 		.progress = show_progress,
 		.data = job,
-		.jobs = (unsigned)opt_jobs,
+		.jobs = opt_jobs,
 	};
 	g_autoptr(GError) error = NULL;
 	g_autoptr(bsp_changes) changes = NULL;
@@ -178,9 +175,9 @@ int command_diff(int argc, char **argv)
 		"Reports the parts in which A and B differ; each is a block "
 		"device, a regular\nfile or an NBD export. Exits with 0 if they "
 		"are equal, 1 if they differ,\nand 2 after an error.");
-	g_option_context_add_main_entries(context, report_entries, NULL);
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, report_entries);
+	options_add(context, entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status == STATUS_OK ? STATUS_OK : STATUS_TROUBLE;
 	paths = g_steal_pointer(&opt_paths);
@@ -190,9 +187,6 @@ int command_diff(int argc, char **argv)
 		return usage_error("one A and one B, not also '%s'", paths[2]);
 	if (report_check_options() != STATUS_OK)
 		return STATUS_TROUBLE;
-	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
-		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
-				   JOBS_MAX);
 	interrupt_catch();
 	return diff_paths(paths);
 }

@@ -14,16 +14,13 @@
 #include "options.h"
 #include "transfer.h"
 
-enum { JOBS_MAX = 64 };
-
-static gint opt_jobs;
 static char *opt_output;
 static char **opt_paths;
 
 static const GOptionEntry entries[] = {
 	{ "chunk", 0, 0, G_OPTION_ARG_CALLBACK, option_chunk,
 	  "The part that has one digest: a power of two, 4K to 1M", "SIZE" },
-	{ "jobs", 0, 0, G_OPTION_ARG_INT, &opt_jobs,
+	{ "jobs", 0, 0, G_OPTION_ARG_CALLBACK, option_jobs,
 	  "Compute with N threads, 1 to 64 (default: one a processor)", "N" },
 	{ "known", 0, 0, G_OPTION_ARG_CALLBACK, option_known,
 	  "Ask lower layers for holes: auto (default), all or off", "LAYERS" },
@@ -38,7 +35,7 @@ static int digest_sparse(struct bsp_sparse *sp, const char *path,
 			 struct new_file *file)
 {
 	struct bsp_transfer_options options = { .chunk = opt_chunk,
-						.jobs = (unsigned)opt_jobs };
+						.jobs = opt_jobs };
 	g_autoptr(GError) error = NULL;
 	struct transfer transfer = { .digest = file };
 	struct bsp_progress done;
@@ -99,9 +96,9 @@ int command_digest(int argc, char **argv)
 		"Writes a digest of each chunk of SRC, a block device or a "
 		"regular file, to\nstandard output. By these, 'blksparse send' "
 		"finds the parts that change later.");
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, transfer_entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, entries);
+	options_add(context, transfer_entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);
@@ -110,9 +107,6 @@ int command_digest(int argc, char **argv)
 		status = transfer_check_options();
 	if (status != STATUS_OK)
 		return status;
-	if (opt_jobs < 0 || opt_jobs > JOBS_MAX)
-		return usage_error("--jobs: %d is not from 1 to %d", opt_jobs,
-				   JOBS_MAX);
 	if (!opt_output && isatty(STDOUT_FILENO))
 		return usage_error("standard output is a terminal; give it a "
 				   "file or a pipe, or use --output");

@@ -306,9 +306,9 @@ int command_map(int argc, char **argv)
 		"Reports which parts of PATH, a block device or a regular file, "
 		"hold data\nand which are holes: zeros that need not be read or "
 		"copied.");
-	g_option_context_add_main_entries(context, report_entries, NULL);
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, report_entries);
+	options_add(context, entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);

@@ -2,15 +2,21 @@
 /*
  * GOption parses the options. Its own --help is turned off, because it ignores
  * errors of standard output: help that a full disk lost must not look like a
- * success.
+ * success. Nor does GOption refuse a value of an option that takes none: with
+ * --target-is-zero=no it would set the option.
  */
 #include "options.h"
+
+#include <string.h>
 
 #include "message.h"
 #include "output.h"
 #include "progress.h"
 
+enum { JOBS_MAX = 64 };
+
 uint32_t opt_granule, opt_chunk;
+unsigned opt_jobs;
 enum bsp_known_trust opt_known;
 
 static gboolean opt_help;
@@ -20,6 +26,55 @@ static const GOptionEntry help_entries[] = {
 	  "Show this help and exit", NULL },
 	{ 0 },
 };
+
+/* All tables of entries, of the program and its command. */
+static GPtrArray *tables;
+
+void options_add(GOptionContext *context, const GOptionEntry *entries)
+{
+	if (!tables)
+		tables = g_ptr_array_new();
+	g_ptr_array_add(tables, (gpointer)entries);
+	g_option_context_add_main_entries(context, entries, NULL);
+}
+
+/* Whether an option has this name and takes no value. */
+static bool is_flag(const char *name, size_t len)
+{
+	for (guint i = 0; i < tables->len; i++) {
+		const GOptionEntry *entry = g_ptr_array_index(tables, i);
+
+		for (; entry->long_name; entry++) {
+			if ((entry->arg == G_OPTION_ARG_NONE ||
+			     entry->flags & G_OPTION_FLAG_NO_ARG) &&
+			    strlen(entry->long_name) == len &&
+			    strncmp(entry->long_name, name, len) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Refuses the first value of an option that takes none. A strict parser stops
+ * at the first other word. */
+static bool check_flags(int argc, char **argv, bool strict, GError **error)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		bool is_long = g_str_has_prefix(argv[i], "--");
+		const char *equals = strchr(argv[i], '=');
+
+		if (strict && argv[i][0] != '-')
+			break;
+		if (!is_long || !equals ||
+		    !is_flag(argv[i] + 2, (size_t)(equals - argv[i]) - 2))
+			continue;
+		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
+			    "%.*s takes no value, as in '%s'",
+			    (int)(equals - argv[i]), argv[i], argv[i]);
+		return false;
+	}
+	return true;
+}
 
 static int show_help(GOptionContext *context)
 {
@@ -37,13 +92,14 @@ static int show_help(GOptionContext *context)
 bool options_parse(GOptionContext *context, int *argc, char **argv,
 		   int *ret_status)
 {
+	/* A strict parser leaves the options of a command to that command. */
+	bool strict = g_option_context_get_strict_posix(context);
 	g_autoptr(GError) error = NULL;
 
 	g_option_context_set_help_enabled(context, false);
-	g_option_context_add_main_entries(context, help_entries, NULL);
-	/* A strict parser leaves the options of a command to that command. */
-	if ((!g_option_context_get_strict_posix(context) &&
-	     !progress_take_form(argc, argv, &error)) ||
+	options_add(context, help_entries);
+	if ((!strict && !progress_take_form(argc, argv, &error)) ||
+	    !check_flags(*argc, argv, strict, &error) ||
 	    !g_option_context_parse(context, argc, &argv, &error)) {
 		*ret_status = usage_error("%s", error->message);
 		return false;
@@ -86,6 +142,21 @@ gboolean option_chunk(const gchar *option, const gchar *value, gpointer data,
 		      GError **error)
 {
 	return parse_unit(option, value, &opt_chunk, error);
+}
+
+gboolean option_jobs(const gchar *option, const gchar *value, gpointer data,
+		     GError **error)
+{
+	guint64 jobs;
+
+	if (!g_ascii_string_to_unsigned(value, 10, 1, JOBS_MAX, &jobs, NULL)) {
+		g_set_error(error, BSP_ERROR, BSP_ERROR_USAGE,
+			    "%s: %s is not from 1 to %d", option, value,
+			    JOBS_MAX);
+		return false;
+	}
+	opt_jobs = (unsigned)jobs;
+	return true;
 }
 
 gboolean option_known(const gchar *option, const gchar *value, gpointer data,

@@ -11,6 +11,9 @@
 
 #include "blksparse.h"
 
+/* Adds a table of options, which must last until options_parse(). */
+void options_add(GOptionContext *context, const GOptionEntry *entries);
+
 /*
  * Takes the options out of argv. --help needs no entry. Returns false after it
  * has shown help or an error: the program then exits with *ret_status.
@@ -28,6 +31,11 @@ extern uint32_t opt_granule;
 gboolean option_chunk(const gchar *option, const gchar *value, gpointer data,
 		      GError **error);
 extern uint32_t opt_chunk;
+
+/* --jobs: as above; 1 to 64. */
+gboolean option_jobs(const gchar *option, const gchar *value, gpointer data,
+		     GError **error);
+extern unsigned opt_jobs;
 
 /* --known: as above. */
 gboolean option_known(const gchar *option, const gchar *value, gpointer data,

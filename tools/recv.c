@@ -137,11 +137,10 @@ int command_recv(int argc, char **argv)
 		"Reads a stream of 'blksparse send' from standard input, and "
 		"writes its content\nto DST, a block device or a regular file. "
 		"A missing file is created.");
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, transfer_format_entries,
-					  NULL);
-	g_option_context_add_main_entries(context, transfer_entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, entries);
+	options_add(context, transfer_format_entries);
+	options_add(context, transfer_entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);

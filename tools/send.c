@@ -181,12 +181,11 @@ int command_send(int argc, char **argv)
 		context,
 		"Writes SRC, a block device or a regular file, to standard "
 		"output as a\nstream without its zeros, for 'blksparse recv'.");
-	g_option_context_add_main_entries(context, entries, NULL);
-	g_option_context_add_main_entries(context, changes_entries, NULL);
-	g_option_context_add_main_entries(context, transfer_format_entries,
-					  NULL);
-	g_option_context_add_main_entries(context, transfer_entries, NULL);
-	g_option_context_add_main_entries(context, progress_entries, NULL);
+	options_add(context, entries);
+	options_add(context, changes_entries);
+	options_add(context, transfer_format_entries);
+	options_add(context, transfer_entries);
+	options_add(context, progress_entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);

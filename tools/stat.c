@@ -429,7 +429,7 @@ int command_stat(int argc, char **argv)
 		"each file, bytes\nread, written and saved, errors, and "
 		"requests in flight. Reports all mounts, or\na MOUNT, a FILE of "
 		"one, or the files that show a DEVICE.");
-	g_option_context_add_main_entries(context, entries, NULL);
+	options_add(context, entries);
 	if (!options_parse(context, &argc, argv, &status))
 		return status;
 	paths = g_steal_pointer(&opt_paths);

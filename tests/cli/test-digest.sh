@@ -238,7 +238,7 @@ jq -e '.command == "digest" and .complete and .size == 8388608 and
 	fail "$digest_json"
 
 say "wrong options"
-for options in "--chunk=5000" "--chunk=2M" "--jobs=65" "--jobs=-1"; do
+for options in "--chunk=5000" "--chunk=2M" "--jobs=65" "--jobs=0" "--jobs=-1"; do
 	run_status "$TOOL" digest "$options" "$TEST_TMP/file"
 	assert_eq "$STATUS" 2 "status of $options"
 done

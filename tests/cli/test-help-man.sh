@@ -105,6 +105,21 @@ for command in map diff send recv stat; do
 	done
 done
 
+say "an option without a value refuses one"
+for command in copy diff digest map recv send stat; do
+	flags=$("$TOOL" "$command" --help |
+		sed -nE 's/^ +(-h, )?(--[a-z-]+)  .*/\2/p' | grep -vx -e --progress)
+	assert_ge "$(wc -w <<<"$flags")" 2 "options of $command without a value"
+	for flag in $flags; do
+		run_status "$TOOL" "$command" "$flag=no" x
+		assert_eq "$STATUS" 2 "status of $command $flag=no"
+		assert_contains "$ERR" "$flag takes no value" "message"
+	done
+done
+run_status "$TOOL" map -- --json=no
+assert_eq "$STATUS" 1 "status of a path that begins as an option"
+assert_contains "$ERR" "open --json=no: " "message"
+
 say "versions"
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$SRC/meson.build" | head -n 1)
 assert_eq "$("$TOOL" --version | head -n 1)" "blksparse $version" "--version"
