@@ -291,8 +291,12 @@ static void show_progress(void *data, const struct bsp_progress *now)
 	if (now->phase != job->phase) /* from copying to verifying */
 		progress_restart(&job->progress);
 	job->phase = now->phase;
-	progress_update_parts(&job->progress, now->done, now->size, now->data,
-			      now->hole);
+	if (now->phase == BSP_PHASE_VERIFY)
+		/* data and hole are those of the whole copy. */
+		progress_update(&job->progress, now->done, now->size);
+	else
+		progress_update_parts(&job->progress, now->done, now->size,
+				      now->data, now->hole);
 }
 
 /* Treats the rest of a target that is larger than the source. */

@@ -83,8 +83,13 @@ void progress_begin(struct progress *progress, int delay_ms, bool quiet)
 	};
 }
 
+static void show(struct progress *progress);
+
 void progress_restart(struct progress *progress)
 {
+	/* The end of the pass before. */
+	if (progress->pending)
+		show(progress);
 	progress->started = g_get_monotonic_time();
 	if (progress->source)
 		progress->read_before = bsp_sparse_bytes_read(progress->source);

@@ -197,6 +197,12 @@ done
 "$TOOL" recv --progress=json json-target <stream 2>seen
 jq -es 'map(select(.format == "blksparse-progress"))[-1] |
 	.done == 8388608 and .left == 0' <(grep '^{' seen)
+# Each pass begins at 0 and ends with its size; data and holes are those of what is done.
+"$TOOL" copy --verify --known=off "$LOOP" json-target --progress=json 2>seen
+grep '^{"format":"blksparse-progress"' seen >lines
+jq -es 'map(select(.done == .size)) | length >= 2 and
+	.[0].data + .[0].hole == .[0].size and .[-1].data == null' lines ||
+	fail "the passes: $(<lines)"
 run_status "$TOOL" copy --progress=bar device x
 assert_eq "$STATUS" 2 "status of another form"
 assert_contains "$ERR" "'bar' is neither line nor json" "message"
