@@ -421,9 +421,9 @@ static bool is_option(const char *name, const char *end)
 
 static int refuse_unknown(struct parser *parser, const char *word)
 {
-	const char *dash = word[0] == '-' ? "" : "-o ";
-	g_autofree char *name = g_strndup(
-		word + (word[0] == '-'), strcspn(word + (word[0] == '-'), "="));
+	const char *bare = word + strspn(word, "-");
+	const char *dash = bare > word ? "" : "-o ";
+	g_autofree char *name = g_strndup(bare, strcspn(bare, "="));
 
 	if (g_ascii_strncasecmp(word, "x-", 2) == 0)
 		return 0;
@@ -431,14 +431,14 @@ static int refuse_unknown(struct parser *parser, const char *word)
 		return usage_error(
 			"%s%s needs a value, as in %s%s=...; blksparsefs --help tells its values",
 			dash, word, dash, word);
-	if (strchr(word, '=') && word[0] != '-' && is_option(name, ""))
+	if (strchr(word, '=') && bare == word && is_option(name, ""))
 		return usage_error("-o %s takes no value, as '%s'", name, word);
-	if (word[0] == '-' && (is_option(name, "") || is_option(name, "=")))
+	if (bare > word && (is_option(name, "") || is_option(name, "=")))
 		return usage_error("unknown option '%s'; did you mean -o %s?",
-				   word, word + 1);
+				   word, bare);
 	return usage_error(
 		"unknown option '%s%s'; blksparsefs --help lists the options",
-		word[0] == '-' ? "" : "-o ", word);
+		dash, word);
 }
 
 static int print_and_end(struct parser *parser, const char *text)

@@ -79,6 +79,8 @@ refuses 2 "-o granule needs a value, as in -o granule=..." -- -o granule "$image
 refuses 2 "--match needs a value" -- --all --match "$MNT"
 refuses 2 "-o allow_other takes no value" -- -o allow_other=yes "$image" "$MNT"
 refuses 2 "did you mean -o rw?" -- -rw "$image" "$MNT"
+refuses 2 "did you mean -o ro?" -- --ro "$image" "$MNT"
+refuses 2 "'--f'; blksparsefs --help lists" -- --f "$image" "$MNT"
 for option in tail=zero zero=keep same=skip; do
 	refuses 2 "-o ${option%=*}= is for a writable mount" "-o rw" -- \
 		-o "$option" "$image" "$MNT"
