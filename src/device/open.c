@@ -80,12 +80,16 @@ int bsp_device_reopen(int fd, const char *path, int flags)
 bool bsp_device_open_again(const char *path, int fd, int flags, int *ret_fd,
 			   GError **error)
 {
+	int errnum;
+
 	*ret_fd = bsp_device_reopen(fd, path, flags);
 	if (*ret_fd >= 0)
 		return true;
+	errnum = errno;
 	return bsp_error_set(
 		error, BSP_ERROR_FAILED, "open %s a second time: %s%s", path,
-		errno == ESTALE ? "it is another file now" : g_strerror(errno),
+		errnum == ESTALE ? "it is another file now"
+				 : g_strerror(errnum),
 		access("/proc/self/fd", F_OK) == 0
 			? ""
 			: " (mount /proc, with which the path need not be followed again)");

@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
 requires_loop
-requires unshare
+requires unshare prlimit
 
 # The loader finds the build's libraries by /proc, and needs a path without it.
 export LD_LIBRARY_PATH=$BUILD/src${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -69,6 +69,13 @@ without_proc "$TOOL" copy --quiet --verify "$TEST_TMP/copy" "$disk"
 assert_same_bytes "$disk" "$TEST_TMP/copy"
 run_status without_proc "$TOOL" copy "$TEST_TMP/copy" /dev/fd/3 3<>"$disk"
 assert_eq "$STATUS" 1 "status for a path in /proc"
+
+say "no descriptor for the second opening"
+for ((n = 5; n < 16; n++)); do
+	run_status without_proc prlimit --nofile=$n "$TOOL" map "$disk"
+	[[ $ERR != *"a second time"* ]] || break
+done
+assert_contains "$ERR" "a second time: Too many open files" "message"
 
 say "in the background it closes the caller's descriptors"
 # The reader of the pipe ends when its last writer does.
