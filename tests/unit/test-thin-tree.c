@@ -351,7 +351,7 @@ static void any_nodes_give_an_error_or_a_run(void **state)
 	unsigned found = 0;
 
 	srandom(1);
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 2000; i++) {
 		struct bsp_thin_tree tree = new_tree();
 		struct bsp_thin_run run;
 		uint64_t block = (uint64_t)random() % 16;
@@ -366,7 +366,7 @@ static void any_nodes_give_an_error_or_a_run(void **state)
 		}
 		assert_int_in_range(reads, 1, 8 * 16);
 	}
-	assert_true(found > 1000);
+	assert_true(found > 100);
 }
 
 static int fail_at_root(uint64_t block)
