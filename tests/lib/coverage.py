@@ -1,15 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-coverage.py SRC BUILD: prints the share of lines that have run, by folder, and
-the files with the most lines that have not, out of what gcc's --coverage
-counted in BUILD. The lines themselves are in BUILD/coverage.html.
+coverage.py SRC BUILD [MACHINES]: prints the share of lines that have run, by
+folder, and the files with the most lines that have not, out of what gcc's
+--coverage counted in BUILD, and in virtual machines, which left their counts in
+the folder MACHINES (see vm). The lines themselves are in BUILD/coverage.html.
 """
 import collections
+import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+
+
+def add_machines(build, machines):
+    """Adds their counts to those in build, once."""
+    for counts in glob.glob(os.path.join(machines, '*', 'counts')):
+        with tempfile.TemporaryDirectory() as merged:
+            subprocess.run(
+                ['gcov-tool', 'merge', '-o', merged, build, counts + build],
+                check=True, stdout=subprocess.DEVNULL)
+            shutil.copytree(merged, build, dirs_exist_ok=True)
+        shutil.rmtree(os.path.dirname(counts))
 
 
 def totals(src, build):
@@ -34,7 +49,9 @@ def line(name, total, covered):
 
 
 def main():
-    src, build = sys.argv[1:]
+    src, build = sys.argv[1:3]
+    for machines in sys.argv[3:]:
+        add_machines(build, machines)
     files = list(totals(src, build))
     folders = collections.defaultdict(lambda: [0, 0])
     for name, total, covered in files:
