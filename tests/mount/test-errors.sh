@@ -53,6 +53,7 @@ refuses 2 "x" -- "x=$image" "x=$TEST_TMP/other/image" "$MNT"
 refuses 2 "a/b" -- "a/b=$image" "$MNT"
 refuses 2 ".." -- "..=$image" "$MNT"
 refuses 2 "=$image" -- "=$image" "$MNT"
+refuses 2 "'x=': the name of the device is empty" -- x= "$MNT"
 
 say "the mount point"
 refuses 1 "$TEST_TMP/nowhere" -- "$image" "$TEST_TMP/nowhere"
@@ -60,7 +61,19 @@ refuses 1 "mount point $TEST_TMP/nowhere: No such file" "mkdir" -- \
 	"$image" "y=$image" "$TEST_TMP/nowhere"
 refuses 1 "/dev/null" -- "$image" /dev/null
 
+refuses 2 "is the image itself" -- "$image" "$image"
+refuses 2 "--all needs a directory" -- --all "$image"
+refuses 2 "the mount point is missing" -- --all
+refuses 2 "takes the mount point alone, not 'sda'" -- --all sda sdb "$MNT"
+refuses 2 "--all names all by itself" -- -o ro,name=x --all "$MNT"
+refuses 2 "match=sd* is for --all" -- -o match=sd\* "$image" "$MNT"
+
 say "options"
+refuses 2 "-o remount" "unmount it, then mount it" -- -o remount,ro "$image" "$MNT"
+refuses 2 "max_read=0: it must be more than 0" -- -o max_read=0 "$image" "$MNT"
+refuses 2 "max_read=4G: it must be less than 2G" -- -o max_read=4G "$image" "$MNT"
+refuses 2 "known=frog: 'frog' is not auto" -- -o known=frog "$image" "$MNT"
+refuses 2 "tail=frog: 'frog' is not keep" -- -o rw,tail=frog "$image" "$MNT"
 refuses 2 "granule" "5000" -- -o granule=5000 "$image" "$MNT"
 refuses 2 "granule" "2M" -- -o granule=2M "$image" "$MNT"
 refuses 2 "granule" "512" -- -o granule=512 "$image" "$MNT"
@@ -93,6 +106,14 @@ assert_contains ",$(findmnt -n -o OPTIONS "$MNT")," ",ro," "options of the mount
 assert_same_bytes "$MNT/disk" "$image"
 umount_fs
 
+say "options that libfuse and the kernel get"
+mount_fs -o log=debug,max_read=16K,subtype=frog "x=$image"
+assert_eq "$(findmnt -n -o FSTYPE "$MNT")" fuse.frog "type of the mount"
+assert_same_bytes "$MNT/x" "$image"
+umount_fs
+assert_eq "$(sed -n 's/.* read off=[0-9]* len=\([0-9]*\) .*/\1/p' "$FS_LOG" |
+	sort -n | tail -n 1)" 16384 "the longest read"
+
 say "help and version are no errors"
 run_status "$FS" --help
 assert_eq "$STATUS" 0 "status of --help"
@@ -112,6 +133,23 @@ assert_contains "$ERR" "$MNT" "message"
 assert_eq "$(ls "$MNT")" x "files of the mount"
 umount_fs
 not_mounted "$MNT" || fail "the second one was mounted on top"
+
+say "a mount point whose program has died"
+mount_fs "x=$image"
+kill -KILL "$FS_PID"
+end_fs || assert_eq "$?" 137 "status of the killed program"
+ln -s "$TEST_TMP" "$TEST_TMP/link"
+for where in "$MNT" "$TEST_TMP/link/${MNT##*/}"; do
+	run_status timeout 30 "$FS" "$image" "$where"
+	assert_eq "$STATUS" 1 "status"
+	assert_contains "$ERR" "$MNT is in use: $image (fuse.blksparsefs)" "message"
+done
+force_umount "$MNT"
+
+say "the helper of umount(8) without a mount point"
+run_status "${FS%/*}/umount.fuse.blksparsefs"
+assert_eq "$STATUS" 1 "status"
+assert_contains "$ERR" "use umount MOUNTPOINT" "message"
 
 say "a device without permission, and an empty one"
 requires_loop
