@@ -10,6 +10,10 @@
  *
  * The driver tells its process before the unmount (blksparse-ioctl.h). A child
  * asks, because a driver that is stopped does not answer.
+ *
+ * A driver that still serves a copy of the mount, as in the namespace of a
+ * container, does not end. The folder of its connection tells; see
+ * Documentation/filesystems/fuse.rst.
  */
 #include <err.h>
 #include <errno.h>
@@ -22,12 +26,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "blksparse-ioctl.h"
 
 #define NAME "umount.fuse.blksparsefs"
+#define CONNECTIONS "/sys/fs/fuse/connections"
 
 enum {
 	ASK_MS = 3000,	   /* for the driver to answer */
@@ -35,15 +41,24 @@ enum {
 	MOUNT_FAILED = 32, /* as umount(8) has it */
 };
 
-static _Noreturn void tell_process(const char *mountpoint, int to)
+struct mount {
+	uint64_t process;    /* the driver; 0: unknown */
+	uint32_t connection; /* the number of its folder below CONNECTIONS */
+};
+
+static _Noreturn void tell_mount(const char *mountpoint, int to)
 {
+	struct mount mount = { 0 };
 	struct bsp_ioctl_stat st = { 0 };
+	struct statx stx = { 0 };
 	int fd = open(mountpoint, O_RDONLY | O_CLOEXEC | O_ASYNC);
 
 	if (fd < 0 || ioctl(fd, BSP_IOCTL_STAT, &st) < 0 ||
-	    write(to, &st.process, sizeof(st.process)) < 0)
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx) < 0)
 		_exit(1);
-	_exit(0);
+	mount.process = st.process;
+	mount.connection = stx.stx_dev_minor;
+	_exit(write(to, &mount, sizeof(mount)) < 0);
 }
 
 /* The child's descriptor makes the mount busy until the child has ended. One
@@ -61,35 +76,34 @@ static void end_child(pid_t child)
 	(void)waitpid(child, NULL, WNOHANG);
 }
 
-/* Returns the process of the driver; 0 if it does not tell. */
-static pid_t ask_process(const char *mountpoint)
+/* The process is 0 if the driver does not tell. */
+static struct mount ask_mount(const char *mountpoint)
 {
 	struct pollfd answer = { .events = POLLIN };
-	uint64_t process = 0;
+	struct mount mount = { 0 };
 	int fds[2];
 	pid_t child;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
-		return 0;
+		return mount;
 	child = fork();
 	if (child == 0)
-		tell_process(mountpoint, fds[1]);
+		tell_mount(mountpoint, fds[1]);
 	close(fds[1]);
 	answer.fd = fds[0];
 	if (child < 0 || poll(&answer, 1, ASK_MS) <= 0 ||
-	    read(fds[0], &process, sizeof(process)) != sizeof(process))
-		process = 0;
+	    read(fds[0], &mount, sizeof(mount)) != sizeof(mount))
+		mount.process = 0;
 	close(fds[0]);
 	if (child > 0)
 		end_child(child);
-	return (pid_t)process;
+	return mount;
 }
 
 /* Returns a pidfd, or -1. The driver may be of another namespace, in which its
  * number is that of another process. */
-static int open_driver(const char *mountpoint)
+static int open_driver(pid_t process)
 {
-	pid_t process = ask_process(mountpoint);
 	char path[64], name[64];
 	ssize_t len;
 	int driver, fd;
@@ -149,6 +163,17 @@ static void wait_for(int driver, const char *mountpoint)
 		continue;
 }
 
+/* Whether the file system of a mount that was unmounted is mounted elsewhere.
+ */
+static bool is_elsewhere(const struct mount *mount)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), CONNECTIONS "/%u",
+		       (unsigned)mount->connection);
+	return access(path, F_OK) == 0;
+}
+
 /* A lazy unmount returns at once: programs may use the files for long. */
 static bool is_lazy(int argc, char **argv)
 {
@@ -162,6 +187,7 @@ static bool is_lazy(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	struct mount mount = { 0 };
 	int driver, status;
 
 	if (argc < 2) {
@@ -171,9 +197,14 @@ int main(int argc, char **argv)
 			NAME);
 		return EXIT_FAILURE;
 	}
-	driver = is_lazy(argc, argv) ? -1 : open_driver(argv[1]);
+	if (!is_lazy(argc, argv))
+		mount = ask_mount(argv[1]);
+	driver = open_driver((pid_t)mount.process);
 	status = unmount(argc, argv);
-	if (status == 0 && driver >= 0)
+	if (status == 0 && driver >= 0 && is_elsewhere(&mount))
+		warnx("%s is unmounted, but mounted elsewhere, too, as by mount --bind or in a container; blksparsefs goes on",
+		      argv[1]);
+	else if (status == 0 && driver >= 0)
 		wait_for(driver, argv[1]);
 	return status;
 }
