@@ -26,7 +26,9 @@ done
 
 say "the example of README"
 sed -n '/^    #include <blksparse.h>/,/^    }/s/^    //p' "$SRC/README.md" >readme.c
-gcc -Wall -Wextra -Werror -o readme readme.c "${flags[@]}" -Wno-unused-parameter
+gcc -Wall -Wextra -Werror -o readme readme.c "${flags[@]}"
+run_status ./readme
+assert_eq "$STATUS" 2 "status without an argument"
 run_status ./readme "$TEST_TMP/nonexistent"
 assert_eq "$STATUS" 1 "status without the device"
 assert_contains "$ERR" "nonexistent" "message"
