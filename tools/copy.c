@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "blksparse.h"
@@ -369,6 +370,10 @@ int command_copy(int argc, char **argv)
 	if (paths[2])
 		return usage_error("one SRC and one DST, not also '%s'",
 				   paths[2]);
+	if (strcmp(paths[1], "-") == 0)
+		return usage_error("'-' stands for no file; 'blksparse send "
+				   "--format=raw' writes to standard output "
+				   "(a file of that name is ./-)");
 	if (opt_quiet && progress_is_asked())
 		return usage_error("--quiet does not go with --progress");
 	if (opt_changed && opt_target_is_zero)

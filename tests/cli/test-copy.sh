@@ -162,6 +162,9 @@ run_status copy_tool "$source"
 assert_eq "$STATUS" 2 "status without a target"
 run_status copy_tool --tail=cut "$source" "$small"
 assert_eq "$STATUS" 2 "status of a tail that cannot be"
+run_status env -C "$TEST_TMP" "$TOOL" copy "$source" -
+assert_eq "$STATUS" 2 "status for standard output"
+[[ ! -e $TEST_TMP/- ]] || fail "copy made a file named -"
 for jobs in 65 0 -1; do
 	run_status copy_tool "--jobs=$jobs" "$source" "$small"
 	assert_eq "$STATUS" 2 "status of $jobs jobs"
