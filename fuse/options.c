@@ -538,6 +538,10 @@ static int handle_option(void *data, const char *word, int key,
 		parser->allow_other = true;
 		return 0;
 	case KEY_FSNAME:
+		if (g_str_has_suffix(word, "="))
+			return usage_error(
+				"-o %s needs a value: the source that findmnt shows",
+				word);
 		parser->fsname = true;
 		return pass_source(parser, word);
 	case KEY_SUBTYPE:
@@ -657,6 +661,11 @@ static int set_name(const struct parser *parser)
 			parser->name);
 	option = g_strconcat("-o name=", parser->name, NULL);
 	source = g_ptr_array_index(sources, 0);
+	if (source->path != g_ptr_array_index(parser->operands, 0))
+		return usage_error(
+			"-o name=%s: '%s' has a name already; leave one of them out",
+			parser->name,
+			(char *)g_ptr_array_index(parser->operands, 0));
 	g_free(source->name);
 	source->name = g_strdup(parser->name);
 	return check_name(source->name, option);
