@@ -40,7 +40,7 @@ enum {
 	PAGE = 4096,
 	BYTES_MAX = 256 << 20, /* that are kept of an export */
 	PAYLOAD_MAX = 64 << 20,
-	ENTRIES_MAX = 4096,
+	ENTRIES_MAX = 1 << 18,
 	WAIT_MS = 10000,
 };
 

@@ -303,6 +303,40 @@ static void pieces_are_short_where_zeroing_is_slow(void **state)
 	nbd_server_free(server);
 }
 
+static int fail_trim(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_TRIM ? NBD_FAIL + NBD_EIO : NBD_SERVE;
+}
+
+static void discarding_is_done_in_pieces(void **state)
+{
+	struct nbd_server *server = serve(128 * MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+
+	assert_int_equal(dev->ops->discard(dev, MIB, 70 * MIB), 0);
+	assert_int_equal(nbd_server_count(server, NBD_TRIM), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		struct nbd_command trim =
+			nbd_server_command(server, NBD_TRIM, i);
+
+		assert_int_equal(trim.off, (1 + i * 32) * MIB);
+		assert_int_equal(trim.len, (i < 2 ? 32 : 6) * MIB);
+	}
+	nbd_server_clear(server);
+	nbd_server_script(server, fail_trim, NULL);
+	assert_int_equal(dev->ops->discard(dev, MIB, 70 * MIB), -EIO);
+	assert_int_equal(nbd_server_count(server, NBD_TRIM), 1);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+
+	server = serve(128 * MIB, NBD_ALL & ~NBD_CAN_TRIM, 0);
+	dev = open_export(server, true);
+	assert_int_equal(dev->ops->discard(dev, 0, MIB), -EOPNOTSUPP);
+	assert_int_equal(nbd_server_count(server, NBD_TRIM), 0);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
 static int zero_half(void *data, const struct nbd_command *command)
 {
 	return command->type == NBD_ZERO ? NBD_HALF : NBD_SERVE;
@@ -686,6 +720,7 @@ int main(void)
 		cmocka_unit_test(a_server_with_flush_gets_no_fua),
 		cmocka_unit_test(zeroing_is_done_in_pieces),
 		cmocka_unit_test(pieces_are_short_where_zeroing_is_slow),
+		cmocka_unit_test(discarding_is_done_in_pieces),
 		cmocka_unit_test(a_server_that_zeroes_less_is_found_out),
 		cmocka_unit_test(
 			a_server_that_zeroes_from_later_on_is_found_out),

@@ -268,6 +268,40 @@ static void an_error_means_that_nothing_is_known(void **state)
 
 /* --- Generations --- */
 
+/* Every other run is zero; as many as an answer may have. */
+static size_t short_runs(void *data, const struct nbd_command *command,
+			 uint32_t *entries, size_t max)
+{
+	const uint32_t *len = data;
+	size_t n = MIN(max, command->len / *len);
+
+	for (size_t i = 0; i < n; i++) {
+		entries[2 * i] = *len;
+		entries[2 * i + 1] = i % 2 ? ZERO : 0;
+	}
+	return n;
+}
+
+/* More runs than are kept of an answer. */
+static void many_runs_are_used_only_if_they_are_granules(void **state)
+{
+	struct fixture f;
+	uint32_t len = 512;
+
+	set_up(&f, 256 * MIB, NULL);
+	nbd_server_extents(f.server, short_runs, &len);
+	assert_int_equal(zeros_of(&f, 1), 0);
+	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 1);
+	tear_down(&f);
+
+	len = 4096;
+	set_up(&f, UINT64_C(2048) * MIB, NULL);
+	nbd_server_extents(f.server, short_runs, &len);
+	assert_int_equal(zeros_of(&f, 1), UINT64_C(1024) * MIB);
+	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 4);
+	tear_down(&f);
+}
+
 static void each_generation_is_asked_anew(void **state)
 {
 	struct fixture f;
@@ -387,6 +421,7 @@ int main(void)
 		cmocka_unit_test(an_answer_past_the_export_is_cut_or_refused),
 		cmocka_unit_test(the_part_before_nonsense_is_used),
 		cmocka_unit_test(an_error_means_that_nothing_is_known),
+		cmocka_unit_test(many_runs_are_used_only_if_they_are_granules),
 		cmocka_unit_test(each_generation_is_asked_anew),
 		cmocka_unit_test(without_a_connection_no_server_was_asked),
 		cmocka_unit_test(late_answers_are_harmless),
