@@ -402,7 +402,8 @@ static struct {
 	uint64_t off, limit; /* of the last question */
 	uint64_t zeros_from, zeros_to;
 	int build_error;
-	bool other, stampless;
+	bool other;
+	uint64_t stamp; /* 0: must not be asked for */
 	unsigned freed;
 } fake;
 
@@ -434,8 +435,9 @@ static bool fake_is_same(struct bsp_layer *layer, enum bsp_depth depth)
 
 static uint64_t fake_content(struct bsp_layer *layer, uint64_t value)
 {
-	fail_msg("the stamp of the device below does not count");
-	return 0;
+	if (!fake.stamp)
+		fail_msg("the stamp of the device below does not count");
+	return value + fake.stamp;
 }
 
 static void fake_free(struct bsp_layer *layer)
@@ -601,7 +603,7 @@ static void a_table_of_which_nothing_is_known_has_no_layer(void **state)
 }
 
 /* A thin volume of 2 MiB with an external origin of 1 MiB, the loop device. */
-static void an_unmapped_block_reads_as_the_origin(void **state)
+static struct bsp_layer *new_thin(void)
 {
 	const struct target thin = { 0, 4096, "thin", "253:5 1 253:7" };
 	struct bsp_layer *layer;
@@ -613,6 +615,13 @@ static void an_unmapped_block_reads_as_the_origin(void **state)
 	set_target(5, "thin-pool", "0 1/9 2/9 - rw");
 	layer = new_layer();
 	assert_non_null(layer);
+	return layer;
+}
+
+static void an_unmapped_block_reads_as_the_origin(void **state)
+{
+	struct bsp_layer *layer = new_thin();
+
 	set_target(0, "thin", "0 -"); /* the status: nothing is mapped */
 	assert_int_equal(layer->ops->build(layer, g_get_monotonic_time()), 0);
 	fake.zeros_from = 4096;
@@ -623,6 +632,95 @@ static void an_unmapped_block_reads_as_the_origin(void **state)
 	asks(layer, 1 << 20, FAR, true, 2 << 20);
 	bsp_layer_free(layer);
 	assert_int_equal(fake.freed, 1);
+}
+
+static void another_pool_or_origin_is_another_layer(void **state)
+{
+	struct bsp_layer *layer = new_thin();
+
+	assert_true(layer->ops->is_same(layer, BSP_DEPTH_ALL));
+	fake.other = true;
+	assert_false(layer->ops->is_same(layer, BSP_DEPTH_CHEAP));
+	fake.other = false;
+	set_target(5, "thin-pool", "0 1/9 2/9 - ro");
+	assert_true(layer->ops->is_same(layer, BSP_DEPTH_CHEAP));
+	assert_false(layer->ops->is_same(layer, BSP_DEPTH_ALL));
+	bsp_layer_free(layer);
+}
+
+static void a_write_to_the_origin_counts(void **state)
+{
+	struct bsp_layer *layer = new_thin();
+
+	fake.stamp = 7;
+	assert_int_equal(layer->ops->content(layer, 5), 12);
+	assert_true(layer->ops->settled(layer));
+	bsp_layer_free(layer);
+}
+
+/* --- Reasons --- */
+
+static char *told;
+
+static void tell(void *data, const char *path, const char *reason)
+{
+	assert_null(told);
+	told = g_strdup_printf("%s: %s", path, reason);
+}
+
+/* Checks the reason why nothing is known of device 0. */
+static void tells(const char *text)
+{
+	g_autoptr(GPtrArray) layers = bsp_layers_new();
+
+	bsp_layers_add_device(layers, rdev_of(0));
+	bsp_layers_list(layers, tell, NULL);
+	assert_non_null(told);
+	assert_string_equal(told, text);
+	g_clear_pointer(&told, g_free);
+}
+
+static void add_line(void *data, const char *path, const char *reason)
+{
+	g_string_append_printf(data, "%s%s%s\n", path, reason ? ": " : "",
+			       reason ? reason : "");
+}
+
+static void layers_are_listed_from_the_top(void **state)
+{
+	g_autoptr(GPtrArray) layers = bsp_layers_new();
+	g_autoptr(GString) lines = g_string_new(NULL);
+	struct bsp_layer *layer = new_thin();
+
+	bsp_layer_set_paths(layer, NULL);
+	bsp_layers_add(layers, layer);
+	bsp_layers_list(layers, add_line, lines);
+	assert_string_equal(lines->str, "dm0 → thin volume 1 of dm5\n"
+					"dm0 → thin volume 1 of dm5 → fake\n");
+	bsp_layer_free(layer);
+}
+
+static void the_first_obstacle_is_named(void **state)
+{
+	for (unsigned i = 0; i < 3; i++)
+		add_device(i, "dm");
+	add_device(6, "other");
+	tells("dm0: its table is empty");
+	set_target(0, "linear", "253:1 0");
+	set_target(1, "linear", "253:2 8");
+	set_target(2, "crypt", "aes 0 8:1 0");
+	tells("dm0 → dm1 → dm2: nothing is known of the target crypt");
+	set_target(2, "thin", "253:5 1");
+	tells("dm0 → dm1 → dm2: its pool cannot be asked");
+	set_target(2, "linear", "253:6 0");
+	tells("dm0 → dm1 → dm2 → 253:6: no layer below it knows holes");
+	set_target(0, "linear", "253:0 0");
+	tells("dm0 → dm0 → dm0 → dm0 → dm0 → dm0 → dm0 → dm0 → dm0: "
+	      "too many layers");
+	mapper.error = ENXIO;
+	tells("dm0: No such device or address");
+	mapper.has_control = false;
+	tells("dm0: /dev/mapper/control: No such file or directory");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -646,6 +744,10 @@ int main(void)
 		TEST(writes_to_other_volumes_below_do_not_count),
 		TEST(a_table_of_which_nothing_is_known_has_no_layer),
 		TEST(an_unmapped_block_reads_as_the_origin),
+		TEST(another_pool_or_origin_is_another_layer),
+		TEST(a_write_to_the_origin_counts),
+		TEST(layers_are_listed_from_the_top),
+		TEST(the_first_obstacle_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
