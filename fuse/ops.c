@@ -646,7 +646,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	ssize_t n;
 
 	call_begin(&call, req, write_is_over, false);
-	n = bsp_sparse_write(file->sparse, (uint64_t)off, buf, size);
+	n = (fi->writepage ? bsp_sparse_write_pages : bsp_sparse_write)(
+		file->sparse, (uint64_t)off, buf, size);
 	call_end();
 	if (n < 0) {
 		reply_error(&request, (int)n);

@@ -192,6 +192,18 @@ void bsp_sparse_report_read(struct bsp_sparse *sp, uint64_t off);
  * bsp_scanned_fn received. */
 bool bsp_sparse_is_current(struct bsp_sparse *sp, uint64_t generation);
 
+/* --- Writing --- */
+
+/*
+ * As bsp_sparse_write(), for pages of a mapping that the kernel writes back. A
+ * program stored some of their bytes, and the others come along. If a flush
+ * fails later, the program stores its own bytes again, but not the zeros beside
+ * them. So zeros in the range that the device may still lose are made durable
+ * first, which takes a flush of the device.
+ */
+ssize_t bsp_sparse_write_pages(struct bsp_sparse *sp, uint64_t off,
+			       const void *buf, size_t len);
+
 /* --- Writeback --- */
 
 /* Whether a sequential writer has left enough behind it for a call of

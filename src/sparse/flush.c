@@ -355,6 +355,59 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 	return r;
 }
 
+/* --- Zeros of a range --- */
+
+static bool has_undurable_zeros(struct bsp_sparse *sp, uint64_t off,
+				uint64_t end)
+{
+	uint64_t from = off >> sp->shift;
+	uint64_t to = bsp_granules(end, sp->shift);
+	uint64_t at = from, stop = to;
+
+	if (bsp_map_next(sp->map, BSP_IN_MARKER, from, to) < to ||
+	    bsp_undurable_next(&sp->undurable, &at, &stop))
+		return true;
+	return bsp_undurable_piece(&sp->undurable, off, &at, &stop) && at < end;
+}
+
+/* Flushes the markers among granules [from, to). */
+static int flush_markers_of(struct bsp_sparse *sp, uint64_t from, uint64_t to)
+{
+	int r = 0;
+
+	while (!r) {
+		uint64_t end;
+
+		pthread_rwlock_rdlock(&sp->size_lock);
+		end = bsp_granules(atomic_load(&sp->size), sp->shift);
+		end = bsp_min(end, to);
+		from = bsp_map_next(sp->map, BSP_IN_MARKER, from, end);
+		if (from >= end) {
+			pthread_rwlock_unlock(&sp->size_lock);
+			break;
+		}
+		r = flush_run(sp, from, end, &from);
+	}
+	return r;
+}
+
+int bsp_sparse_flush_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
+{
+	int r;
+
+	if (!has_undurable_zeros(sp, off, end))
+		return 0;
+	pthread_mutex_lock(&sp->flush_lock);
+	r = zero_lost_pieces(sp, NULL, NULL);
+	if (!r)
+		r = flush_markers_of(sp, off >> sp->shift,
+				     bsp_granules(end, sp->shift));
+	if (!r)
+		r = flush_device(sp);
+	pthread_mutex_unlock(&sp->flush_lock);
+	return r;
+}
+
 /* --- The tail --- */
 
 bool bsp_tail_from_name(const char *name, enum bsp_tail *ret_tail,

@@ -426,6 +426,13 @@ int bsp_sparse_flush_markers_before(struct bsp_sparse *sp, uint64_t *off,
 				    bsp_interrupted_fn interrupted, void *data);
 
 /*
+ * Makes the zeros in [off, end) durable: carries markers out, and flushes the
+ * device if it may still lose some of them. Takes flush_lock. Returns 0 or
+ * -errno.
+ */
+int bsp_sparse_flush_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end);
+
+/*
  * The offset at which the first granule of [off, end) begins whose state is in
  * the set; off if that is the granule it lies in; end if there is none. Another
  * thread may change the state at any time: two answers for one offset need not

@@ -483,6 +483,30 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 	return n;
 }
 
+/* The pages of data that have no zero byte need no flush. */
+static int flush_before_pages(struct bsp_sparse *sp, uint64_t off,
+			      const void *buf, size_t len)
+{
+	if (!sp->dev->info.writable || !memchr(buf, 0, len))
+		return 0;
+	return bsp_sparse_flush_zeros(sp, off, off + len);
+}
+
+ssize_t bsp_sparse_write_pages(struct bsp_sparse *sp, uint64_t off,
+			       const void *buf, size_t len)
+{
+	uint64_t started = bsp_trace_start();
+	ssize_t n = bsp_sparse_connect(sp);
+
+	if (!n)
+		n = flush_before_pages(sp, off, buf, len);
+	if (!n)
+		n = write_range(sp, off, buf, len);
+	bsp_trace_end(started, "sparse.write-pages", bsp_device_path(sp->dev),
+		      off, len, n);
+	return n;
+}
+
 /* --- Sizes --- */
 
 /* Makes the file longer. size_lock is held exclusively. */

@@ -234,12 +234,12 @@ commands() {
 
 # --- A disk that loses writes ------------------------------------------------
 
-# losing_disk: sets $LOOP to a loop device over a disk of 8 MiB that can fail; see
+# losing_disk BYTES: sets $LOOP to a loop device over a disk that can fail; see
 # losing-disk.c. Its bytes are in $TEST_TMP/image.
 losing_disk() {
 	local program=$BUILD/tests/faults/losing-disk
 	[[ -x $program ]] || fail "$program is not built"
-	stale $((8 * MIB)) >"$TEST_TMP/image"
+	stale "$1" >"$TEST_TMP/image"
 	mkdir "$TEST_TMP/lower"
 	"$program" "$TEST_TMP/image" 1 "$TEST_TMP/lower" &
 	LOSING=$!

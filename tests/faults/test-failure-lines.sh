@@ -11,7 +11,7 @@ requires python3
 requires_fuse
 requires_loop
 
-losing_disk
+losing_disk $((8 * MIB))
 bad=$LOOP
 make_device data 4M other
 other=$LOOP

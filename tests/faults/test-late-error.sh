@@ -10,7 +10,7 @@ requires python3
 requires_fuse
 requires_loop
 
-losing_disk
+losing_disk $((8 * MIB))
 
 for option in '' ,zero=keep ,zero=write; do
 	say "rw$option"

@@ -1183,6 +1183,80 @@ static void zeros_beside_data_are_written_again(void **state)
 	}
 }
 
+/* The kernel writes a page of a mapping with the zeros beside what the program
+ * stored. A device that loses all does not lose these. */
+static void zeros_in_pages_are_durable_before(void **state)
+{
+	for (int how = 0; how < 4; how++) {
+		struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
+		uint64_t zero = how < 2 ? G : 100; /* bytes */
+		char page[2 * G];
+
+		fake_cache(f.fake, FAKE_LOSES_ALL);
+		assert_int_equal(
+			bsp_sparse_fallocate(f.sp, PUNCH_MODE, 2 * G, zero), 0);
+		if (how == 1) /* a hole by now, but not durable */
+			assert_int_equal(flush_markers(f), 0);
+		if (how == 3) { /* lost already */
+			fake_fail_flush(f.fake, EIO);
+			assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL),
+					 -EIO);
+			fake_fail_flush(f.fake, 0);
+		}
+		memset(page, 0xaa, sizeof(page));
+		memset(page, 0, zero);
+		memset(page + 50, 'x', 20);
+		/* Without these zeros, no page is written. */
+		fake_fail_flush(f.fake, EIO);
+		assert_int_equal(
+			bsp_sparse_write_pages(f.sp, 2 * G, page, sizeof(page)),
+			-EIO);
+		fake_fail_flush(f.fake, 0);
+		reads_as(f, 2 * G, 100, 0);
+		assert_int_equal(
+			bsp_sparse_write_pages(f.sp, 2 * G, page, sizeof(page)),
+			sizeof(page));
+		fake_fail_flush(f.fake, EIO);
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), -EIO);
+		fake_fail_flush(f.fake, 0);
+		put(f, 2 * G + 50, 20, 'x');
+		assert_int_equal(bsp_sparse_flush(f.sp, NULL, NULL), 0);
+		disk_holds(f, 2 * G, 50, 0);
+		disk_holds(f, 2 * G + 50, 20, 'x');
+		disk_holds(f, 2 * G + 70, zero - 70, 0);
+		disk_holds(f, 2 * G + zero, 2 * G - zero, 0xaa);
+		close_it(f);
+	}
+}
+
+static void count_flush(void *data)
+{
+	++*(unsigned *)data;
+}
+
+/* Pages without such zeros cost no flush. */
+static void pages_of_data_are_not_flushed(void **state)
+{
+	struct fixture f = open_old(8 * G, PUNCHES, BSP_ZERO_UNMAP);
+	unsigned flushes = 0;
+	char page[G];
+
+	fake_on_flush(f.fake, count_flush, &flushes);
+	memset(page, 'x', sizeof(page));
+	put(f, 2 * G, G, 0);
+	assert_int_equal(bsp_sparse_write_pages(f.sp, 2 * G, page, G), G);
+	page[7] = 0;
+	assert_int_equal(bsp_sparse_write_pages(f.sp, 2 * G, page, G), G);
+	assert_int_equal(bsp_sparse_write_pages(f.sp, 4 * G, page, G), G);
+	assert_int_equal(flushes, 0);
+	put(f, 5 * G, G, 0);
+	assert_int_equal(bsp_sparse_write_pages(f.sp, 5 * G, page, G), G);
+	assert_int_equal(flushes, 1);
+	assert_int_equal(bsp_sparse_write_pages(f.sp, 5 * G, page, G), G);
+	assert_int_equal(flushes, 1);
+	close_it(f);
+}
+
 /* Data that is written over such zeros is never zeroed again. */
 static void data_over_lost_zeros_is_not_zeroed(void **state)
 {
@@ -2062,6 +2136,8 @@ int main(void)
 		cmocka_unit_test(
 			zeros_written_during_a_flush_belong_to_the_next),
 		cmocka_unit_test(zeros_beside_data_are_written_again),
+		cmocka_unit_test(zeros_in_pages_are_durable_before),
+		cmocka_unit_test(pages_of_data_are_not_flushed),
 		cmocka_unit_test(data_over_lost_zeros_is_not_zeroed),
 		cmocka_unit_test(zeros_that_are_cut_off_are_not_written),
 		cmocka_unit_test(zeros_of_a_growth_are_not_lost),
