@@ -576,6 +576,26 @@ static bool end_badly(struct round *r)
 	return wait_for_workers(r);
 }
 
+/* Prints the parts in which a device is wrong, to tell a lost sector from a
+ * lost write. */
+static void print_wrong_parts(const struct soak_file *file,
+			      const unsigned char *bytes, uint64_t end)
+{
+	uint64_t from = 0, to;
+	unsigned parts = 0;
+
+	for (; parts < 20; parts++) {
+		while (from < end && bytes[from] == file->now[from])
+			from++;
+		for (to = from; to < end && bytes[to] != file->now[to];)
+			to++;
+		if (from == end)
+			break;
+		fprintf(stderr, "  [%" PRIu64 ", %" PRIu64 ")\n", from, to);
+		from = to;
+	}
+}
+
 static bool check_device(struct round *r, unsigned number, bool well)
 {
 	struct soak_file *file = &r->soak->file[number];
@@ -599,6 +619,8 @@ static bool check_device(struct round *r, unsigned number, bool well)
 				file->now[at], file->base[at],
 				atomic_load(&file->len));
 	}
+	if (!right && well)
+		print_wrong_parts(file, bytes, end);
 	free(bytes);
 	return right;
 }
