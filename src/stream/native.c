@@ -69,15 +69,20 @@ static const char *check_header(const struct bsp_decoder *dec)
 	return NULL;
 }
 
+static enum bsp_stream_event fail_foreign(struct bsp_decoder *dec)
+{
+	return bsp_decoder_fail(
+		dec, 0,
+		"this is not a blksparse stream in the native format; its format may be raw or rbd-diff");
+}
+
 static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 {
 	const unsigned char *head = dec->head;
 	const char *why;
 
 	if (memcmp(head, magic, sizeof(magic)) != 0)
-		return bsp_decoder_fail(
-			dec, 0,
-			"this is not a blksparse stream in the native format; its format may be raw or rbd-diff");
+		return fail_foreign(dec);
 	if (!checksum_matches(head, BSP_NATIVE_HEADER))
 		return bsp_decoder_fail(dec, 0,
 					"the checksum of its header is wrong");
@@ -97,6 +102,15 @@ static enum bsp_stream_event parse_header(struct bsp_decoder *dec)
 	want_frame(dec);
 	/* The base frame completes what the receiver must know. */
 	return dec->based ? BSP_STREAM_WANT : BSP_STREAM_BEGIN;
+}
+
+/* A text is shorter than a header, at times: it is not a stream that broke. */
+static enum bsp_stream_event parse_first_byte(struct bsp_decoder *dec)
+{
+	if (dec->head[0] != magic[0])
+		return fail_foreign(dec);
+	return bsp_decoder_want(dec, dec->head + 1, BSP_NATIVE_HEADER - 1,
+				parse_header);
 }
 
 /* Returns the fault in the range of a frame of data or of a hole, or NULL. */
@@ -261,7 +275,7 @@ static enum bsp_stream_event parse_frame(struct bsp_decoder *dec)
 void bsp_native_decoder_init(struct bsp_decoder *dec, void *buffer)
 {
 	bsp_decoder_init(dec, buffer);
-	bsp_decoder_want(dec, dec->head, BSP_NATIVE_HEADER, parse_header);
+	bsp_decoder_want(dec, dec->head, 1, parse_first_byte);
 }
 
 /* --- Encoding --- */

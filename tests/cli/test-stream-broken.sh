@@ -117,6 +117,8 @@ assert_eq "$STATUS" 1 "status of an empty stream"
 assert_contains "$ERR" "it is empty; see the message of its sender" "message"
 feed "$TOOL" recv file < <(yes text | head -c 1000)
 assert_contains "$ERR" "its format may be raw" "message"
+feed "$TOOL" recv file < <(echo text)
+assert_contains "$ERR" "broke at byte 0: this is not a blksparse stream" "short text"
 feed "$TOOL" recv - <stream
 assert_eq "$STATUS" 2 "status of recv -"
 assert_contains "$ERR" "DST is missing" "message"
