@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/trace.h"
+#include "device/device.h"
 
 static char path[] = "/tmp/test-trace-XXXXXX";
 
@@ -197,6 +198,189 @@ static void a_long_path_is_cut(void **state)
 	close(fd);
 }
 
+/* --- The operations of a device --- */
+
+/* The operation of the kind that was called last. */
+static const char *called;
+
+static int note(const char *operation, uint64_t off, uint64_t len)
+{
+	called = operation;
+	return (int)(off + len);
+}
+
+static ssize_t kind_read(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
+{
+	return note("read", off, len);
+}
+
+static ssize_t kind_read_through(struct bsp_device *dev, uint64_t off,
+				 void *buf, size_t len)
+{
+	return note("read-through", off, len);
+}
+
+static ssize_t kind_write(struct bsp_device *dev, uint64_t off, const void *buf,
+			  size_t len)
+{
+	return note("write", off, len);
+}
+
+static ssize_t kind_write_through(struct bsp_device *dev, uint64_t off,
+				  const void *buf, size_t len)
+{
+	return note("write-through", off, len);
+}
+
+static int kind_wait_written(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return note("wait-written", off, len);
+}
+
+static int kind_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return note("punch", off, len);
+}
+
+static int kind_zero_out(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return note("zero-out", off, len);
+}
+
+static int kind_unmap(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return note("unmap", off, len);
+}
+
+static int kind_discard(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return note("discard", off, len);
+}
+
+static void kind_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	(void)note("write-back", off, len);
+}
+
+static int kind_flush(struct bsp_device *dev)
+{
+	return note("flush", 0, 0);
+}
+
+static int kind_resize(struct bsp_device *dev, uint64_t size)
+{
+	return note("resize", size, 0);
+}
+
+static int kind_drop_pages(struct bsp_device *dev, uint64_t from)
+{
+	return note("drop-pages", from, 0);
+}
+
+static void kind_close(struct bsp_device *dev)
+{
+	called = "close";
+}
+
+static const struct bsp_device_ops kind = {
+	.read = kind_read,
+	.read_through = kind_read_through,
+	.write = kind_write,
+	.write_through = kind_write_through,
+	.wait_written = kind_wait_written,
+	.punch = kind_punch,
+	.zero_out = kind_zero_out,
+	.unmap = kind_unmap,
+	.discard = kind_discard,
+	.write_back = kind_write_back,
+	.flush = kind_flush,
+	.resize = kind_resize,
+	.drop_pages = kind_drop_pages,
+	.close = kind_close,
+};
+
+/* The operations in the order in which the child calls them. */
+static const char *const operations[] = {
+	"read",	  "read-through", "write", "write-through", "wait-written",
+	"punch",  "zero-out",	  "unmap", "discard",	    "write-back",
+	"resize", "drop-pages",	  "flush",
+};
+
+/* Calls operation i of the range [64, 64 + 8). Returns its result. */
+static ssize_t call(struct bsp_device *dev, unsigned i)
+{
+	const struct bsp_device_ops *ops = dev->ops;
+	char buf[8];
+
+	switch (i) {
+	case 0:
+		return ops->read(dev, 64, buf, 8);
+	case 1:
+		return ops->read_through(dev, 64, buf, 8);
+	case 2:
+		return ops->write(dev, 64, buf, 8);
+	case 3:
+		return ops->write_through(dev, 64, buf, 8);
+	case 4:
+		return ops->wait_written(dev, 64, 8);
+	case 5:
+		return ops->punch(dev, 64, 8);
+	case 6:
+		return ops->zero_out(dev, 64, 8);
+	case 7:
+		return ops->unmap(dev, 64, 8);
+	case 8:
+		return ops->discard(dev, 64, 8);
+	case 9:
+		ops->write_back(dev, 64, 8);
+		return 72;
+	case 10:
+		return ops->resize(dev, 72);
+	case 11:
+		return ops->drop_pages(dev, 72);
+	default:
+		return 72 + ops->flush(dev);
+	}
+}
+
+/* Returns 0, or the number of the first operation that went wrong. */
+static int trace_operations(void)
+{
+	struct bsp_device dev = { .ops = &kind, .path = path };
+
+	bsp_device_trace(&dev);
+	if (dev.ops == &kind || dev.ops->known || dev.ops->content)
+		return 100; /* not traced, or with what the kind lacks */
+	for (unsigned i = 0; i < G_N_ELEMENTS(operations); i++) {
+		if (call(&dev, i) != 72 || strcmp(called, operations[i]) != 0)
+			return 1 + (int)i;
+	}
+	dev.ops->close(&dev);
+	return strcmp(called, "close") != 0;
+}
+
+static void each_operation_is_passed_on_under_its_name(void **state)
+{
+	int fd = new_file();
+	char line[256];
+	FILE *file;
+
+	assert_int_equal(in_child("1", fd, trace_operations), 0);
+	file = fdopen(fd, "r");
+	assert_non_null(file);
+	rewind(file);
+	for (unsigned i = 0; i < G_N_ELEMENTS(operations); i++) {
+		g_autofree char *start =
+			g_strdup_printf("trace: device.%s off=", operations[i]);
+
+		assert_non_null(fgets(line, sizeof(line), file));
+		assert_true(g_str_has_prefix(line, start));
+	}
+	assert_null(fgets(line, sizeof(line), file));
+	(void)fclose(file);
+}
+
 static int make_path(void **state)
 {
 	int fd = mkstemp(path);
@@ -217,6 +401,7 @@ int main(void)
 		cmocka_unit_test(a_file_that_took_descriptor_2_gets_no_line),
 		cmocka_unit_test(lines_of_threads_do_not_mix),
 		cmocka_unit_test(a_long_path_is_cut),
+		cmocka_unit_test(each_operation_is_passed_on_under_its_name),
 	};
 
 	return cmocka_run_group_tests_name("trace", tests, make_path,
