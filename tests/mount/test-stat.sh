@@ -265,6 +265,19 @@ assert_lacks "$OUT$ERR" "$MNT" "a covered mount"
 umount "$MNT"
 umount_fs
 
+say "a device, by another node of it"
+loop_new "$IMAGE" -r
+# shellcheck disable=SC2046 # two numbers
+mknod "$TEST_TMP/node" b $(stat -c '0x%t 0x%T' "$LOOP")
+mount_fs "x=$LOOP"
+# The status is that of all mounts, also those of other tests.
+run_status "$TOOL" stat --json "$TEST_TMP/node"
+assert_eq "$(jq -r '.mounts[].files[] | "\(.file) \(.device)"' <<<"$OUT")" \
+	"$MNT/x $LOOP" "the files of the device"
+run_status "$TOOL" stat "$IMAGE"
+assert_contains "$ERR" "$IMAGE: no mount shows it" "message"
+umount_fs
+
 say "by io_uring"
 parameter=/sys/module/fuse/parameters/enable_uring
 if [[ -w $parameter ]]; then

@@ -1371,9 +1371,23 @@ static void extents_partition_known_and_unknown_granules(void **state)
 	bsp_sparse_free(sp);
 }
 
+static void the_info_is_that_of_the_device(void **state)
+{
+	struct fake *fake = fake_new(10 * G);
+	struct bsp_sparse *sp = patient(fake, G);
+	struct bsp_device_info info = { 0 };
+
+	bsp_sparse_get_info(sp, &info);
+	assert_int_equal(info.size, 10 * G);
+	assert_int_equal(info.logical_block_size, 512);
+	assert_false(info.writable);
+	bsp_sparse_free(sp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_info_is_that_of_the_device),
 		cmocka_unit_test(extents_are_right_for_every_shape_and_size),
 		cmocka_unit_test(reads_are_cut_at_the_end),
 		cmocka_unit_test(read_learns_the_granules_it_covers_whole),
