@@ -31,6 +31,7 @@ enum {
 	KEEPALIVE_IDLE = 30,
 	KEEPALIVE_INTERVAL = 10,
 	KEEPALIVE_COUNT = 3,
+	SEND_BUFFER = 1 << 20,
 	CHECK_MAX = 64, /* pieces of replies that are taken at a time */
 	SPIN_US = 200,	/* the longest wait without sleep */
 	SKIPS_MAX = 15, /* waits without a spin, after some that failed */
@@ -200,6 +201,25 @@ static void keep_alive(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
+/*
+ * Lets a socket to a server on this host hold as much as a long write. With the
+ * usual fifth of it, the kernel would wake server and client in turns several
+ * times for each write. A socket of TCP finds its size itself. The kernel may
+ * give less, without harm.
+ */
+static void enlarge_send_buffer(int fd)
+{
+	const int size = SEND_BUFFER;
+	int domain = AF_UNSPEC;
+	socklen_t len = sizeof(domain);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	if (domain == AF_UNIX &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size,
+				 sizeof(size));
+}
+
 static struct nbd_handle *connect_handle(const char *uri, const char *changes,
 					 unsigned timeout_ms,
 					 struct bsp_nbd_export *export,
@@ -222,6 +242,7 @@ static struct nbd_handle *connect_handle(const char *uri, const char *changes,
 	else if (shake_hands(nbd, uri, timeout_ms, error) &&
 		 take_export(nbd, uri, changes, export, error)) {
 		keep_alive(nbd_aio_get_fd(nbd));
+		enlarge_send_buffer(nbd_aio_get_fd(nbd));
 		return nbd;
 	}
 	nbd_close(nbd);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "blksparse-thread.h"
@@ -860,6 +861,31 @@ an_interrupted_thread_does_not_end_the_making_of_connections(void **state)
 	tear_down(&f);
 }
 
+static int send_buffer(int fd)
+{
+	int size = 0;
+	socklen_t len = sizeof(size);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &len), 0);
+	return size;
+}
+
+/* Otherwise server and client wait for each other within each write. */
+static void a_socket_on_this_host_holds_more_than_usual(void **state)
+{
+	int usual = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct bsp_nbd_conn *conn;
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	assert_int_equal(bsp_nbd_pool_get(f.pool, false, &conn), 0);
+	assert_true(usual >= 0);
+	assert_true(send_buffer(bsp_nbd_conn_fd(conn)) > send_buffer(usual));
+	bsp_nbd_pool_put(f.pool, false, conn);
+	close(usual);
+	tear_down(&f);
+}
+
 /* --- Other programs --- */
 
 static void sockets_are_closed_when_a_program_is_executed(void **state)
@@ -978,6 +1004,7 @@ int main(void)
 			a_server_that_hangs_in_the_handshake_can_be_interrupted),
 		cmocka_unit_test(
 			an_interrupted_thread_does_not_end_the_making_of_connections),
+		cmocka_unit_test(a_socket_on_this_host_holds_more_than_usual),
 		cmocka_unit_test(sockets_are_closed_when_a_program_is_executed),
 		cmocka_unit_test(a_wait_does_not_ask_for_its_end_again),
 	};
