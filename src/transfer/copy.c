@@ -410,6 +410,17 @@ static bool is_queued(const struct copy *c)
 	       !to->info.is_block && !to->ops->is_connected;
 }
 
+/* Whether the source is an image file, which the kernel reads ahead, and the
+ * target on a network. */
+static bool reads_at_once(const struct copy *c)
+{
+	const struct bsp_device *from = source_of(c)->dev,
+				*to = target_of(c)->dev;
+
+	return !c->verifying && !from->info.is_block &&
+	       !from->ops->is_connected && to->ops->is_connected;
+}
+
 /* Goes over the source once, to copy it or to verify the copy. */
 static int run_phase(struct copy *c, bool verifying)
 {
@@ -421,6 +432,7 @@ static int run_phase(struct copy *c, bool verifying)
 		c->pair.progress.data = c->pair.progress.hole =
 			c->pair.progress.same = 0;
 	c->pair.queued = is_queued(c);
+	c->pair.reads_at_once = reads_at_once(c);
 	c->pair.buffer_size =
 		verifying ? (size_t)2 * PIECE : bsp_pair_piece_max(&c->pair);
 	c->pair.wake_at = ZERO_STEP;

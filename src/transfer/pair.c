@@ -432,7 +432,8 @@ int bsp_pair_run(struct bsp_pair *p, enum bsp_phase phase,
 		 const bool watched[2])
 {
 	pthread_t threads[BSP_PAIR_THREADS], others[BSP_PAIR_OTHERS];
-	unsigned n = BSP_PAIR_THREADS_EACH * p->jobs, n_others = 0;
+	unsigned n_others = 0;
+	unsigned n = (p->reads_at_once ? 1 : BSP_PAIR_THREADS_EACH) * p->jobs;
 
 	p->depth = 1;
 	if (p->queued) {

@@ -15,6 +15,11 @@
  * for another, a copy of data in memory took an eighth more of processor time.
  * The map of the first object learns nothing from such reads.
  *
+ * With a thread on each side of a job, threads relieve each other at each
+ * piece. Where reads hardly wait, that costs more than it gains: with one
+ * thread for each job, a copy of data in memory to an NBD server on this host
+ * took a tenth less time.
+ *
  * Of several errors, the one at the lowest offset counts.
  */
 #ifndef BSP_TRANSFER_PAIR_H
@@ -26,7 +31,7 @@ enum {
 	BSP_PAIR_PIECE = 1 << 20, /* bytes, at most */
 	BSP_PAIR_JOBS_MAX = 64,
 	/* For each job, one thread is on the first side, one on the second, and
-	 * one between the two. */
+	 * one between the two; but see reads_at_once. */
 	BSP_PAIR_THREADS_EACH = 3,
 	BSP_PAIR_THREADS = BSP_PAIR_THREADS_EACH * BSP_PAIR_JOBS_MAX,
 	/* With queues, bytes of a piece, at most. */
@@ -102,6 +107,8 @@ struct bsp_pair {
 	char *memory;	    /* a buffer for each slot */
 	/* The first object is read by queues. It is read-only. */
 	bool queued;
+	/* Reads of the first object hardly wait: each job has one thread. */
+	bool reads_at_once;
 	unsigned depth; /* of each queue: the slots of a thread */
 	/* The layers below were right so far. Then data that is passed must be
 	 * gone over again if one is found to err. */

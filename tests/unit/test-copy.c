@@ -446,6 +446,63 @@ static void no_more_threads_read_at_once_than_jobs(void **state)
 	both_free(&b);
 }
 
+static bool is_connected(struct bsp_device *dev)
+{
+	return true;
+}
+
+static bool has_lost(struct bsp_device *dev)
+{
+	return false;
+}
+
+/* Has copies go from a file to a network. */
+static void use_network(struct both *b)
+{
+	static struct bsp_device_ops ops;
+
+	ops = *fake_device(b->to)->ops;
+	ops.is_connected = is_connected;
+	ops.has_lost = has_lost;
+	fake_device(b->to)->ops = &ops;
+	fake_device(b->from)->info.is_block = false;
+}
+
+struct ahead {
+	struct fake *to;
+	uint64_t reads, written; /* pieces */
+	uint64_t most;		 /* read but not written */
+};
+
+static void count_ahead(void *data)
+{
+	struct ahead *ahead = data;
+	const struct fake_call *calls;
+	size_t n = fake_changes(ahead->to, &calls);
+
+	ahead->written += bytes_in(calls, n, FAKE_WRITE) / MIB;
+	ahead->most = MAX(ahead->most, ahead->reads - ahead->written);
+	ahead->reads++;
+}
+
+/* Threads that relieve each other cost more than such a read. */
+static void a_thread_writes_to_a_network_before_it_reads_on(void **state)
+{
+	const struct bsp_transfer_options options = { .jobs = 1 };
+	struct fake *from = fake_new(16 * MIB);
+	struct both b = both_from(from, 16 * MIB);
+	struct ahead ahead = { .to = b.to };
+
+	memset(fake_bytes(from), 'd', 16 * MIB);
+	use_network(&b);
+	fake_on_read(from, count_ahead, &ahead);
+	assert_true(copy(&b, &options));
+	assert_int_equal(ahead.reads, 16);
+	assert_int_equal(ahead.most, 0);
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(from), 16 * MIB);
+	both_free(&b);
+}
+
 /* Has copies read by queues, as from a network to a file. */
 static void use_queues(struct both *b)
 {
@@ -896,6 +953,8 @@ int main(void)
 		cmocka_unit_test(
 			progress_reaches_the_end_and_interrupts_end_it),
 		cmocka_unit_test(holes_are_zeroed_while_the_copy_goes_on),
+		cmocka_unit_test(
+			a_thread_writes_to_a_network_before_it_reads_on),
 		cmocka_unit_test(no_more_threads_read_at_once_than_jobs),
 		cmocka_unit_test(
 			an_interrupt_works_after_the_clock_was_set_back),
