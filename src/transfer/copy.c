@@ -18,8 +18,10 @@
  * the source, so that all of it is markers. A zero thread follows the workers
  * and zeroes the device in long ranges where no data came; the flush at the end
  * does the rest. A server on a network waits for the next command longer than
- * it needs to zero a range, so there two threads zero. A target that reads as
- * zeros already skips all this.
+ * it needs to zero a range, and its zeroing takes turns with the writes that
+ * are in flight. So there several threads zero, or most zeros would be left for
+ * the time after the last write. A target that reads as zeros already skips all
+ * this.
  *
  * A copy of changes leaves the target as it is, but for its size, and makes the
  * target leave out writes that change nothing (sparse/same.c). Then all of a

@@ -88,7 +88,7 @@ struct bsp_pair_ops {
 };
 
 /* The most threads of start(). */
-enum { BSP_PAIR_OTHERS = 2 };
+enum { BSP_PAIR_OTHERS = 4 };
 
 /* The threads on one side. Protected by the pair's lock. */
 struct bsp_pair_side {
