@@ -190,9 +190,11 @@ void check_seeks(struct worker *w, int fd, uint64_t at, uint64_t end,
 			return;
 		/* After a change of a device that is mounted read-only, a
 		 * granule that ended a search need not be data any more; nor a
-		 * short hole, which another worker has made longer. */
+		 * short hole, which another worker has made longer, nor a
+		 * granule that could not be read. */
 		least = data + (fd == w->fd && w->soak->mode != SOAK_READ &&
-				w->soak->shows_holes);
+				w->soak->shows_holes &&
+				!shadow_is_unsure(w->file, w->stripe));
 		if (!w->over && (hole < least || hole == UINT64_MAX))
 			wrong(w, at, "SEEK_HOLE(%" PRIu64 ") is %" PRIu64, data,
 			      hole);
