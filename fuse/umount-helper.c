@@ -155,10 +155,9 @@ static void wait_for(int driver, const char *mountpoint)
 
 	if (poll(&end, 1, QUIET_MS) != 0)
 		return;
-	(void)fprintf(
-		stderr,
-		"%s: %s is unmounted; waiting for blksparsefs to write what is pending\n",
-		NAME, mountpoint);
+	(void)fprintf(stderr,
+		      "%s: %s is unmounted; waiting for blksparsefs to end\n",
+		      NAME, mountpoint);
 	while (poll(&end, 1, -1) < 0 && errno == EINTR)
 		continue;
 }
