@@ -154,11 +154,14 @@ static uint64_t put_off(struct bsp_sparse *sp, uint64_t generation,
 	return later;
 }
 
-/* Moves *at, in [*at, end), to the first block of which the map knows nothing.
- * False if there is none. */
-static bool find_unknown(struct bsp_sparse *sp, uint64_t *at, uint64_t end)
+/* Moves *at, in [start, end), to the next block whose state is in the set, or
+ * to the first one in [start, end) if none follows. False if there is none. */
+static bool find_block(struct bsp_sparse *sp, unsigned set, uint64_t *at,
+		       uint64_t start, uint64_t end)
 {
-	*at = bsp_sparse_run_end(sp, BSP_IN_UNKNOWN, *at, end);
+	*at = bsp_sparse_run_end(sp, set, *at, end);
+	if (*at >= end)
+		*at = bsp_sparse_run_end(sp, set, start, end);
 	return *at < end;
 }
 
@@ -221,7 +224,7 @@ static enum found check_places(struct bsp_sparse *sp, uint64_t off,
 		uint64_t place = off + i * part + next_random(&random) % part;
 
 		place = bsp_max(off, bsp_align_down(place, 12));
-		if (find_unknown(sp, &place, end))
+		if (find_block(sp, BSP_IN_UNKNOWN, &place, off, end))
 			found = check_block(sp, place, end, ret_off);
 	}
 	return found;
@@ -346,9 +349,9 @@ static bool start_read(struct bsp_sparse *sp, struct batch *batch,
 		late->late_off +
 		next_random(&late->random) % (late->late_end - late->late_off);
 
-	place = bsp_sparse_run_end(sp, BSP_IN_HOLE, bsp_align_down(place, 12),
-				   late->late_end);
-	if (place >= late->late_end)
+	place = bsp_align_down(place, 12);
+	if (!find_block(sp, BSP_IN_HOLE, &place, late->late_off,
+			late->late_end))
 		return false;
 	read->off = place;
 	read->len = (size_t)bsp_min(BLOCK, late->late_end - place);

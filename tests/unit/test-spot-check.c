@@ -675,6 +675,28 @@ static void scan_of_an_uncounted_liar_ends(void **state)
 	close_it(&f);
 }
 
+/* The place of a check may lie in data that the map has. The answer is checked
+ * all the same, where the map would learn from it. */
+static void answer_beside_known_data_is_checked(void **state)
+{
+	for (uint64_t i = 0; i < 32; i++) {
+		struct fixture f;
+		uint64_t generation;
+
+		open_liar(&f, 4 * MIB, false);
+		(void)bsp_sparse_refresh(f.sp);
+		generation = bsp_map_generation(f.sp->map);
+		assert_int_equal(bsp_sparse_learn_run(f.sp, generation, MIB,
+						      3 * MIB, false),
+				 0);
+		f.sp->spot_checks.random = i;
+		learn(&f, 0);
+		assert_int_equal(f.told, 1);
+		assert_int_equal(hole_bytes(&f), 0);
+		close_it(&f);
+	}
+}
+
 /* --- Writers in other threads --- */
 
 static void was_asked(void *data)
@@ -794,6 +816,7 @@ int main(void)
 		cmocka_unit_test(each_hole_that_is_punched_is_relied_upon),
 		cmocka_unit_test(unreadable_block_proves_nothing),
 		cmocka_unit_test(scan_of_an_uncounted_liar_ends),
+		cmocka_unit_test(answer_beside_known_data_is_checked),
 		cmocka_unit_test(
 			a_granule_that_a_writer_has_locked_is_not_checked),
 		cmocka_unit_test(own_writers_are_never_taken_for_errors),
