@@ -10,6 +10,7 @@ _blksparse_values() {
 	*:--known) echo auto all off ;;
 	*:--tail) echo keep zero discard ;;
 	*:--jobs) echo 1 2 4 8 ;;
+	*:--progress) echo line json ;;
 	*:--chunk | *:--granule) echo 4K 64K 1M ;;
 	map:--format | diff:--format)
 		echo table json qemu bmap ddrescue plot svg png

@@ -35,6 +35,8 @@ function __blksparse_values
             set values keep zero discard
         case '*:--jobs='
             set values 1 2 4 8
+        case '*:--progress='
+            set values line json
         case '*:--chunk=' '*:--granule='
             set values 4K 64K 1M
         case 'map:--format=' 'diff:--format='

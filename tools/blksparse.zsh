@@ -44,6 +44,8 @@ _blksparse() {
 		if [[ -n $match[3] ]]; then
 			_blksparse_action "$command" $match[2]
 			specs+=("$match[2]=[$match[5]]:$match[4]:$REPLY")
+		elif [[ $match[2] == --progress ]]; then # may have one
+			specs+=("$match[2]=-[$match[5]]::form:(line json)")
 		else
 			specs+=("$match[2][$match[5]]")
 		fi

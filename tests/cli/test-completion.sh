@@ -79,6 +79,7 @@ for shell in bash fish zsh; do
 	assert_takes_all "blksparse digest --chunk=" nonexistent
 	assert_takes_all "blksparse copy --tail=" nonexistent target
 	assert_takes_all "blksparse copy --jobs=" nonexistent target
+	assert_takes_all "blksparse copy --progress=" nonexistent target
 
 	options=$(help_of 's/^  -o ([a-z_]+).*/\1/p' blksparsefs)
 	assert_offers "blksparsefs -o " "$options"
