@@ -357,17 +357,24 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 
 /* --- Zeros of a range --- */
 
+/* The lock keeps a flush that fails from making a marker of an undurable hole
+ * between the two looks. */
 static bool has_undurable_zeros(struct bsp_sparse *sp, uint64_t off,
 				uint64_t end)
 {
 	uint64_t from = off >> sp->shift;
 	uint64_t to = bsp_granules(end, sp->shift);
 	uint64_t at = from, stop = to;
+	struct bsp_range_hold hold;
+	bool has;
 
-	if (bsp_map_next(sp->map, BSP_IN_MARKER, from, to) < to ||
-	    bsp_undurable_next(&sp->undurable, &at, &stop))
-		return true;
-	return bsp_undurable_piece(&sp->undurable, off, &at, &stop) && at < end;
+	bsp_range_lock(&sp->ranges, &hold, from, to, false);
+	has = bsp_map_next(sp->map, BSP_IN_MARKER, from, to) < to ||
+	      bsp_undurable_next(&sp->undurable, &at, &stop) ||
+	      (bsp_undurable_piece(&sp->undurable, off, &at, &stop) &&
+	       at < end);
+	bsp_range_unlock(&sp->ranges, &hold);
+	return has;
 }
 
 /* Flushes the markers among granules [from, to). */
