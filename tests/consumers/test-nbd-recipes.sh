@@ -104,5 +104,5 @@ assert_le "$(allocated from-xz)" $(($(data_bytes disk) + 65536)) "allocated"
 server=$!
 wait_until 10 mountpoint -q "$MNT"
 assert_same_bytes disk "$MNT/disk"
-fusermount3 -u "$MNT"
+unmount "$MNT"
 wait "$server"

@@ -178,7 +178,7 @@ other_goes_on() {
 # ends STATUS: unmounts, and checks the exit status of blksparsefs.
 ends() {
 	local status=0
-	fusermount3 -u "$MNT"
+	unmount "$MNT"
 	end_fs || status=$?
 	assert_eq "$status" "$1" "status of the program"
 	cat "$FS_LOG"

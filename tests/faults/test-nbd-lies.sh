@@ -247,7 +247,7 @@ written_lies() {
 		[[ -n $FAILURES ]] || cmp "$target" "$TEST_TMP/want" ||
 			fail "$lie: fsync said that it is written"
 		lies
-		fusermount3 -u "$MNT"
+		unmount "$MNT"
 		status=0
 		end_fs || status=$?
 		assert_lacks "$(<"$FS_LOG")" "ERROR: " "$lie"

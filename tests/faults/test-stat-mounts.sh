@@ -199,5 +199,5 @@ force_umount "$MNT"
 run_status "$TOOL" stat
 assert_lacks "$OUT$ERR" "$MNT" "a mount that is gone"
 
-fusermount3 -u "$TEST_TMP/good"
+unmount "$TEST_TMP/good"
 wait "$good"

@@ -101,7 +101,7 @@ ends 0
 say "a thin pool is full, without an fsync"
 mount_fs -o rw "x=$volume" "other=$other"
 act write=0+16M
-fusermount3 -u "$MNT"
+unmount "$MNT"
 status=0
 end_fs || status=$?
 cat "$FS_LOG"

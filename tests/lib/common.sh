@@ -370,11 +370,23 @@ fs_up_or_gone() {
 		{ mounted "$MNT" && "${FS_WRAP[@]}" stat -L "$MNT" >/dev/null; }
 }
 
+# unmount POINT: unmounts it. A program that looks at all mounts of the machine, as
+# xfs_io(8) does when it starts, keeps each of them busy for a moment, so a busy one
+# is tried again for some seconds. A process that still has a file there is named.
+unmount() {
+	wait_until 5 fusermount3 -u "$1" || {
+		echo "open files there:" >&2
+		find /proc/[0-9]*/{fd,cwd,root} -lname "$1*" -printf '%p %l\n' \
+			>&2 2>/dev/null
+		fail "cannot unmount $1"
+	}
+}
+
 # umount_fs: unmounts $MNT; blksparsefs must then end with status 0.
 umount_fs() {
 	local status=0
 	[[ -n $FS_PID ]] || fail "umount_fs: nothing is mounted"
-	fusermount3 -u "$MNT" || fail "cannot unmount $MNT"
+	unmount "$MNT"
 	end_fs || status=$?
 	if ((status != 0)); then
 		cat "$FS_LOG" >&2

@@ -96,7 +96,7 @@ writable_medium() {
 	exec 4>&- || true # fails as well
 	wait_until 20 grep -q "mount it again" "$FS_LOG" || fail "no message"
 	assert_eq "$(grep -c "another medium" "$FS_LOG")" 1 "messages"
-	fusermount3 -u "$MNT"
+	unmount "$MNT"
 	end_fs || status=$?
 	assert_ne "$status" 0 "status of the program"
 	cmp -i 16M "$TEST_TMP/both" "$TEST_TMP/want" ||

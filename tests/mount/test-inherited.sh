@@ -37,7 +37,7 @@ no_program() {
 }
 
 ended() {
-	fusermount3 -u "$MNT"
+	unmount "$MNT"
 	wait_until 20 no_program || fail "blksparsefs still runs"
 }
 
@@ -88,7 +88,7 @@ for set in '' 0 1 2 01 02 12 012; do
 	}
 	wait_until 20 grown || fail "it does not grow"
 	use "$MNT/x"
-	fusermount3 -u "$MNT"
+	unmount "$MNT"
 	end_fs || fail "status $?"
 	expected $(((4 << 20) + (${#set} + 1) * 65536))
 	assert_same_bytes "$device" "$TEST_TMP/want"

@@ -25,7 +25,7 @@ for i in {1..50}; do
 	assert_eq "$(ls "$MNT")" x "ls in round $i"
 	assert_eq "$(head -c 4096 "$MNT/x" | cksum)" \
 		"$(head -c 4096 "$device" | cksum)" "bytes in round $i"
-	fusermount3 -u "$MNT"
+	unmount "$MNT"
 	wait_until 20 no_program || fail "blksparsefs still runs (round $i)"
 done
 
