@@ -291,6 +291,23 @@ void bsp_nbd_pool_cancel(struct bsp_nbd_pool *pool)
 
 /* --- State --- */
 
+/* Whether a server may have ended a connection. lock held. */
+static bool has_ended(struct bsp_nbd_pool *pool)
+{
+	struct epoll_event event;
+
+	return epoll_wait(pool->ends_fd, &event, 1, 0) != 0;
+}
+
+/* Notices connections that have ended. lock held. */
+static void notice_ends(struct bsp_nbd_pool *pool)
+{
+	if (has_ended(pool))
+		check(pool);
+	else
+		notice_deaths(pool);
+}
+
 const char *bsp_nbd_pool_uri(const struct bsp_nbd_pool *pool)
 {
 	return pool->uri;
@@ -312,7 +329,7 @@ void bsp_nbd_pool_get_state(struct bsp_nbd_pool *pool,
 			    struct bsp_nbd_state *ret_state)
 {
 	pthread_mutex_lock(&pool->lock);
-	check(pool);
+	notice_ends(pool);
 	*ret_state = (struct bsp_nbd_state){
 		.generation = pool->generation,
 		.connected = pool->n > 0,
@@ -321,23 +338,12 @@ void bsp_nbd_pool_get_state(struct bsp_nbd_pool *pool,
 	pthread_mutex_unlock(&pool->lock);
 }
 
-/* Whether a server may have ended a connection. lock held. */
-static bool has_ended(struct bsp_nbd_pool *pool)
-{
-	struct epoll_event event;
-
-	return epoll_wait(pool->ends_fd, &event, 1, 0) != 0;
-}
-
 bool bsp_nbd_pool_is_connected(struct bsp_nbd_pool *pool)
 {
 	bool is;
 
 	pthread_mutex_lock(&pool->lock);
-	if (has_ended(pool))
-		check(pool);
-	else
-		notice_deaths(pool);
+	notice_ends(pool);
 	is = pool->n > 0 || pool->lost;
 	pthread_mutex_unlock(&pool->lock);
 	return is;
@@ -592,7 +598,8 @@ static int run_write(struct bsp_nbd_pool *pool, uint64_t generation,
 }
 
 /* A server without this command has no cache of its own. With nothing to flush,
- * a flush does not fail because the server is gone. */
+ * a flush does not fail because the server is gone. Writes that a thread was
+ * interrupted in, and that are done by now, are flushed as well. */
 static int run_flush(struct bsp_nbd_pool *pool,
 		     const struct bsp_nbd_request *what)
 {
@@ -601,6 +608,7 @@ static int run_flush(struct bsp_nbd_pool *pool,
 	int r;
 
 	pthread_mutex_lock(&pool->lock);
+	check(pool);
 	n = atomic_load(&pool->written);
 	/* After the end of a generation, all was flushed, or the pool is lost.
 	 */
