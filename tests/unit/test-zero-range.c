@@ -19,7 +19,7 @@ enum { BLOCK = 512, SIZE = 1 << 20 };
 struct stubborn {
 	struct bsp_device dev;
 	size_t each, left;
-	unsigned writes;
+	unsigned writes, refusals;
 	uint64_t punched_from, punched_to;
 };
 
@@ -49,6 +49,12 @@ static int punch(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return 0;
 }
 
+static int refuse_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	((struct stubborn *)dev)->refusals++;
+	return -EOPNOTSUPP;
+}
+
 static int punch_nothing(struct bsp_device *dev, uint64_t off, uint64_t len)
 {
 	return -ENODEV;
@@ -59,6 +65,13 @@ static ssize_t read_half(struct bsp_device *dev, uint64_t off, void *buf,
 {
 	memset(buf, 0, len);
 	return (ssize_t)(len / 2);
+}
+
+static ssize_t read_ones(struct bsp_device *dev, uint64_t off, void *buf,
+			 size_t len)
+{
+	memset(buf, 1, len);
+	return (ssize_t)len;
 }
 
 static const struct bsp_device_ops reading_half = {
@@ -74,10 +87,27 @@ static const struct bsp_device_ops gone = {
 	.write_through = write_through,
 	.punch = punch_nothing,
 };
+static const struct bsp_device_ops refusing = {
+	.write_through = write_through,
+	.read_through = read_ones,
+	.punch = refuse_punch,
+};
 static const struct bsp_device_ops punching = {
 	.write_through = write_through,
 	.punch = punch,
 };
+
+static void make_device(struct stubborn *device,
+			const struct bsp_device_ops *ops, size_t each,
+			size_t left)
+{
+	*device = (struct stubborn){
+		.dev = { .ops = ops, .info = { .logical_block_size = BLOCK } },
+		.each = each,
+		.left = left,
+	};
+	pthread_mutex_init(&device->dev.through_lock, NULL);
+}
 
 static int zero_range(struct stubborn *device, const struct bsp_device_ops *ops,
 		      enum bsp_zero_mode mode, size_t each, size_t left,
@@ -85,12 +115,7 @@ static int zero_range(struct stubborn *device, const struct bsp_device_ops *ops,
 {
 	int r;
 
-	*device = (struct stubborn){
-		.dev = { .ops = ops, .info = { .logical_block_size = BLOCK } },
-		.each = each,
-		.left = left,
-	};
-	pthread_mutex_init(&device->dev.through_lock, NULL);
+	make_device(device, ops, each, left);
 	r = bsp_device_zero(&device->dev, mode, off, len);
 	pthread_mutex_destroy(&device->dev.through_lock);
 	return r;
@@ -143,6 +168,22 @@ static void a_device_that_is_gone_has_failed(void **state)
 	assert_true(bsp_device_has_failed(&device.dev));
 }
 
+static void a_way_that_was_refused_is_tried_after_a_failure_only(void **state)
+{
+	struct stubborn device;
+	struct bsp_device *dev = &device.dev;
+
+	make_device(&device, &refusing, SIZE, (size_t)3 * SIZE);
+	assert_int_equal(bsp_device_zero(dev, BSP_ZERO_UNMAP, 0, SIZE), 0);
+	assert_int_equal(bsp_device_zero(dev, BSP_ZERO_UNMAP, 0, SIZE), 0);
+	assert_int_equal(device.refusals, 1);
+	bsp_device_note_failure(dev);
+	assert_int_equal(bsp_device_zero(dev, BSP_ZERO_UNMAP, 0, SIZE), 0);
+	assert_int_equal(device.refusals, 2);
+	assert_int_equal(device.left, 0);
+	pthread_mutex_destroy(&dev->through_lock);
+}
+
 static void commands_get_whole_blocks(void **state)
 {
 	struct stubborn device;
@@ -176,6 +217,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(short_writes_go_on),
 		cmocka_unit_test(a_device_that_takes_nothing_more_has_failed),
+		cmocka_unit_test(
+			a_way_that_was_refused_is_tried_after_a_failure_only),
 		cmocka_unit_test(commands_get_whole_blocks),
 		cmocka_unit_test(a_writeback_that_fails_is_an_error),
 		cmocka_unit_test(a_device_that_is_gone_has_failed),
