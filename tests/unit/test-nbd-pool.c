@@ -566,6 +566,27 @@ static void a_write_in_flight_makes_the_pool_lost(void **state)
 	}
 }
 
+/* The pool closes the write's connection, and looks before the writer knows of
+ * that, in most rounds. */
+static void a_write_on_another_connection_makes_the_pool_lost(void **state)
+{
+	for (unsigned round = 0; round < 8; round++) {
+		struct fixture f;
+		struct task write = { 0 };
+
+		set_up_with(&f, &plain);
+		actions[NBD_WRITE] = NBD_HOLD;
+		start(&write, f.pool, BSP_NBD_WRITE, 0);
+		assert_true(nbd_server_wait_held(f.server, 1));
+		actions[NBD_FLUSH] = NBD_DROP;
+		assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), -EIO);
+		assert_int_equal(nbd_server_connections(f.server), 2);
+		assert_true(state_after_death(f.pool).lost);
+		assert_int_equal(result(&write), -EIO);
+		tear_down(&f);
+	}
+}
+
 /* Without a connection, a write is not sent. */
 static void a_write_that_was_never_sent_is_not_lost(void **state)
 {
@@ -984,6 +1005,8 @@ int main(void)
 		cmocka_unit_test(
 			a_write_that_began_before_a_flush_and_ends_after_it_is_not_flushed),
 		cmocka_unit_test(a_write_in_flight_makes_the_pool_lost),
+		cmocka_unit_test(
+			a_write_on_another_connection_makes_the_pool_lost),
 		cmocka_unit_test(a_write_that_was_never_sent_is_not_lost),
 		cmocka_unit_test(
 			a_server_without_flush_loses_nothing_that_was_synced),
