@@ -174,6 +174,22 @@ static void write_all(const char *path, const unsigned char *bytes,
 		soak_die(path);
 }
 
+/*
+ * Pages of a driver that was killed while the disk failed were lost, and
+ * nothing has seen the error yet. The kernel reports it to the next fsync by a
+ * program that opens the device (errseq_sample() in lib/errseq.c).
+ */
+static void take_old_error(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		soak_die(path);
+	if (fsync(fd) < 0 && errno != EIO && errno != ENOSPC)
+		soak_die(path);
+	(void)close(fd);
+}
+
 static void read_all(const char *path, unsigned char *bytes, uint64_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -259,10 +275,12 @@ void disk_make(struct disk *disk, struct soak_file *file,
 	fill_image(bytes, size, dice);
 	(void)snprintf(file->image, sizeof(file->image), "%s/image%u",
 		       settings->dir, number);
-	if (file->kind == SOAK_GIVEN)
+	if (file->kind == SOAK_GIVEN) {
+		take_old_error(file->device);
 		write_all(file->device, bytes, size, 0);
-	else
+	} else {
 		write_all(file->image, bytes, size, O_CREAT | O_TRUNC);
+	}
 	attach(disk, file, settings, dice);
 	make_shadow(file, size, bytes);
 	free(bytes);
