@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "blksparse-mount.h"
 #include "blksparse-thread.h"
 
 #define PROGRAM "blksparsefs"
@@ -193,7 +194,10 @@ static void G_GNUC_PRINTF(2, 0)
 	if (!log_shows(priority))
 		return;
 	(void)vsnprintf(text, sizeof(text), format, args);
-	text[strcspn(text, "\n")] = '\0';
+	/* libfuse ends its lines itself. */
+	if (g_str_has_suffix(text, "\n"))
+		text[strlen(text) - 1] = '\0';
+	bsp_make_printable(text);
 	if (text[0] && !enqueue(priority, text))
 		write_line(priority, text);
 }

@@ -129,6 +129,13 @@ char *bsp_nbd_uri_redact(const char *text) BSP_NONNULL(1);
 /* Overwrites the passwords of NBD URIs in text, in place. */
 void bsp_nbd_uri_hide(char *text) BSP_NONNULL(1);
 
+/* --- Messages --- */
+
+/* Puts a question mark in place of each control character in text, in place:
+ * the name of a file or of an export may have any, and a terminal obeys them.
+ */
+void bsp_make_printable(char *text) BSP_NONNULL(1);
+
 /* --- Scanning ahead --- */
 
 #define BSP_SCAN_AHEAD_WINDOW_DEFAULT ((uint64_t)64 << 20)

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "blksparse-mount.h"
 #include "terminal.h"
 
 static void free_layer(void *data)
@@ -52,6 +53,7 @@ char *layer_text(const char *text)
 
 	if (!terminal_is_utf8())
 		g_string_replace(shown, "→", "->", 0);
+	bsp_make_printable(shown->str);
 	return g_string_free(shown, false);
 }
 

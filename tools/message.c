@@ -2,7 +2,8 @@
 /*
  * Messages go to stderr, with the name that g_set_prgname() got. No locale is
  * set anywhere: messages, those of the system among them, are in English and
- * the same on every machine. A message shows no password of a URI.
+ * the same on every machine. A message shows no password of a URI, and no
+ * control character of a name.
  */
 #include "message.h"
 
@@ -21,6 +22,7 @@ int failure(const char *format, ...)
 	message = g_strdup_vprintf(format, args);
 	va_end(args);
 	shown = bsp_nbd_uri_redact(message);
+	bsp_make_printable(shown);
 	(void)fprintf(stderr, "%s: %s\n", g_get_prgname(), shown);
 	return STATUS_FAILED;
 }

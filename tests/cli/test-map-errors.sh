@@ -87,6 +87,13 @@ status=0
 "$TOOL" map nowhere 2>&- >out || status=$?
 assert_eq "$status" 1 "status without stderr"
 
+say "a name with control characters does nothing to a terminal"
+for command in map digest stat; do
+	run_status "$TOOL" "$command" $'no\033[2J\nfile\302\233'
+	assert_contains "$ERR" "no?[2J?file?" "message of $command"
+	assert_lacks "$ERR" $'\033' "message of $command"
+done
+
 say "a file that shrinks"
 # The report must be longer than all buffers: the full pipe stops the program
 # until the file is truncated.

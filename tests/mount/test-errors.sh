@@ -127,6 +127,10 @@ assert_contains "$OUT" "blksparse" "version"
 assert_contains "$OUT" "libfuse 3." "the version of libfuse"
 assert_contains "$OUT" "uring" "the parts that are built in"
 
+say "a name with control characters does nothing to a terminal"
+refuses 1 "no?[2J?file" -- $'no\033[2J\nfile' "$MNT"
+refuses 2 "no?[2J?option" -- -o $'no\033[2J\noption' "$image" "$MNT"
+
 say "a mount point in use"
 mount_fs "x=$image"
 run_status timeout 30 "$FS" "y=$image" "$MNT"
