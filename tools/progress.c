@@ -141,7 +141,7 @@ static unsigned columns(void)
 
 static void add_bar(GString *line, double share)
 {
-	size_t full = (size_t)(share * BAR);
+	size_t full = (size_t)(share * (double)BAR);
 
 	g_string_append_c(line, '[');
 	for (size_t i = 0; i < BAR; i++)

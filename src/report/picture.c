@@ -240,8 +240,9 @@ static void paint_strip(const struct painter *painter)
 
 static int x_of(const struct painter *painter, uint64_t off)
 {
-	return MARGIN + (int)((double)off * STRIP_WIDTH /
-			      (double)painter->out->report->size);
+	double share = (double)off / (double)painter->out->report->size;
+
+	return MARGIN + (int)(share * (double)STRIP_WIDTH);
 }
 
 static void paint_strip_marks(const struct painter *painter)
