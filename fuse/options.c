@@ -238,7 +238,7 @@ struct parser {
 	char *fuse_opts;     /* options for libfuse, escaped; from malloc() */
 	bool allow_other, fsname, subtype;
 	const char *for_writing; /* an option without a meaning if read-only */
-	enum { GO_ON, ENDED } state;
+	enum { GO_ON, ENDED, FAILED_TO_PRINT } state;
 };
 
 /* --- Options ------------------------------------------------------------- */
@@ -443,9 +443,13 @@ static int refuse_unknown(struct parser *parser, const char *word)
 
 static int print_and_end(struct parser *parser, const char *text)
 {
-	if (parser->state == GO_ON)
-		(void)fputs(text, stdout);
+	if (parser->state != GO_ON)
+		return 0;
 	parser->state = ENDED;
+	if (fputs(text, stdout) >= 0 && fflush(stdout) == 0)
+		return 0;
+	log_line(LOG_ERR, "standard output: %s", g_strerror(errno));
+	parser->state = FAILED_TO_PRINT;
 	return 0;
 }
 
@@ -857,7 +861,9 @@ bool options_parse(int argc, char **argv, struct options *ret, int *ret_status)
 		r = parse_operands(&parser);
 	if (r == 0 && parser.state == GO_ON)
 		r = fill_fuse_args(&parser);
-	*ret_status = r ? EXIT_USAGE : EXIT_SUCCESS;
+	*ret_status = r					? EXIT_USAGE
+		      : parser.state == FAILED_TO_PRINT ? EXIT_FAILURE
+							: EXIT_SUCCESS;
 	fuse_opt_free_args(&args);
 	free(parser.fuse_opts);
 	g_free(parser.name);

@@ -126,6 +126,12 @@ assert_eq "$STATUS" 0 "status of --version"
 assert_contains "$OUT" "blksparse" "version"
 assert_contains "$OUT" "libfuse 3." "the version of libfuse"
 assert_contains "$OUT" "uring" "the parts that are built in"
+for option in --help --version; do
+	# shellcheck disable=SC2016 # the inner shell expands it
+	run_status bash -c '"$0" "$1" >/dev/full' "$FS" "$option"
+	assert_eq "$STATUS" 1 "status of $option on a full disk"
+	assert_contains "$ERR" "standard output: No space left" "message"
+done
 
 say "a name with control characters does nothing to a terminal"
 refuses 1 "no?[2J?file" -- $'no\033[2J\nfile' "$MNT"
