@@ -2,27 +2,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # TIMEOUT: 2400
 #
-# packaging/Containerfile makes an image whose programs run: blksparse with the
-# privileges of any container, and blksparsefs with the two that it names. Its steps
-# are done here, each in a root that debootstrap(8) makes: an engine for containers is
-# not needed.
+# packaging/Containerfile makes an image whose programs run as it says: blksparse with
+# no privileges but its devices, and blksparsefs with two more. podman builds and runs
+# it; the image that it starts from is one that debootstrap(8) makes.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 requires_root
 requires_fuse
 requires_loop
-requires debootstrap unshare setpriv apt-get
+requires debootstrap podman apt-get
 
-# As much as docker and podman give by default.
-default=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot,mknod,audit_write,setfcap
 dir=${DEBOOTSTRAP_DIR:-/var/tmp/blksparse-roots}
 base=$dir/bookworm-slim
-roots=$TEST_TMP/roots
-
-if [[ -z ${IN_NAMESPACE:-} ]]; then
-	IN_NAMESPACE=1 unshare -m --propagation private bash "$0"
-	exit
-fi
 
 if [[ ! -e $base/etc/blksparse-ready ]]; then
 	say "a root like debian:bookworm-slim"
@@ -44,99 +35,76 @@ if [[ ! -e $base/etc/blksparse-ready ]]; then
 	touch "$base/etc/blksparse-ready"
 fi
 
-# stage_begin NAME: sets $root to a new root over the base, where writes go to memory.
-stage_begin() {
-	root=$roots/$1
-	workdir=/
-	mkdir -p "$root" "$roots/$1.layer"
-	mount -t tmpfs none "$roots/$1.layer"
-	mkdir "$roots/$1.layer"/{upper,work}
-	mount -t overlay overlay "$root" -o \
-		"lowerdir=$base,upperdir=$roots/$1.layer/upper,workdir=$roots/$1.layer/work" ||
-		skip "needs overlayfs"
-	mount -t proc proc "$root/proc"
-	mount --rbind /dev "$root/dev"
-	mount --rbind /sys "$root/sys"
-	cp /etc/resolv.conf "$root/etc/resolv.conf"
+# What podman keeps goes away with the test.
+engine=(podman --root "$TEST_TMP/store" --runroot "$TEST_TMP/run"
+	--cgroup-manager cgroupfs --log-level error)
+! command -v runc >/dev/null || engine+=(--runtime runc)
+drop_images() {
+	"${engine[@]}" rmi --all --force >/dev/null
+}
+cleanup drop_images
+
+say "the image is built"
+tar -C "$base" --one-file-system -c . |
+	"${engine[@]}" import -q - docker.io/library/debian:bookworm-slim
+"${engine[@]}" build -q --pull=never --network=host --isolation=chroot \
+	-t blksparse -f "$SRC/packaging/Containerfile" "$SRC" >"$TEST_TMP/log" 2>&1 || {
+	tail -n 30 "$TEST_TMP/log"
+	fail "it is not built"
 }
 
-# in_root COMMAND...
-in_root() {
-	env -i HOME=/root TERM=dumb DEBIAN_FRONTEND=noninteractive \
-		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-		chroot "$root" "$@"
-}
-
-# step WORD...: an instruction.
-step() {
-	local from=$SRC
-	echo "STEP $*"
-	case $1 in
-	FROM)
-		[[ $2 == docker.io/library/debian:bookworm-slim ]] ||
-			fail "this test has no $2"
-		stage_begin "${4:-last}"
-		;;
-	WORKDIR)
-		workdir=$2
-		mkdir -p "$root$workdir"
-		;;
-	COPY)
-		if [[ $2 == --from=* ]]; then
-			cp -a "$roots/${2#--from=}$3"/. "$root$4"
-			return
-		fi
-		local files=("${@:2:$#-2}") to=$root$workdir/${!#} file
-		mkdir -p "$(dirname "$to")"
-		for file in "${files[@]}"; do
-			# As COPY does: of a folder, its content.
-			cp -aT "$from/$file" \
-				"$([[ ${!#} == */ ]] && echo "$to$file" || echo "$to")"
-		done
-		;;
-	RUN)
-		in_root sh -euc "cd $workdir; ${*:2}" >"$TEST_TMP/log" 2>&1 || {
-			tail -n 30 "$TEST_TMP/log"
-			fail "it failed"
-		}
-		;;
-	ENTRYPOINT)
-		entrypoint=$2
-		;;
-	*) fail "this test does not know $1" ;;
-	esac
-}
-
-say "the steps"
-entrypoint=
-while IFS= read -r line; do
-	while [[ $line == *\\ ]] && IFS= read -r more; do
-		line=${line%\\}$more
-	done
-	[[ -n $line && $line != '#'* ]] || continue
-	read -ra words <<<"$line"
-	step "${words[@]}"
-done <"$SRC/packaging/Containerfile"
-assert_eq "$entrypoint" '["blksparse"]' "the entry point"
-
-# contained CAPABILITIES COMMAND...: runs it in the last root with these at most.
+# contained OPTION...: runs a container of the image. There is no network here, and
+# podman's own limits may be above those of this machine.
 contained() {
-	in_root setpriv --bounding-set="-all,+${1//,/,+}" --inh-caps=-all "${@:2}"
+	"${engine[@]}" run --rm --network=none --ulimit nofile=1024:1024 \
+		--ulimit nproc=1024:1024 "$@"
 }
 
 make_device mixed 8M image
-say "blksparse, with the privileges of any container"
-contained "$default" blksparse --version
-contained "$default" blksparse map --json "$LOOP" >"$TEST_TMP/map"
-assert_contains "$(<"$TEST_TMP/map")" '"hole"' "the map"
-contained "$default" blksparse copy "$LOOP" /root/copy
-assert_same_bytes "$root/root/copy" "$TEST_TMP/image"
+mkdir "$TEST_TMP/out" "$TEST_TMP/mounts"
+
+say "blksparse has only the devices that it is given"
+contained blksparse --version
+contained --device "$LOOP:$LOOP:r" blksparse map --format=qemu "$LOOP" \
+	>"$TEST_TMP/map"
+"$TOOL" map --format=qemu "$LOOP" >"$TEST_TMP/map.here"
+assert_same_bytes "$TEST_TMP/map" "$TEST_TMP/map.here"
+contained --device "$LOOP:$LOOP:r" -v "$TEST_TMP/out:/out" blksparse copy \
+	"$LOOP" /out/disk.img
+assert_same_bytes "$TEST_TMP/out/disk.img" "$TEST_TMP/image"
+run_status contained --device "$LOOP:$LOOP:r" -v "$TEST_TMP/out:/out" blksparse copy \
+	/out/disk.img "$LOOP"
+assert_eq "$STATUS" 1 "status of a copy to a device that it may only read"
+assert_same_bytes "$LOOP" "$TEST_TMP/image"
+
+# The recipe of the file, with this test's device and folder.
+recipe=$(sed -n '/^# *podman run --rm --device \/dev\/fuse/,/^[^#]/s/^# *//p' \
+	"$SRC/packaging/Containerfile")
+recipe=${recipe//$'\\\n'/ }
+recipe=${recipe//\/dev\/sdb/$LOOP}
+recipe=${recipe//\/srv\/disks/$TEST_TMP\/mounts}
+recipe=${recipe#podman run --rm}
+read -ra words <<<"$recipe"
+assert_contains "$recipe" "--cap-add SYS_ADMIN" "the recipe"
 
 say "blksparsefs needs SYS_ADMIN"
-run_status contained "$default" blksparsefs "$LOOP" /mnt
+without=("${words[@]}")
+for i in "${!without[@]}"; do
+	[[ ${without[i]} != SYS_ADMIN ]] || without[i]=CHOWN
+done
+run_status contained "${without[@]}"
 assert_ne "$STATUS" 0 "status without it"
-contained "$default,sys_admin" blksparsefs -o allow_other "$LOOP" /mnt
-cleanup umount -l "$root/mnt"
-assert_same_bytes "$root/mnt/${LOOP##*/}" "$TEST_TMP/image"
-[[ -n $(sed -n 's/^.*--cap-add SYS_ADMIN.*$/x/p' "$SRC/packaging/Containerfile") ]] ||
-	fail "the file does not name the capability"
+
+say "this machine sees the files"
+mount --bind "$TEST_TMP/mounts" "$TEST_TMP/mounts"
+cleanup umount -l "$TEST_TMP/mounts"
+mount --make-rshared "$TEST_TMP/mounts"
+contained --name mounted "${words[@]}" >"$TEST_TMP/log" 2>&1 &
+container=$!
+shows() {
+	[[ -e $TEST_TMP/mounts/${LOOP##*/} ]] || gone "$container"
+}
+wait_until 60 shows || fail "nothing is mounted"
+assert_same_bytes "$TEST_TMP/mounts/${LOOP##*/}" "$TEST_TMP/image"
+"${engine[@]}" stop mounted >/dev/null
+wait "$container" || fail "blksparsefs ended with status $?: $(<"$TEST_TMP/log")"
