@@ -35,7 +35,7 @@ if [[ ! -e $base/etc/blksparse-ready ]]; then
 	touch "$base/etc/blksparse-ready"
 fi
 
-# What podman keeps goes away with the test.
+# Nothing of podman stays after the test.
 engine=(podman --root "$TEST_TMP/store" --runroot "$TEST_TMP/run"
 	--cgroup-manager cgroupfs --log-level error)
 ! command -v runc >/dev/null || engine+=(--runtime runc)
