@@ -333,16 +333,18 @@ static void all_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* --- Listings ------------------------------------------------------------ */
 
+struct entry {
+	char *name;
+	uint64_t ino;
+	mode_t type;
+};
+
 /* The names of a folder at the moment at which its reader was at the start, so
  * that the reader gets each of them once. Used by one request at a time: the
  * kernel locks the offset of an open folder. */
 struct listing {
 	struct held_item item; /* first */
-	struct entry {
-		char *name;
-		uint64_t ino;
-		mode_t type;
-	} * entries;
+	struct entry *entries;
 	size_t n, capacity;
 };
 
