@@ -54,9 +54,11 @@ static bool has_good_port(const char *text, const char *end)
 
 	if (!colon || memchr(colon, ']', (size_t)(end - colon)))
 		return true;
-	while (++colon < end && g_ascii_isdigit(*colon))
-		;
-	return colon == end;
+	for (const char *at = colon + 1; at < end; at++) {
+		if (!g_ascii_isdigit(*at))
+			return false;
+	}
+	return true;
 }
 
 /*
