@@ -52,7 +52,8 @@ static int append(void *data, const void *buf, size_t len)
 	struct bytes *out = data;
 
 	assert_true(len <= ROOM - out->len);
-	memcpy(out->at + out->len, buf, len);
+	if (len) /* buf may be NULL */
+		memcpy(out->at + out->len, buf, len);
 	out->len += len;
 	return 0;
 }
