@@ -40,6 +40,7 @@ enum {
 struct bsp_nbd_conn {
 	/* Fixed after connecting. */
 	struct bsp_nbd_export export;
+	bool can_df; /* the server takes reads that are not to be fragmented */
 	int wake_fd; /* an eventfd: wakes the thread that polls */
 
 	pthread_mutex_t lock; /* a leaf lock, but for those of done() */
@@ -272,6 +273,7 @@ struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
 	}
 	conn->export = export;
 	conn->nbd = nbd;
+	conn->can_df = nbd_can_df(nbd) > 0;
 	conn->wake_fd = fd;
 	pthread_mutex_init(&conn->lock, NULL);
 	return conn;
@@ -394,24 +396,36 @@ static int extents_came(void *data, const char *context, uint64_t off,
 	return 0;
 }
 
-static uint32_t to_libnbd_flags(unsigned flags)
+/*
+ * Reads are not to be fragmented. qemu-nbd, asked for fragments, looks for
+ * zeros before each read, and if reading fails then, it ends the connection:
+ * the error of one read would fail all, and lose writes that were not flushed.
+ */
+static uint32_t to_libnbd_flags(const struct bsp_nbd_conn *conn,
+				const struct bsp_nbd_request *request)
 {
+	unsigned flags = request->flags;
+	bool df = request->command == BSP_NBD_READ && conn->can_df &&
+		  !(flags & BSP_NBD_FRAGMENTS);
+
 	return (flags & BSP_NBD_FUA ? LIBNBD_CMD_FLAG_FUA : 0) |
 	       (flags & BSP_NBD_NO_HOLE ? LIBNBD_CMD_FLAG_NO_HOLE : 0) |
-	       (flags & BSP_NBD_FAST_ZERO ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+	       (flags & BSP_NBD_FAST_ZERO ? LIBNBD_CMD_FLAG_FAST_ZERO : 0) |
+	       (df ? LIBNBD_CMD_FLAG_DF : 0);
 }
 
 /* Returns false if libnbd does not take the command. lock held. */
-static bool issue(struct nbd_handle *nbd, struct bsp_nbd_request *request,
-		  uint64_t at, size_t len)
+static bool issue(const struct bsp_nbd_conn *conn,
+		  struct bsp_nbd_request *request, uint64_t at, size_t len)
 {
+	struct nbd_handle *nbd = conn->nbd;
 	const nbd_completion_callback done = { .callback = part_done,
 					       .user_data = request };
 	const nbd_chunk_callback chunk = { .callback = data_came,
 					   .user_data = request };
 	const nbd_extent_callback extents = { .callback = extents_came,
 					      .user_data = request };
-	uint32_t flags = to_libnbd_flags(request->flags);
+	uint32_t flags = to_libnbd_flags(conn, request);
 	uint64_t off = request->off + at;
 	char *buf = request->buf;
 
@@ -451,7 +465,7 @@ static void issue_parts(struct bsp_nbd_conn *conn,
 		if (splits)
 			len = bsp_min(len, conn->export.block_max);
 		request->parts++;
-		if (!issue(conn->nbd, request, at, (size_t)len)) {
+		if (!issue(conn, request, at, (size_t)len)) {
 			end_part(request, to_errno(nbd_get_errno()));
 			break;
 		}
@@ -722,6 +736,18 @@ void bsp_nbd_conn_submit(struct bsp_nbd_conn *conn,
 	pthread_mutex_unlock(&conn->lock);
 }
 
+/* A server may refuse so for more than 64 KiB. */
+bool bsp_nbd_conn_retry(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request)
+{
+	if (request->command != BSP_NBD_READ || request->error != EOVERFLOW ||
+	    (request->flags & BSP_NBD_FRAGMENTS))
+		return false;
+	request->flags |= BSP_NBD_FRAGMENTS;
+	bsp_nbd_conn_submit(conn, request);
+	return true;
+}
+
 static bool is_finished(void *data)
 {
 	const struct bsp_nbd_request *request = data;
@@ -737,7 +763,9 @@ int bsp_nbd_conn_run(struct bsp_nbd_conn *conn, struct bsp_nbd_request *request)
 	bsp_nbd_waiter_init(&waiter);
 	request->waiter = &waiter;
 	bsp_nbd_conn_submit(conn, request);
-	r = bsp_nbd_conn_wait(conn, &waiter, is_finished, request);
+	do
+		r = bsp_nbd_conn_wait(conn, &waiter, is_finished, request);
+	while (!r && bsp_nbd_conn_retry(conn, request));
 	if (r && bsp_interrupt_ends()) {
 		bsp_nbd_conn_kill(conn);
 		while (bsp_nbd_conn_wait(conn, &waiter, is_finished, request))

@@ -53,6 +53,7 @@ enum {
 	BSP_NBD_FUA = 1 << 0,	    /* durable when it is done */
 	BSP_NBD_NO_HOLE = 1 << 1,   /* of zero: keep the blocks allocated */
 	BSP_NBD_FAST_ZERO = 1 << 2, /* of zero: fail unless it is fast */
+	BSP_NBD_FRAGMENTS = 1 << 3, /* of a read: it may come in parts */
 };
 
 struct bsp_nbd_conn;
@@ -138,6 +139,11 @@ void bsp_nbd_conn_kill(struct bsp_nbd_conn *conn);
  */
 void bsp_nbd_conn_submit(struct bsp_nbd_conn *conn,
 			 struct bsp_nbd_request *request);
+
+/* Submits a request that is done again if it is a read that the server refused
+ * to send in one piece. Returns whether it did. */
+bool bsp_nbd_conn_retry(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request);
 
 void bsp_nbd_waiter_init(struct bsp_nbd_waiter *waiter);
 void bsp_nbd_waiter_done(struct bsp_nbd_waiter *waiter);

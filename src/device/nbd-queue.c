@@ -145,7 +145,9 @@ static struct bsp_read *nbd_wait(struct bsp_read_queue *queue)
 	struct slot *slot;
 
 	if (!read) {
-		slot = wait_for_slot(q);
+		do
+			slot = wait_for_slot(q);
+		while (bsp_nbd_conn_retry(q->conn, &slot->request));
 		read = slot->read;
 		read->result = slot->request.error ? -slot->request.error
 						   : (ssize_t)slot->request.len;

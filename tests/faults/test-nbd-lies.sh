@@ -136,7 +136,7 @@ answers() {
 	for lie in read={short,gap,overlap,repeat,outside,before,hole-outside,twice,empty} \
 		read={other,error-outside,error-long} \
 		reply={duplicate,cookie,magic,simple,type} \
-		error={read,any}:{EIO,ENOSPC,EINVAL,ESHUTDOWN,77777} \
+		error={read,any}:{EIO,ENOSPC,EINVAL,EOVERFLOW,ESHUTDOWN,77777} \
 		{close,garbage}={read,mid-read,any}; do
 		reads error "$lie" "$dense"
 	done

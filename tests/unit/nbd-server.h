@@ -34,6 +34,7 @@ enum nbd_type {
 enum {
 	NBD_FUA = 1 << 0,
 	NBD_NO_HOLE = 1 << 1,
+	NBD_DF = 1 << 2,
 	NBD_FAST_ZERO = 1 << 4,
 
 	/* Transmission flags */
@@ -42,6 +43,7 @@ enum {
 	NBD_CAN_FUA = 1 << 3,
 	NBD_CAN_TRIM = 1 << 5,
 	NBD_CAN_ZERO = 1 << 6,
+	NBD_CAN_DF = 1 << 7,
 	NBD_MULTI_CONN = 1 << 8,
 	NBD_CAN_FAST_ZERO = 1 << 11,
 	NBD_ALL = NBD_CAN_FLUSH | NBD_CAN_FUA | NBD_CAN_TRIM | NBD_CAN_ZERO |
@@ -51,6 +53,7 @@ enum {
 	NBD_EIO = 5,
 	NBD_EINVAL = 22,
 	NBD_ENOSPC = 28,
+	NBD_EOVERFLOW = 75,
 	NBD_ENOTSUP = 95,
 };
 

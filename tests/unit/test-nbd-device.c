@@ -444,6 +444,41 @@ static void an_interrupted_queue_gives_its_buffers_back(void **state)
 	nbd_server_free(server);
 }
 
+static int refuse_one_piece(void *data, const struct nbd_command *command)
+{
+	return command->flags & NBD_DF ? NBD_FAIL + NBD_EOVERFLOW : NBD_SERVE;
+}
+
+static void
+a_queue_takes_parts_from_a_server_that_refuses_one_piece(void **state)
+{
+	enum { DEPTH = 4 };
+	struct nbd_server *server = serve(MIB, NBD_ALL | NBD_CAN_DF, 0);
+	struct bsp_device *dev = open_export(server, false);
+	struct bsp_read_queue *queue = bsp_read_queue_new(dev, DEPTH);
+	struct bsp_read reads[DEPTH] = { 0 }, *back;
+	unsigned n = 0;
+
+	fill(server, 'x', MIB);
+	nbd_server_script(server, refuse_one_piece, NULL);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		reads[i].off = i * (128 * KIB);
+		reads[i].len = 128 * KIB;
+		reads[i].buf = g_malloc(128 * KIB);
+		bsp_read_submit(queue, &reads[i]);
+	}
+	while ((back = bsp_read_wait(queue))) {
+		assert_int_equal(back->result, 128 * KIB);
+		assert_true(all_are(back->buf, 'x', 128 * KIB));
+		g_free(back->buf);
+		n++;
+	}
+	assert_int_equal(n, DEPTH);
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
 /* --- A connection that is lost, below a sparse object --- */
 
 static void count_change(void *data, enum bsp_change change)
@@ -725,6 +760,8 @@ int main(void)
 		cmocka_unit_test(
 			a_server_that_zeroes_from_later_on_is_found_out),
 		cmocka_unit_test(an_interrupted_queue_gives_its_buffers_back),
+		cmocka_unit_test(
+			a_queue_takes_parts_from_a_server_that_refuses_one_piece),
 		cmocka_unit_test(a_read_only_object_forgets_all_and_goes_on),
 		cmocka_unit_test(a_read_without_a_server_fails),
 		cmocka_unit_test(a_writable_object_without_markers_goes_on),

@@ -305,6 +305,50 @@ static void a_read_without_all_of_its_data_fails(void **state)
 	}
 }
 
+/* Of reads that are not to be fragmented, it refuses the long ones. */
+static int refuse_long(void *data, const struct nbd_command *command)
+{
+	bool *always = data;
+
+	return *always || (command->flags & NBD_DF && command->len > LEN)
+		       ? NBD_FAIL + NBD_EOVERFLOW
+		       : NBD_SERVE;
+}
+
+/* QEMU ends the connection if a read fails that it may fragment. */
+static void reads_come_in_one_piece_if_the_server_can(void **state)
+{
+	g_autofree char *buf = g_malloc(128 * KIB);
+	struct nbd_export export = plain;
+	bool always = false;
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	assert_int_equal(read_byte(f.pool, 0), 0);
+	assert_int_equal(nbd_server_command(f.server, NBD_READ, 0).flags, 0);
+	tear_down(&f);
+
+	export.flags |= NBD_CAN_DF;
+	set_up_with(&f, &export);
+	nbd_server_script(f.server, refuse_long, &always);
+	nbd_server_set(f.server, 0, "x", 1);
+	nbd_server_set(f.server, 128 * KIB - 1, "y", 1);
+	assert_int_equal(read_byte(f.pool, 0), 'x');
+	assert_int_equal(nbd_server_command(f.server, NBD_READ, 0).flags,
+			 NBD_DF);
+	assert_int_equal(
+		bsp_nbd_pool_run(f.pool, BSP_NBD_READ, 0, 0, buf, 128 * KIB),
+		0);
+	assert_int_equal(buf[0], 'x');
+	assert_int_equal(buf[128 * KIB - 1], 'y');
+	assert_int_equal(nbd_server_count(f.server, NBD_READ), 3);
+	assert_int_equal(nbd_server_command(f.server, NBD_READ, 2).flags, 0);
+	always = true;
+	assert_int_equal(read_byte(f.pool, 0), -EOVERFLOW);
+	assert_int_equal(nbd_server_count(f.server, NBD_READ), 5);
+	tear_down(&f);
+}
+
 /* --- The end of a generation --- */
 
 static void the_death_of_one_connection_ends_all(void **state)
@@ -986,6 +1030,7 @@ int main(void)
 		cmocka_unit_test(long_requests_are_split),
 		cmocka_unit_test(one_failed_part_fails_the_request),
 		cmocka_unit_test(a_read_without_all_of_its_data_fails),
+		cmocka_unit_test(reads_come_in_one_piece_if_the_server_can),
 		cmocka_unit_test(the_death_of_one_connection_ends_all),
 		cmocka_unit_test(
 			a_closed_connection_is_noticed_without_a_request),
