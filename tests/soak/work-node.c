@@ -65,7 +65,8 @@ static void write_node(struct worker *w, const struct node *node, uint64_t off,
 static void zero_node(struct worker *w, const struct node *node, uint64_t off,
 		      uint64_t len)
 {
-	bool punch = chance(w, 50);
+	int modes[] = { FALLOC_FL_ZERO_RANGE, FALLOC_FL_PUNCH_HOLE };
+	int punch = chance(w, 50), r;
 
 	off = down(off);
 	len = soak_min(down(len) + SECTOR, down(w->stripe->to - off));
@@ -73,10 +74,13 @@ static void zero_node(struct worker *w, const struct node *node, uint64_t off,
 		return;
 	memset(w->buf, 0, len);
 	note(w, off, off + len, "%s of the node", punch ? "punch" : "zero");
-	if (fallocate(node->fd,
-		      FALLOC_FL_KEEP_SIZE | (punch ? FALLOC_FL_PUNCH_HOLE
-						   : FALLOC_FL_ZERO_RANGE),
-		      (off_t)off, (off_t)len) < 0)
+	r = fallocate(node->fd, FALLOC_FL_KEEP_SIZE | modes[punch], (off_t)off,
+		      (off_t)len);
+	/* tmpfs punches only. */
+	if (r < 0 && errno == EOPNOTSUPP)
+		r = fallocate(node->fd, FALLOC_FL_KEEP_SIZE | modes[!punch],
+			      (off_t)off, (off_t)len);
+	if (r < 0)
 		soak_die("fallocate of the node");
 	written(w, off, len);
 }
