@@ -171,6 +171,7 @@ static bool take_export(struct nbd_handle *nbd, const char *uri,
 		.can_zero = nbd_can_zero(nbd) > 0,
 		.can_fast_zero = nbd_can_fast_zero(nbd) > 0,
 		.can_trim = nbd_can_trim(nbd) > 0,
+		.structured = nbd_get_structured_replies_negotiated(nbd) > 0,
 		.has_extents = nbd_can_meta_context(
 				       nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
 		.has_changes =
@@ -221,7 +222,18 @@ static void enlarge_send_buffer(int fd)
 				 sizeof(size));
 }
 
-static struct nbd_handle *connect_handle(const char *uri, const char *changes,
+/* Asks for the replies and contexts that the connection is to have. */
+static bool request_replies(struct nbd_handle *nbd, bool simple,
+			    const char *changes)
+{
+	if (simple)
+		return nbd_set_request_structured_replies(nbd, false) == 0;
+	return nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
+	       (!changes || nbd_add_meta_context(nbd, changes) == 0);
+}
+
+static struct nbd_handle *connect_handle(const char *uri, bool simple,
+					 const char *changes,
 					 unsigned timeout_ms,
 					 struct bsp_nbd_export *export,
 					 GError **error)
@@ -237,8 +249,7 @@ static struct nbd_handle *connect_handle(const char *uri, const char *changes,
 	 */
 	if (nbd_set_uri_allow_local_file(nbd, true) < 0 ||
 	    nbd_set_pread_initialize(nbd, false) < 0 ||
-	    nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-	    (changes && nbd_add_meta_context(nbd, changes) < 0))
+	    !request_replies(nbd, simple, changes))
 		refuse_nbd(uri, error);
 	else if (shake_hands(nbd, uri, timeout_ms, error) &&
 		 take_export(nbd, uri, changes, export, error)) {
@@ -250,12 +261,13 @@ static struct nbd_handle *connect_handle(const char *uri, const char *changes,
 	return NULL;
 }
 
-struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
-				      unsigned timeout_ms, GError **error)
+static struct bsp_nbd_conn *connect_to(const char *uri, bool simple,
+				       const char *changes, unsigned timeout_ms,
+				       GError **error)
 {
 	struct bsp_nbd_export export;
-	struct nbd_handle *nbd =
-		connect_handle(uri, changes, timeout_ms, &export, error);
+	struct nbd_handle *nbd = connect_handle(uri, simple, changes,
+						timeout_ms, &export, error);
 	struct bsp_nbd_conn *conn = NULL;
 	int fd = -1;
 
@@ -277,6 +289,18 @@ struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
 	conn->wake_fd = fd;
 	pthread_mutex_init(&conn->lock, NULL);
 	return conn;
+}
+
+struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
+				      unsigned timeout_ms, GError **error)
+{
+	return connect_to(uri, false, changes, timeout_ms, error);
+}
+
+struct bsp_nbd_conn *
+bsp_nbd_conn_new_simple(const char *uri, unsigned timeout_ms, GError **error)
+{
+	return connect_to(uri, true, NULL, timeout_ms, error);
 }
 
 const struct bsp_nbd_export *

@@ -35,6 +35,8 @@ struct bsp_nbd_export {
 	bool read_only;
 	bool multi_conn; /* a flush on one connection is for all of them */
 	bool can_flush, can_fua, can_zero, can_fast_zero, can_trim;
+	/* Of a connection with structured replies: */
+	bool structured;
 	bool has_extents; /* it answers base:allocation */
 	bool has_changes; /* and the context of changes */
 };
@@ -107,6 +109,11 @@ struct bsp_nbd_request {
  */
 struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
 				      unsigned timeout_ms, GError **error);
+
+/* The same, with simple replies: they take server and client less time, but the
+ * connection does not answer questions for extents. */
+struct bsp_nbd_conn *
+bsp_nbd_conn_new_simple(const char *uri, unsigned timeout_ms, GError **error);
 
 /* Closes the connection. Requests in flight are done, with EIO. No thread uses
  * it. NULL is fine. */

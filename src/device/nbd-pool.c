@@ -13,6 +13,7 @@
 #include "device/nbd-pool.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ enum {
 	 * write to a file at a time, so more are of no use to a writer. */
 	CONNS_MAX = 4,
 	CONNS_OF_WRITER = 2,
+	SMALL_MAX = 64 << 10, /* bytes of a read */
+	SMALL_READS = 64,     /* after so many, they get a connection */
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
@@ -36,6 +39,7 @@ enum {
 
 struct member {
 	struct bsp_nbd_conn *conn;
+	bool simple;	 /* for small reads alone */
 	unsigned users;	 /* threads that have it now */
 	unsigned owners; /* of these, those that keep it for long */
 };
@@ -50,15 +54,20 @@ struct bsp_nbd_pool {
 	/* Fixed. */
 	char *uri;
 	char *changes; /* a metadata context, or NULL */
+	bool writes;
 	unsigned conns_max;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Protected by lock: */
 	struct bsp_nbd_export export;
-	struct member members[CONNS_MAX]; /* of this generation */
-	unsigned n;
-	unsigned n_max;
+	/* Of this generation. The first is not simple. */
+	struct member members[2 * CONNS_MAX];
+	unsigned n, n_simple; /* of all, and of those that are simple */
+	unsigned n_max; /* of those that are not; for small reads, of all */
+	unsigned simple_max;
+	unsigned small_reads; /* up to SMALL_READS */
+	bool no_simple;	      /* also in later generations */
 	int ends_fd; /* an epoll of the ends of all; -1: look at each */
 	bool connecting;
 	uint64_t generation;
@@ -103,7 +112,7 @@ static void end_generation(struct bsp_nbd_pool *pool)
 	}
 	/* Nothing is sent any more. */
 	pool->lost |= has_unflushed(pool);
-	pool->n = 0;
+	pool->n = pool->n_simple = 0;
 	pool->generation++;
 }
 
@@ -117,11 +126,37 @@ static bool has_dead(const struct bsp_nbd_pool *pool)
 	return false;
 }
 
-/* lock held. */
+/* Whether a connection ended, also if no thread has noticed it yet. */
+static bool is_ended(const struct member *member)
+{
+	struct pollfd fd = { .fd = bsp_nbd_conn_fd(member->conn),
+			     .events = POLLRDHUP };
+
+	return bsp_nbd_conn_is_dead(member->conn) || poll(&fd, 1, 0) != 0;
+}
+
+/* Whether simple connections ended, and no others. lock held. */
+static bool only_simple_ended(const struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++) {
+		if (!pool->members[i].simple && is_ended(&pool->members[i]))
+			return false;
+	}
+	return pool->n_simple > 0;
+}
+
+/*
+ * Ends the generation if a connection died. In the middle of a simple reply, a
+ * server can tell of an error only by ending the connection. If a server ended
+ * simple connections alone, no more are made: the next error would end the
+ * generation again, and fail the reads beside it. lock held.
+ */
 static void notice_deaths(struct bsp_nbd_pool *pool)
 {
-	if (has_dead(pool))
-		end_generation(pool);
+	if (!has_dead(pool))
+		return;
+	pool->no_simple |= only_simple_ended(pool);
+	end_generation(pool);
 }
 
 /* Takes what came on connections that no thread waits for. lock held. */
@@ -149,10 +184,13 @@ static void watch_end(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
 }
 
 /* lock held. */
-static void add_member(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
+static void add_member(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
+		       bool simple)
 {
 	watch_end(pool, conn);
-	pool->members[pool->n++] = (struct member){ .conn = conn };
+	pool->members[pool->n++] =
+		(struct member){ .conn = conn, .simple = simple };
+	pool->n_simple += simple;
 }
 
 /* Takes the first connection of a generation. lock held. */
@@ -161,7 +199,12 @@ static void begin_generation(struct bsp_nbd_pool *pool,
 {
 	pool->export = *bsp_nbd_conn_export(conn);
 	pool->n_max = pool->export.multi_conn ? pool->conns_max : 1;
-	add_member(pool, conn);
+	pool->simple_max =
+		pool->writes || pool->no_simple || !pool->export.structured
+			? 0
+			: pool->n_max - 1;
+	pool->small_reads = 0;
+	add_member(pool, conn, false);
 }
 
 struct bsp_nbd_pool *bsp_nbd_pool_new(const char *uri, bool writes,
@@ -176,6 +219,7 @@ struct bsp_nbd_pool *bsp_nbd_pool_new(const char *uri, bool writes,
 	pool = g_new0(struct bsp_nbd_pool, 1);
 	pool->uri = g_strdup(uri);
 	pool->changes = g_strdup(changes);
+	pool->writes = writes;
 	pool->conns_max = writes ? CONNS_OF_WRITER : CONNS_MAX;
 	pthread_mutex_init(&pool->lock, NULL);
 	bsp_cond_init(&pool->changed);
@@ -206,16 +250,18 @@ void bsp_nbd_pool_free(struct bsp_nbd_pool *pool)
 	g_free(pool);
 }
 
+/* simple: one of them is of a connection with simple replies. */
 static bool is_same_export(const struct bsp_nbd_export *a,
-			   const struct bsp_nbd_export *b)
+			   const struct bsp_nbd_export *b, bool simple)
 {
 	return a->size == b->size && a->block_min == b->block_min &&
 	       a->read_only == b->read_only && a->can_flush == b->can_flush &&
 	       a->can_fua == b->can_fua && a->multi_conn == b->multi_conn &&
 	       a->can_zero == b->can_zero &&
 	       a->can_fast_zero == b->can_fast_zero &&
-	       a->can_trim == b->can_trim && a->has_extents == b->has_extents &&
-	       a->has_changes == b->has_changes;
+	       a->can_trim == b->can_trim &&
+	       (simple || (a->has_extents == b->has_extents &&
+			   a->has_changes == b->has_changes));
 }
 
 /*
@@ -223,7 +269,7 @@ static bool is_same_export(const struct bsp_nbd_export *a,
  * promises, or differ from itself: then those that are there have to do. lock
  * held; let go of meanwhile.
  */
-static void add_connection(struct bsp_nbd_pool *pool)
+static void add_connection(struct bsp_nbd_pool *pool, bool simple)
 {
 	uint64_t generation = pool->generation;
 	g_autoptr(GError) error = NULL;
@@ -231,21 +277,25 @@ static void add_connection(struct bsp_nbd_pool *pool)
 
 	pool->connecting = true;
 	pthread_mutex_unlock(&pool->lock);
-	conn = bsp_nbd_conn_new(pool->uri, pool->changes, FURTHER_MS, &error);
+	conn = simple ? bsp_nbd_conn_new_simple(pool->uri, FURTHER_MS, &error)
+		      : bsp_nbd_conn_new(pool->uri, pool->changes, FURTHER_MS,
+					 &error);
 	pthread_mutex_lock(&pool->lock);
 	pool->connecting = false;
 	/* If the server of the others is gone, another one may have answered,
 	 * whose content and flushes are not those of this generation. */
 	check(pool);
 	if (conn && generation == pool->generation && pool->n &&
-	    is_same_export(bsp_nbd_conn_export(conn), &pool->export)) {
-		add_member(pool, conn);
+	    is_same_export(bsp_nbd_conn_export(conn), &pool->export, simple)) {
+		add_member(pool, conn, simple);
 		return;
 	}
 	bsp_nbd_conn_free(conn);
 	if (generation == pool->generation &&
-	    !g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED))
-		pool->n_max = pool->n;
+	    !g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED)) {
+		pool->n_max = pool->n - pool->n_simple;
+		pool->simple_max = pool->n_simple;
+	}
 }
 
 /* lock held. */
@@ -351,54 +401,76 @@ bool bsp_nbd_pool_is_connected(struct bsp_nbd_pool *pool)
 
 /* --- Connections for requests --- */
 
-static unsigned burden(const struct member *member, bool for_long)
+/* A caller gets a connection for it. */
+enum use { SMALL_READ, REQUEST, MANY_REQUESTS };
+
+static unsigned burden(const struct member *member, enum use use)
 {
-	return for_long ? member->owners : bsp_nbd_conn_load(member->conn);
+	return use == MANY_REQUESTS ? member->owners
+				    : bsp_nbd_conn_load(member->conn);
 }
 
-/* Returns the member with the least burden. There is one. lock held. */
-static struct member *choose(struct bsp_nbd_pool *pool, bool for_long)
+/* Returns the member with the least burden; of two, the simple one. There is
+ * one. lock held. */
+static struct member *choose(struct bsp_nbd_pool *pool, enum use use)
 {
 	struct member *best = &pool->members[0];
 
 	for (unsigned i = 1; i < pool->n; i++) {
-		if (burden(&pool->members[i], for_long) <
-		    burden(best, for_long))
-			best = &pool->members[i];
+		struct member *member = &pool->members[i];
+		unsigned more = burden(member, use), less = burden(best, use);
+
+		if (member->simple && use != SMALL_READ)
+			continue;
+		if (more < less ||
+		    (more == less && member->simple && !best->simple))
+			best = member;
 	}
 	return best;
 }
 
-static bool may_add(const struct bsp_nbd_pool *pool)
+/* Makes another connection if it is of use, and allowed. lock held; let go of
+ * meanwhile. */
+static void add_if_due(struct bsp_nbd_pool *pool, enum use use)
 {
-	return pool->n && pool->n < pool->n_max && !pool->connecting;
+	bool small = use == SMALL_READ;
+	bool simple = small && pool->n_simple < pool->simple_max;
+	unsigned n = small ? pool->n : pool->n - pool->n_simple;
+	bool due;
+
+	if (!pool->n || pool->connecting)
+		return;
+	due = burden(choose(pool, use), use) && (simple || n < pool->n_max);
+	if (simple && !pool->n_simple)
+		due |= ++pool->small_reads >= SMALL_READS;
+	if (!due)
+		return;
+	add_connection(pool, simple);
+	pthread_cond_broadcast(&pool->changed);
+	notice_deaths(pool);
 }
 
 enum { ANY_GENERATION = 0 };
 
 /* As bsp_nbd_pool_get(), in that generation. */
 static int get_conn(struct bsp_nbd_pool *pool, uint64_t generation,
-		    bool for_long, struct bsp_nbd_conn **ret_conn)
+		    enum use use, struct bsp_nbd_conn **ret_conn)
 {
 	struct member *member;
 	int r = 0;
 
 	pthread_mutex_lock(&pool->lock);
 	notice_deaths(pool);
-	if (may_add(pool) && burden(choose(pool, for_long), for_long)) {
-		add_connection(pool);
-		pthread_cond_broadcast(&pool->changed);
-		notice_deaths(pool);
-	}
+	add_if_due(pool, use);
 	if (pool->lost) {
 		r = -ENODEV;
 	} else if (!pool->n || (generation != ANY_GENERATION &&
 				generation != pool->generation)) {
 		r = -EIO;
 	} else {
-		member = choose(pool, for_long);
+		member = choose(pool, use);
 		member->users++;
-		member->owners += for_long;
+		member->owners += use == MANY_REQUESTS;
 		*ret_conn = member->conn;
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -408,7 +480,8 @@ static int get_conn(struct bsp_nbd_pool *pool, uint64_t generation,
 int bsp_nbd_pool_get(struct bsp_nbd_pool *pool, bool for_long,
 		     struct bsp_nbd_conn **ret_conn)
 {
-	return get_conn(pool, ANY_GENERATION, for_long, ret_conn);
+	return get_conn(pool, ANY_GENERATION,
+			for_long ? MANY_REQUESTS : REQUEST, ret_conn);
 }
 
 /* Finds the member of a connection of an earlier generation. lock held. */
@@ -458,6 +531,13 @@ static bool writes(enum bsp_nbd_command command)
 {
 	return command == BSP_NBD_WRITE || command == BSP_NBD_ZERO ||
 	       command == BSP_NBD_TRIM;
+}
+
+static enum use use_of(const struct bsp_nbd_request *what)
+{
+	return what->command == BSP_NBD_READ && what->len <= SMALL_MAX
+		       ? SMALL_READ
+		       : REQUEST;
 }
 
 static bool is_left(const struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
@@ -575,7 +655,7 @@ static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 	bool is_write = writes(what->command);
 	bool abandons = bsp_interrupt_is_set() && !bsp_interrupt_ends();
 	struct bsp_nbd_conn *conn;
-	int r = get_conn(pool, generation, false, &conn);
+	int r = get_conn(pool, generation, use_of(what), &conn);
 
 	if (r)
 		return r;

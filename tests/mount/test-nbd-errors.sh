@@ -60,10 +60,12 @@ is_connected_as_before() {
 }
 
 say "nbdkit"
-nbd_start kit unix nbdkit -r --filter=error file "$image" \
-	error-pread-rate=100% error-file="$TEST_TMP/fail"
+nbd_start kit unix nbdkit -r --filter=log --filter=error file "$image" \
+	logfile="$TEST_TMP/log" error-pread-rate=100% error-file="$TEST_TMP/fail"
 mount_fs "x=$NBD"
 assert_eq "$(read_pages direct)" 0 "pages that cannot be read"
+grep -q 'connection=2 Read' "$TEST_TMP/log" ||
+	fail "small reads get no connection of their own"
 touch "$TEST_TMP/fail"
 assert_eq "$(read_pages direct)" "1024 0 1 2 3" "pages that cannot be read"
 read_long

@@ -58,7 +58,7 @@ struct connection {
 	int fd;
 	unsigned number;
 	pthread_t thread;
-	bool structured;
+	bool refused, structured;
 	pthread_mutex_t send_lock;
 	struct nbd_export export;
 };
@@ -79,7 +79,7 @@ struct nbd_server {
 	void *script_data, *extents_data;
 	GArray *log, *held;
 	GPtrArray *connections;
-	unsigned n_connections;
+	unsigned n_connections, limit; /* 0: none */
 };
 
 static void must(bool holds, const char *what)
@@ -423,7 +423,8 @@ static bool handle(struct connection *c, const struct nbd_command *command,
 static bool handle_next(struct connection *c)
 {
 	unsigned char head[28];
-	struct nbd_command command = { .connection = c->number };
+	struct nbd_command command = { .connection = c->number,
+				       .structured = c->structured };
 	char *payload = NULL;
 	uint64_t cookie;
 
@@ -454,7 +455,7 @@ static void *connection_main(void *data)
 {
 	struct connection *c = data;
 
-	if (shake_hands(c)) {
+	if (!c->refused && shake_hands(c)) {
 		while (handle_next(c))
 			;
 	}
@@ -474,6 +475,7 @@ static void *acceptor_main(void *data)
 		c->server = server;
 		c->fd = fd;
 		c->number = ++server->n_connections;
+		c->refused = server->limit && c->number > server->limit;
 		c->export = server->export;
 		pthread_mutex_init(&c->send_lock, NULL);
 		g_ptr_array_add(server->connections, c);
@@ -562,6 +564,13 @@ void nbd_server_set_export(struct nbd_server *server,
 {
 	pthread_mutex_lock(&server->lock);
 	server->export = *export;
+	pthread_mutex_unlock(&server->lock);
+}
+
+void nbd_server_limit(struct nbd_server *server, unsigned n)
+{
+	pthread_mutex_lock(&server->lock);
+	server->limit = n;
 	pthread_mutex_unlock(&server->lock);
 }
 

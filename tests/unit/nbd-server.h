@@ -72,6 +72,7 @@ struct nbd_command {
 	unsigned flags;
 	uint64_t off, len;
 	unsigned connection; /* from 1 on */
+	bool structured;     /* the connection has structured replies */
 };
 
 enum nbd_action {
@@ -122,6 +123,9 @@ void nbd_server_start(struct nbd_server *server,
 /* Gives connections that are made from now on another export. */
 void nbd_server_set_export(struct nbd_server *server,
 			   const struct nbd_export *export);
+
+/* Has the server close connections beyond so many, ever made, at once. */
+void nbd_server_limit(struct nbd_server *server, unsigned n);
 
 /* Waits until so many commands are held, or so many of a type came in all.
  * Returns false after 10 seconds. */

@@ -118,6 +118,23 @@ static size_t all_zero(void *data, const struct nbd_command *command,
 	return 1;
 }
 
+/* Small reads get a connection of their own, which tells no extents. */
+static void extents_are_told_beside_small_reads(void **state)
+{
+	char buf[512];
+	struct fixture f;
+
+	set_up(&f, 4 * MIB, all_zero);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(bsp_nbd_pool_run(f.pool, BSP_NBD_READ, 0, 0,
+						  buf, sizeof(buf)),
+				 0);
+	assert_false(nbd_server_command(f.server, NBD_READ, 99).structured);
+	assert_int_equal(zeros_of(&f, 1), 4 * MIB);
+	assert_true(nbd_server_command(f.server, NBD_STATUS, 0).structured);
+	tear_down(&f);
+}
+
 static void long_exports_need_few_questions(void **state)
 {
 	const uint64_t size = (UINT64_C(16) << 40) + 1234;
@@ -412,6 +429,7 @@ static void the_wait_for_another_thread_can_be_interrupted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(extents_are_told_beside_small_reads),
 		cmocka_unit_test(answers_may_be_short),
 		cmocka_unit_test(the_flag_of_holes_promises_nothing),
 		cmocka_unit_test(long_exports_need_few_questions),

@@ -349,6 +349,185 @@ static void reads_come_in_one_piece_if_the_server_can(void **state)
 	tear_down(&f);
 }
 
+/* --- Connections with simple replies --- */
+
+enum { MANY = 100 };
+
+/* Reads one small piece after another. */
+static void read_many(struct fixture *f)
+{
+	for (uint64_t i = 0; i < MANY; i++)
+		assert_int_equal(read_byte(f->pool, i * LEN), 0);
+}
+
+static struct nbd_command last_read(struct fixture *f)
+{
+	return nbd_server_command(f->server, NBD_READ,
+				  nbd_server_count(f->server, NBD_READ) - 1);
+}
+
+/* Many small reads stay on the only connection that is of use. */
+static void reads_stay_on_the_first(struct fixture *f, unsigned tried)
+{
+	read_many(f);
+	assert_int_equal(last_read(f).connection, 1);
+	assert_int_equal(nbd_server_connections(f->server), tried);
+	assert_int_equal(state_of(f->pool).generation, 1);
+}
+
+static void small_reads_get_a_connection_with_simple_replies(void **state)
+{
+	g_autofree char *buf = g_malloc(128 * KIB);
+	struct bsp_nbd_conn *conn;
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	nbd_server_set(f.server, 5 * LEN, "y", 1);
+	assert_int_equal(read_byte(f.pool, 0), 0);
+	assert_int_equal(nbd_server_connections(f.server), 1);
+	read_byte(f.pool, 0);
+	for (uint64_t i = 0; i < MANY; i++)
+		assert_int_equal(read_byte(f.pool, i * LEN), i == 5 ? 'y' : 0);
+	assert_int_equal(nbd_server_connections(f.server), 2);
+	assert_int_equal(last_read(&f).connection, 2);
+	assert_false(last_read(&f).structured);
+	assert_int_equal(read_byte(f.pool, 5 * LEN), 'y');
+
+	/* All else stays where replies are structured. */
+	assert_int_equal(
+		bsp_nbd_pool_run(f.pool, BSP_NBD_READ, 0, 0, buf, 128 * KIB),
+		0);
+	assert_int_equal(last_read(&f).connection, 1);
+	assert_true(last_read(&f).structured);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(nbd_server_command(f.server, NBD_FLUSH, 0).connection,
+			 1);
+	for (int for_long = 0; for_long < 2; for_long++) {
+		assert_int_equal(bsp_nbd_pool_get(f.pool, for_long, &conn), 0);
+		assert_true(bsp_nbd_conn_export(conn)->has_extents);
+		bsp_nbd_pool_put(f.pool, for_long, conn);
+	}
+	assert_int_equal(nbd_server_connections(f.server), 2);
+	tear_down(&f);
+}
+
+/* A server promises little about reads beside writes on other connections. */
+static void a_writer_reads_where_it_writes(void **state)
+{
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	bsp_nbd_pool_free(f.pool);
+	f.pool = bsp_nbd_pool_new(nbd_server_uri(f.server), true, NULL, NULL);
+	assert_non_null(f.pool);
+	assert_int_equal(run(f.pool, BSP_NBD_WRITE, 0, 0), 0);
+	read_many(&f);
+	assert_int_equal(nbd_server_command(f.server, NBD_WRITE, 0).connection,
+			 2);
+	assert_int_equal(last_read(&f).connection, 2);
+	assert_int_equal(nbd_server_connections(f.server), 2);
+	tear_down(&f);
+}
+
+static void an_error_of_a_simple_reply_fails_its_read_alone(void **state)
+{
+	struct task tasks[2] = { 0 };
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	read_many(&f);
+	actions[NBD_READ] = NBD_HOLD;
+	start(&tasks[0], f.pool, BSP_NBD_READ, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	assert_false(last_read(&f).structured);
+	actions[NBD_READ] = NBD_FAIL + NBD_EIO;
+	assert_int_equal(read_byte(f.pool, 0), -EIO);
+	nbd_server_release(f.server, false);
+	assert_int_equal(result(&tasks[0]), 0);
+	assert_int_equal(read_byte(f.pool, 0), -EIO);
+	actions[NBD_READ] = NBD_SERVE;
+	assert_int_equal(read_byte(f.pool, 0), 0);
+	assert_int_equal(state_of(f.pool).generation, 1);
+	tear_down(&f);
+}
+
+static void
+without_a_further_connection_small_reads_stay_on_the_first(void **state)
+{
+	struct nbd_export other = plain;
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	nbd_server_limit(f.server, 1);
+	reads_stay_on_the_first(&f, 2);
+	tear_down(&f);
+
+	set_up_with(&f, &plain);
+	other.size += LEN;
+	nbd_server_set_export(f.server, &other);
+	reads_stay_on_the_first(&f, 2);
+	tear_down(&f);
+
+	other = plain;
+	other.flags &= ~(unsigned)NBD_MULTI_CONN;
+	set_up_with(&f, &other);
+	reads_stay_on_the_first(&f, 1);
+	tear_down(&f);
+
+	other = plain;
+	other.simple = true;
+	set_up_with(&f, &other);
+	reads_stay_on_the_first(&f, 1);
+	tear_down(&f);
+}
+
+static void connect_anew(struct fixture *f)
+{
+	uint64_t generation = state_after_death(f->pool).generation;
+
+	bsp_nbd_pool_reconnect(f->pool, generation);
+	assert_true(state_of(f->pool).connected);
+}
+
+static int end_simple(void *data, const struct nbd_command *command)
+{
+	return command->structured ? NBD_SERVE : NBD_DROP;
+}
+
+/* A server can tell of an error in the middle of a simple reply only so. */
+static void a_server_that_ends_simple_connections_gets_no_more(void **state)
+{
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	read_many(&f);
+	assert_false(last_read(&f).structured);
+	nbd_server_script(f.server, end_simple, NULL);
+	assert_int_equal(read_byte(f.pool, 0), -EIO);
+	assert_int_equal(state_of(f.pool).generation, 2);
+	connect_anew(&f);
+	read_many(&f);
+	assert_int_equal(last_read(&f).connection, 3);
+	assert_true(last_read(&f).structured);
+	assert_int_equal(nbd_server_connections(f.server), 3);
+	tear_down(&f);
+}
+
+static void a_server_that_ends_all_connections_gets_simple_ones(void **state)
+{
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	read_many(&f);
+	nbd_server_drop(f.server);
+	assert_int_equal(read_byte(f.pool, 0), -EIO);
+	connect_anew(&f);
+	read_many(&f);
+	assert_false(last_read(&f).structured);
+	assert_int_equal(nbd_server_connections(f.server), 4);
+	tear_down(&f);
+}
+
 /* --- The end of a generation --- */
 
 static void the_death_of_one_connection_ends_all(void **state)
@@ -465,6 +644,35 @@ static void a_further_connection_has_the_promises_of_the_first(void **state)
 		other.flags ^= flags[i];
 		check_other_promise(&other);
 	}
+}
+
+/* Requests that are not small reads get no further connection either. */
+static void check_other_structured_promise(const struct nbd_export *other)
+{
+	struct bsp_nbd_conn *conns[2];
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	nbd_server_set_export(f.server, other);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(bsp_nbd_pool_get(f.pool, true, &conns[i]), 0);
+	assert_int_equal(nbd_server_connections(f.server), 2);
+	assert_ptr_equal(conns[0], conns[1]);
+	for (int i = 0; i < 2; i++)
+		bsp_nbd_pool_put(f.pool, true, conns[i]);
+	tear_down(&f);
+}
+
+static void a_further_connection_for_all_requests_has_the_promises_of_the_first(
+	void **state)
+{
+	struct nbd_export other = plain;
+
+	other.size += 4096;
+	check_other_structured_promise(&other);
+	other = plain;
+	other.simple = true; /* so it tells no extents */
+	check_other_structured_promise(&other);
 }
 
 /* The reply and the end of the connection come in one. */
@@ -1031,6 +1239,17 @@ int main(void)
 		cmocka_unit_test(one_failed_part_fails_the_request),
 		cmocka_unit_test(a_read_without_all_of_its_data_fails),
 		cmocka_unit_test(reads_come_in_one_piece_if_the_server_can),
+		cmocka_unit_test(
+			small_reads_get_a_connection_with_simple_replies),
+		cmocka_unit_test(a_writer_reads_where_it_writes),
+		cmocka_unit_test(
+			an_error_of_a_simple_reply_fails_its_read_alone),
+		cmocka_unit_test(
+			without_a_further_connection_small_reads_stay_on_the_first),
+		cmocka_unit_test(
+			a_server_that_ends_simple_connections_gets_no_more),
+		cmocka_unit_test(
+			a_server_that_ends_all_connections_gets_simple_ones),
 		cmocka_unit_test(the_death_of_one_connection_ends_all),
 		cmocka_unit_test(
 			a_closed_connection_is_noticed_without_a_request),
@@ -1040,6 +1259,8 @@ int main(void)
 			a_further_connection_notices_that_another_ended),
 		cmocka_unit_test(
 			a_further_connection_has_the_promises_of_the_first),
+		cmocka_unit_test(
+			a_further_connection_for_all_requests_has_the_promises_of_the_first),
 		cmocka_unit_test(a_reply_before_the_end_counts),
 		cmocka_unit_test(one_look_takes_late_replies_and_the_end),
 		cmocka_unit_test(unflushed_writes_make_the_pool_lost),
