@@ -70,11 +70,11 @@ lies size=123456789 read-only block-size=512,4096,65536
 nbdinfo --json "$EVIL" >"$TEST_TMP/info" 2>/dev/null
 assert_eq "$(jq -c '.exports[0] | [."export-size", .is_read_only,
 	."block_size_minimum"]' "$TEST_TMP/info")" "[123456789,true,512]" "info"
-for lie in option=magic option=early close=connect close=mid-go garbage=connect; do
+for lie in option=magic option=early close=connect garbage=connect; do
 	lies "$lie"
 	! nbdinfo --size "$EVIL" >"$TEST_TMP/log" 2>&1 || fail "$lie"
 done
-for lie in error=read:EIO error=any:ESHUTDOWN close=read:2 close=mid-read \
+for lie in close=mid-go error=read:EIO error=any:ESHUTDOWN close=read:2 close=mid-read \
 	reply=cookie reply=magic read=short read=gap read=outside; do
 	lies "$lie"
 	! nbdcopy --synchronous "$EVIL" "$TEST_TMP/copy" 2>"$TEST_TMP/log" ||

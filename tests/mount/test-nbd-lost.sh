@@ -195,7 +195,7 @@ say "a writable mount of which nothing is lost goes on"
 cp "$TEST_TMP/one" "$TEST_TMP/image"
 serve file "$TEST_TMP/image"
 mount_fs -o rw,unshared "x=$NBD"
-call 'os.pwrite(fd, b"a" * 8192, 4096); os.pwrite(fd, bytes(65536), 65536); os.fsync(fd)'
+call 'os.pwrite(fd, b"a" * 8192, 4096); os.pwrite(fd, b"\0" * 65536, 65536); os.fsync(fd)'
 cp "$TEST_TMP/image" "$TEST_TMP/want"
 nbd_kill a
 say "without its server nothing can be written"
