@@ -45,6 +45,17 @@ expected() {
 	esac
 }
 
+# Newer versions of libnbd drop the answer to a command that they have not sent, and
+# wait on: such a server hangs, as test-nbd-hangs has it. Older ones end the
+# connection. $cookie is the lie's name, or empty if this libnbd waits.
+find_cookie() {
+	cookie=cookie
+	serve "$image"
+	lies status=cookie
+	run_status timeout 5 nbdinfo --map "$EVIL"
+	((STATUS != 124)) || cookie=
+}
+
 # --- Reading ----------------------------------------------------------------
 
 # map_is_right IMAGE: checks that each hole of the map in $OUT is one.
@@ -121,21 +132,23 @@ answers() {
 	reads right status=many
 	assert_le "$(commands status)" 8 "questions that get a million extents"
 	# libnbd closes the connection.
-	for lie in none ragged cookie; do
-		reads either status=$lie
+	for lie in none ragged ${cookie:+"$cookie"}; do
+		reads either "status=$lie"
 	done
 	for lie in EIO ENOSPC EINVAL ESHUTDOWN ENOTSUP 77777 0; do
 		reads either "error=status:$lie"
 	done
 	# A claim is believed until it is found wrong.
-	for lie in hole beyond-device contradict; do
+	for lie in hole contradict; do
 		reads right status=$lie "$dense"
 		assert_contains "$ERR" "said that byte" "$lie: the warning"
 	done
+	# Newer versions of libnbd do not pass it on.
+	reads right status=beyond-device "$dense"
 	say "$tool: lies in replies"
 	for lie in read={short,gap,overlap,repeat,outside,before,hole-outside,twice,empty} \
 		read={other,error-outside,error-long} \
-		reply={duplicate,cookie,magic,simple,type} \
+		${cookie:+"reply=$cookie"} reply={duplicate,magic,simple,type} \
 		error={read,any}:{EIO,ENOSPC,EINVAL,EOVERFLOW,ESHUTDOWN,77777} \
 		{close,garbage}={read,mid-read,any}; do
 		reads error "$lie" "$dense"
@@ -204,7 +217,8 @@ mounted_lies() {
 	say "$FS: lies to a mount"
 	serve "$image"
 	for lie in status={beyond,zero,stuck,none,flags,context,unaligned,twice,ragged} \
-		error={status,any}:EIO reply={cookie,magic,duplicate} read={gap,outside} \
+		error={status,any}:EIO ${cookie:+"reply=$cookie"} reply={magic,duplicate} \
+		read={gap,outside} \
 		close={any,mid-any,connect} size={0,8192,8388608} flags=0; do
 		lies
 		: >"$TEST_TMP/extents"
@@ -272,7 +286,7 @@ for line in open(sys.argv[1]):
 # --- All --------------------------------------------------------------------
 
 # The build with sanitizers runs the same code, and notices more.
-serve "$image"
+find_cookie
 build=${BUILD_ASAN:-$SRC/build-asan}
 tool=$build/tools/blksparse
 FS=$build/fuse/blksparsefs
