@@ -26,6 +26,9 @@ enum {
 	BLOCK_MIN_DEFAULT = 512,
 	BLOCK_MAX_DEFAULT = 32 << 20,
 	BLOCK_MIN_LIMIT = 1 << 20,
+	/* Bytes that a server sends in one piece if it can do that at all (the
+	 * same, NBD_CMD_FLAG_DF). */
+	DF_ALWAYS = 64 << 10,
 	/* A host that is gone without a word is noticed after a minute:
 	 * seconds. */
 	KEEPALIVE_IDLE = 30,
@@ -40,7 +43,6 @@ enum {
 struct bsp_nbd_conn {
 	/* Fixed after connecting. */
 	struct bsp_nbd_export export;
-	bool can_df; /* the server takes reads that are not to be fragmented */
 	int wake_fd; /* an eventfd: wakes the thread that polls */
 
 	pthread_mutex_t lock; /* a leaf lock, but for those of done() */
@@ -49,6 +51,7 @@ struct bsp_nbd_conn {
 	bool polling;		/* a thread polls, without the lock */
 	unsigned skip_spins;	/* waits that are not to spin */
 	unsigned spins_missed;	/* skip_spins after the last spin */
+	uint64_t df_max;	/* bytes of a read that is sent in one piece */
 	struct bsp_nbd_waiter *waiters;
 	struct bsp_nbd_request *requests; /* in flight */
 
@@ -285,7 +288,7 @@ static struct bsp_nbd_conn *connect_to(const char *uri, bool simple,
 	}
 	conn->export = export;
 	conn->nbd = nbd;
-	conn->can_df = nbd_can_df(nbd) > 0;
+	conn->df_max = nbd_can_df(nbd) > 0 ? UINT64_MAX : 0;
 	conn->wake_fd = fd;
 	pthread_mutex_init(&conn->lock, NULL);
 	return conn;
@@ -429,8 +432,8 @@ static uint32_t to_libnbd_flags(const struct bsp_nbd_conn *conn,
 				const struct bsp_nbd_request *request)
 {
 	unsigned flags = request->flags;
-	bool df = request->command == BSP_NBD_READ && conn->can_df &&
-		  !(flags & BSP_NBD_FRAGMENTS);
+	bool df = request->command == BSP_NBD_READ &&
+		  request->len <= conn->df_max && !(flags & BSP_NBD_FRAGMENTS);
 
 	return (flags & BSP_NBD_FUA ? LIBNBD_CMD_FLAG_FUA : 0) |
 	       (flags & BSP_NBD_NO_HOLE ? LIBNBD_CMD_FLAG_NO_HOLE : 0) |
@@ -760,14 +763,20 @@ void bsp_nbd_conn_submit(struct bsp_nbd_conn *conn,
 	pthread_mutex_unlock(&conn->lock);
 }
 
-/* A server may refuse so for more than 64 KiB. */
+/* A server may refuse so for more than 64 KiB, as it does from then on. */
 bool bsp_nbd_conn_retry(struct bsp_nbd_conn *conn,
 			struct bsp_nbd_request *request)
 {
-	if (request->command != BSP_NBD_READ || request->error != EOVERFLOW ||
-	    (request->flags & BSP_NBD_FRAGMENTS))
+	if (request->command != BSP_NBD_READ || request->error != EOVERFLOW)
 		return false;
+	if (request->flags & BSP_NBD_FRAGMENTS) {
+		request->error = EIO;
+		return false;
+	}
 	request->flags |= BSP_NBD_FRAGMENTS;
+	pthread_mutex_lock(&conn->lock);
+	conn->df_max = bsp_min(conn->df_max, DF_ALWAYS);
+	pthread_mutex_unlock(&conn->lock);
 	bsp_nbd_conn_submit(conn, request);
 	return true;
 }

@@ -135,6 +135,16 @@ static bool is_ended(const struct member *member)
 	return bsp_nbd_conn_is_dead(member->conn) || poll(&fd, 1, 0) != 0;
 }
 
+/* lock held. */
+static bool any_ended(const struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++) {
+		if (is_ended(&pool->members[i]))
+			return true;
+	}
+	return false;
+}
+
 /* Whether simple connections ended, and no others. lock held. */
 static bool only_simple_ended(const struct bsp_nbd_pool *pool)
 {
@@ -286,6 +296,7 @@ static void add_connection(struct bsp_nbd_pool *pool, bool simple)
 	 * whose content and flushes are not those of this generation. */
 	check(pool);
 	if (conn && generation == pool->generation && pool->n &&
+	    !any_ended(pool) &&
 	    is_same_export(bsp_nbd_conn_export(conn), &pool->export, simple)) {
 		add_member(pool, conn, simple);
 		return;
@@ -349,10 +360,26 @@ static bool has_ended(struct bsp_nbd_pool *pool)
 	return epoll_wait(pool->ends_fd, &event, 1, 0) != 0;
 }
 
+/*
+ * Whether a connection has only requests that were given up: no thread sends
+ * the rest of them, or takes what comes, and its end may be behind that. lock
+ * held.
+ */
+static bool is_left_alone(const struct bsp_nbd_pool *pool)
+{
+	for (unsigned i = 0; i < pool->n; i++) {
+		const struct member *member = &pool->members[i];
+
+		if (!member->users && bsp_nbd_conn_load(member->conn))
+			return true;
+	}
+	return false;
+}
+
 /* Notices connections that have ended. lock held. */
 static void notice_ends(struct bsp_nbd_pool *pool)
 {
-	if (has_ended(pool))
+	if (has_ended(pool) || is_left_alone(pool))
 		check(pool);
 	else
 		notice_deaths(pool);

@@ -343,9 +343,17 @@ static void reads_come_in_one_piece_if_the_server_can(void **state)
 	assert_int_equal(buf[128 * KIB - 1], 'y');
 	assert_int_equal(nbd_server_count(f.server, NBD_READ), 3);
 	assert_int_equal(nbd_server_command(f.server, NBD_READ, 2).flags, 0);
+	/* It is not asked a second time, but for short reads. */
+	assert_int_equal(
+		bsp_nbd_pool_run(f.pool, BSP_NBD_READ, 0, 0, buf, 128 * KIB),
+		0);
+	assert_int_equal(nbd_server_count(f.server, NBD_READ), 4);
+	assert_int_equal(read_byte(f.pool, 0), 'x');
+	assert_int_equal(nbd_server_command(f.server, NBD_READ, 4).flags,
+			 NBD_DF);
 	always = true;
-	assert_int_equal(read_byte(f.pool, 0), -EOVERFLOW);
-	assert_int_equal(nbd_server_count(f.server, NBD_READ), 5);
+	assert_int_equal(read_byte(f.pool, 0), -EIO);
+	assert_int_equal(nbd_server_count(f.server, NBD_READ), 7);
 	tear_down(&f);
 }
 
@@ -1032,6 +1040,30 @@ static void a_late_reply_to_an_interrupted_read_is_harmless(void **state)
 	tear_down(&f);
 }
 
+/* The end of the connection may be behind the reply. */
+static void a_late_reply_is_taken_without_another_request(void **state)
+{
+	struct fixture f;
+	struct task read = { .interruptible = true };
+	struct bsp_nbd_conn *conn;
+
+	set_up_with(&f, &plain);
+	assert_int_equal(bsp_nbd_pool_get(f.pool, false, &conn), 0);
+	bsp_nbd_pool_put(f.pool, false, conn);
+	actions[NBD_READ] = NBD_HOLD;
+	start(&read, f.pool, BSP_NBD_READ, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	assert_int_equal(interrupt(&read), -EINTR);
+	assert_int_equal(bsp_nbd_conn_load(conn), 1);
+	nbd_server_release(f.server, false);
+	for (int i = 0; i < 500 && bsp_nbd_conn_load(conn); i++) {
+		assert_true(state_of(f.pool).connected);
+		g_usleep(10000);
+	}
+	assert_int_equal(bsp_nbd_conn_load(conn), 0);
+	tear_down(&f);
+}
+
 /* The server has not carried it out, and a newer write of the same bytes must
  * not be overtaken by it. No other thread waits for its reply. */
 static void a_newer_write_waits_for_an_interrupted_one(void **state)
@@ -1284,6 +1316,7 @@ int main(void)
 		cmocka_unit_test(cancelling_ends_all_requests),
 		cmocka_unit_test(
 			a_late_reply_to_an_interrupted_read_is_harmless),
+		cmocka_unit_test(a_late_reply_is_taken_without_another_request),
 		cmocka_unit_test(a_newer_write_waits_for_an_interrupted_one),
 		cmocka_unit_test(
 			the_wait_for_an_interrupted_write_can_be_interrupted),
