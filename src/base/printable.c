@@ -18,8 +18,11 @@ void bsp_make_printable(char *text)
 	for (const char *at = text; *at;) {
 		unsigned len = control_length(at);
 
-		*to++ = len ? '?' : *at;
-		at += len ? len : 1;
+		if (len)
+			*to++ = '?';
+		else
+			*to++ = *at++;
+		at += len;
 	}
 	*to = '\0';
 }
