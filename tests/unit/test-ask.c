@@ -192,15 +192,19 @@ static void signals_do_not_prolong_the_wait(void **state)
 	struct questions questions = { .shared = share(), .hanging = 0 };
 	const struct sigaction action = { .sa_handler = count_signal };
 	struct bsp_answer answers[2];
+	int tries = 1;
 
 	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
-	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
-	bsp_ask_in_child(answer_with_pid, &questions, 2, BSP_ASK_PATIENCE_MS,
-			 answers);
-	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
-	assert_true(signals > 0);
-	assert_int_equal(answers[0].r, -ETIMEDOUT);
-	assert_int_equal(answers[1].r, 0);
+	do {
+		/* On a busy machine the other answer may take too long. */
+		assert_true(tries++ < 10);
+		assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+		bsp_ask_in_child(answer_with_pid, &questions, 2,
+				 BSP_ASK_PATIENCE_MS, answers);
+		assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+		assert_true(signals > 0);
+		assert_int_equal(answers[0].r, -ETIMEDOUT);
+	} while (answers[1].r != 0);
 }
 
 static void bsp_ask_path_returns_the_file_of_a_path(void **state)
