@@ -372,14 +372,16 @@ fs_up_or_gone() {
 
 # unmount POINT: unmounts it. A program that looks at all mounts of the machine, as
 # xfs_io(8) does when it starts, keeps each of them busy for a moment, so a busy one
-# is tried again for some seconds. A process that still has a file there is named.
+# is tried again for some seconds, unless a process has a file there.
 unmount() {
-	wait_until 5 fusermount3 -u "$1" || {
-		echo "open files there:" >&2
-		find /proc/[0-9]*/{fd,cwd,root} -lname "$1*" -printf '%p %l\n' \
-			>&2 2>/dev/null
-		fail "cannot unmount $1"
-	}
+	local users tries=0
+	until fusermount3 -u "$1"; do
+		users=$(find /proc/[0-9]*/{fd,cwd,root} -lname "$1*" \
+			-printf '%p %l\n' 2>/dev/null) || true
+		[[ -z $users ]] || fail "cannot unmount $1; it is used: $users"
+		((tries++ < 50)) || fail "cannot unmount $1"
+		sleep 0.1
+	done
 }
 
 # umount_fs: unmounts $MNT; blksparsefs must then end with status 0.
