@@ -63,6 +63,15 @@ static void set_up_with(struct fixture *f, const struct nbd_export *export)
 		fail_msg("%s", error->message);
 }
 
+/* The same, with a pool that writes; the server has seen another one before. */
+static void set_up_writer(struct fixture *f)
+{
+	set_up_with(f, &plain);
+	bsp_nbd_pool_free(f->pool);
+	f->pool = bsp_nbd_pool_new(nbd_server_uri(f->server), true, NULL, NULL);
+	assert_non_null(f->pool);
+}
+
 static void tear_down(struct fixture *f)
 {
 	bsp_nbd_pool_free(f->pool);
@@ -182,10 +191,7 @@ static void a_writer_gets_two_connections_at_most(void **state)
 {
 	struct fixture f;
 
-	set_up_with(&f, &plain);
-	bsp_nbd_pool_free(f.pool);
-	f.pool = bsp_nbd_pool_new(nbd_server_uri(f.server), true, NULL, NULL);
-	assert_non_null(f.pool);
+	set_up_writer(&f);
 	six_reads_get(&f, 1 + 1, 1 + 2); /* one was for the pool before */
 	tear_down(&f);
 }
@@ -424,10 +430,7 @@ static void a_writer_reads_where_it_writes(void **state)
 {
 	struct fixture f;
 
-	set_up_with(&f, &plain);
-	bsp_nbd_pool_free(f.pool);
-	f.pool = bsp_nbd_pool_new(nbd_server_uri(f.server), true, NULL, NULL);
-	assert_non_null(f.pool);
+	set_up_writer(&f);
 	assert_int_equal(run(f.pool, BSP_NBD_WRITE, 0, 0), 0);
 	read_many(&f);
 	assert_int_equal(nbd_server_command(f.server, NBD_WRITE, 0).connection,
