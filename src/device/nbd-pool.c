@@ -34,7 +34,8 @@ enum {
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
-	LEFT_MS = 10, /* between two looks for a reply */
+	SPARE_MAX = 1 << 20, /* that a thread keeps for its next request */
+	LEFT_MS = 10,	     /* between two looks for a reply */
 };
 
 struct member {
@@ -551,8 +552,36 @@ struct own {
 	struct bsp_nbd_request request; /* first */
 	struct bsp_nbd_pool *pool;
 	struct left_over left;
+	size_t capacity; /* of buf, bytes */
 	char buf[];
 };
+
+/* One that the thread used before. To get long memory from the kernel for each
+ * read, and to return it, took more time than the read. */
+static GPrivate spare_of_thread = G_PRIVATE_INIT(free);
+
+/* Returns NULL if memory is short. */
+static struct own *take_own(size_t size)
+{
+	struct own *own = g_private_get(&spare_of_thread);
+
+	if (own && own->capacity >= size) {
+		g_private_set(&spare_of_thread, NULL);
+		return own;
+	}
+	own = malloc(sizeof(*own) + size);
+	if (own)
+		own->capacity = size;
+	return own;
+}
+
+static void return_own(struct own *own)
+{
+	if (own->capacity <= SPARE_MAX)
+		g_private_replace(&spare_of_thread, own);
+	else
+		free(own);
+}
 
 static bool writes(enum bsp_nbd_command command)
 {
@@ -655,7 +684,7 @@ static int run_own(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 		   const struct bsp_nbd_request *what)
 {
 	size_t size = what->buf ? (size_t)what->len : 0;
-	struct own *own = malloc(sizeof(*own) + size);
+	struct own *own = take_own(size);
 	int r;
 
 	if (!own)
@@ -671,7 +700,7 @@ static int run_own(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 		return give_up(pool, conn, own);
 	if (!r && what->command == BSP_NBD_READ)
 		memcpy(what->buf, own->buf, size);
-	free(own);
+	return_own(own);
 	return r;
 }
 
