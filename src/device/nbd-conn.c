@@ -138,6 +138,15 @@ static bool shake_hands(struct nbd_handle *nbd, const char *uri,
 	return true;
 }
 
+static bool is_unix_socket(int fd)
+{
+	int domain = AF_UNSPEC;
+	socklen_t len = sizeof(domain);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	return domain == AF_UNIX;
+}
+
 static bool is_power_of_two(uint64_t n)
 {
 	return n && (n & (n - 1)) == 0;
@@ -168,6 +177,8 @@ static bool take_export(struct nbd_handle *nbd, const char *uri,
 	*export = (struct bsp_nbd_export){
 		.size = (uint64_t)size,
 		.read_only = nbd_is_read_only(nbd) != 0,
+		.local = is_unix_socket(nbd_aio_get_fd(nbd)) &&
+			 nbd_get_tls_negotiated(nbd) == 0,
 		.multi_conn = nbd_can_multi_conn(nbd) > 0,
 		.can_flush = nbd_can_flush(nbd) > 0,
 		.can_fua = nbd_can_fua(nbd) > 0,
@@ -215,11 +226,8 @@ static void keep_alive(int fd)
 static void enlarge_send_buffer(int fd)
 {
 	const int size = SEND_BUFFER;
-	int domain = AF_UNSPEC;
-	socklen_t len = sizeof(domain);
 
-	(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
-	if (domain == AF_UNIX &&
+	if (is_unix_socket(fd) &&
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size,
 				 sizeof(size));

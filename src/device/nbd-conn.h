@@ -33,6 +33,7 @@ struct bsp_nbd_export {
 	uint32_t block_min; /* a power of two, at least 1, bytes */
 	uint32_t block_max; /* a multiple of block_min, bytes */
 	bool read_only;
+	bool local;	 /* by a socket of this host, not encrypted */
 	bool multi_conn; /* a flush on one connection is for all of them */
 	bool can_flush, can_fua, can_zero, can_fast_zero, can_trim;
 	/* Of a connection with structured replies: */

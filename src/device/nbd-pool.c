@@ -31,6 +31,7 @@ enum {
 	CONNS_OF_WRITER = 2,
 	SMALL_MAX = 64 << 10, /* bytes of a read */
 	SMALL_READS = 64,     /* after so many, they get a connection */
+	MORE_READS = 64,      /* than writes: they get one of a writer */
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
@@ -68,6 +69,7 @@ struct bsp_nbd_pool {
 	unsigned n_max; /* of those that are not; for small reads, of all */
 	unsigned simple_max;
 	unsigned small_reads; /* up to SMALL_READS */
+	unsigned more_reads;  /* than writes lately, up to MORE_READS */
 	bool no_simple;	      /* also in later generations */
 	int ends_fd; /* an epoll of the ends of all; -1: look at each */
 	bool connecting;
@@ -214,7 +216,7 @@ static void begin_generation(struct bsp_nbd_pool *pool,
 		pool->writes || pool->no_simple || !pool->export.structured
 			? 0
 			: pool->n_max - 1;
-	pool->small_reads = 0;
+	pool->small_reads = pool->more_reads = 0;
 	add_member(pool, conn, false);
 }
 
@@ -430,7 +432,7 @@ bool bsp_nbd_pool_is_connected(struct bsp_nbd_pool *pool)
 /* --- Connections for requests --- */
 
 /* A caller gets a connection for it. */
-enum use { SMALL_READ, REQUEST, MANY_REQUESTS };
+enum use { SMALL_READ, READ, REQUEST, WRITE, MANY_REQUESTS };
 
 static unsigned burden(const struct member *member, enum use use)
 {
@@ -457,6 +459,24 @@ static struct member *choose(struct bsp_nbd_pool *pool, enum use use)
 	return best;
 }
 
+/*
+ * Whether one connection is enough. A server on this host takes the bytes of
+ * writes as fast as they come; over a network, or encrypted, two connections
+ * carry more. So a pool that writes gets the second one when more was read than
+ * written for a while. The reads that check zeros are fewer. lock held.
+ */
+static bool is_enough(struct bsp_nbd_pool *pool, enum use use)
+{
+	if (!pool->writes || !pool->export.local || use == MANY_REQUESTS)
+		return false;
+	if (use == WRITE && pool->more_reads)
+		pool->more_reads--;
+	else if ((use == READ || use == SMALL_READ) &&
+		 pool->more_reads < MORE_READS)
+		pool->more_reads++;
+	return pool->more_reads < MORE_READS;
+}
+
 /* Makes another connection if it is of use, and allowed. lock held; let go of
  * meanwhile. */
 static void add_if_due(struct bsp_nbd_pool *pool, enum use use)
@@ -466,7 +486,7 @@ static void add_if_due(struct bsp_nbd_pool *pool, enum use use)
 	unsigned n = small ? pool->n : pool->n - pool->n_simple;
 	bool due;
 
-	if (!pool->n || pool->connecting)
+	if (!pool->n || pool->connecting || is_enough(pool, use))
 		return;
 	due = burden(choose(pool, use), use) && (simple || n < pool->n_max);
 	if (simple && !pool->n_simple)
@@ -591,9 +611,11 @@ static bool writes(enum bsp_nbd_command command)
 
 static enum use use_of(const struct bsp_nbd_request *what)
 {
-	return what->command == BSP_NBD_READ && what->len <= SMALL_MAX
-		       ? SMALL_READ
-		       : REQUEST;
+	if (writes(what->command))
+		return WRITE;
+	if (what->command != BSP_NBD_READ)
+		return REQUEST;
+	return what->len <= SMALL_MAX ? SMALL_READ : READ;
 }
 
 static bool is_left(const struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
