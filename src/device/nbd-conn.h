@@ -57,6 +57,7 @@ enum {
 	BSP_NBD_NO_HOLE = 1 << 1,   /* of zero: keep the blocks allocated */
 	BSP_NBD_FAST_ZERO = 1 << 2, /* of zero: fail unless it is fast */
 	BSP_NBD_FRAGMENTS = 1 << 3, /* of a read: it may come in parts */
+	BSP_NBD_CHECK = 1 << 4,	    /* of a read: it checks a write */
 };
 
 struct bsp_nbd_conn;

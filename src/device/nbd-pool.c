@@ -31,7 +31,6 @@ enum {
 	CONNS_OF_WRITER = 2,
 	SMALL_MAX = 64 << 10, /* bytes of a read */
 	SMALL_READS = 64,     /* after so many, they get a connection */
-	MORE_READS = 64,      /* than writes: they get one of a writer */
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
@@ -69,7 +68,6 @@ struct bsp_nbd_pool {
 	unsigned n_max; /* of those that are not; for small reads, of all */
 	unsigned simple_max;
 	unsigned small_reads; /* up to SMALL_READS */
-	unsigned more_reads;  /* than writes lately, up to MORE_READS */
 	bool no_simple;	      /* also in later generations */
 	int ends_fd; /* an epoll of the ends of all; -1: look at each */
 	bool connecting;
@@ -216,7 +214,7 @@ static void begin_generation(struct bsp_nbd_pool *pool,
 		pool->writes || pool->no_simple || !pool->export.structured
 			? 0
 			: pool->n_max - 1;
-	pool->small_reads = pool->more_reads = 0;
+	pool->small_reads = 0;
 	add_member(pool, conn, false);
 }
 
@@ -432,7 +430,7 @@ bool bsp_nbd_pool_is_connected(struct bsp_nbd_pool *pool)
 /* --- Connections for requests --- */
 
 /* A caller gets a connection for it. */
-enum use { SMALL_READ, READ, REQUEST, WRITE, MANY_REQUESTS };
+enum use { SMALL_READ, WRITE, REQUEST, MANY_REQUESTS };
 
 static unsigned burden(const struct member *member, enum use use)
 {
@@ -459,22 +457,12 @@ static struct member *choose(struct bsp_nbd_pool *pool, enum use use)
 	return best;
 }
 
-/*
- * Whether one connection is enough. A server on this host takes the bytes of
+/* Whether one connection is enough. A server on this host takes the bytes of
  * writes as fast as they come; over a network, or encrypted, two connections
- * carry more. So a pool that writes gets the second one when more was read than
- * written for a while. The reads that check zeros are fewer. lock held.
- */
-static bool is_enough(struct bsp_nbd_pool *pool, enum use use)
+ * carry more. Reads are not to wait behind writes. lock held. */
+static bool is_enough(const struct bsp_nbd_pool *pool, enum use use)
 {
-	if (!pool->writes || !pool->export.local || use == MANY_REQUESTS)
-		return false;
-	if (use == WRITE && pool->more_reads)
-		pool->more_reads--;
-	else if ((use == READ || use == SMALL_READ) &&
-		 pool->more_reads < MORE_READS)
-		pool->more_reads++;
-	return pool->more_reads < MORE_READS;
+	return use == WRITE && pool->export.local;
 }
 
 /* Makes another connection if it is of use, and allowed. lock held; let go of
@@ -611,11 +599,11 @@ static bool writes(enum bsp_nbd_command command)
 
 static enum use use_of(const struct bsp_nbd_request *what)
 {
-	if (writes(what->command))
+	if (writes(what->command) || (what->flags & BSP_NBD_CHECK))
 		return WRITE;
-	if (what->command != BSP_NBD_READ)
-		return REQUEST;
-	return what->len <= SMALL_MAX ? SMALL_READ : READ;
+	return what->command == BSP_NBD_READ && what->len <= SMALL_MAX
+		       ? SMALL_READ
+		       : REQUEST;
 }
 
 static bool is_left(const struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)

@@ -126,10 +126,9 @@ static int run(struct nbd *nbd, enum bsp_nbd_command command, unsigned flags,
 
 /* --- Reading --- */
 
-static ssize_t nbd_read(struct bsp_device *dev, uint64_t off, void *buf,
-			size_t len)
+static ssize_t read_with(struct nbd *nbd, unsigned flags, uint64_t off,
+			 void *buf, size_t len)
 {
-	struct nbd *nbd = to_nbd(dev);
 	struct bsp_nbd_export export;
 	struct blocks blocks;
 	void *bounce;
@@ -142,17 +141,23 @@ static ssize_t nbd_read(struct bsp_device *dev, uint64_t off, void *buf,
 		return 0;
 	blocks = blocks_around(&export, off, len);
 	if (is_whole(&blocks, len)) {
-		r = run(nbd, BSP_NBD_READ, 0, off, buf, len);
+		r = run(nbd, BSP_NBD_READ, flags, off, buf, len);
 		return r ? r : (ssize_t)len;
 	}
 	bounce = malloc((size_t)blocks.len);
 	if (!bounce)
 		return -ENOMEM;
-	r = run(nbd, BSP_NBD_READ, 0, blocks.off, bounce, blocks.len);
+	r = run(nbd, BSP_NBD_READ, flags, blocks.off, bounce, blocks.len);
 	if (!r)
 		memcpy(buf, (char *)bounce + blocks.skip, len);
 	free(bounce);
 	return r ? r : (ssize_t)len;
+}
+
+static ssize_t nbd_read(struct bsp_device *dev, uint64_t off, void *buf,
+			size_t len)
+{
+	return read_with(to_nbd(dev), 0, off, buf, len);
 }
 
 static struct bsp_read_queue *nbd_read_queue(struct bsp_device *dev,
@@ -359,7 +364,7 @@ static int check_zeros(struct nbd *nbd, uint64_t off, uint64_t len)
 {
 	char buf[CHECK_MAX];
 	bool zero;
-	ssize_t got = nbd_read(&nbd->dev, off, buf, (size_t)len);
+	ssize_t got = read_with(nbd, BSP_NBD_CHECK, off, buf, (size_t)len);
 
 	if (got < 0)
 		return (int)got;
