@@ -12,6 +12,7 @@ enum {
 	JOBS_DEFAULT = 8,
 	QUEUES_MIN = 2, /* one reads while the other one writes */
 	QUEUES_MAX = 4, /* as many as a server gets connections */
+	DEPTH_MAX = 16, /* of each, if they are fewer than that */
 	TICK_MS = 100,	/* between two progress reports */
 };
 
@@ -432,13 +433,18 @@ static void begin_phase(struct bsp_pair *p, enum bsp_phase phase,
 /*
  * The number of threads with a queue. Their reads take processor time, as the
  * kernel copies each byte from a socket, and they wait for each other to write
- * to the target. More of them than processors took a tenth more time.
+ * to the target. More of them than processors took a tenth more time from a
+ * server on this host. But none needs to have more in flight than a server
+ * works on for one connection.
  */
 static unsigned count_queues(const struct bsp_pair *p)
 {
-	unsigned n = CLAMP(g_get_num_processors(), QUEUES_MIN, QUEUES_MAX);
+	unsigned processors = g_get_num_processors();
+	unsigned for_depth =
+		(p->jobs * BSP_PAIR_QUEUED_EACH + DEPTH_MAX - 1) / DEPTH_MAX;
+	unsigned n = MAX(processors, for_depth);
 
-	return (unsigned)bsp_min(p->jobs, n);
+	return MIN(p->jobs, CLAMP(n, QUEUES_MIN, QUEUES_MAX));
 }
 
 int bsp_pair_run(struct bsp_pair *p, enum bsp_phase phase,
