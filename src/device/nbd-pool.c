@@ -34,8 +34,10 @@ enum {
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
-	SPARE_MAX = 1 << 20, /* that a thread keeps for its next request */
-	LEFT_MS = 10,	     /* between two looks for a reply */
+	BUSY = 12, /* requests in flight on a connection */
+	SPARE_MAX =
+		1 << 20, /* bytes that a thread keeps for its next request */
+	LEFT_MS = 10,	 /* between two looks for a reply */
 };
 
 struct member {
@@ -457,12 +459,19 @@ static struct member *choose(struct bsp_nbd_pool *pool, enum use use)
 	return best;
 }
 
-/* Whether one connection is enough. A server on this host takes the bytes of
+/*
+ * Whether one connection is enough. A server on this host takes the bytes of
  * writes as fast as they come; over a network, or encrypted, two connections
- * carry more. Reads are not to wait behind writes. lock held. */
+ * carry more. But a server works on some 16 requests of a connection at a time,
+ * and other requests are not to wait behind a queue, or a request that hangs.
+ * lock held.
+ */
 static bool is_enough(const struct bsp_nbd_pool *pool, enum use use)
 {
-	return use == WRITE && pool->export.local;
+	const struct member *first = &pool->members[0];
+
+	return use == WRITE && pool->export.local && !first->owners &&
+	       bsp_nbd_conn_load(first->conn) < BUSY && !is_left_alone(pool);
 }
 
 /* Makes another connection if it is of use, and allowed. lock held; let go of
