@@ -37,6 +37,7 @@ enum {
 	BUSY = 12, /* requests in flight on a connection */
 	SPARE_MAX =
 		1 << 20, /* bytes that a thread keeps for its next request */
+	SPARES_MAX = 16, /* threads that do */
 	LEFT_MS = 10,	 /* between two looks for a reply */
 };
 
@@ -562,7 +563,7 @@ void bsp_nbd_pool_put(struct bsp_nbd_pool *pool, bool for_long,
 	pthread_mutex_unlock(&pool->lock);
 }
 
-/* --- Requests --- */
+/* --- Memory for requests --- */
 
 /* A request with memory of its own. */
 struct own {
@@ -573,18 +574,30 @@ struct own {
 	char buf[];
 };
 
-/* One that the thread used before. To get long memory from the kernel for each
- * read, and to return it, took more time than the read. */
-static GPrivate spare_of_thread = G_PRIVATE_INIT(free);
+static atomic_uint n_spares;
+
+/* Called at the end of a thread. */
+static void free_spare(void *own)
+{
+	atomic_fetch_sub(&n_spares, 1);
+	free(own);
+}
+
+/* One that the thread used before. To get a large block from the kernel for
+ * each read, and to return it, took more time than the read. */
+static GPrivate spare_of_thread = G_PRIVATE_INIT(free_spare);
 
 /* Returns NULL if memory is short. */
 static struct own *take_own(size_t size)
 {
 	struct own *own = g_private_get(&spare_of_thread);
 
-	if (own && own->capacity >= size) {
+	if (own) {
 		g_private_set(&spare_of_thread, NULL);
-		return own;
+		atomic_fetch_sub(&n_spares, 1);
+		if (own->capacity >= size)
+			return own;
+		free(own);
 	}
 	own = malloc(sizeof(*own) + size);
 	if (own)
@@ -592,13 +605,19 @@ static struct own *take_own(size_t size)
 	return own;
 }
 
+/* The thread has no spare one now. */
 static void return_own(struct own *own)
 {
-	if (own->capacity <= SPARE_MAX)
-		g_private_replace(&spare_of_thread, own);
-	else
+	if (own->capacity > SPARE_MAX) {
 		free(own);
+	} else if (atomic_fetch_add(&n_spares, 1) < SPARES_MAX) {
+		g_private_set(&spare_of_thread, own);
+	} else {
+		free_spare(own);
+	}
 }
+
+/* --- Requests --- */
 
 static bool writes(enum bsp_nbd_command command)
 {

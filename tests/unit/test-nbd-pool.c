@@ -212,6 +212,63 @@ static void a_writer_gets_a_second_connection_when_it_reads(void **state)
 	tear_down(&f);
 }
 
+/* Holds n writes in flight, and returns how many connections they are on. */
+static unsigned connections_of_writes(struct fixture *f, unsigned n)
+{
+	g_autofree struct task *tasks = g_new0(struct task, n);
+	unsigned before = nbd_server_connections(f->server);
+
+	actions[NBD_WRITE] = NBD_HOLD;
+	for (unsigned i = 0; i < n; i++) {
+		start(&tasks[i], f->pool, BSP_NBD_WRITE, i * LEN);
+		assert_true(nbd_server_wait_held(f->server, i + 1));
+	}
+	nbd_server_release(f->server, true);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(result(&tasks[i]), 0);
+	return 1 + nbd_server_connections(f->server) - before;
+}
+
+static void many_writes_get_a_second_connection(void **state)
+{
+	struct fixture f;
+
+	set_up_writer(&f);
+	assert_int_equal(connections_of_writes(&f, 8), 1);
+	assert_int_equal(connections_of_writes(&f, 20), 2);
+	tear_down(&f);
+}
+
+static void writes_do_not_wait_behind_a_queue(void **state)
+{
+	struct bsp_nbd_conn *conn;
+	struct fixture f;
+
+	set_up_writer(&f);
+	assert_int_equal(bsp_nbd_pool_get(f.pool, true, &conn), 0);
+	assert_int_equal(connections_of_writes(&f, 2), 2);
+	bsp_nbd_pool_put(f.pool, true, conn);
+	tear_down(&f);
+}
+
+static void writes_do_not_wait_behind_one_that_hangs(void **state)
+{
+	enum { BEFORE = 1 };
+	struct task hung = { .interruptible = true };
+	struct fixture f;
+
+	set_up_writer(&f);
+	actions[NBD_WRITE] = NBD_HOLD;
+	start(&hung, f.pool, BSP_NBD_WRITE, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	assert_int_equal(interrupt(&hung), -EINTR);
+	actions[NBD_WRITE] = NBD_SERVE;
+	assert_int_equal(run(f.pool, BSP_NBD_WRITE, LEN, 'x'), 0);
+	assert_int_equal(nbd_server_connections(f.server), BEFORE + 2);
+	nbd_server_release(f.server, false);
+	tear_down(&f);
+}
+
 static void a_server_without_multi_conn_gets_one_connection(void **state)
 {
 	struct nbd_export export = plain;
@@ -280,6 +337,43 @@ static void long_requests_are_split(void **state)
 	assert_int_equal(nbd_server_count(f.server, NBD_READ), 5);
 	assert_int_equal(nbd_server_command(f.server, NBD_WRITE, 4).len,
 			 44 * KIB);
+	tear_down(&f);
+}
+
+/* A thread that can be interrupted has memory of its own for requests, and uses
+ * it again. */
+static void requests_of_other_lengths_use_the_same_memory(void **state)
+{
+	static const size_t lens[] = { 512,	   300 * KIB,  4 * KIB,
+				       2048 * KIB, 1024 * KIB, 100 * KIB,
+				       2048 * KIB, 512 };
+	const struct nbd_export export = { .size = 4096 * KIB,
+					   .flags = NBD_ALL };
+	g_autofree unsigned char *buf = g_malloc(2048 * KIB);
+	g_autofree unsigned char *back = g_malloc(2048 * KIB);
+	atomic_bool never = false;
+	struct fixture f;
+
+	set_up_with(&f, &export);
+	bsp_interrupt_set(is_set, &never);
+	for (unsigned i = 0; i < G_N_ELEMENTS(lens); i++) {
+		uint64_t off = 512 * i;
+
+		for (size_t at = 0; at < lens[i]; at++)
+			buf[at] = (unsigned char)(at / 100 + i);
+		assert_int_equal(bsp_nbd_pool_run(f.pool, BSP_NBD_WRITE, 0, off,
+						  buf, lens[i]),
+				 0);
+		nbd_server_get(f.server, off, back, lens[i]);
+		assert_memory_equal(back, buf, lens[i]);
+		memset(back, 0, lens[i]);
+		assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+		assert_int_equal(bsp_nbd_pool_run(f.pool, BSP_NBD_READ, 0, off,
+						  back, lens[i]),
+				 0);
+		assert_memory_equal(back, buf, lens[i]);
+	}
+	bsp_interrupt_set(NULL, NULL);
 	tear_down(&f);
 }
 
@@ -1284,10 +1378,14 @@ int main(void)
 		cmocka_unit_test(requests_in_flight_get_further_connections),
 		cmocka_unit_test(
 			a_writer_gets_a_second_connection_when_it_reads),
+		cmocka_unit_test(many_writes_get_a_second_connection),
+		cmocka_unit_test(writes_do_not_wait_behind_a_queue),
+		cmocka_unit_test(writes_do_not_wait_behind_one_that_hangs),
 		cmocka_unit_test(
 			a_server_without_multi_conn_gets_one_connection),
 		cmocka_unit_test(replies_out_of_order_find_their_requests),
 		cmocka_unit_test(long_requests_are_split),
+		cmocka_unit_test(requests_of_other_lengths_use_the_same_memory),
 		cmocka_unit_test(one_failed_part_fails_the_request),
 		cmocka_unit_test(a_read_without_all_of_its_data_fails),
 		cmocka_unit_test(reads_come_in_one_piece_if_the_server_can),
