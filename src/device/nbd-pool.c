@@ -34,11 +34,10 @@ enum {
 	CONNECT_MS = 5000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
-	BUSY = 12, /* requests in flight on a connection */
-	SPARE_MAX =
-		1 << 20, /* bytes that a thread keeps for its next request */
-	SPARES_MAX = 16, /* threads that do */
-	LEFT_MS = 10,	 /* between two looks for a reply */
+	BUSY = 12,	     /* requests in flight on a connection */
+	SPARE_MAX = 1 << 20, /* bytes that a thread keeps for a request */
+	SPARES_MAX = 16,     /* threads that do */
+	LEFT_MS = 10,	     /* between two looks for a reply */
 };
 
 struct member {
