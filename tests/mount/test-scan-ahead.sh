@@ -21,13 +21,15 @@ copy_reads() {
 # The kernel may ask for a window of its read-ahead while the scan delivers the first
 # piece of it: then all of the window is read twice. By io_uring that happens more often.
 margin=2
-window=$((2 << 20))
+window=$((2 << 20)) # of 96 MiB
 [[ $(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null) != Y ]] || margin=5
 
-# assert_reads BYTES WHAT: at most BYTES, the margin, one window and the kernel's
-# repeated reads were read from the device.
+# assert_reads BYTES WHAT: at most BYTES, the margin, the share of a window and the
+# kernel's repeated reads were read from the device.
 assert_reads() {
-	assert_le "$READ" $(($1 * (100 + margin) / 100 + window + REREAD)) "read of $2"
+	local most=$(($1 * (100 + margin) / 100 + window * $1 / size))
+
+	assert_le "$READ" $((most + REREAD)) "read of $2"
 }
 
 # Prints how many bytes of $MNT/x the kernel has cached.
