@@ -12,7 +12,7 @@ enum {
 	JOBS_DEFAULT = 8,
 	QUEUES_MIN = 2, /* one reads while the other one writes */
 	QUEUES_MAX = 4, /* as many as a server gets connections */
-	DEPTH_MAX = 16, /* of each, if they are fewer than that */
+	DEPTH_MAX = 16, /* reads in flight of each, while more are allowed */
 	TICK_MS = 100,	/* between two progress reports */
 };
 
@@ -434,8 +434,8 @@ static void begin_phase(struct bsp_pair *p, enum bsp_phase phase,
  * The number of threads with a queue. Their reads take processor time, as the
  * kernel copies each byte from a socket, and they wait for each other to write
  * to the target. More of them than processors took a tenth more time from a
- * server on this host. But none needs to have more in flight than a server
- * works on for one connection.
+ * server on this host. But there are as many as it takes to have no more reads
+ * in flight on each connection than a server works on at a time.
  */
 static unsigned count_queues(const struct bsp_pair *p)
 {
