@@ -122,6 +122,17 @@ cp --sparse=always image target
 
 kit file image
 is_source image
+# The jobs and the processors decide how many threads read.
+allowed=$(taskset --cpu-list --pid $$)
+allowed=${allowed##*: }
+for jobs in 1 2 3 5 17 33 64; do
+	for processors in "${allowed%%[,-]*}" "$allowed"; do
+		rm -f copied
+		taskset --cpu-list "$processors" \
+			"$TOOL" copy --quiet --jobs="$jobs" "$NBD" copied
+		assert_same_bytes copied image
+	done
+done
 kit file target
 is_target image
 
