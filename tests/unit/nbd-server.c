@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <glib.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,7 @@ struct connection {
 
 struct nbd_server {
 	char *folder, *path, *uri;
+	in_port_t port; /* of a server on TCP */
 	unsigned char *bytes;
 	int fd; /* that listens; -1 */
 	pthread_t acceptor;
@@ -541,18 +543,44 @@ void nbd_server_stop(struct nbd_server *server)
 	nbd_server_drop(server);
 }
 
-void nbd_server_start(struct nbd_server *server,
-		      const struct nbd_export *export)
+static bool bind_path(struct nbd_server *server)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
+	g_strlcpy(address.sun_path, server->path, sizeof(address.sun_path));
+	return bind(server->fd, (struct sockaddr *)&address, sizeof(address)) ==
+	       0;
+}
+
+/* The first time on any port, then on that again. */
+static bool bind_port(struct nbd_server *server)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = server->port,
+				       .sin_addr.s_addr =
+					       htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(address);
+	const int on = 1;
+
+	if (setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    bind(server->fd, (struct sockaddr *)&address, len) ||
+	    getsockname(server->fd, (struct sockaddr *)&address, &len))
+		return false;
+	server->port = address.sin_port;
+	return true;
+}
+
+void nbd_server_start(struct nbd_server *server,
+		      const struct nbd_export *export)
+{
+	bool tcp;
+
 	if (export)
 		server->export = *export;
-	g_strlcpy(address.sun_path, server->path, sizeof(address.sun_path));
-	server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	must(server->fd >= 0 &&
-		     bind(server->fd, (struct sockaddr *)&address,
-			  sizeof(address)) == 0 &&
+	tcp = server->export.tcp;
+	server->fd =
+		socket(tcp ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	must(server->fd >= 0 && (tcp ? bind_port(server) : bind_path(server)) &&
 		     listen(server->fd, 64) == 0,
 	     "listen");
 	must(bsp_thread_start(&server->acceptor, acceptor_main, server) == 0,
@@ -581,8 +609,6 @@ struct nbd_server *nbd_server_new(const struct nbd_export *export)
 	server->folder = g_dir_make_tmp("nbd-server-XXXXXX", NULL);
 	must(server->folder != NULL, "make a directory");
 	server->path = g_build_filename(server->folder, "socket", NULL);
-	server->uri =
-		g_strdup_printf("nbd+unix:///disk?socket=%s", server->path);
 	server->bytes =
 		mmap(NULL, BYTES_MAX, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -593,6 +619,11 @@ struct nbd_server *nbd_server_new(const struct nbd_export *export)
 	server->held = g_array_new(FALSE, FALSE, sizeof(struct held));
 	server->connections = g_ptr_array_new();
 	nbd_server_start(server, export);
+	server->uri = export->tcp
+			      ? g_strdup_printf("nbd://127.0.0.1:%u/disk",
+						ntohs(server->port))
+			      : g_strdup_printf("nbd+unix:///disk?socket=%s",
+						server->path);
 	return server;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * An NBD server in memory, for unit tests: a thread for each connection, on a
- * socket in a directory of its own. It speaks the fixed newstyle handshake,
- * structured replies and base:allocation. A script of the test decides about
- * each command: it may be served, held, answered by an error, or end the
- * connection.
+ * socket in a directory of its own, or on TCP. It speaks the fixed newstyle
+ * handshake, structured replies and base:allocation. A script of the test
+ * decides about each command: it may be served, held, answered by an error, or
+ * end the connection.
  *
  * A command that is held has not been carried out. It is when it is released,
  * so that a test decides in which order writes take effect.
@@ -62,6 +62,7 @@ struct nbd_export {
 	unsigned flags;
 	uint32_t block_min, block_max; /* 0: not announced */
 	bool simple;		       /* without structured replies */
+	bool tcp;		       /* on a port of 127.0.0.1; for good */
 	/* Another metadata context, of which the answers are then. */
 	const char *context;
 };

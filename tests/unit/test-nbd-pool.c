@@ -64,12 +64,17 @@ static void set_up_with(struct fixture *f, const struct nbd_export *export)
 }
 
 /* The same, with a pool that writes; the server has seen another one before. */
-static void set_up_writer(struct fixture *f)
+static void set_up_writer_to(struct fixture *f, const struct nbd_export *export)
 {
-	set_up_with(f, &plain);
+	set_up_with(f, export);
 	bsp_nbd_pool_free(f->pool);
 	f->pool = bsp_nbd_pool_new(nbd_server_uri(f->server), true, NULL, NULL);
 	assert_non_null(f->pool);
+}
+
+static void set_up_writer(struct fixture *f)
+{
+	set_up_writer_to(f, &plain);
 }
 
 static void tear_down(struct fixture *f)
@@ -236,6 +241,17 @@ static void many_writes_get_a_second_connection(void **state)
 	set_up_writer(&f);
 	assert_int_equal(connections_of_writes(&f, 8), 1);
 	assert_int_equal(connections_of_writes(&f, 20), 2);
+	tear_down(&f);
+}
+
+static void writes_over_tcp_get_two_connections(void **state)
+{
+	struct nbd_export export = plain;
+	struct fixture f;
+
+	export.tcp = true;
+	set_up_writer_to(&f, &export);
+	assert_int_equal(connections_of_writes(&f, 2), 2);
 	tear_down(&f);
 }
 
@@ -1058,6 +1074,21 @@ static void the_next_server_may_have_another_export(void **state)
 	tear_down(&f);
 }
 
+static void a_server_that_came_back_is_found_over_tcp(void **state)
+{
+	struct nbd_export export = plain;
+	struct fixture f;
+
+	export.tcp = true;
+	set_up_with(&f, &export);
+	nbd_server_stop(f.server);
+	assert_false(state_after_death(f.pool).connected);
+	nbd_server_start(f.server, NULL);
+	bsp_nbd_pool_reconnect(f.pool, 2);
+	assert_true(state_of(f.pool).connected);
+	tear_down(&f);
+}
+
 /* A part of a block is written together with bytes that were read before. They
  * must not reach another server. */
 static void a_write_of_an_earlier_generation_is_refused(void **state)
@@ -1379,6 +1410,7 @@ int main(void)
 		cmocka_unit_test(
 			a_writer_gets_a_second_connection_when_it_reads),
 		cmocka_unit_test(many_writes_get_a_second_connection),
+		cmocka_unit_test(writes_over_tcp_get_two_connections),
 		cmocka_unit_test(writes_do_not_wait_behind_a_queue),
 		cmocka_unit_test(writes_do_not_wait_behind_one_that_hangs),
 		cmocka_unit_test(
@@ -1429,6 +1461,7 @@ int main(void)
 		cmocka_unit_test(only_a_caller_that_forgot_all_connects_anew),
 		cmocka_unit_test(connecting_rests_after_each_try),
 		cmocka_unit_test(the_next_server_may_have_another_export),
+		cmocka_unit_test(a_server_that_came_back_is_found_over_tcp),
 		cmocka_unit_test(a_write_of_an_earlier_generation_is_refused),
 		cmocka_unit_test(old_connections_are_freed_by_their_last_user),
 		cmocka_unit_test(cancelling_ends_all_requests),
