@@ -112,6 +112,7 @@ int __wrap_faccessat(int folder, const char *name, int mode, int flags);
 int __wrap_fstat(int fd, struct stat *ret);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t off);
+const char *__wrap_g_intern_string(const char *string);
 
 static int new_fd(unsigned char kind, unsigned device)
 {
@@ -424,6 +425,20 @@ static void ask_some(struct bsp_known *known)
 	}
 }
 
+/* In place of GLib's, which grows with each input, and lets go of its former
+ * tables without freeing them. */
+static GHashTable *interned;
+
+const char *__wrap_g_intern_string(const char *string)
+{
+	if (!interned)
+		interned = g_hash_table_new_full(g_str_hash, g_str_equal,
+						 g_free, NULL);
+	if (!g_hash_table_contains(interned, string))
+		g_hash_table_add(interned, g_strdup(string));
+	return g_hash_table_lookup(interned, string);
+}
+
 static int first_free(void)
 {
 	int fd = __real_open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -452,5 +467,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	bsp_known_free(known);
 	(void)bsp_dm_is_thin(makedev(MAJOR, 0));
 	must(first_free() == free_fd);
+	if (interned)
+		g_hash_table_remove_all(interned);
 	return 0;
 }

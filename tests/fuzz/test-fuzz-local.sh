@@ -33,9 +33,9 @@ flags+=(-g -O1 -std=gnu11 -D_GNU_SOURCE -DFUSE_USE_VERSION=314
 	-DPACKAGE_VERSION='"0"'
 	-DBUILT_WITH='"all"' -I"$SRC/src" -I"$SRC/include" -I"$SRC/fuse"
 	-fno-sanitize-recover=all)
-# The functions of fuzz-layers.c in place of the kernel's.
+# The functions of fuzz-layers.c in place of the kernel's and of GLib's.
 wraps=()
-for function in open openat faccessat fstat ioctl pread; do
+for function in open openat faccessat fstat ioctl pread g_intern_string; do
 	wraps+=("-Wl,--wrap=$function")
 done
 
