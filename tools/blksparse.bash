@@ -31,7 +31,7 @@ _blksparse() {
 		option=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD - 1}"; do
-		[[ $word == -* ]] || command=${command:-$word}
+		[[ $word == -* || $word == help ]] || command=${command:-$word}
 	done
 	if [[ -n $option ]]; then
 		words=$(_blksparse_values "$command" "$option")

@@ -5,7 +5,7 @@
 # Prints the command on the line; fails if there is none yet.
 function __blksparse_command
     for word in (commandline -opc)[2..]
-        string match -q -- '-*' $word; and continue
+        string match -qr -- '^(-.*|help)$' $word; and continue
         echo $word
         return
     end

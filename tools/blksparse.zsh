@@ -27,7 +27,7 @@ _blksparse() {
 	local -i at
 
 	for ((at = 2; at < CURRENT; at++)); do
-		[[ $words[at] == -* ]] || { command=$words[at]; break; }
+		[[ $words[at] == (-*|help) ]] || { command=$words[at]; break; }
 	done
 	if [[ -z $command && $PREFIX != -* ]]; then
 		lines=(${(f)"$(_call_program commands $program --help 2>/dev/null)"})

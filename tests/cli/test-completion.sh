@@ -61,6 +61,9 @@ for shell in bash fish zsh; do
 	say "$shell"
 	offers 'blksparse '
 	assert_eq "$(grep -v '^-' <<<"$OFFERED")" "$commands" "$shell: commands"
+	offers 'blksparse help '
+	assert_eq "$(grep -v '^-' <<<"$OFFERED")" "$commands" \
+		"$shell: commands after help"
 	for command in $commands; do
 		assert_offers "blksparse $command --" "$(help_of \
 			's/^ +(-h, )?(--[a-z-]+).*/\2/p' blksparse "$command")"
