@@ -337,6 +337,14 @@ static char *text_of(const struct job *job, GPtrArray *answers)
 	}
 }
 
+/* Whether there is nothing to show, since the user named no mount either. */
+static bool is_without_mounts(const struct job *job, GPtrArray *answers)
+{
+	return job->all && !answers->len && opt_format == FORMAT_TABLE;
+}
+
+#define NO_MOUNTS "no blksparsefs is mounted"
+
 /* Reports once. Returns an exit status. */
 static int stat_once(struct job *job)
 {
@@ -346,8 +354,8 @@ static int stat_once(struct job *job)
 
 	if (!answers)
 		return STATUS_FAILED;
-	if (job->all && !answers->len && opt_format == FORMAT_TABLE) {
-		(void)failure("no blksparsefs is mounted");
+	if (is_without_mounts(job, answers)) {
+		(void)failure(NO_MOUNTS);
 		return STATUS_OK;
 	}
 	status = output_text(text);
@@ -385,7 +393,10 @@ static int stat_watch(struct job *job)
 			return STATUS_FAILED;
 		if (interrupted(NULL))
 			break;
-		r = write_again(&out, &redraw, text, draw);
+		r = write_again(&out, &redraw,
+				is_without_mounts(job, answers) ? NO_MOUNTS "\n"
+								: text,
+				draw);
 		job->status = first_status;
 		report_missing(job, answers, opt_format == FORMAT_TABLE);
 		if (r == 0 && !interrupted(NULL))

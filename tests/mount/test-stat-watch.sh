@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# blksparse stat --watch on a terminal and in a pipe, until SIGINT.
+# blksparse stat --watch on a terminal, in a pipe and without mounts, until SIGINT.
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 requires_fuse
-requires jq script
+requires jq script unshare findmnt
 
 head -c 1M /dev/zero >"$TEST_TMP/image"
 mount_fs "x=$TEST_TMP/image"
@@ -59,3 +59,18 @@ python3 - "$out" <<-'END' || fail "a line is wider than the terminal"
 	assert all(len(line) <= 40 for line in lines), lines
 END
 umount_fs
+
+say "without a mount"
+# The mounts of other tests are not in this namespace.
+# shellcheck disable=SC2016 # the inner shell's
+unshare --mount --propagation private bash -euc '
+	findmnt -rno TARGET -t fuse.blksparsefs | tac | xargs -rd "\n" umount -l
+	exec env --default-signal=INT "$@"
+' bash "$TOOL" stat --watch >"$out" &
+job=$!
+wait_until 30 reports 2 "^no blksparsefs is mounted$" ||
+	fail "nothing tells that there are no mounts"
+kill -INT "$job"
+STATUS=0
+wait "$job" || STATUS=$?
+assert_eq "$STATUS" 0 "status"
