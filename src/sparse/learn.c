@@ -247,6 +247,21 @@ int bsp_sparse_learn_known(struct bsp_sparse *sp, uint64_t off, bool may_build)
 	return r;
 }
 
+/*
+ * Cuts zeros [off, end), which the device knew in that generation of the map,
+ * where this object has written since. The device may have answered before the
+ * write, or not see it yet. Returns off if the map may have forgotten a write:
+ * forgetting raises the generation first.
+ */
+static uint64_t cut_at_data(struct bsp_sparse *sp, uint64_t generation,
+			    uint64_t off, uint64_t end)
+{
+	if (end <= off || !sp->dev->info.writable)
+		return end;
+	end = bsp_sparse_run_end(sp, BSP_IN_DATA, off, end);
+	return bsp_map_generation(sp->map) == generation ? end : off;
+}
+
 uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 				uint64_t end, bool may_build)
 {
@@ -256,7 +271,7 @@ uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 	uint64_t zeros =
 		ask_and_check(sp, generation, off, size, may_build, &layer);
 
-	zeros = bsp_min(zeros, end);
+	zeros = cut_at_data(sp, generation, off, bsp_min(zeros, end));
 	if (zeros < end)
 		zeros = bsp_max(off, bsp_align_down(zeros, sp->shift));
 	if (zeros > off)

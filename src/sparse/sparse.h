@@ -257,7 +257,8 @@ uint64_t bsp_sparse_read_end(struct bsp_sparse *sp, uint64_t off, uint64_t end,
 /*
  * As bsp_sparse_learn_known(), but the map learns nothing, so that a later read
  * asks the device for the bytes. Returns the end of the zeros that start at
- * off, down to a granule or to end; off if the device knows none there.
+ * off, down to a granule or to end; off if the device knows none there. They
+ * end before data that a writable object has written.
  */
 uint64_t bsp_sparse_known_zeros(struct bsp_sparse *sp, uint64_t off,
 				uint64_t end, bool may_build);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/changes.h"
 #include "blksparse.h"
 #include "device/read-queue.h"
 #include "fake-device.h"
@@ -150,6 +151,34 @@ static void a_hole_that_the_source_knows_is_not_read(void **state)
 	for (size_t i = 0; i < n; i++)
 		assert_true(calls[i].off + calls[i].len <= 2 * MIB + G ||
 			    calls[i].off >= 5 * MIB);
+	both_free(&b);
+}
+
+/* The source's answers are from before its own write. */
+static void data_that_the_source_wrote_is_copied(void **state)
+{
+	struct bsp_changes *changes;
+	struct fake *from = fake_new(SIZE);
+	struct both b;
+	char buf[512];
+
+	memset(buf, 'w', sizeof(buf));
+	fake_make_writable(from, 1 << FAKE_PUNCH);
+	b = both_from(from, SIZE);
+	fake_know_zeros(from, 0, SIZE);
+	assert_true(copy(&b, NULL));
+	/* Parts of a granule, of two, and of the short last one. */
+	assert_int_equal(bsp_sparse_write(b.source, MIB + 100, buf, 512), 512);
+	assert_int_equal(bsp_sparse_write(b.source, 3 * MIB - 256, buf, 512),
+			 512);
+	assert_int_equal(bsp_sparse_write(b.source, 5 * MIB, buf, 512), 512);
+	changes = bsp_diff(b.source, b.target, NULL, &b.progress, NULL);
+	assert_non_null(changes);
+	assert_int_equal(b.progress.data, 3 * G + 512);
+	bsp_changes_free(changes);
+	assert_true(copy(&b, NULL));
+	assert_memory_equal(fake_bytes(b.to), fake_bytes(b.from), SIZE);
+	assert_int_equal(b.progress.data, 3 * G + 512);
 	both_free(&b);
 }
 
@@ -943,6 +972,7 @@ int main(void)
 		cmocka_unit_test(a_known_hole_is_checked_before_it_is_skipped),
 		cmocka_unit_test(a_target_that_is_zero_is_not_zeroed_again),
 		cmocka_unit_test(a_hole_that_the_source_knows_is_not_read),
+		cmocka_unit_test(data_that_the_source_wrote_is_copied),
 		cmocka_unit_test(
 			verifying_reads_the_holes_that_the_source_knows),
 		cmocka_unit_test(a_source_that_lies_is_copied_again),

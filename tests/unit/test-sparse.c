@@ -1286,6 +1286,60 @@ static void layers_are_asked_again_after_the_map_forgot(void **state)
 	bsp_sparse_free(sp);
 }
 
+/* Zeros that the device knew before a write of this object end at that write.
+ */
+static void known_zeros_end_where_this_object_wrote(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB);
+	struct bsp_sparse *sp;
+	char buf[G];
+
+	memset(buf, 'w', sizeof(buf));
+	fake_make_writable(fake, 1 << FAKE_PUNCH);
+	fake_know_zeros(fake, 0, 4 * MIB);
+	sp = patient_trusting(fake);
+	assert_int_equal(bsp_sparse_write(sp, MIB + G - 1, buf, 2), 2);
+	assert_int_equal(bsp_sparse_known_zeros(sp, G, 2 * MIB, true), MIB);
+	assert_int_equal(bsp_sparse_known_zeros(sp, MIB, 2 * MIB, true), MIB);
+	assert_int_equal(bsp_sparse_known_zeros(sp, MIB + 2 * G, 2 * MIB, true),
+			 2 * MIB);
+	bsp_sparse_free(sp);
+}
+
+struct writer {
+	struct fake *fake;
+	struct bsp_sparse *sp;
+};
+
+/* Writes, and has the map forget it. */
+static void write_and_forget(void *data)
+{
+	struct writer *writer = data;
+	uint64_t generation = bsp_map_generation(writer->sp->map);
+
+	fake_on_question(writer->fake, NULL, NULL);
+	assert_int_equal(bsp_sparse_write(writer->sp, MIB, "w", 1), 1);
+	fake_change_table(writer->fake);
+	(void)bsp_sparse_refresh_all(writer->sp);
+	assert_true(bsp_map_generation(writer->sp->map) != generation);
+	assert_int_equal(bsp_map_get(writer->sp->map, MIB / G), BSP_UNKNOWN);
+}
+
+static void
+known_zeros_from_before_the_map_forgot_a_write_are_none(void **state)
+{
+	struct fake *fake = fake_new(4 * MIB);
+	struct writer writer = { .fake = fake };
+
+	fake_make_writable(fake, 1 << FAKE_PUNCH);
+	fake_know_zeros(fake, 0, 4 * MIB);
+	writer.sp = patient_trusting(fake);
+	fake_on_question(fake, write_and_forget, &writer);
+	assert_int_equal(bsp_sparse_known_zeros(writer.sp, 0, 2 * MIB, true),
+			 0);
+	bsp_sparse_free(writer.sp);
+}
+
 static void known_zeros_of_a_short_last_granule_count_in_bytes(void **state)
 {
 	struct fake *fake = fake_new(4 * MIB + 512);
@@ -1430,6 +1484,9 @@ int main(void)
 		cmocka_unit_test(layers_are_asked_again_after_the_map_forgot),
 		cmocka_unit_test(
 			known_zeros_of_a_short_last_granule_count_in_bytes),
+		cmocka_unit_test(known_zeros_end_where_this_object_wrote),
+		cmocka_unit_test(
+			known_zeros_from_before_the_map_forgot_a_write_are_none),
 		cmocka_unit_test(
 			an_answer_from_before_the_map_forgot_does_not_count),
 		cmocka_unit_test(a_read_ends_where_long_known_zeros_begin),
