@@ -27,6 +27,9 @@
  * range is split first, so that one bad sector costs few writes. Only a device
  * that is gone is not asked again.
  *
+ * An interrupt of this thread (interrupt.h) ends the attempt, and is no failure
+ * of the device.
+ *
  * Writing does not read first in two cases: after the device has failed,
  * because a read may then return bytes that are in a cache alone, of this
  * kernel or of a layer below, and were never written; and if another way has
@@ -71,6 +74,11 @@ static bool is_device_gone(int r)
 	return r == -ENODEV || r == -ENXIO || r == -ENOMEDIUM;
 }
 
+static bool ends_attempt(int r)
+{
+	return !r || r == -EINTR || is_device_gone(r);
+}
+
 /* The outcome of the ways that were tried for a range. */
 struct attempt {
 	int r;	     /* result of the last way that was not refused */
@@ -79,10 +87,10 @@ struct attempt {
 };
 
 /*
- * Tries a way. Returns true if no other way is to be tried: it succeeded, or
- * the device is gone (attempt->r). A device may have a way and refuse it for
- * this range, or no longer have it (a loop device finds out from its file
- * system).
+ * Tries a way. Returns true if no other way is to be tried: it succeeded, was
+ * interrupted, or the device is gone (attempt->r). A device may have a way and
+ * refuse it for this range, or no longer have it (a loop device finds out from
+ * its file system).
  */
 static bool try_way(struct bsp_device *dev, unsigned way,
 		    int (*call)(struct bsp_device *, uint64_t, uint64_t),
@@ -93,7 +101,7 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 	if (!call || !may_try(dev, way))
 		return false;
 	r = call(dev, off, len);
-	if (r) {
+	if (r && r != -EINTR) {
 		atomic_fetch_and(&dev->zero_ways, ~(unsigned)FAST);
 		if (is_refusal(r)) {
 			atomic_fetch_or(&dev->zero_ways, way);
@@ -101,13 +109,13 @@ static bool try_way(struct bsp_device *dev, unsigned way,
 		}
 		attempt->failed |= r != -ENOSPC && r != -ENOMEM;
 		bsp_device_count_failure(dev, BSP_FAILING_ZERO, off, r);
-	} else {
+	} else if (!r) {
 		bsp_count(&dev->counts.zeroed, len);
 		if (way != UNMAP)
 			atomic_fetch_or(&dev->zero_ways, FAST);
 	}
 	attempt->r = r;
-	return !r || is_device_gone(r);
+	return ends_attempt(r);
 }
 
 void bsp_device_note_failure(struct bsp_device *dev)
@@ -119,6 +127,12 @@ void bsp_device_note_failure(struct bsp_device *dev)
 bool bsp_device_has_failed(struct bsp_device *dev)
 {
 	return !may_try(dev, READ_FIRST);
+}
+
+static void note_result(struct bsp_device *dev, int r)
+{
+	if (r && r != -EINTR)
+		bsp_device_note_failure(dev);
 }
 
 /* Lock: through_lock. */
@@ -150,8 +164,7 @@ static int finish_write_through(struct bsp_device *dev, uint64_t off,
 	pthread_mutex_unlock(&dev->through_lock);
 	bsp_device_count_failure(dev, BSP_FAILING_WRITE, off, waited);
 	r = r ? r : waited;
-	if (r)
-		bsp_device_note_failure(dev);
+	note_result(dev, r);
 	return r;
 }
 
@@ -226,7 +239,8 @@ static ssize_t read_unmapped(struct bsp_device *dev, uint64_t off, void *buf,
 }
 
 /* Reads by read_some, and writes zeros where there are other bytes or where it
- * cannot read. Without memory for a buffer, writes them all. */
+ * cannot read, unless that is for an interrupt. Without memory for a buffer,
+ * writes them all. */
 static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len,
 			 ssize_t (*read_some)(struct bsp_device *dev,
 					      uint64_t off, void *buf,
@@ -243,6 +257,8 @@ static int read_and_zero(struct bsp_device *dev, uint64_t off, uint64_t len,
 
 		if (n == (ssize_t)piece)
 			r = zero_data_runs(dev, off, buf, piece);
+		else if (n == -EINTR)
+			r = (int)n;
 		else
 			r = write_zeros(dev, off, piece);
 		len -= piece;
@@ -334,7 +350,6 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		r = zero_blocks(dev, mode, off + head, whole);
 	if (!r && tail)
 		r = write_zeros(dev, off + head + whole, tail);
-	if (r)
-		bsp_device_note_failure(dev);
+	note_result(dev, r);
 	return r;
 }

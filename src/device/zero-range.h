@@ -16,7 +16,8 @@ uint64_t bsp_device_zero_step(struct bsp_device *dev, enum bsp_zero_mode mode);
 
 /*
  * Makes [off, off + len) zero. Returns 0, or -errno with a part of the range
- * perhaps zero. The caller excludes other writers from the range.
+ * perhaps zero; -EINTR after an interrupt of this thread. The caller excludes
+ * other writers from the range.
  */
 int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		    uint64_t off, uint64_t len);
@@ -32,7 +33,7 @@ int bsp_device_write_through(struct bsp_device *dev, uint64_t off,
 /*
  * Notes that a flush failed: forgets which ways of zeroing the device refused,
  * and no longer reads before writing zeros. The calls above do this for their
- * own failures.
+ * own failures. -EINTR is none: it ends the wait for a device on a network.
  */
 void bsp_device_note_failure(struct bsp_device *dev);
 

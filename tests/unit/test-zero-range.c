@@ -74,6 +74,23 @@ static ssize_t read_ones(struct bsp_device *dev, uint64_t off, void *buf,
 	return (ssize_t)len;
 }
 
+static ssize_t interrupted_write(struct bsp_device *dev, uint64_t off,
+				 const void *buf, size_t len)
+{
+	return -EINTR;
+}
+
+static ssize_t interrupted_read(struct bsp_device *dev, uint64_t off, void *buf,
+				size_t len)
+{
+	return -EINTR;
+}
+
+static int interrupted_punch(struct bsp_device *dev, uint64_t off, uint64_t len)
+{
+	return -EINTR;
+}
+
 static const struct bsp_device_ops reading_half = {
 	.write_through = write_through,
 	.read_through = read_half,
@@ -212,6 +229,54 @@ static void a_range_that_cannot_be_read_whole_is_written(void **state)
 	assert_int_equal(device.left, 0);
 }
 
+/* An interrupt ends the wait for a server, and tells nothing of the device. */
+static void an_interrupt_is_no_failure_of_the_device(void **state)
+{
+	static const struct bsp_device_ops all[] = {
+		{ .punch = interrupted_punch,
+		  .zero_out = punch,
+		  .write_through = write_through },
+		{ .unmap = punch,
+		  .read_through = interrupted_read,
+		  .write_through = write_through },
+		{ .read_through = interrupted_read,
+		  .write_through = write_through },
+		{ .write_through = interrupted_write },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+		struct stubborn device;
+
+		assert_int_equal(zero(&device, &all[i],
+				      i < 3 ? BSP_ZERO_UNMAP : BSP_ZERO_WRITE,
+				      SIZE, SIZE),
+				 -EINTR);
+		/* No other way is tried. */
+		assert_int_equal(device.writes, 0);
+		assert_int_equal(device.punched_to, i == 1 ? SIZE : 0);
+		assert_false(bsp_device_has_failed(&device.dev));
+	}
+}
+
+/* A command that was interrupted is as fast as it was. */
+static void an_interrupt_keeps_the_step(void **state)
+{
+	static const struct bsp_device_ops interrupted = {
+		.punch = interrupted_punch,
+	};
+	struct stubborn device;
+	struct bsp_device *dev = &device.dev;
+	uint64_t step;
+
+	make_device(&device, &punching, SIZE, SIZE);
+	assert_int_equal(bsp_device_zero(dev, BSP_ZERO_UNMAP, 0, SIZE), 0);
+	step = bsp_device_zero_step(dev, BSP_ZERO_UNMAP);
+	dev->ops = &interrupted;
+	assert_int_equal(bsp_device_zero(dev, BSP_ZERO_UNMAP, 0, SIZE), -EINTR);
+	assert_int_equal(bsp_device_zero_step(dev, BSP_ZERO_UNMAP), step);
+	pthread_mutex_destroy(&dev->through_lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +288,8 @@ int main(void)
 		cmocka_unit_test(a_writeback_that_fails_is_an_error),
 		cmocka_unit_test(a_device_that_is_gone_has_failed),
 		cmocka_unit_test(a_range_that_cannot_be_read_whole_is_written),
+		cmocka_unit_test(an_interrupt_is_no_failure_of_the_device),
+		cmocka_unit_test(an_interrupt_keeps_the_step),
 	};
 
 	return cmocka_run_group_tests_name("zero-range", tests, NULL, NULL);
