@@ -329,15 +329,10 @@ static ssize_t nbd_write(struct bsp_device *dev, uint64_t off, const void *buf,
 	return r ? r : (ssize_t)len;
 }
 
-/* Whether off is a multiple of a smaller power of two only than all before. */
-static bool is_finer(_Atomic uint64_t *finest, uint64_t off)
+/* The largest power of two that off is a multiple of. */
+static uint64_t unit_of(uint64_t off)
 {
-	uint64_t unit = off & (~off + 1);
-
-	if (!off || unit >= atomic_load(finest))
-		return false;
-	atomic_store(finest, unit);
-	return true;
+	return off ? off & (~off + 1) : UINT64_MAX;
 }
 
 /* Whether the ends of a piece are to be read back. A server may zero only so
@@ -346,17 +341,26 @@ static bool is_finer(_Atomic uint64_t *finest, uint64_t off)
  * ends at a finer boundary. */
 static bool is_check_due(struct nbd *nbd, uint64_t off, uint64_t len)
 {
-	uint64_t unchecked = atomic_fetch_add(&nbd->unchecked, len);
-	bool finer = is_finer(&nbd->finest_begin, off);
+	return atomic_load(&nbd->unchecked) >= CHECK_EVERY ||
+	       len > atomic_load(&nbd->longest) ||
+	       unit_of(off) < atomic_load(&nbd->finest_begin) ||
+	       unit_of(off + len) < atomic_load(&nbd->finest_end);
+}
 
-	finer |= is_finer(&nbd->finest_end, off + len);
-	if (!finer && unchecked < CHECK_EVERY &&
-	    len <= atomic_load(&nbd->longest))
-		return false;
+static void lower_to(_Atomic uint64_t *least, uint64_t value)
+{
+	if (value < atomic_load(least))
+		atomic_store(least, value);
+}
+
+/* Of two threads at a time, one may cause a check more than is due. */
+static void note_check(struct nbd *nbd, uint64_t off, uint64_t len)
+{
 	atomic_store(&nbd->unchecked, 0);
 	if (len > atomic_load(&nbd->longest))
 		atomic_store(&nbd->longest, len);
-	return true;
+	lower_to(&nbd->finest_begin, unit_of(off));
+	lower_to(&nbd->finest_end, unit_of(off + len));
 }
 
 /* Reads back some bytes that the server says it has zeroed. */
@@ -376,16 +380,23 @@ static int check_zeros(struct nbd *nbd, uint64_t off, uint64_t len)
 	return -EOPNOTSUPP;
 }
 
-/* Reads back the ends of a piece, if that is due. */
+/* Reads back the ends of a piece, if that is due. A check that fails, or is
+ * interrupted, is due again. */
 static int check_piece(struct nbd *nbd, uint64_t off, uint64_t len)
 {
 	uint64_t n = bsp_min(len, CHECK_MAX);
 	int r;
 
-	if (!is_check_due(nbd, off, len))
+	if (!is_check_due(nbd, off, len)) {
+		atomic_fetch_add(&nbd->unchecked, len);
 		return 0;
+	}
 	r = check_zeros(nbd, off + len - n, n);
-	return r || n == len ? r : check_zeros(nbd, off, n);
+	if (!r && n < len)
+		r = check_zeros(nbd, off, n);
+	if (!r)
+		note_check(nbd, off, len);
+	return r;
 }
 
 /* Zeroes one piece by the server's command. */

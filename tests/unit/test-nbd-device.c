@@ -401,6 +401,103 @@ static void a_server_that_zeroes_from_later_on_is_found_out(void **state)
 	nbd_server_free(server);
 }
 
+static int zero_half_and_fail_a_read(void *data,
+				     const struct nbd_command *command)
+{
+	bool *failed = data;
+
+	if (command->type == NBD_READ && !*failed) {
+		*failed = true;
+		return NBD_FAIL + NBD_EIO;
+	}
+	return zero_half(NULL, command);
+}
+
+/* The next piece of that length is checked instead. */
+static void a_check_that_failed_does_not_count(void **state)
+{
+	struct nbd_server *server = serve(8 * MIB, NBD_ALL, 0);
+	struct bsp_sparse *sp =
+		bsp_sparse_new(open_export(server, true), NULL, NULL);
+	bool failed = false;
+
+	fill(server, 'x', 8 * MIB);
+	nbd_server_script(server, zero_half_and_fail_a_read, &failed);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 0, 4 * MIB),
+			 0);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), -EIO);
+	assert_true(failed);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	assert_true(server_has(server, 0, 0, 4 * MIB));
+	assert_true(server_has(server, 4 * MIB, 'x', 4 * MIB));
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+static int count_and_fail_a_read(void *data, const struct nbd_command *command)
+{
+	unsigned *reads = data;
+
+	if (command->type == NBD_READ && ++*reads == 1)
+		return NBD_FAIL + NBD_EIO;
+	return NBD_SERVE;
+}
+
+/* Of pieces that are longer, or begin or end at a finer boundary, than all
+ * before. */
+static void the_ends_of_a_check_that_failed_are_read_again(void **state)
+{
+	static const struct {
+		uint64_t off, len;
+	} pieces[] = { { 0, 2 * GRANULE },
+		       { 3 * GRANULE, GRANULE },
+		       { GRANULE, GRANULE + 512 },
+		       { 0, 4 * GRANULE } };
+	struct nbd_server *server = serve(8 * MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(pieces); i++) {
+		uint64_t off = pieces[i].off, len = pieces[i].len;
+		unsigned reads = 0;
+
+		nbd_server_script(server, count_and_fail_a_read, &reads);
+		assert_int_equal(dev->ops->punch(dev, off, len), -EIO);
+		assert_int_equal(reads, 1);
+		assert_int_equal(dev->ops->punch(dev, off, len), 0);
+		assert_int_equal(reads, len > GRANULE ? 3 : 2);
+		/* It counts now. */
+		reads = 1;
+		assert_int_equal(dev->ops->punch(dev, off, len), 0);
+		assert_int_equal(reads, 1);
+	}
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static int count_reads(void *data, const struct nbd_command *command)
+{
+	*(unsigned *)data += command->type == NBD_READ;
+	return NBD_SERVE;
+}
+
+static void a_piece_of_each_64_mib_is_checked(void **state)
+{
+	struct nbd_server *server = serve(4 * MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	unsigned reads = 0;
+
+	nbd_server_script(server, count_reads, &reads);
+	for (unsigned mib = 0; mib <= 64; mib += 4)
+		assert_int_equal(dev->ops->punch(dev, 0, 4 * MIB), 0);
+	assert_int_equal(reads, 2);
+	assert_int_equal(dev->ops->punch(dev, 0, 4 * MIB), 0);
+	assert_int_equal(reads, 4);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
 /* --- A read queue --- */
 
 static int hold_reads(void *data, const struct nbd_command *command)
@@ -759,6 +856,10 @@ int main(void)
 		cmocka_unit_test(a_server_that_zeroes_less_is_found_out),
 		cmocka_unit_test(
 			a_server_that_zeroes_from_later_on_is_found_out),
+		cmocka_unit_test(a_check_that_failed_does_not_count),
+		cmocka_unit_test(
+			the_ends_of_a_check_that_failed_are_read_again),
+		cmocka_unit_test(a_piece_of_each_64_mib_is_checked),
 		cmocka_unit_test(an_interrupted_queue_gives_its_buffers_back),
 		cmocka_unit_test(
 			a_queue_takes_parts_from_a_server_that_refuses_one_piece),
