@@ -256,7 +256,8 @@ static struct batch *ask(struct bsp_nbd_extents *extents, uint64_t off,
 }
 
 /* Adds an answer that starts where the runs end. Returns whether the answer is
- * for all of its question. */
+ * for all of its question. A server may fail after it has answered: then all of
+ * the answer counts for nothing. */
 static bool add_answer(struct bsp_nbd_extents *extents,
 		       const struct question *question)
 {
@@ -264,12 +265,14 @@ static bool add_answer(struct bsp_nbd_extents *extents,
 	uint64_t off = question->request.off;
 	uint64_t end = off + question->request.len;
 
+	if (question->request.error)
+		return false;
 	for (size_t i = 0; i < runs->n; i++) {
 		if (!add_run(&extents->runs, RUNS_MAX, runs->run[i].end,
 			     runs->run[i].zeros))
 			return false;
 	}
-	if (question->failed || !runs->n || question->request.error)
+	if (question->failed || !runs->n)
 		return false;
 	return end_of(runs, off) == end;
 }

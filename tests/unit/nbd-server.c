@@ -288,19 +288,26 @@ static GByteArray *reply_read(const struct connection *c, uint64_t cookie,
 	return out;
 }
 
+/* Has another chunk follow the first one. */
+static void add_chunk(GByteArray *out, GByteArray *chunk)
+{
+	enum { FLAGS_END = 6 };
+
+	out->data[FLAGS_END - 1] = 0; /* not the last one */
+	g_byte_array_append(out, chunk->data, chunk->len);
+	g_byte_array_unref(chunk);
+}
+
 /* Has a chunk for base:allocation follow that of another context: all is
  * zero. */
 static void add_status_of_base(GByteArray *out, uint64_t cookie, uint32_t len)
 {
-	enum { FLAGS_END = 6 };
 	GByteArray *base = begin_chunk(cookie, CHUNK_STATUS, 4 + 8);
 
-	out->data[FLAGS_END - 1] = 0; /* not the last one */
 	put(base, 4, CONTEXT_ID);
 	put(base, 4, len);
 	put(base, 4, 3);
-	g_byte_array_append(out, base->data, base->len);
-	g_byte_array_unref(base);
+	add_chunk(out, base);
 }
 
 static GByteArray *reply_status(const struct connection *c,
@@ -361,6 +368,8 @@ static GByteArray *answer(const struct connection *c,
 			  const struct nbd_command *command, uint64_t cookie,
 			  int action)
 {
+	GByteArray *out;
+
 	if (action >= NBD_FAIL)
 		return reply(c, cookie, (unsigned)(action - NBD_FAIL));
 	if (command->type == NBD_READ && action == NBD_HALF)
@@ -369,9 +378,12 @@ static GByteArray *answer(const struct connection *c,
 	if (command->type == NBD_READ && action != NBD_WITHOUT_DATA)
 		return reply_read(c, cookie, command->off,
 				  (size_t)command->len);
-	if (command->type == NBD_STATUS)
-		return reply_status(c, command, cookie);
-	return reply(c, cookie, 0);
+	if (command->type != NBD_STATUS)
+		return reply(c, cookie, 0);
+	out = reply_status(c, command, cookie);
+	if (action == NBD_ANSWER_FAIL)
+		add_chunk(out, reply(c, cookie, NBD_EIO));
+	return out;
 }
 
 /* Carries a command out. Returns the reply; NULL if there is none. Lock held.

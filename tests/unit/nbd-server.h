@@ -85,6 +85,7 @@ enum nbd_action {
 	NBD_WITHOUT_DATA, /* of a read: says that it is done */
 	NBD_HALF,	  /* of a read or zero: of the first half only */
 	NBD_LATER_HALF,	  /* of zero: of the second half only */
+	NBD_ANSWER_FAIL,  /* of a question: answers, and fails with EIO */
 	NBD_FAIL,	  /* fails with the error NBD_FAIL + error */
 };
 

@@ -283,6 +283,28 @@ static void an_error_means_that_nothing_is_known(void **state)
 	tear_down(&f);
 }
 
+static int answer_and_fail(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_STATUS ? NBD_ANSWER_FAIL : NBD_SERVE;
+}
+
+/* An error may come after the answer, or after a part of it. */
+static void an_answer_that_ends_with_an_error_is_not_believed(void **state)
+{
+	struct fixture f;
+
+	set_up(&f, 16 * MIB, all_zero);
+	nbd_server_script(f.server, answer_and_fail, NULL);
+	assert_int_equal(zeros_of(&f, 1), 0);
+	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 1);
+	nbd_server_extents(f.server, short_answer, NULL);
+	assert_int_equal(zeros_of(&f, 2), 0);
+	/* The server goes on. */
+	nbd_server_script(f.server, NULL, NULL);
+	assert_int_equal(zeros_of(&f, 3), 8 * MIB);
+	tear_down(&f);
+}
+
 /* --- Generations --- */
 
 /* Every other run is zero; as many as an answer may have. */
@@ -439,6 +461,8 @@ int main(void)
 		cmocka_unit_test(an_answer_past_the_export_is_cut_or_refused),
 		cmocka_unit_test(the_part_before_nonsense_is_used),
 		cmocka_unit_test(an_error_means_that_nothing_is_known),
+		cmocka_unit_test(
+			an_answer_that_ends_with_an_error_is_not_believed),
 		cmocka_unit_test(many_runs_are_used_only_if_they_are_granules),
 		cmocka_unit_test(each_generation_is_asked_anew),
 		cmocka_unit_test(without_a_connection_no_server_was_asked),
