@@ -18,7 +18,7 @@
 #include "base/interrupt.h"
 #include "base/range.h"
 #include "blksparse-thread.h"
-#include "device/nbd-uri.h"
+#include "device/nbd-connect.h"
 
 enum {
 	/* Sizes that every server takes (doc/proto.md of NBD,
@@ -86,43 +86,19 @@ static short events_of(unsigned direction)
 		       (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
 }
 
-static bool refuse(const char *uri, const char *reason, GError **error)
-{
-	g_autofree char *shown = bsp_nbd_uri_redact(uri);
-	g_autofree char *why = bsp_nbd_uri_redact_text(uri, reason);
-
-	return bsp_error_set(error, BSP_ERROR_FAILED, "connect to %s: %s",
-			     shown, why);
-}
-
-/* libnbd begins its messages with the name of the function. */
-static bool refuse_nbd(const char *uri, GError **error)
-{
-	const char *message = nbd_get_error();
-	const char *colon = message ? strstr(message, ": ") : NULL;
-
-	if (colon && g_str_has_prefix(message, "nbd_"))
-		message = colon + 2;
-	return refuse(uri, message ? message : "libnbd failed", error);
-}
-
 /* Drives the handshake until it is done. */
-static bool shake_hands(struct nbd_handle *nbd, const char *uri,
-			unsigned timeout_ms, GError **error)
+static bool shake_hands(struct nbd_handle *nbd, const char *uri, int64_t limit,
+			GError **error)
 {
-	int64_t limit = g_get_monotonic_time() + (int64_t)timeout_ms * 1000;
-
-	if (nbd_aio_connect_uri(nbd, uri) < 0)
-		return refuse_nbd(uri, error);
 	while (!nbd_aio_is_ready(nbd)) {
 		struct pollfd fd;
 		unsigned direction;
 
 		/* Other calls fail then, and replace the message. */
 		if (nbd_aio_is_dead(nbd) || nbd_aio_is_closed(nbd))
-			return refuse_nbd(uri, error);
+			return bsp_nbd_refuse_libnbd(uri, error);
 		if (g_get_monotonic_time() > limit)
-			return refuse(
+			return bsp_nbd_refuse(
 				uri,
 				"the server does not answer (is it stopped, or are its connections all in use?)",
 				error);
@@ -168,9 +144,9 @@ static bool take_blocks(struct nbd_handle *nbd, struct bsp_nbd_export *export)
 	return true;
 }
 
-static bool take_export(struct nbd_handle *nbd, const char *uri,
-			const char *changes, struct bsp_nbd_export *export,
-			GError **error)
+static bool take_export(struct nbd_handle *nbd,
+			const struct bsp_nbd_target *target,
+			struct bsp_nbd_export *export, GError **error)
 {
 	int64_t size = nbd_get_size(nbd);
 
@@ -188,17 +164,19 @@ static bool take_export(struct nbd_handle *nbd, const char *uri,
 		.structured = nbd_get_structured_replies_negotiated(nbd) > 0,
 		.has_extents = nbd_can_meta_context(
 				       nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
-		.has_changes =
-			changes && nbd_can_meta_context(nbd, changes) > 0,
+		.has_changes = target->changes &&
+			       nbd_can_meta_context(nbd, target->changes) > 0,
 	};
 	if (size < 0)
-		return refuse(uri, "the server gives no size below 8 EiB",
-			      error);
+		return bsp_nbd_refuse(target->uri,
+				      "the server gives no size below 8 EiB",
+				      error);
 	if (size == 0)
-		return refuse(uri, "the export is empty (0 bytes)", error);
+		return bsp_nbd_refuse(target->uri,
+				      "the export is empty (0 bytes)", error);
 	if (!take_blocks(nbd, export))
-		return refuse(
-			uri,
+		return bsp_nbd_refuse(
+			target->uri,
 			"the server's block sizes make no sense (see nbdinfo)",
 			error);
 	return true;
@@ -233,37 +211,16 @@ static void enlarge_send_buffer(int fd)
 				 sizeof(size));
 }
 
-/* Asks for the replies and contexts that the connection is to have. */
-static bool request_replies(struct nbd_handle *nbd, bool simple,
-			    const char *changes)
-{
-	if (simple)
-		return nbd_set_request_structured_replies(nbd, false) == 0;
-	return nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
-	       (!changes || nbd_add_meta_context(nbd, changes) == 0);
-}
-
-static struct nbd_handle *connect_handle(const char *uri, bool simple,
-					 const char *changes,
+static struct nbd_handle *connect_handle(const struct bsp_nbd_target *target,
 					 unsigned timeout_ms,
 					 struct bsp_nbd_export *export,
 					 GError **error)
 {
-	struct nbd_handle *nbd = nbd_create();
+	int64_t limit = g_get_monotonic_time() + (int64_t)timeout_ms * 1000;
+	struct nbd_handle *nbd = bsp_nbd_connect(target, limit, error);
 
-	if (!nbd) {
-		refuse_nbd(uri, error);
-		return NULL;
-	}
-	/* The names of files in a URI, as of keys, come from the user. Reads
-	 * that fail leave the buffer undefined: it need not be zeroed before.
-	 */
-	if (nbd_set_uri_allow_local_file(nbd, true) < 0 ||
-	    nbd_set_pread_initialize(nbd, false) < 0 ||
-	    !request_replies(nbd, simple, changes))
-		refuse_nbd(uri, error);
-	else if (shake_hands(nbd, uri, timeout_ms, error) &&
-		 take_export(nbd, uri, changes, export, error)) {
+	if (nbd && shake_hands(nbd, target->uri, limit, error) &&
+	    take_export(nbd, target, export, error)) {
 		keep_alive(nbd_aio_get_fd(nbd));
 		enlarge_send_buffer(nbd_aio_get_fd(nbd));
 		return nbd;
@@ -272,13 +229,12 @@ static struct nbd_handle *connect_handle(const char *uri, bool simple,
 	return NULL;
 }
 
-static struct bsp_nbd_conn *connect_to(const char *uri, bool simple,
-				       const char *changes, unsigned timeout_ms,
-				       GError **error)
+static struct bsp_nbd_conn *connect_to(const struct bsp_nbd_target *target,
+				       unsigned timeout_ms, GError **error)
 {
 	struct bsp_nbd_export export;
-	struct nbd_handle *nbd = connect_handle(uri, simple, changes,
-						timeout_ms, &export, error);
+	struct nbd_handle *nbd =
+		connect_handle(target, timeout_ms, &export, error);
 	struct bsp_nbd_conn *conn = NULL;
 	int fd = -1;
 
@@ -288,7 +244,7 @@ static struct bsp_nbd_conn *connect_to(const char *uri, bool simple,
 	if (fd >= 0)
 		conn = calloc(1, sizeof(*conn));
 	if (!conn) {
-		refuse(uri, g_strerror(errno), error);
+		bsp_nbd_refuse(target->uri, g_strerror(errno), error);
 		if (fd >= 0)
 			close(fd);
 		nbd_close(nbd);
@@ -305,13 +261,17 @@ static struct bsp_nbd_conn *connect_to(const char *uri, bool simple,
 struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
 				      unsigned timeout_ms, GError **error)
 {
-	return connect_to(uri, false, changes, timeout_ms, error);
+	const struct bsp_nbd_target target = { uri, changes, false };
+
+	return connect_to(&target, timeout_ms, error);
 }
 
 struct bsp_nbd_conn *
 bsp_nbd_conn_new_simple(const char *uri, unsigned timeout_ms, GError **error)
 {
-	return connect_to(uri, true, NULL, timeout_ms, error);
+	const struct bsp_nbd_target target = { uri, NULL, true };
+
+	return connect_to(&target, timeout_ms, error);
 }
 
 const struct bsp_nbd_export *

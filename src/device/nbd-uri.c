@@ -29,6 +29,12 @@ bool bsp_is_nbd_uri(const char *text)
 	return after_scheme(text);
 }
 
+bool bsp_nbd_uri_has_host(const char *uri)
+{
+	return g_ascii_strncasecmp(uri, "nbd://", 6) == 0 ||
+	       g_ascii_strncasecmp(uri, "nbds://", 7) == 0;
+}
+
 /* Returns the part after the first "://" of an NBD URI in text; NULL if there
  * is none. */
 static const char *find_authority(const char *text)

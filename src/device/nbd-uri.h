@@ -13,6 +13,10 @@
 
 #include "blksparse-mount.h"
 
+/* Whether an NBD URI has a host, whose name may have to be resolved. Others
+ * have a socket of this host. */
+bool bsp_nbd_uri_has_host(const char *uri);
+
 /* Returns text with "***" in place of each appearance of the URI's password, to
  * be freed by g_free(). */
 char *bsp_nbd_uri_redact_text(const char *uri, const char *text);

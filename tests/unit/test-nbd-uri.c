@@ -51,6 +51,15 @@ static void passwords_are_not_shown(void **state)
 	}
 }
 
+static void hosts_are_told_from_sockets(void **state)
+{
+	assert_true(bsp_nbd_uri_has_host("nbd://h:1/e"));
+	assert_true(bsp_nbd_uri_has_host("NBDS://u@h/e"));
+	assert_false(bsp_nbd_uri_has_host("nbd+unix:///e?socket=/s"));
+	assert_false(bsp_nbd_uri_has_host("nbds+unix:///e?socket=/s"));
+	assert_false(bsp_nbd_uri_has_host("nbd+vsock://2/e"));
+}
+
 static void other_texts_do_not_show_them(void **state)
 {
 	g_autofree char *text = bsp_nbd_uri_redact_text(
@@ -139,6 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(passwords_are_not_shown),
+		cmocka_unit_test(hosts_are_told_from_sockets),
 		cmocka_unit_test(other_texts_do_not_show_them),
 		cmocka_unit_test(a_decoded_password_is_not_shown),
 		cmocka_unit_test(uris_are_known_by_their_scheme),
