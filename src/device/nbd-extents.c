@@ -238,7 +238,9 @@ static struct batch *ask(struct bsp_nbd_extents *extents, uint64_t off,
 	struct bsp_nbd_conn *conn;
 	struct batch *batch;
 
-	if (bsp_nbd_pool_get(extents->pool, false, &conn))
+	/* The answer is as good as a read of old bytes. */
+	if (bsp_nbd_pool_wait_for_left(extents->pool, off, limit - off) ||
+	    bsp_nbd_pool_get(extents->pool, false, &conn))
 		return NULL;
 	batch = make_batch(extents->depth, off, limit);
 	bsp_nbd_waiter_init(&waiter);

@@ -7,8 +7,10 @@
  * its threads read and write without that copy: the connection is closed.
  *
  * An interrupted write may be carried out at any time later, also after a newer
- * write of the same bytes: NBD keeps no order among requests in flight. So its
- * range stays in a list until the server replies, and newer writes wait.
+ * request for the same bytes: NBD keeps no order among requests in flight. So
+ * its range stays in a list until the server replies, and newer writes, reads
+ * and questions wait: a caller that relies on old bytes would leave out a write
+ * that they equal, or keep them.
  */
 #include "device/nbd-pool.h"
 
@@ -82,8 +84,10 @@ struct bsp_nbd_pool {
 
 	/* Atomic: writes that are in flight, also those that a thread was
 	 * interrupted in; and those that have ended, also with an error. A
-	 * write is never in neither of them. */
+	 * write is never in neither of them. Those of the callers
+	 * (bsp_nbd_pool_begin_write()) are among them. */
 	_Atomic uint64_t writing, written;
+	_Atomic uint64_t n_left; /* writes that were ever in left */
 
 	pthread_mutex_t left_lock; /* a leaf lock */
 	pthread_cond_t left_changed;
@@ -624,6 +628,12 @@ static bool writes(enum bsp_nbd_command command)
 	       command == BSP_NBD_TRIM;
 }
 
+/* Whether this thread's requests can go on without it. */
+static bool can_abandon(void)
+{
+	return bsp_interrupt_is_set() && !bsp_interrupt_ends();
+}
+
 static enum use use_of(const struct bsp_nbd_request *what)
 {
 	if (writes(what->command) || (what->flags & BSP_NBD_CHECK))
@@ -643,37 +653,44 @@ static bool is_left(const struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
 	return false;
 }
 
-/* Waits for writes to these bytes that a thread was interrupted in. No other
- * thread may wait for their connections, so that this one takes the replies.
- * Returns 0 or -EINTR. */
-static int wait_for_left(struct bsp_nbd_pool *pool, uint64_t off, uint64_t len)
+/* Waits for a request that a thread was interrupted in, a little while. No
+ * other thread may wait for its connection, so this one takes the replies.
+ * Returns 0 or -EINTR. left_lock held; let go of meanwhile. */
+static int wait_a_little(struct bsp_nbd_pool *pool)
+{
+	struct timespec limit = bsp_cond_limit(LEFT_MS);
+	bool interrupted;
+
+	if (pthread_cond_timedwait(&pool->left_changed, &pool->left_lock,
+				   &limit) == 0)
+		return 0;
+	pthread_mutex_unlock(&pool->left_lock);
+	interrupted = bsp_interrupted();
+	pthread_mutex_lock(&pool->lock);
+	check(pool);
+	pthread_mutex_unlock(&pool->lock);
+	pthread_mutex_lock(&pool->left_lock);
+	return interrupted ? -EINTR : 0;
+}
+
+int bsp_nbd_pool_wait_for_left(struct bsp_nbd_pool *pool, uint64_t off,
+			       uint64_t len)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&pool->left_lock);
-	while (!r && is_left(pool, off, len)) {
-		struct timespec limit = bsp_cond_limit(LEFT_MS);
-
-		if (pthread_cond_timedwait(&pool->left_changed,
-					   &pool->left_lock, &limit) == 0)
-			continue;
-		pthread_mutex_unlock(&pool->left_lock);
-		r = bsp_interrupted() ? -EINTR : 0;
-		pthread_mutex_lock(&pool->lock);
-		check(pool);
-		pthread_mutex_unlock(&pool->lock);
-		pthread_mutex_lock(&pool->left_lock);
-	}
+	while (!r && is_left(pool, off, len))
+		r = wait_a_little(pool);
 	pthread_mutex_unlock(&pool->left_lock);
 	return r;
 }
 
-static void begin_write(struct bsp_nbd_pool *pool)
+void bsp_nbd_pool_begin_write(struct bsp_nbd_pool *pool)
 {
 	atomic_fetch_add(&pool->writing, 1);
 }
 
-static void end_write(struct bsp_nbd_pool *pool)
+void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool)
 {
 	atomic_fetch_add(&pool->written, 1);
 	atomic_fetch_sub(&pool->writing, 1);
@@ -684,17 +701,17 @@ static void free_left(struct bsp_nbd_request *request)
 {
 	struct own *own = (struct own *)request;
 	struct bsp_nbd_pool *pool = own->pool;
-	struct left_over **at;
+	struct left_over **at = &pool->left;
 
+	pthread_mutex_lock(&pool->left_lock);
 	if (writes(request->command)) {
-		pthread_mutex_lock(&pool->left_lock);
-		for (at = &pool->left; *at != &own->left; at = &(*at)->next)
-			;
+		while (*at != &own->left)
+			at = &(*at)->next;
 		*at = own->left.next;
-		pthread_cond_broadcast(&pool->left_changed);
-		pthread_mutex_unlock(&pool->left_lock);
-		end_write(pool);
+		bsp_nbd_pool_end_write(pool);
 	}
+	pthread_cond_broadcast(&pool->left_changed);
+	pthread_mutex_unlock(&pool->left_lock);
 	free(own);
 }
 
@@ -703,15 +720,15 @@ static int give_up(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 		   struct own *own)
 {
 	struct bsp_nbd_request *request = &own->request;
-	bool lists = writes(request->command);
 
-	if (lists) {
-		pthread_mutex_lock(&pool->left_lock);
+	pthread_mutex_lock(&pool->left_lock);
+	if (writes(request->command)) {
 		own->left = (struct left_over){ request->off, request->len,
 						pool->left };
 		pool->left = &own->left;
-		pthread_mutex_unlock(&pool->left_lock);
+		atomic_fetch_add(&pool->n_left, 1);
 	}
+	pthread_mutex_unlock(&pool->left_lock);
 	if (!bsp_nbd_conn_abandon(conn, request, free_left))
 		free_left(request);
 	return -EINTR;
@@ -746,28 +763,38 @@ static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 {
 	struct bsp_nbd_request request = *what;
 	bool is_write = writes(what->command);
-	bool abandons = bsp_interrupt_is_set() && !bsp_interrupt_ends();
 	struct bsp_nbd_conn *conn;
 	int r = get_conn(pool, generation, use_of(what), &conn);
 
 	if (r)
 		return r;
 	if (is_write)
-		begin_write(pool);
-	r = abandons ? run_own(pool, conn, what)
-		     : bsp_nbd_conn_run(conn, &request);
-	if (is_write && !(abandons && r == -EINTR)) /* that ends later */
-		end_write(pool);
+		bsp_nbd_pool_begin_write(pool);
+	r = can_abandon() ? run_own(pool, conn, what)
+			  : bsp_nbd_conn_run(conn, &request);
+	if (is_write && !(can_abandon() && r == -EINTR)) /* that ends later */
+		bsp_nbd_pool_end_write(pool);
 	bsp_nbd_pool_put(pool, false, conn);
 	return r;
 }
 
-static int run_write(struct bsp_nbd_pool *pool, uint64_t generation,
-		     const struct bsp_nbd_request *what)
+/* Runs a request when no interrupted write of its bytes is in flight. If a
+ * thread was interrupted in one during a read, the bytes may be those of before
+ * the write, and the read is repeated. */
+static int run_after_left(struct bsp_nbd_pool *pool, uint64_t generation,
+			  const struct bsp_nbd_request *what)
 {
-	int r = wait_for_left(pool, what->off, what->len);
+	uint64_t n;
+	int r;
 
-	return r ? r : run(pool, generation, what);
+	do {
+		n = atomic_load(&pool->n_left);
+		r = bsp_nbd_pool_wait_for_left(pool, what->off, what->len);
+		if (!r)
+			r = run(pool, generation, what);
+	} while (!r && what->command == BSP_NBD_READ &&
+		 atomic_load(&pool->n_left) != n);
+	return r;
 }
 
 /* A server without this command has no cache of its own. With nothing to flush,
@@ -783,10 +810,10 @@ static int run_flush(struct bsp_nbd_pool *pool,
 	pthread_mutex_lock(&pool->lock);
 	check(pool);
 	n = atomic_load(&pool->written);
+	r = pool->lost ? -ENODEV : 0;
 	/* After the end of a generation, all was flushed, or the pool is lost.
 	 */
 	can_flush = pool->export.can_flush && pool->n;
-	r = pool->lost ? -ENODEV : 0;
 	pthread_mutex_unlock(&pool->lock);
 	if (!r && can_flush)
 		r = run(pool, ANY_GENERATION, what);
@@ -818,6 +845,5 @@ int bsp_nbd_pool_run_in(struct bsp_nbd_pool *pool, uint64_t generation,
 
 	if (command == BSP_NBD_FLUSH)
 		return run_flush(pool, &what);
-	return writes(command) ? run_write(pool, generation, &what)
-			       : run(pool, generation, &what);
+	return run_after_left(pool, generation, &what);
 }

@@ -91,8 +91,8 @@ void bsp_nbd_pool_put(struct bsp_nbd_pool *pool, bool for_long,
 /*
  * Runs one request to its end, with a connection of its own choice. Returns 0
  * or -errno. If this thread can be interrupted (base/interrupt.h), it returns
- * -EINTR then: the request may still be carried out, and later requests that
- * write to the same bytes wait for it.
+ * -EINTR then: the request may still be carried out. If it is a write, later
+ * requests for the same bytes wait for it.
  */
 int bsp_nbd_pool_run(struct bsp_nbd_pool *pool, enum bsp_nbd_command command,
 		     unsigned flags, uint64_t off, void *buf, uint64_t len);
@@ -102,5 +102,16 @@ int bsp_nbd_pool_run(struct bsp_nbd_pool *pool, enum bsp_nbd_command command,
 int bsp_nbd_pool_run_in(struct bsp_nbd_pool *pool, uint64_t generation,
 			enum bsp_nbd_command command, unsigned flags,
 			uint64_t off, void *buf, uint64_t len);
+
+/* Waits until the server has replied to all writes to these bytes that a thread
+ * was interrupted in. Returns 0 or -EINTR. */
+int bsp_nbd_pool_wait_for_left(struct bsp_nbd_pool *pool, uint64_t off,
+			       uint64_t len);
+
+/* Between these two calls, the caller changes the export, or leaves out a write
+ * because the server holds its bytes already. Those may be of an earlier write
+ * that was not flushed. So this counts as a write that may be lost. */
+void bsp_nbd_pool_begin_write(struct bsp_nbd_pool *pool);
+void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool);
 
 #endif

@@ -88,10 +88,14 @@ static void nbd_submit(struct bsp_read_queue *queue, struct bsp_read *read)
 	struct nbd_queue *q = (struct nbd_queue *)queue;
 	uint64_t len = length_in_export(q, read);
 	struct slot *slot = q->idle;
+	int r;
 
 	read->started = bsp_trace_start();
-	if (!len || !have_conn(q)) {
-		fail(q, read, len ? -EIO : 0);
+	r = bsp_nbd_pool_wait_for_left(q->pool, read->off, len);
+	if (!r && len && !have_conn(q))
+		r = -EIO;
+	if (r || !len) {
+		fail(q, read, r);
 		return;
 	}
 	q->idle = slot->next;

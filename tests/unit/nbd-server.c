@@ -722,7 +722,7 @@ bool nbd_server_wait_count(struct nbd_server *server, enum nbd_type type,
 	return done;
 }
 
-void nbd_server_release(struct nbd_server *server, bool reversed)
+static void end_held(struct nbd_server *server, bool reversed, int action)
 {
 	GArray *held;
 
@@ -737,12 +737,22 @@ void nbd_server_release(struct nbd_server *server, bool reversed)
 
 		pthread_mutex_lock(&server->lock);
 		out = serve(next->connection, &next->command, next->payload,
-			    next->cookie, NBD_SERVE);
+			    next->cookie, action);
 		pthread_mutex_unlock(&server->lock);
 		transmit_reply(next->connection, out);
 		g_free(next->payload);
 	}
 	g_array_unref(held);
+}
+
+void nbd_server_release(struct nbd_server *server, bool reversed)
+{
+	end_held(server, reversed, NBD_SERVE);
+}
+
+void nbd_server_refuse(struct nbd_server *server, unsigned error)
+{
+	end_held(server, false, (int)(NBD_FAIL + error));
 }
 
 unsigned nbd_server_count(struct nbd_server *server, enum nbd_type type)

@@ -139,6 +139,9 @@ bool nbd_server_wait_count(struct nbd_server *server, enum nbd_type type,
  * the last to the first. */
 void nbd_server_release(struct nbd_server *server, bool reversed);
 
+/* Answers all commands that are held with an error. */
+void nbd_server_refuse(struct nbd_server *server, unsigned error);
+
 /* The commands of a type since the start, or since the log was cleared. */
 unsigned nbd_server_count(struct nbd_server *server, enum nbd_type type);
 /* The nth of them, from 0 on. There is one. */

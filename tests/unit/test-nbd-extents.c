@@ -5,10 +5,12 @@
  */
 #include "unit.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/interrupt.h"
 #include "base/range.h"
 #include "blksparse-thread.h"
 #include "device/nbd-extents.h"
@@ -448,6 +450,50 @@ static void the_wait_for_another_thread_can_be_interrupted(void **state)
 	tear_down(&f);
 }
 
+static bool always(void *data)
+{
+	return true;
+}
+
+static int hold_writes(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_WRITE ? NBD_HOLD : NBD_SERVE;
+}
+
+static void *write_and_leave(void *data)
+{
+	struct fixture *f = data;
+	static char buf[MIB];
+	int r;
+
+	bsp_interrupt_set(always, NULL);
+	r = bsp_nbd_pool_run(f->pool, BSP_NBD_WRITE, 0, 0, buf, sizeof(buf));
+	return (void *)(intptr_t)r;
+}
+
+/* The answer may be that of before the write. */
+static void a_question_waits_for_an_interrupted_write(void **state)
+{
+	struct fixture f;
+	struct asker asker = { 0 };
+	pthread_t thread;
+	void *r;
+
+	set_up(&f, 64 * MIB, short_answer);
+	nbd_server_script(f.server, hold_writes, NULL);
+	assert_int_equal(bsp_thread_start(&thread, write_and_leave, &f), 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	pthread_join(thread, &r);
+	assert_int_equal((intptr_t)r, -EINTR);
+	start(&asker, &f);
+	g_usleep(50000);
+	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 0);
+	nbd_server_release(f.server, false);
+	pthread_join(asker.thread, NULL);
+	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 1);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +513,7 @@ int main(void)
 		cmocka_unit_test(each_generation_is_asked_anew),
 		cmocka_unit_test(without_a_connection_no_server_was_asked),
 		cmocka_unit_test(late_answers_are_harmless),
+		cmocka_unit_test(a_question_waits_for_an_interrupted_write),
 		cmocka_unit_test(
 			the_wait_for_another_thread_can_be_interrupted),
 	};

@@ -147,6 +147,15 @@ static int read_byte(struct bsp_nbd_pool *pool, uint64_t off)
 	return r ? r : buf[0];
 }
 
+/* A read that no connection for small reads is for. */
+static int read_long(struct bsp_nbd_pool *pool)
+{
+	g_autofree char *buf = g_malloc(128 * KIB);
+
+	return bsp_nbd_pool_run(pool, BSP_NBD_READ, 0, 512 * KIB, buf,
+				128 * KIB);
+}
+
 static struct bsp_nbd_state state_of(struct bsp_nbd_pool *pool)
 {
 	struct bsp_nbd_state state;
@@ -678,10 +687,10 @@ static void the_death_of_one_connection_ends_all(void **state)
 	start(&held, f.pool, BSP_NBD_READ, 0);
 	assert_true(nbd_server_wait_held(f.server, 1));
 	/* On another connection. */
-	actions[NBD_ZERO] = NBD_FAIL + NBD_EIO;
-	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
-	actions[NBD_FLUSH] = NBD_DROP;
-	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), -EIO);
+	actions[NBD_READ] = NBD_SERVE;
+	assert_int_equal(read_long(f.pool), 0);
+	actions[NBD_READ] = NBD_DROP;
+	assert_int_equal(read_long(f.pool), -EIO);
 	assert_int_equal(result(&held), -EIO);
 	after = state_of(f.pool);
 	assert_int_equal(after.generation, 2);
@@ -884,6 +893,23 @@ static void flushed_writes_are_not_lost(void **state)
 	tear_down(&f);
 }
 
+/* The server holds the bytes, but they may be of a write by another program
+ * that was not flushed. */
+static void writes_that_were_left_out_are_lost(void **state)
+{
+	for (int ended = 0; ended < 2; ended++) {
+		struct fixture f;
+
+		set_up_with(&f, &plain);
+		bsp_nbd_pool_begin_write(f.pool);
+		if (ended)
+			bsp_nbd_pool_end_write(f.pool);
+		nbd_server_drop(f.server);
+		assert_true(state_after_death(f.pool).lost);
+		tear_down(&f);
+	}
+}
+
 static void a_failed_flush_makes_nothing_durable(void **state)
 {
 	struct fixture f;
@@ -967,8 +993,8 @@ static void a_write_on_another_connection_makes_the_pool_lost(void **state)
 		actions[NBD_WRITE] = NBD_HOLD;
 		start(&write, f.pool, BSP_NBD_WRITE, 0);
 		assert_true(nbd_server_wait_held(f.server, 1));
-		actions[NBD_FLUSH] = NBD_DROP;
-		assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), -EIO);
+		actions[NBD_READ] = NBD_DROP;
+		assert_int_equal(read_long(f.pool), -EIO);
 		assert_int_equal(nbd_server_connections(f.server), 2);
 		assert_true(state_after_death(f.pool).lost);
 		assert_int_equal(result(&write), -EIO);
@@ -1236,6 +1262,77 @@ static void a_newer_write_waits_for_an_interrupted_one(void **state)
 	tear_down(&f);
 }
 
+/* Leaves a write of the first bytes at the server. */
+static void leave_write(struct fixture *f)
+{
+	struct task old = { .interruptible = true };
+
+	actions[NBD_WRITE] = NBD_HOLD;
+	memset(old.buf, 'o', LEN);
+	start(&old, f->pool, BSP_NBD_WRITE, 0);
+	assert_true(nbd_server_wait_held(f->server, 1));
+	assert_int_equal(interrupt(&old), -EINTR);
+	actions[NBD_WRITE] = NBD_SERVE;
+}
+
+/* A caller would leave out a write of the bytes that it reads, or keep them. */
+static void a_read_waits_for_an_interrupted_write(void **state)
+{
+	struct fixture f;
+	struct task read = { 0 };
+
+	set_up_with(&f, &plain);
+	leave_write(&f);
+	assert_int_equal(read_byte(f.pool, LEN), 0);
+	start(&read, f.pool, BSP_NBD_READ, 0);
+	g_usleep(50000);
+	assert_false(atomic_load(&read.done));
+	nbd_server_release(f.server, false);
+	assert_int_equal(result(&read), 0);
+	assert_int_equal(read.buf[0], 'o');
+	tear_down(&f);
+}
+
+static void a_read_beside_a_write_that_is_interrupted_is_repeated(void **state)
+{
+	struct fixture f;
+	struct task read = { 0 };
+
+	set_up_with(&f, &plain);
+	actions[NBD_READ] = NBD_HOLD;
+	start(&read, f.pool, BSP_NBD_READ, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	actions[NBD_WRITE] = NBD_HOLD;
+	{
+		struct task old = { .interruptible = true };
+
+		memset(old.buf, 'o', LEN);
+		start(&old, f.pool, BSP_NBD_WRITE, 0);
+		assert_true(nbd_server_wait_held(f.server, 2));
+		assert_int_equal(interrupt(&old), -EINTR);
+	}
+	actions[NBD_READ] = NBD_SERVE;
+	nbd_server_release(f.server, false); /* the read first */
+	assert_int_equal(result(&read), 0);
+	assert_int_equal(read.buf[0], 'o');
+	tear_down(&f);
+}
+
+static void all_interrupted_writes_can_be_waited_for(void **state)
+{
+	struct fixture f;
+
+	set_up_with(&f, &plain);
+	assert_int_equal(bsp_nbd_pool_wait_for_left(f.pool, 0, UINT64_MAX), 0);
+	leave_write(&f);
+	assert_int_equal(bsp_nbd_pool_wait_for_left(f.pool, LEN, UINT64_MAX),
+			 0);
+	nbd_server_release(f.server, false);
+	assert_int_equal(bsp_nbd_pool_wait_for_left(f.pool, 0, UINT64_MAX), 0);
+	assert_int_equal(read_byte(f.pool, 0), 'o');
+	tear_down(&f);
+}
+
 static void the_wait_for_an_interrupted_write_can_be_interrupted(void **state)
 {
 	struct fixture f;
@@ -1349,7 +1446,8 @@ static void sockets_are_closed_when_a_program_is_executed(void **state)
 	actions[NBD_READ] = NBD_HOLD;
 	start(&read, f.pool, BSP_NBD_READ, 0);
 	assert_true(nbd_server_wait_held(f.server, 1));
-	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	actions[NBD_READ] = NBD_SERVE;
+	assert_int_equal(read_long(f.pool), 0);
 	assert_int_equal(nbd_server_connections(f.server), 2);
 	assert_true(g_spawn_sync(NULL, arguments, NULL,
 				 G_SPAWN_LEAVE_DESCRIPTORS_OPEN, NULL, NULL,
@@ -1447,6 +1545,7 @@ int main(void)
 		cmocka_unit_test(one_look_takes_late_replies_and_the_end),
 		cmocka_unit_test(unflushed_writes_make_the_pool_lost),
 		cmocka_unit_test(flushed_writes_are_not_lost),
+		cmocka_unit_test(writes_that_were_left_out_are_lost),
 		cmocka_unit_test(a_failed_flush_makes_nothing_durable),
 		cmocka_unit_test(
 			a_write_that_ends_during_a_flush_is_not_flushed),
@@ -1469,6 +1568,10 @@ int main(void)
 			a_late_reply_to_an_interrupted_read_is_harmless),
 		cmocka_unit_test(a_late_reply_is_taken_without_another_request),
 		cmocka_unit_test(a_newer_write_waits_for_an_interrupted_one),
+		cmocka_unit_test(a_read_waits_for_an_interrupted_write),
+		cmocka_unit_test(
+			a_read_beside_a_write_that_is_interrupted_is_repeated),
+		cmocka_unit_test(all_interrupted_writes_can_be_waited_for),
 		cmocka_unit_test(
 			the_wait_for_an_interrupted_write_can_be_interrupted),
 		cmocka_unit_test(
