@@ -11,6 +11,9 @@
  * its range stays in a list until the server replies, and newer writes, reads
  * and questions wait: a caller that relies on old bytes would leave out a write
  * that they equal, or keep them.
+ *
+ * A server may tell only once of a write that it has lost, and an interrupted
+ * flush may get that error. So the next flush waits for it, and returns it.
  */
 #include "device/nbd-pool.h"
 
@@ -91,7 +94,10 @@ struct bsp_nbd_pool {
 
 	pthread_mutex_t left_lock; /* a leaf lock */
 	pthread_cond_t left_changed;
-	struct left_over *left; /* protected by left_lock */
+	/* Protected by left_lock: */
+	struct left_over *left;
+	unsigned flushes_left; /* that a thread was interrupted in */
+	bool flush_failed;     /* one of these, and no flush has told yet */
 };
 
 /* --- The end of a generation --- */
@@ -685,6 +691,23 @@ int bsp_nbd_pool_wait_for_left(struct bsp_nbd_pool *pool, uint64_t off,
 	return r;
 }
 
+/* Waits for flushes that a thread was interrupted in. Returns 0, -EINTR, or
+ * -EIO if one of them has failed. */
+static int wait_for_flushes(struct bsp_nbd_pool *pool)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&pool->left_lock);
+	while (!r && pool->flushes_left)
+		r = wait_a_little(pool);
+	if (!r && pool->flush_failed) {
+		pool->flush_failed = false;
+		r = -EIO;
+	}
+	pthread_mutex_unlock(&pool->left_lock);
+	return r;
+}
+
 void bsp_nbd_pool_begin_write(struct bsp_nbd_pool *pool)
 {
 	atomic_fetch_add(&pool->writing, 1);
@@ -709,6 +732,9 @@ static void free_left(struct bsp_nbd_request *request)
 			at = &(*at)->next;
 		*at = own->left.next;
 		bsp_nbd_pool_end_write(pool);
+	} else if (request->command == BSP_NBD_FLUSH) {
+		pool->flushes_left--;
+		pool->flush_failed |= request->error != 0;
 	}
 	pthread_cond_broadcast(&pool->left_changed);
 	pthread_mutex_unlock(&pool->left_lock);
@@ -728,6 +754,7 @@ static int give_up(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 		pool->left = &own->left;
 		atomic_fetch_add(&pool->n_left, 1);
 	}
+	pool->flushes_left += request->command == BSP_NBD_FLUSH;
 	pthread_mutex_unlock(&pool->left_lock);
 	if (!bsp_nbd_conn_abandon(conn, request, free_left))
 		free_left(request);
@@ -804,13 +831,16 @@ static int run_flush(struct bsp_nbd_pool *pool,
 		     const struct bsp_nbd_request *what)
 {
 	bool can_flush;
+	int r = wait_for_flushes(pool);
 	uint64_t n;
-	int r;
 
+	if (r == -EINTR)
+		return r;
 	pthread_mutex_lock(&pool->lock);
 	check(pool);
 	n = atomic_load(&pool->written);
-	r = pool->lost ? -ENODEV : 0;
+	if (pool->lost)
+		r = -ENODEV;
 	/* After the end of a generation, all was flushed, or the pool is lost.
 	 */
 	can_flush = pool->export.can_flush && pool->n;

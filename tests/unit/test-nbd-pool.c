@@ -1333,6 +1333,71 @@ static void all_interrupted_writes_can_be_waited_for(void **state)
 	tear_down(&f);
 }
 
+/* A server may tell only once of a write that it has lost. */
+static void the_error_of_an_interrupted_flush_is_not_lost(void **state)
+{
+	for (int beside = 0; beside < 2; beside++) {
+		struct fixture f;
+		struct task old = { .interruptible = true }, new = { 0 };
+
+		set_up_with(&f, &plain);
+		assert_int_equal(run(f.pool, BSP_NBD_WRITE, 0, 'x'), 0);
+		actions[NBD_FLUSH] = NBD_HOLD;
+		start(&old, f.pool, BSP_NBD_FLUSH, 0);
+		assert_true(nbd_server_wait_held(f.server, 1));
+		assert_int_equal(interrupt(&old), -EINTR);
+		actions[NBD_FLUSH] = NBD_SERVE;
+		if (beside) {
+			start(&new, f.pool, BSP_NBD_FLUSH, 0);
+			g_usleep(50000);
+			assert_false(atomic_load(&new.done));
+		}
+		nbd_server_refuse(f.server, NBD_EIO);
+		assert_int_equal(beside ? result(&new)
+					: run(f.pool, BSP_NBD_FLUSH, 0, 0),
+				 -EIO);
+		assert_int_equal(nbd_server_count(f.server, NBD_FLUSH), 1);
+		assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+		nbd_server_drop(f.server);
+		assert_false(state_after_death(f.pool).lost);
+		tear_down(&f);
+	}
+}
+
+static void
+a_flush_after_an_interrupted_one_that_went_well_succeeds(void **state)
+{
+	struct fixture f;
+	struct task old = { .interruptible = true };
+
+	set_up_with(&f, &plain);
+	actions[NBD_FLUSH] = NBD_HOLD;
+	start(&old, f.pool, BSP_NBD_FLUSH, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	assert_int_equal(interrupt(&old), -EINTR);
+	actions[NBD_FLUSH] = NBD_SERVE;
+	nbd_server_release(f.server, false);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	tear_down(&f);
+}
+
+static void the_wait_for_an_interrupted_flush_can_be_interrupted(void **state)
+{
+	struct fixture f;
+	struct task old = { .interruptible = true };
+	struct task new = { .interruptible = true };
+
+	set_up_with(&f, &plain);
+	actions[NBD_FLUSH] = NBD_HOLD;
+	start(&old, f.pool, BSP_NBD_FLUSH, 0);
+	assert_true(nbd_server_wait_held(f.server, 1));
+	assert_int_equal(interrupt(&old), -EINTR);
+	start(&new, f.pool, BSP_NBD_FLUSH, 0);
+	assert_int_equal(interrupt(&new), -EINTR);
+	assert_int_equal(nbd_server_count(f.server, NBD_FLUSH), 1);
+	tear_down(&f);
+}
+
 static void the_wait_for_an_interrupted_write_can_be_interrupted(void **state)
 {
 	struct fixture f;
@@ -1572,6 +1637,11 @@ int main(void)
 		cmocka_unit_test(
 			a_read_beside_a_write_that_is_interrupted_is_repeated),
 		cmocka_unit_test(all_interrupted_writes_can_be_waited_for),
+		cmocka_unit_test(the_error_of_an_interrupted_flush_is_not_lost),
+		cmocka_unit_test(
+			a_flush_after_an_interrupted_one_that_went_well_succeeds),
+		cmocka_unit_test(
+			the_wait_for_an_interrupted_flush_can_be_interrupted),
 		cmocka_unit_test(
 			the_wait_for_an_interrupted_write_can_be_interrupted),
 		cmocka_unit_test(
