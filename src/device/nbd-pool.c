@@ -50,6 +50,7 @@ struct member {
 	bool simple;	 /* for small reads alone */
 	unsigned users;	 /* threads that have it now */
 	unsigned owners; /* of these, those that keep it for long */
+	bool dirty;	 /* it may have carried a write since the last flush */
 };
 
 /* A write that a thread was interrupted in. */
@@ -526,6 +527,7 @@ static int get_conn(struct bsp_nbd_pool *pool, uint64_t generation,
 		member = choose(pool, use);
 		member->users++;
 		member->owners += use == MANY_REQUESTS;
+		member->dirty |= use == WRITE;
 		*ret_conn = member->conn;
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -556,20 +558,28 @@ static bool put_old(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn)
 	return false;
 }
 
-void bsp_nbd_pool_put(struct bsp_nbd_pool *pool, bool for_long,
-		      struct bsp_nbd_conn *conn)
+/* put: the connection, and what to change of its member: whether it is dirty,
+ * and the number of owners to take off. */
+static void put_conn(struct bsp_nbd_pool *pool, struct member put)
 {
 	pthread_mutex_lock(&pool->lock);
-	if (!put_old(pool, conn)) {
+	if (!put_old(pool, put.conn)) {
 		for (unsigned i = 0; i < pool->n; i++) {
-			if (pool->members[i].conn != conn)
+			if (pool->members[i].conn != put.conn)
 				continue;
 			pool->members[i].users--;
-			pool->members[i].owners -= for_long;
+			pool->members[i].owners -= put.owners;
+			pool->members[i].dirty |= put.dirty;
 		}
 		notice_deaths(pool);
 	}
 	pthread_mutex_unlock(&pool->lock);
+}
+
+void bsp_nbd_pool_put(struct bsp_nbd_pool *pool, bool for_long,
+		      struct bsp_nbd_conn *conn)
+{
+	put_conn(pool, (struct member){ .conn = conn, .owners = for_long });
 }
 
 /* --- Memory for requests --- */
@@ -785,10 +795,18 @@ static int run_own(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 	return r;
 }
 
+static int run_on(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
+		  const struct bsp_nbd_request *what)
+{
+	struct bsp_nbd_request request = *what;
+
+	return can_abandon() ? run_own(pool, conn, what)
+			     : bsp_nbd_conn_run(conn, &request);
+}
+
 static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 	       const struct bsp_nbd_request *what)
 {
-	struct bsp_nbd_request request = *what;
 	bool is_write = writes(what->command);
 	struct bsp_nbd_conn *conn;
 	int r = get_conn(pool, generation, use_of(what), &conn);
@@ -797,8 +815,7 @@ static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 		return r;
 	if (is_write)
 		bsp_nbd_pool_begin_write(pool);
-	r = can_abandon() ? run_own(pool, conn, what)
-			  : bsp_nbd_conn_run(conn, &request);
+	r = run_on(pool, conn, what);
 	if (is_write && !(can_abandon() && r == -EINTR)) /* that ends later */
 		bsp_nbd_pool_end_write(pool);
 	bsp_nbd_pool_put(pool, false, conn);
@@ -824,14 +841,59 @@ static int run_after_left(struct bsp_nbd_pool *pool, uint64_t generation,
 	return r;
 }
 
+static struct bsp_nbd_conn *take_to_flush(struct member *member)
+{
+	/* A write that is in flight now may end after the flush. */
+	member->dirty = member->users || bsp_nbd_conn_load(member->conn);
+	member->users++;
+	return member->conn;
+}
+
+/*
+ * Takes the connections that carried writes since the last flush; or else the
+ * first. A server that allows several flushes the writes of all with one
+ * command. But another server may have taken over the address while a
+ * connection hangs, and the newer connection is to that one. Returns their
+ * number. lock held; there is a connection.
+ */
+static unsigned take_dirty(struct bsp_nbd_pool *pool,
+			   struct bsp_nbd_conn **ret_conns)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < pool->n; i++) {
+		if (pool->members[i].dirty)
+			ret_conns[n++] = take_to_flush(&pool->members[i]);
+	}
+	if (n == 0)
+		ret_conns[n++] = take_to_flush(&pool->members[0]);
+	return n;
+}
+
+/* Flushes the connections, and returns them. */
+static int flush_conns(struct bsp_nbd_pool *pool, struct bsp_nbd_conn **conns,
+		       unsigned n, const struct bsp_nbd_request *what)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!r)
+			r = run_on(pool, conns[i], what);
+		put_conn(pool,
+			 (struct member){ .conn = conns[i], .dirty = r != 0 });
+	}
+	return r;
+}
+
 /* A server without this command has no cache of its own. With nothing to flush,
  * a flush does not fail because the server is gone. Writes that a thread was
  * interrupted in, and that are done by now, are flushed as well. */
 static int run_flush(struct bsp_nbd_pool *pool,
 		     const struct bsp_nbd_request *what)
 {
-	bool can_flush;
+	struct bsp_nbd_conn *conns[2 * CONNS_MAX];
 	int r = wait_for_flushes(pool);
+	unsigned n_conns = 0;
 	uint64_t n;
 
 	if (r == -EINTR)
@@ -843,10 +905,11 @@ static int run_flush(struct bsp_nbd_pool *pool,
 		r = -ENODEV;
 	/* After the end of a generation, all was flushed, or the pool is lost.
 	 */
-	can_flush = pool->export.can_flush && pool->n;
+	if (!r && pool->export.can_flush && pool->n)
+		n_conns = take_dirty(pool, conns);
 	pthread_mutex_unlock(&pool->lock);
-	if (!r && can_flush)
-		r = run(pool, ANY_GENERATION, what);
+	if (!r)
+		r = flush_conns(pool, conns, n_conns, what);
 	pthread_mutex_lock(&pool->lock);
 	if (!r && n > pool->flushed)
 		pool->flushed = n;

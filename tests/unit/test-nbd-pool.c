@@ -253,6 +253,63 @@ static void many_writes_get_a_second_connection(void **state)
 	tear_down(&f);
 }
 
+/* The connections that flushes went over, since the log was cleared. */
+static unsigned flushed_connections(struct fixture *f)
+{
+	unsigned n = nbd_server_count(f->server, NBD_FLUSH), seen = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		seen |= 1U << nbd_server_command(f->server, NBD_FLUSH, i)
+				      .connection;
+	nbd_server_clear(f->server);
+	return (unsigned)__builtin_popcount(seen);
+}
+
+/* Behind one, another server may have taken over the address. */
+static void each_connection_with_writes_is_flushed(void **state)
+{
+	struct fixture f;
+
+	set_up_writer(&f);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 1);
+	assert_int_equal(connections_of_writes(&f, 20), 2);
+	actions[NBD_FLUSH] = NBD_FAIL + NBD_EIO;
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), -EIO);
+	actions[NBD_FLUSH] = NBD_SERVE;
+	nbd_server_clear(f.server);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 2);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 1);
+	tear_down(&f);
+}
+
+/* A write that ends after a flush is not flushed. */
+static void connections_with_writes_in_flight_are_flushed_again(void **state)
+{
+	enum { N = 20 };
+	g_autofree struct task *tasks = g_new0(struct task, N);
+	struct fixture f;
+
+	set_up_writer(&f);
+	actions[NBD_WRITE] = NBD_HOLD;
+	for (unsigned i = 0; i < N; i++) {
+		start(&tasks[i], f.pool, BSP_NBD_WRITE, i * LEN);
+		assert_true(nbd_server_wait_held(f.server, i + 1));
+	}
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 2);
+	nbd_server_release(f.server, false);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(result(&tasks[i]), 0);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 2);
+	assert_int_equal(run(f.pool, BSP_NBD_FLUSH, 0, 0), 0);
+	assert_int_equal(flushed_connections(&f), 1);
+	tear_down(&f);
+}
+
 static void writes_over_tcp_get_two_connections(void **state)
 {
 	struct nbd_export export = plain;
@@ -1573,6 +1630,9 @@ int main(void)
 		cmocka_unit_test(
 			a_writer_gets_a_second_connection_when_it_reads),
 		cmocka_unit_test(many_writes_get_a_second_connection),
+		cmocka_unit_test(each_connection_with_writes_is_flushed),
+		cmocka_unit_test(
+			connections_with_writes_in_flight_are_flushed_again),
 		cmocka_unit_test(writes_over_tcp_get_two_connections),
 		cmocka_unit_test(writes_do_not_wait_behind_a_queue),
 		cmocka_unit_test(writes_do_not_wait_behind_one_that_hangs),
