@@ -13,6 +13,18 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+void bsp_device_begin_change(struct bsp_device *dev)
+{
+	if (dev->ops->begin_change)
+		dev->ops->begin_change(dev);
+}
+
+void bsp_device_end_change(struct bsp_device *dev)
+{
+	if (dev->ops->end_change)
+		dev->ops->end_change(dev);
+}
+
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from)
 {
 	return dev->ops->drop_pages ? dev->ops->drop_pages(dev, from) : 0;

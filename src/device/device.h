@@ -187,6 +187,19 @@ struct bsp_device_ops {
 	 * takes no error from flush(). NULL if this kind has no such call. */
 	void (*write_back)(struct bsp_device *dev, uint64_t off, uint64_t len);
 
+	/*
+	 * Between these two calls, the caller changes the content, or leaves
+	 * out a write because the device holds its bytes already: these may be
+	 * of an earlier write, by another program, that was not flushed. NULL
+	 * if the device loses no writes but in a flush that fails.
+	 */
+	void (*begin_change)(struct bsp_device *dev);
+	void (*end_change)(struct bsp_device *dev);
+
+	/* Waits for writes that their callers were interrupted in. Returns 0 or
+	 * -EINTR. NULL if a write of this kind is over when it returns. */
+	int (*settle)(struct bsp_device *dev);
+
 	/* Makes all writes durable. */
 	int (*flush)(struct bsp_device *dev);
 
@@ -238,6 +251,10 @@ struct bsp_device {
 /* Traces the operations of a device that was just opened, if a trace is asked
  * for (base/trace.h). */
 void bsp_device_trace(struct bsp_device *dev);
+
+/* Call begin_change(), end_change() if the kind has them. */
+void bsp_device_begin_change(struct bsp_device *dev);
+void bsp_device_end_change(struct bsp_device *dev);
 
 /* Calls drop_pages() if the kind has it; otherwise returns 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);

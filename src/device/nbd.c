@@ -481,6 +481,21 @@ static int nbd_discard(struct bsp_device *dev, uint64_t off, uint64_t len)
 	return r;
 }
 
+static void nbd_begin_change(struct bsp_device *dev)
+{
+	bsp_nbd_pool_begin_write(to_nbd(dev)->pool);
+}
+
+static void nbd_end_change(struct bsp_device *dev)
+{
+	bsp_nbd_pool_end_write(to_nbd(dev)->pool);
+}
+
+static int nbd_settle(struct bsp_device *dev)
+{
+	return bsp_nbd_pool_wait_for_left(to_nbd(dev)->pool, 0, UINT64_MAX);
+}
+
 /* Fails once after zeros were found missing: those of before may be, too, and
  * are written then. */
 static int nbd_flush(struct bsp_device *dev)
@@ -534,6 +549,9 @@ static const struct bsp_device_ops nbd_ops = {
 	.zero_out = nbd_zero_out,
 	.discard = nbd_discard,
 	.changes = nbd_changes,
+	.begin_change = nbd_begin_change,
+	.end_change = nbd_end_change,
+	.settle = nbd_settle,
 	.flush = nbd_flush,
 	.close = nbd_close_device,
 };

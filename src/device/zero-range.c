@@ -343,6 +343,8 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 	uint64_t whole = len - head - tail;
 	int r = 0;
 
+	/* Nothing is written where zeros are read. */
+	bsp_device_begin_change(dev);
 	/* Parts of a block at either end are written. */
 	if (head)
 		r = write_zeros(dev, off, head);
@@ -350,6 +352,7 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		r = zero_blocks(dev, mode, off + head, whole);
 	if (!r && tail)
 		r = write_zeros(dev, off + head + whole, tail);
+	bsp_device_end_change(dev);
 	note_result(dev, r);
 	return r;
 }

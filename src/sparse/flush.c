@@ -471,6 +471,9 @@ static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	pthread_mutex_lock(&sp->flush_lock);
 	r = flush_pieces_and_markers(sp, NULL, NULL);
 	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : apply_tail(sp, tail);
+	/* No older write may come after those of the next program. */
+	if (!r && sp->dev->ops->settle)
+		r = sp->dev->ops->settle(sp->dev);
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
 	return r ? r : tail_r ? tail_r : flushed;

@@ -40,8 +40,7 @@ void bsp_sparse_rely_on_holes(struct bsp_sparse *sp, uint64_t from, uint64_t to)
 
 /* A map forgets, and marks what is recorded, under size_lock held exclusively:
  * zeros that are found under the lock are recorded in time. */
-uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
-				  uint64_t end)
+static uint64_t rely_on_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 {
 	uint64_t from = off >> sp->shift, stop;
 	struct bsp_range_hold hold;
@@ -59,6 +58,19 @@ uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
 	}
 	pthread_rwlock_unlock(&sp->size_lock);
 	return stop;
+}
+
+uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
+				  uint64_t end)
+{
+	bsp_device_begin_change(sp->dev);
+	/* The zeros that the map knows must be of this connection. */
+	if (bsp_sparse_is_connected(sp))
+		end = rely_on_zeros(sp, off, end);
+	else
+		end = off;
+	bsp_device_end_change(sp->dev);
+	return end;
 }
 
 void bsp_sparse_mark_relied(struct bsp_sparse *sp)

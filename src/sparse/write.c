@@ -470,14 +470,34 @@ static ssize_t write_range(struct bsp_sparse *sp, uint64_t off, const void *buf,
 	return n;
 }
 
+/* Returns 0 or -errno, without a bsp_device_end_change() then. */
+static int begin_change(struct bsp_sparse *sp)
+{
+	int r;
+
+	if (!sp->dev->info.writable)
+		return -EROFS;
+	r = bsp_sparse_connect(sp);
+	if (r)
+		return r;
+	bsp_device_begin_change(sp->dev);
+	/* The holes that the map knows must be of this connection. */
+	if (bsp_sparse_is_connected(sp) || bsp_sparse_is_gone(sp))
+		return 0;
+	bsp_device_end_change(sp->dev);
+	return -EIO;
+}
+
 ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 			 size_t len)
 {
 	uint64_t started = bsp_trace_start();
-	ssize_t n = bsp_sparse_connect(sp);
+	ssize_t n = begin_change(sp);
 
-	if (!n)
+	if (!n) {
 		n = write_range(sp, off, buf, len);
+		bsp_device_end_change(sp->dev);
+	}
 	bsp_trace_end(started, "sparse.write", bsp_device_path(sp->dev), off,
 		      len, n);
 	return n;
@@ -496,12 +516,14 @@ ssize_t bsp_sparse_write_pages(struct bsp_sparse *sp, uint64_t off,
 			       const void *buf, size_t len)
 {
 	uint64_t started = bsp_trace_start();
-	ssize_t n = bsp_sparse_connect(sp);
+	ssize_t n = begin_change(sp);
 
-	if (!n)
+	if (!n) {
 		n = flush_before_pages(sp, off, buf, len);
-	if (!n)
-		n = write_range(sp, off, buf, len);
+		if (!n)
+			n = write_range(sp, off, buf, len);
+		bsp_device_end_change(sp->dev);
+	}
 	bsp_trace_end(started, "sparse.write-pages", bsp_device_path(sp->dev),
 		      off, len, n);
 	return n;
@@ -572,10 +594,12 @@ static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 {
 	uint64_t started = bsp_trace_start();
-	int r = bsp_sparse_connect(sp);
+	int r = begin_change(sp);
 
-	if (!r)
+	if (!r) {
 		r = truncate_to(sp, size);
+		bsp_device_end_change(sp->dev);
+	}
 	bsp_trace_end(started, "sparse.truncate", bsp_device_path(sp->dev),
 		      size, 0, r);
 	return r;
@@ -671,10 +695,12 @@ int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 			 uint64_t len)
 {
 	uint64_t started = bsp_trace_start();
-	int r = bsp_sparse_connect(sp);
+	int r = begin_change(sp);
 
-	if (!r)
+	if (!r) {
 		r = allocate_range(sp, mode, off, len);
+		bsp_device_end_change(sp->dev);
+	}
 	bsp_trace_end(started, "sparse.fallocate", bsp_device_path(sp->dev),
 		      off, len, r);
 	return r;

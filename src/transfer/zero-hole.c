@@ -93,14 +93,29 @@ static int check_known(struct bsp_zero_hole *hole, uint64_t off, uint64_t end)
 	return -EIO;
 }
 
+/* Returns the end of the zeros that are known at off, and that the caller then
+ * leaves as they are; or off. */
+static uint64_t leave_zeros(struct bsp_zero_hole *hole, uint64_t off,
+			    uint64_t end, int *ret_error)
+{
+	uint64_t zeros;
+
+	bsp_device_begin_change(hole->dev);
+	zeros = known_zeros(hole, off, bsp_min(end, off + KNOWN_MAX));
+	*ret_error = zeros > off ? check_known(hole, off, zeros) : 0;
+	bsp_device_end_change(hole->dev);
+	return zeros;
+}
+
 int bsp_zero_hole_step(struct bsp_zero_hole *hole, uint64_t off, uint64_t end,
 		       uint64_t *ret_next)
 {
-	uint64_t zeros = known_zeros(hole, off, bsp_min(end, off + KNOWN_MAX));
+	int r;
+	uint64_t zeros = leave_zeros(hole, off, end, &r);
 
 	if (zeros > off) {
 		*ret_next = zeros;
-		return check_known(hole, off, zeros);
+		return r;
 	}
 	end = bsp_min(end, hole->unknown_to);
 	*ret_next =

@@ -19,6 +19,7 @@
 #include "device/read-queue.h"
 #include "device/zero-range.h"
 #include "nbd-server.h"
+#include "transfer/zero-hole.h"
 
 enum {
 	KIB = 1024,
@@ -576,6 +577,140 @@ a_queue_takes_parts_from_a_server_that_refuses_one_piece(void **state)
 	nbd_server_free(server);
 }
 
+/* --- Writes that a thread was interrupted in --- */
+
+static int hold_writes(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_WRITE ? NBD_HOLD : NBD_SERVE;
+}
+
+static void *write_and_leave(void *data)
+{
+	struct bsp_device *dev = data;
+	char buf[GRANULE];
+
+	memset(buf, 'l', sizeof(buf));
+	bsp_interrupt_set(yes, NULL);
+	return (void *)dev->ops->write(dev, 0, buf, sizeof(buf));
+}
+
+/* Leaves a write of the first granule at the server. */
+static void leave_write(struct nbd_server *server, struct bsp_device *dev)
+{
+	pthread_t thread;
+	void *n;
+
+	nbd_server_script(server, hold_writes, NULL);
+	assert_int_equal(bsp_thread_start(&thread, write_and_leave, dev), 0);
+	assert_true(nbd_server_wait_held(server, 1));
+	assert_int_equal(pthread_join(thread, &n), 0);
+	assert_int_equal((intptr_t)n, -EINTR);
+	nbd_server_script(server, NULL, NULL);
+}
+
+/* The server carries it out when another request had the time to come before.
+ */
+static void *release(void *server)
+{
+	g_usleep(50000);
+	nbd_server_release(server, false);
+	return NULL;
+}
+
+static pthread_t release_soon(struct nbd_server *server)
+{
+	pthread_t thread;
+
+	assert_int_equal(bsp_thread_start(&thread, release, server), 0);
+	return thread;
+}
+
+static void a_queue_waits_for_an_interrupted_write(void **state)
+{
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_read_queue *queue = bsp_read_queue_new(dev, 1);
+	char buf[GRANULE];
+	struct bsp_read read = { .buf = buf, .len = sizeof(buf) };
+	pthread_t releaser;
+
+	leave_write(server, dev);
+	releaser = release_soon(server);
+	bsp_read_submit(queue, &read);
+	assert_ptr_equal(bsp_read_wait(queue), &read);
+	assert_int_equal(read.result, sizeof(buf));
+	assert_true(all_are(buf, 'l', sizeof(buf)));
+	pthread_join(releaser, NULL);
+	bsp_read_queue_free(queue);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+/* A server without that command has zeros written where none are read. */
+static void zeros_come_after_an_interrupted_write(void **state)
+{
+	struct nbd_server *server =
+		serve(MIB, NBD_ALL & ~(unsigned)NBD_CAN_ZERO, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, NULL);
+	pthread_t releaser;
+
+	assert_non_null(sp);
+	leave_write(server, dev);
+	releaser = release_soon(server);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 0, GRANULE),
+			 0);
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	pthread_join(releaser, NULL);
+	assert_true(server_has(server, 0, 0, GRANULE));
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+static void no_write_is_left_out_before_an_interrupted_one(void **state)
+{
+	const struct bsp_sparse_options options = { .unshared = true,
+						    .skip_same = true };
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, NULL);
+	char buf[GRANULE];
+	pthread_t releaser;
+
+	assert_non_null(sp);
+	fill(server, 'o', MIB);
+	memset(buf, 'o', sizeof(buf));
+	leave_write(server, dev);
+	releaser = release_soon(server);
+	assert_int_equal(bsp_sparse_write(sp, 0, buf, sizeof(buf)),
+			 sizeof(buf));
+	assert_int_equal(bsp_sparse_flush(sp, NULL, NULL), 0);
+	pthread_join(releaser, NULL);
+	assert_true(server_has(server, 0, 'o', GRANULE));
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+/* Otherwise it might come after those of the next mount. */
+static void the_end_of_an_object_waits_for_an_interrupted_write(void **state)
+{
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, NULL);
+	pthread_t releaser;
+
+	assert_non_null(sp);
+	leave_write(server, dev);
+	releaser = release_soon(server);
+	assert_int_equal(bsp_sparse_finish(sp, BSP_TAIL_KEEP), 0);
+	bsp_sparse_free(sp);
+	assert_true(server_has(server, 0, 'l', GRANULE));
+	pthread_join(releaser, NULL);
+	nbd_server_free(server);
+}
+
 /* --- A connection that is lost, below a sparse object --- */
 
 static void count_change(void *data, enum bsp_change change)
@@ -589,18 +724,23 @@ struct object {
 	atomic_uint changes;
 };
 
+static void open_with(struct object *o, bool writable,
+		      const struct bsp_sparse_options *options)
+{
+	o->server = serve(MIB, NBD_ALL, 0);
+	fill(o->server, 'o', MIB);
+	o->sp = bsp_sparse_new(open_export(o->server, writable), options, NULL);
+	assert_non_null(o->sp);
+	atomic_init(&o->changes, 0);
+	bsp_sparse_set_changed(o->sp, count_change, &o->changes);
+}
+
 /* No other program writes, so that the map is kept. */
 static void open_object(struct object *o, bool writable)
 {
 	const struct bsp_sparse_options options = { .unshared = true };
 
-	o->server = serve(MIB, NBD_ALL, 0);
-	fill(o->server, 'o', MIB);
-	o->sp = bsp_sparse_new(open_export(o->server, writable), &options,
-			       NULL);
-	assert_non_null(o->sp);
-	atomic_init(&o->changes, 0);
-	bsp_sparse_set_changed(o->sp, count_change, &o->changes);
+	open_with(o, writable, &options);
 }
 
 static void close_object(struct object *o)
@@ -707,6 +847,108 @@ static void unflushed_writes_end_a_writable_object(void **state)
 	assert_int_equal(write_byte(o.sp, GRANULE, 'w'), GRANULE);
 	check_lost(&o);
 	close_object(&o);
+}
+
+/* The server may lose the bytes: an earlier program may not have flushed them.
+ */
+static void writes_that_were_left_out_end_a_writable_object(void **state)
+{
+	const struct bsp_sparse_options options = { .unshared = true,
+						    .skip_same = true };
+
+	for (int part = 0; part < 2; part++) {
+		struct object o;
+
+		open_with(&o, true, &options);
+		assert_int_equal(part ? bsp_sparse_write(o.sp, 100, "oo", 2)
+				      : write_byte(o.sp, GRANULE, 'o'),
+				 part ? 2 : GRANULE);
+		assert_int_equal(nbd_server_count(o.server, NBD_WRITE), 0);
+		check_lost(&o);
+		close_object(&o);
+	}
+}
+
+/* All is zero. */
+static size_t tell_zeros(void *data, const struct nbd_command *command,
+			 uint32_t *entries, size_t max)
+{
+	entries[0] = (uint32_t)command->len;
+	entries[1] = 3; /* NBD_STATE_HOLE, NBD_STATE_ZERO */
+	return 1;
+}
+
+static void zeros_that_were_relied_upon_end_a_writable_object(void **state)
+{
+	struct object o;
+
+	open_object(&o, true);
+	fill(o.server, 0, MIB);
+	nbd_server_extents(o.server, tell_zeros, NULL);
+	assert_int_equal(write_byte(o.sp, GRANULE, 0), GRANULE);
+	assert_true(nbd_server_count(o.server, NBD_STATUS) > 0);
+	check_lost(&o);
+	close_object(&o);
+}
+
+/* This object is not told of changes, so it does not connect anew. */
+static void a_hole_is_not_relied_upon_without_a_connection(void **state)
+{
+	const struct bsp_sparse_options options = { .unshared = true };
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_sparse *sp = bsp_sparse_new(dev, &options, NULL);
+	gint64 limit = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+
+	assert_non_null(sp);
+	assert_int_equal(read_byte(sp, 0), 0);
+	nbd_server_stop(server);
+	while (dev->ops->is_connected(dev) && g_get_monotonic_time() < limit)
+		g_usleep(1000);
+	assert_int_equal(write_byte(sp, 0, 0), -EIO);
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
+static bool is_lost_soon(struct bsp_device *dev)
+{
+	gint64 limit = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+
+	while (!dev->ops->has_lost(dev) && dev->ops->is_connected(dev) &&
+	       g_get_monotonic_time() < limit)
+		g_usleep(1000);
+	return dev->ops->has_lost(dev);
+}
+
+/* A transfer that has no object leaves zeros that are known, or that it reads.
+ */
+static void leave_zeros(bool known, bool flushes)
+{
+	struct nbd_server *server =
+		serve(MIB, NBD_ALL & ~(unsigned)NBD_CAN_ZERO, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_zero_hole hole = { .dev = dev, .mode = BSP_ZERO_UNMAP };
+	uint64_t next;
+
+	if (known)
+		nbd_server_extents(server, tell_zeros, NULL);
+	assert_int_equal(bsp_zero_hole_step(&hole, 0, GRANULE, &next), 0);
+	assert_int_equal(next, GRANULE);
+	assert_int_equal(nbd_server_count(server, NBD_WRITE), 0);
+	if (flushes)
+		assert_int_equal(dev->ops->flush(dev), 0);
+	nbd_server_drop(server);
+	assert_int_equal(is_lost_soon(dev), !flushes);
+	bsp_device_close(dev);
+	nbd_server_free(server);
+}
+
+static void zeros_that_are_left_as_they_are_may_be_lost(void **state)
+{
+	leave_zeros(true, false);
+	leave_zeros(true, true);
+	leave_zeros(false, false);
+	leave_zeros(false, true);
 }
 
 static void
@@ -863,11 +1105,24 @@ int main(void)
 		cmocka_unit_test(an_interrupted_queue_gives_its_buffers_back),
 		cmocka_unit_test(
 			a_queue_takes_parts_from_a_server_that_refuses_one_piece),
+		cmocka_unit_test(a_queue_waits_for_an_interrupted_write),
+		cmocka_unit_test(zeros_come_after_an_interrupted_write),
+		cmocka_unit_test(
+			no_write_is_left_out_before_an_interrupted_one),
+		cmocka_unit_test(
+			the_end_of_an_object_waits_for_an_interrupted_write),
 		cmocka_unit_test(a_read_only_object_forgets_all_and_goes_on),
 		cmocka_unit_test(a_read_without_a_server_fails),
 		cmocka_unit_test(a_writable_object_without_markers_goes_on),
 		cmocka_unit_test(markers_do_not_reach_the_next_server),
 		cmocka_unit_test(unflushed_writes_end_a_writable_object),
+		cmocka_unit_test(
+			writes_that_were_left_out_end_a_writable_object),
+		cmocka_unit_test(
+			zeros_that_were_relied_upon_end_a_writable_object),
+		cmocka_unit_test(
+			a_hole_is_not_relied_upon_without_a_connection),
+		cmocka_unit_test(zeros_that_are_left_as_they_are_may_be_lost),
 		cmocka_unit_test(
 			markers_made_without_a_connection_do_not_reach_the_next_server),
 		cmocka_unit_test(
