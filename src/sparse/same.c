@@ -22,13 +22,14 @@
  * Does fsync make the bytes durable? The device may hold them in its volatile
  * cache, or an image file in a dirty page, because of an earlier write that was
  * not flushed. Each flush covers that: it flushes the device even if nothing
- * was written since the last one. If it fails, the caller has to write the
- * bytes again, as after any write. Even if the flush had begun before the write
- * that was left out: the mount reports each failed flush to all files that were
- * open then. And the write that comes after must be made: the device, or a
- * layer below it, may still return bytes that it has lost, and a second flush
- * would succeed. So after any failed flush, writeback or zeroing no write of
- * this object is left out any more. (Without an object that has seen the
+ * was written since the last one. (A server on a network may lose the bytes
+ * before that: begin_change() in device.h.) If it fails, the caller has to
+ * write the bytes again, as after any write. Even if the flush had begun before
+ * the write that was left out: the mount reports each failed flush to all files
+ * that were open then. And the write that comes after must be made: the device,
+ * or a layer below it, may still return bytes that it has lost, and a second
+ * flush would succeed. So after any failed flush, writeback or zeroing no write
+ * of this object is left out any more. (Without an object that has seen the
  * failure, as in another process later, this cannot be known. blksparse-copy(1)
  * and blksparsefs(8) say so.)
  *
