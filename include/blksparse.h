@@ -237,7 +237,8 @@ struct bsp_device *bsp_device_open_writable(const char *path, GError **error)
  * is lost. It changes nothing if another program has the file locked, if
  * something else than a regular file is at path, or if size is 0. If from is
  * not NULL, the caller is going to copy that device to the file: a file that
- * holds any part of it is refused, too.
+ * holds any part of it is refused, too. The first flush makes the name of the
+ * file durable as well.
  */
 struct bsp_device *bsp_device_create_image(const char *path, uint64_t size,
 					   const struct bsp_device *from,

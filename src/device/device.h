@@ -246,6 +246,9 @@ struct bsp_device {
 	/* Atomic: whether aligned writes bypass the page cache, if this kind
 	 * can do that. Set by a copy. */
 	atomic_bool past_cache;
+	/* Atomic: whether flush() is to make the name of the file durable, too.
+	 */
+	atomic_bool is_new;
 };
 
 /* Traces the operations of a device that was just opened, if a trace is asked

@@ -21,11 +21,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/sync-name.h"
 #include "device/open.h"
 
 struct file {
@@ -217,9 +219,23 @@ static void file_write_back(struct bsp_device *dev, uint64_t off, uint64_t len)
 			      SYNC_FILE_RANGE_WRITE);
 }
 
+/* The path may be a symbolic link to where the file was created. */
+static int sync_name(struct bsp_device *dev)
+{
+	char *path = realpath(dev->path, NULL);
+	int r = bsp_sync_name(path ? path : dev->path);
+
+	free(path);
+	if (!r)
+		atomic_store(&dev->is_new, false);
+	return r;
+}
+
 static int file_flush(struct bsp_device *dev)
 {
-	return fsync(to_file(dev)->fd) < 0 ? -errno : 0;
+	if (fsync(to_file(dev)->fd) < 0)
+		return -errno;
+	return atomic_load(&dev->is_new) ? sync_name(dev) : 0;
 }
 
 static int file_resize(struct bsp_device *dev, uint64_t size)

@@ -510,7 +510,11 @@ static struct bsp_device *open_image(const char *path, uint64_t size,
 	if (fd >= 0 && check_not_source(path, fd, from, error) &&
 	    truncate_to(path, fd, size, empty, error))
 		dev = device_new(path, fd, true, error);
-	if (!dev && fd >= 0)
+	/* One that was there may be new: the program that created it may have
+	 * been killed. */
+	if (dev)
+		atomic_store(&dev->is_new, true);
+	else if (fd >= 0)
 		close(fd);
 	return dev;
 }

@@ -20,10 +20,10 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "base/sync-name.h"
 #include "transfer/chunk-reader.h"
 #include "transfer/digest-file.h"
 #include "transfer/digester.h"
-#include "transfer/fd-io.h"
 
 /* The reader keeps the parts that are in work. */
 G_STATIC_ASSERT((int)BSP_CHUNKS_KEPT > (int)BSP_DIGESTER_PARTS);
@@ -225,7 +225,7 @@ static bool remove_file(const struct bsp_transfer *call, const char *path)
 	if (!file || unlink(file) < 0)
 		r = -errno;
 	if (!r)
-		r = bsp_fd_sync_name(file);
+		r = bsp_sync_name(file);
 	free(file);
 	return !r || bsp_error_set_errno(call->error, -r, "remove %s", path);
 }

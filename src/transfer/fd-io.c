@@ -98,17 +98,3 @@ int bsp_fd_write(const struct bsp_fd *to, const void *head, size_t head_len,
 	}
 	return 0;
 }
-
-int bsp_fd_sync_name(const char *path)
-{
-	g_autofree char *directory = g_path_get_dirname(path);
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = 0;
-
-	if (fd < 0)
-		return 0; /* a directory without read permission */
-	if (fsync(fd) < 0 && errno != EINVAL)
-		r = -errno;
-	close(fd);
-	return r;
-}

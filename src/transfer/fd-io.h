@@ -34,8 +34,4 @@ ssize_t bsp_fd_read(const struct bsp_fd *from, void *buf, size_t len);
 int bsp_fd_write(const struct bsp_fd *to, const void *head, size_t head_len,
 		 const void *buf, size_t len);
 
-/* Makes durable that path is there, or that it was removed. Returns 0 or
- * -errno. */
-int bsp_fd_sync_name(const char *path);
-
 #endif

@@ -253,8 +253,6 @@ static int make_durable(struct receiver *recv)
 		r = dev->ops->resize(dev, size);
 	if (!r)
 		r = dev->ops->flush(dev);
-	if (!r && recv->made)
-		r = bsp_fd_sync_name(recv->path);
 	return r;
 }
 

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "device/same-device.h"
@@ -463,9 +464,84 @@ static void messages_show_no_password_of_an_export(void **state)
 	assert_null(strstr(error->message, "secret"));
 }
 
+/* --- The name of a new image --- */
+
+/* The directories that were synced, the last of them, and the error that a sync
+ * of one returns. */
+static struct {
+	unsigned n;
+	ino_t last;
+	int error;
+} synced;
+
+/* In place of the C library's. */
+int fsync(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	if (S_ISDIR(st.st_mode)) {
+		synced.n++;
+		synced.last = st.st_ino;
+		errno = synced.error;
+	}
+	return S_ISDIR(st.st_mode) && synced.error
+		       ? -1
+		       : (int)syscall(SYS_fsync, fd);
+}
+
+static void flush_is(struct bsp_device *dev, int r, unsigned syncs)
+{
+	synced.n = 0;
+	assert_int_equal(dev->ops->flush(dev), r);
+	assert_int_equal(synced.n, syncs);
+}
+
+static void a_flush_makes_the_name_of_a_new_image_durable(void **state)
+{
+	g_autofree char *folder = g_dir_make_tmp("blksparse-XXXXXX", NULL);
+	g_autofree char *other = g_build_filename(folder, "other", NULL);
+	g_autofree char *path = g_build_filename(other, "image", NULL);
+	g_autofree char *link = g_build_filename(folder, "link", NULL);
+	struct bsp_device *dev;
+	struct stat st;
+
+	assert_int_equal(g_mkdir(other, 0700), 0);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(stat(other, &st), 0);
+	dev = bsp_device_create_image(link, 4096, NULL, NULL);
+	assert_non_null(dev);
+	synced.error = EIO;
+	flush_is(dev, -EIO, 1);
+	synced.error = 0;
+	flush_is(dev, 0, 1);
+	assert_int_equal(synced.last, st.st_ino);
+	flush_is(dev, 0, 0);
+	bsp_device_close(dev);
+
+	/* It may be new: the program that made it may have failed. */
+	dev = bsp_device_open_image(path, 8192, NULL, NULL);
+	assert_non_null(dev);
+	synced.error = EINVAL; /* the file system cannot sync one */
+	flush_is(dev, 0, 1);
+	synced.error = 0;
+	flush_is(dev, 0, 0);
+	bsp_device_close(dev);
+
+	dev = bsp_device_open_writable(path, NULL);
+	assert_non_null(dev);
+	flush_is(dev, 0, 0);
+	bsp_device_close(dev);
+	assert_int_equal(g_unlink(path), 0);
+	assert_int_equal(g_unlink(link), 0);
+	assert_int_equal(g_rmdir(other), 0);
+	assert_int_equal(g_rmdir(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_flush_makes_the_name_of_a_new_image_durable),
 		cmocka_unit_test_setup_teardown(
 			files_that_cannot_be_devices_are_refused_by_name,
 			image_setup, image_teardown),
