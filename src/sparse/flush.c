@@ -304,12 +304,12 @@ int bsp_sparse_flush_markers(struct bsp_sparse *sp,
 			     bsp_interrupted_fn interrupted, void *data)
 {
 	uint64_t started = bsp_trace_start();
-	int r;
+	int r = bsp_sparse_connect(sp);
 
-	(void)bsp_sparse_connect(sp);
-	bsp_sparse_forget_if_due(sp);
-	r = flush_markers(sp, interrupted, data);
-
+	if (r != -EINTR) {
+		bsp_sparse_forget_if_due(sp);
+		r = flush_markers(sp, interrupted, data);
+	}
 	bsp_trace_end(started, "sparse.flush-markers", bsp_device_path(sp->dev),
 		      0, 0, r);
 	return r;
@@ -344,12 +344,12 @@ int bsp_sparse_flush(struct bsp_sparse *sp, bsp_interrupted_fn interrupted,
 		     void *data)
 {
 	uint64_t started = bsp_trace_start();
-	int r;
+	int r = bsp_sparse_connect(sp);
 
-	(void)bsp_sparse_connect(sp);
-	bsp_sparse_forget_if_due(sp);
-	r = flush_all(sp, interrupted, data);
-
+	if (r != -EINTR) {
+		bsp_sparse_forget_if_due(sp);
+		r = flush_all(sp, interrupted, data);
+	}
 	bsp_trace_end(started, "sparse.flush", bsp_device_path(sp->dev), 0, 0,
 		      r);
 	return r;

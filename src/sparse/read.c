@@ -132,10 +132,10 @@ ssize_t bsp_sparse_read(struct bsp_sparse *sp, uint64_t off, void *buf,
 			size_t len)
 {
 	uint64_t started = bsp_trace_start();
-	ssize_t n;
+	ssize_t n = bsp_sparse_connect(sp);
 
-	(void)bsp_sparse_connect(sp); /* the read fails without a connection */
-	n = read_range(sp, off, buf, len);
+	if (n != -EINTR) /* the read fails without a connection */
+		n = read_range(sp, off, buf, len);
 	bsp_trace_end(started, "sparse.read", bsp_device_path(sp->dev), off,
 		      len, n);
 	return n;

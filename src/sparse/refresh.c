@@ -32,7 +32,9 @@
 #include "sparse/sparse.h"
 
 #include <errno.h>
+#include <time.h>
 
+#include "base/interrupt.h"
 #include "base/range.h"
 #include "sparse/scan-ahead.h"
 
@@ -325,14 +327,6 @@ bool bsp_sparse_is_connected(struct bsp_sparse *sp)
 	       sp->dev->ops->is_connected(sp->dev);
 }
 
-int bsp_sparse_connect(struct bsp_sparse *sp)
-{
-	if (!sp->changed || bsp_sparse_is_connected(sp))
-		return 0;
-	(void)bsp_sparse_refresh(sp);
-	return atomic_load(&sp->gone) || bsp_sparse_is_connected(sp) ? 0 : -EIO;
-}
-
 bool bsp_sparse_has_other_medium(struct bsp_sparse *sp)
 {
 	struct bsp_medium now = { 0 };
@@ -414,6 +408,14 @@ static int64_t now_ns(void)
 	return now.tv_sec * BSP_SECOND_NS + now.tv_nsec;
 }
 
+static struct timespec realtime_in(unsigned ms)
+{
+	int64_t ns = now_ns() + ms * (BSP_SECOND_NS / 1000);
+
+	return (struct timespec){ .tv_sec = ns / BSP_SECOND_NS,
+				  .tv_nsec = ns % BSP_SECOND_NS };
+}
+
 void bsp_sparse_assume_written(struct bsp_sparse *sp)
 {
 	int64_t now = now_ns(), moved = atomic_load(&sp->mtime_ns);
@@ -425,14 +427,15 @@ void bsp_sparse_assume_written(struct bsp_sparse *sp)
 
 enum { NO_CHANGE = -1 };
 
-static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
+/* watch_lock held; let go of. */
+static uint64_t check_all(struct bsp_sparse *sp, enum bsp_depth depth,
+			  bool times)
 {
 	int content = NO_CHANGE;
 	bool resized, moved, false_zeros;
 	changes_t medium;
 	uint64_t changes;
 
-	pthread_mutex_lock(&sp->watch_lock);
 	medium = check_medium(sp, depth);
 	resized = !atomic_load(&sp->gone) && check_size(sp);
 	if (resized)
@@ -481,6 +484,41 @@ static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
 	if (false_zeros)
 		sp->changed(sp->changed_data, BSP_CHANGE_FALSE_ZEROS);
 	return changes;
+}
+
+static uint64_t refresh(struct bsp_sparse *sp, enum bsp_depth depth, bool times)
+{
+	pthread_mutex_lock(&sp->watch_lock);
+	return check_all(sp, depth, times);
+}
+
+/*
+ * Another thread holds watch_lock for seconds while it tries to connect.
+ * Returns false if this thread was interrupted meanwhile. The limits are of
+ * CLOCK_REALTIME: ThreadSanitizer of gcc 12 does not know the function for the
+ * other clock. If the clock is set back, the interrupt ends the wait only when
+ * the other thread has tried.
+ */
+static bool lock_unless_interrupted(pthread_mutex_t *lock)
+{
+	struct timespec limit = realtime_in(BSP_INTERRUPT_MS);
+
+	while (pthread_mutex_timedlock(lock, &limit)) {
+		if (bsp_interrupted())
+			return false;
+		limit = realtime_in(BSP_INTERRUPT_MS);
+	}
+	return true;
+}
+
+int bsp_sparse_connect(struct bsp_sparse *sp)
+{
+	if (!sp->changed || bsp_sparse_is_connected(sp))
+		return 0;
+	if (!lock_unless_interrupted(&sp->watch_lock))
+		return -EINTR;
+	(void)check_all(sp, BSP_DEPTH_CHEAP, false);
+	return atomic_load(&sp->gone) || bsp_sparse_is_connected(sp) ? 0 : -EIO;
 }
 
 uint64_t bsp_sparse_refresh(struct bsp_sparse *sp)

@@ -12,6 +12,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "blksparse-mount.h"
 #include "blksparse-thread.h"
@@ -794,6 +797,82 @@ static void a_read_without_a_server_fails(void **state)
 	close_object(&o);
 }
 
+/* Takes connections at the server's address, and says nothing. Returns the
+ * socket. */
+static int listen_silently(struct nbd_server *server)
+{
+	const char *path = strstr(nbd_server_uri(server), "socket=") + 7;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+	(void)unlink(path);
+	assert_int_equal(
+		bind(fd, (const struct sockaddr *)&address, sizeof(address)),
+		0);
+	assert_int_equal(listen(fd, 8), 0);
+	return fd;
+}
+
+/* A thread that connects until the test ends it. */
+struct connecting {
+	struct bsp_sparse *sp;
+	atomic_bool waits, end, ended;
+};
+
+static bool is_to_end(void *data)
+{
+	struct connecting *connecting = data;
+
+	atomic_store(&connecting->waits, true);
+	return atomic_load(&connecting->end);
+}
+
+static void *connect_anew(void *data)
+{
+	struct connecting *connecting = data;
+
+	bsp_interrupt_set(is_to_end, connecting);
+	(void)read_byte(connecting->sp, 0);
+	atomic_store(&connecting->ended, true);
+	return NULL;
+}
+
+static bool always(void *data)
+{
+	return true;
+}
+
+static void the_wait_for_a_thread_that_connects_can_be_interrupted(void **state)
+{
+	gint64 limit = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+	struct connecting connecting = { 0 };
+	pthread_t thread;
+	struct object o;
+	int fd;
+
+	open_object(&o, true);
+	connecting.sp = o.sp;
+	nbd_server_stop(o.server);
+	fd = listen_silently(o.server);
+	assert_int_equal(bsp_thread_start(&thread, connect_anew, &connecting),
+			 0);
+	while (!atomic_load(&connecting.waits) &&
+	       g_get_monotonic_time() < limit)
+		g_usleep(1000);
+	bsp_interrupt_set(always, NULL);
+	assert_int_equal(read_byte(o.sp, 0), -EINTR);
+	assert_int_equal(write_byte(o.sp, 0, 'n'), -EINTR);
+	assert_int_equal(bsp_sparse_flush_markers(o.sp, NULL, NULL), -EINTR);
+	assert_int_equal(bsp_sparse_flush(o.sp, NULL, NULL), -EINTR);
+	bsp_interrupt_set(NULL, NULL);
+	assert_false(atomic_load(&connecting.ended));
+	atomic_store(&connecting.end, true);
+	pthread_join(thread, NULL);
+	close(fd);
+	close_object(&o);
+}
+
 static void a_writable_object_without_markers_goes_on(void **state)
 {
 	struct object o;
@@ -1113,6 +1192,8 @@ int main(void)
 			the_end_of_an_object_waits_for_an_interrupted_write),
 		cmocka_unit_test(a_read_only_object_forgets_all_and_goes_on),
 		cmocka_unit_test(a_read_without_a_server_fails),
+		cmocka_unit_test(
+			the_wait_for_a_thread_that_connects_can_be_interrupted),
 		cmocka_unit_test(a_writable_object_without_markers_goes_on),
 		cmocka_unit_test(markers_do_not_reach_the_next_server),
 		cmocka_unit_test(unflushed_writes_end_a_writable_object),
