@@ -519,7 +519,11 @@ static int open_handle(struct mount *mount, struct file *file,
 		r = file_open(&mount->tree, file);
 	if (r)
 		return r;
-	r = handle_new(mount, file, fi);
+	/* Other errors are those of reads. */
+	if (!is_nowait(fi) && bsp_sparse_connect(file->sparse) == -EINTR)
+		r = -EINTR;
+	if (!r)
+		r = handle_new(mount, file, fi);
 	if (r) {
 		file_close(file);
 		return r;

@@ -37,6 +37,17 @@ uint64_t bsp_sparse_refresh_all(struct bsp_sparse *sp);
 uint64_t bsp_sparse_refresh_mtime(struct bsp_sparse *sp);
 
 /*
+ * Connects anew to a device on a network, if the connection was lost, after
+ * forgetting all. Reads, writes and flushes call it; an opening does so before
+ * its look, which no interrupt ends while another thread connects. Returns 0,
+ * -EIO if there is no connection, or -EINTR if this thread was interrupted
+ * while another one connected. After an error nothing may be written: zeros
+ * would become markers, and reach the next medium behind the address. The
+ * caller holds no lock.
+ */
+int bsp_sparse_connect(struct bsp_sparse *sp);
+
+/*
  * Assumes that another program wrote to the device since the last look: moves
  * mtime (struct bsp_stat) to now, but at most once a second, so that a stat and
  * the opening after it agree. Never waits for the device.

@@ -308,15 +308,6 @@ bsp_sparse_new_borrowing(struct bsp_device *dev,
 			 const struct bsp_sparse_options *options,
 			 GError **error);
 
-/*
- * Call it before reading or writing: connects anew to a device on a network, if
- * the connection was lost, after forgetting all. Returns 0, -EIO if there is no
- * connection, or -EINTR if this thread was interrupted. After an error nothing
- * may be written: zeros would become markers, and reach the next medium behind
- * the address. The caller holds no lock.
- */
-int bsp_sparse_connect(struct bsp_sparse *sp);
-
 /* Whether the device can be asked, as far as is known. Does not wait. */
 bool bsp_sparse_is_connected(struct bsp_sparse *sp);
 

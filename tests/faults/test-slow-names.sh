@@ -100,6 +100,30 @@ return_server() {
 	echo '127.0.0.1 disk.example' >hosts
 }
 
+# waits PID: the process waits for a reply of the mount.
+waits() {
+	grep -qsE 'request_wait_answer|folio_wait|fuse_' "/proc/$1/stack"
+}
+
+# reader: starts a program that opens and reads; sets $PID.
+reader() {
+	dd if="$MNT/x" of=/dev/null bs=4096 count=1 iflag=direct 2>job.err &
+	PID=$!
+	cleanup end_quietly "$PID"
+	wait_until 5 waits "$PID"
+}
+
+# ends_first: a reader that is killed ends while an earlier one still connects.
+ends_first() {
+	local first
+	reader || return 1
+	first=$PID
+	reader || return 1
+	kill -KILL "$PID"
+	wait_until 20 gone_or_zombie "$PID" || fail "a reader waits after SIGKILL"
+	! gone_or_zombie "$first"
+}
+
 say "a mount"
 nbd_start n tcp nbdkit file "$PWD/image"
 uri=${NBD/127.0.0.1/disk.example}
@@ -108,6 +132,7 @@ for options in ro rw,unshared; do
 	lose_server
 	job dd if="$MNT/x" of=/dev/null bs=4096 count=1 iflag=direct
 	ends_by KILL 137 "a reader ($options)"
+	wait_until 60 ends_first || fail "a killed reader waits for another one"
 	# A reader that begins now waits for the same answer.
 	cat "$MNT/x" >job.out 2>&1 &
 	PID=$!
