@@ -653,11 +653,14 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	n = (fi->writepage ? bsp_sparse_write_pages : bsp_sparse_write)(
 		file->sparse, (uint64_t)off, buf, size);
 	call_end();
+	if (n > 0 || n == -EINTR)
+		file_touch(file);
+	if (n == -EINTR)
+		watch_interrupted(file->watch, (uint64_t)off, size);
 	if (n < 0) {
 		reply_error(&request, (int)n);
 		return;
 	}
-	file_touch(file);
 	reply_written(&request, (size_t)n);
 	watch_wrote(file->watch);
 }

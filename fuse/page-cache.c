@@ -28,11 +28,11 @@
  * group of 1 GiB 1.1 to 1.4 times; a device with a tenth of data was copied as
  * fast.
  *
- * Pages of a writable file are dropped only after a change of the device, never
- * behind a writer. The kernel copies the bytes of a write into clean pages
- * before it sends the write (fuse_fill_write_pages() in fs/fuse/file.c). If
- * such a page is dropped in between, a reader has the old bytes read into a new
- * one, and there they stay.
+ * Pages of a writable file are dropped only after a change of the device, and
+ * where a write was interrupted, never behind a writer. The kernel copies the
+ * bytes of a write into clean pages before it sends the write
+ * (fuse_fill_write_pages() in fs/fuse/file.c). If such a page is dropped in
+ * between, a reader has the old bytes read into a new one, and there they stay.
  */
 #include "page-cache.h"
 
@@ -349,6 +349,11 @@ static bool drop_range(struct page_cache *cache, uint64_t off, uint64_t len)
 						 (off_t)off, (off_t)len);
 
 	return r == 0 || r == -ENOENT;
+}
+
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len)
+{
+	(void)drop_range(cache, off, len);
 }
 
 /* The kernel locks a page while it is read, and drops it after that

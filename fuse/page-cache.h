@@ -51,7 +51,8 @@ size_t page_cache_read(struct page_cache *cache, char *buf, size_t size,
 void page_cache_set_readers(struct page_cache *cache, unsigned n);
 
 /*
- * Have the kernel drop the whole file, or the pages behind the only reader.
+ * Have the kernel drop the whole file, a range, or the pages behind the only
+ * reader.
  * They wait, page by page, for pages that are being read or written, so no
  * request may wait for their caller. page_cache_drop_all() stops early once
  * over() returns true. It returns whether all pages from before the call are
@@ -59,6 +60,7 @@ void page_cache_set_readers(struct page_cache *cache, unsigned n);
  */
 bool page_cache_drop_all(struct page_cache *cache, bsp_interrupted_fn over,
 			 void *data);
+void page_cache_drop(struct page_cache *cache, uint64_t off, uint64_t len);
 void page_cache_drop_passed(struct page_cache *cache);
 
 #endif

@@ -79,6 +79,8 @@ struct watch {
 	uint64_t drop_num;  /* the last change that needs a drop at once */
 	uint64_t reported_size; /* capacity in the last reply that had one */
 	bool pending;		/* some zeros wait to be flushed */
+	/* Where writes were interrupted, and pages are to be dropped. */
+	uint64_t interrupted_from, interrupted_to;
 
 	/* Used only by the thread. */
 	time_t pending_since;
@@ -384,6 +386,25 @@ static bool wait_for_time(struct watch *watch)
 	return !stopping;
 }
 
+/*
+ * The kernel drops the pages of a write past its cache after the write has
+ * succeeded. If it was interrupted, the server may carry it out later, and
+ * pages that a program read beside it have the old bytes. Reads that come now
+ * wait for the write (device/nbd-pool.c).
+ */
+static void drop_interrupted(struct watch *watch)
+{
+	uint64_t from, to;
+
+	pthread_mutex_lock(&watch->lock);
+	from = watch->interrupted_from;
+	to = watch->interrupted_to;
+	watch->interrupted_from = watch->interrupted_to = 0;
+	pthread_mutex_unlock(&watch->lock);
+	if (from < to)
+		page_cache_drop(watch->cache, from, to - from);
+}
+
 static void *watch_main(void *data)
 {
 	struct watch *watch = data;
@@ -392,6 +413,7 @@ static void *watch_main(void *data)
 	while (wait_for_time(watch)) {
 		/* First: a look may wait for the device. */
 		log_failures(watch);
+		drop_interrupted(watch);
 		look_for_changes(watch);
 		page_cache_drop_passed(watch->cache);
 		bsp_sparse_write_back(watch->sp, is_stopping, watch);
@@ -636,6 +658,20 @@ void watch_wrote(struct watch *watch)
 {
 	if (bsp_sparse_writeback_due(watch->sp))
 		wake(watch);
+}
+
+void watch_interrupted(struct watch *watch, uint64_t off, uint64_t len)
+{
+	bool first;
+
+	pthread_mutex_lock(&watch->lock);
+	first = watch->interrupted_from == watch->interrupted_to;
+	watch->interrupted_from =
+		first ? off : MIN(watch->interrupted_from, off);
+	watch->interrupted_to = MAX(watch->interrupted_to, off + len);
+	watch->woken = true;
+	pthread_cond_signal(&watch->wake);
+	pthread_mutex_unlock(&watch->lock);
 }
 
 size_t watch_cached(struct watch *watch, char *buf, size_t size, uint64_t off)

@@ -83,6 +83,10 @@ void watch_resized(struct watch *watch);
 /* Call it after a write. */
 void watch_wrote(struct watch *watch);
 
+/* Call it after a write of [off, off + len) that was interrupted: the device
+ * may still get it. */
+void watch_interrupted(struct watch *watch, uint64_t off, uint64_t len);
+
 /*
  * The kernel requests [off, off + size) for its cache. Copies the bytes at off
  * that were kept for this to buf and returns their number, which is mostly 0.
