@@ -238,6 +238,7 @@ static struct batch *ask(struct bsp_nbd_extents *extents, uint64_t off,
 	struct bsp_nbd_conn *conn;
 	struct batch *batch;
 
+	limit = bsp_min(limit, bsp_add_sat(off, extents->depth * QUESTION));
 	/* The answer is as good as a read of old bytes. */
 	if (bsp_nbd_pool_wait_for_left(extents->pool, off, limit - off) ||
 	    bsp_nbd_pool_get(extents->pool, false, &conn))

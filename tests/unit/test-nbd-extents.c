@@ -460,15 +460,45 @@ static int hold_writes(void *data, const struct nbd_command *command)
 	return command->type == NBD_WRITE ? NBD_HOLD : NBD_SERVE;
 }
 
+struct writer {
+	struct bsp_nbd_pool *pool;
+	uint64_t off;
+	int r;
+};
+
 static void *write_and_leave(void *data)
 {
-	struct fixture *f = data;
-	static char buf[MIB];
-	int r;
+	struct writer *writer = data;
+	char buf[512] = "";
 
 	bsp_interrupt_set(always, NULL);
-	r = bsp_nbd_pool_run(f->pool, BSP_NBD_WRITE, 0, 0, buf, sizeof(buf));
-	return (void *)(intptr_t)r;
+	writer->r = bsp_nbd_pool_run(writer->pool, BSP_NBD_WRITE, 0,
+				     writer->off, buf, sizeof(buf));
+	return NULL;
+}
+
+/* Leaves a write at the server. */
+static void leave_write(struct fixture *f, uint64_t off)
+{
+	struct writer writer = { f->pool, off, 0 };
+	pthread_t thread;
+
+	nbd_server_script(f->server, hold_writes, NULL);
+	assert_int_equal(bsp_thread_start(&thread, write_and_leave, &writer),
+			 0);
+	assert_true(nbd_server_wait_held(f->server, 1));
+	pthread_join(thread, NULL);
+	assert_int_equal(writer.r, -EINTR);
+}
+
+static void a_question_waits_for_no_write_elsewhere(void **state)
+{
+	struct fixture f;
+
+	set_up(&f, UINT64_C(1) << 40, all_zero);
+	leave_write(&f, UINT64_C(12) << 30);
+	assert_true(bsp_nbd_extents_ask(f.extents, 1, 0, f.size).zeros);
+	tear_down(&f);
 }
 
 /* The answer may be that of before the write. */
@@ -476,15 +506,9 @@ static void a_question_waits_for_an_interrupted_write(void **state)
 {
 	struct fixture f;
 	struct asker asker = { 0 };
-	pthread_t thread;
-	void *r;
 
 	set_up(&f, 64 * MIB, short_answer);
-	nbd_server_script(f.server, hold_writes, NULL);
-	assert_int_equal(bsp_thread_start(&thread, write_and_leave, &f), 0);
-	assert_true(nbd_server_wait_held(f.server, 1));
-	pthread_join(thread, &r);
-	assert_int_equal((intptr_t)r, -EINTR);
+	leave_write(&f, 0);
 	start(&asker, &f);
 	g_usleep(50000);
 	assert_int_equal(nbd_server_count(f.server, NBD_STATUS), 0);
@@ -513,6 +537,7 @@ int main(void)
 		cmocka_unit_test(each_generation_is_asked_anew),
 		cmocka_unit_test(without_a_connection_no_server_was_asked),
 		cmocka_unit_test(late_answers_are_harmless),
+		cmocka_unit_test(a_question_waits_for_no_write_elsewhere),
 		cmocka_unit_test(a_question_waits_for_an_interrupted_write),
 		cmocka_unit_test(
 			the_wait_for_another_thread_can_be_interrupted),
