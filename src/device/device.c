@@ -19,10 +19,10 @@ void bsp_device_begin_change(struct bsp_device *dev)
 		dev->ops->begin_change(dev);
 }
 
-void bsp_device_end_change(struct bsp_device *dev)
+void bsp_device_end_change(struct bsp_device *dev, bool changed)
 {
 	if (dev->ops->end_change)
-		dev->ops->end_change(dev);
+		dev->ops->end_change(dev, changed);
 }
 
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from)

@@ -190,11 +190,12 @@ struct bsp_device_ops {
 	/*
 	 * Between these two calls, the caller changes the content, or leaves
 	 * out a write because the device holds its bytes already: these may be
-	 * of an earlier write, by another program, that was not flushed. NULL
-	 * if the device loses no writes but in a flush that fails.
+	 * of an earlier write, by another program, that was not flushed.
+	 * changed: it did one of the two. NULL if the device loses no writes
+	 * but in a flush that fails.
 	 */
 	void (*begin_change)(struct bsp_device *dev);
-	void (*end_change)(struct bsp_device *dev);
+	void (*end_change)(struct bsp_device *dev, bool changed);
 
 	/* Waits for writes that their callers were interrupted in. Returns 0 or
 	 * -EINTR. NULL if a write of this kind is over when it returns. */
@@ -257,7 +258,7 @@ void bsp_device_trace(struct bsp_device *dev);
 
 /* Call begin_change(), end_change() if the kind has them. */
 void bsp_device_begin_change(struct bsp_device *dev);
-void bsp_device_end_change(struct bsp_device *dev);
+void bsp_device_end_change(struct bsp_device *dev, bool changed);
 
 /* Calls drop_pages() if the kind has it; otherwise returns 0. */
 int bsp_device_drop_pages(struct bsp_device *dev, uint64_t from);

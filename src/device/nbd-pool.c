@@ -723,9 +723,10 @@ void bsp_nbd_pool_begin_write(struct bsp_nbd_pool *pool)
 	atomic_fetch_add(&pool->writing, 1);
 }
 
-void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool)
+void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool, bool changed)
 {
-	atomic_fetch_add(&pool->written, 1);
+	if (changed)
+		atomic_fetch_add(&pool->written, 1);
 	atomic_fetch_sub(&pool->writing, 1);
 }
 
@@ -741,7 +742,7 @@ static void free_left(struct bsp_nbd_request *request)
 		while (*at != &own->left)
 			at = &(*at)->next;
 		*at = own->left.next;
-		bsp_nbd_pool_end_write(pool);
+		bsp_nbd_pool_end_write(pool, true);
 	} else if (request->command == BSP_NBD_FLUSH) {
 		pool->flushes_left--;
 		pool->flush_failed |= request->error != 0;
@@ -817,7 +818,7 @@ static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 		bsp_nbd_pool_begin_write(pool);
 	r = run_on(pool, conn, what);
 	if (is_write && !(can_abandon() && r == -EINTR)) /* that ends later */
-		bsp_nbd_pool_end_write(pool);
+		bsp_nbd_pool_end_write(pool, true);
 	bsp_nbd_pool_put(pool, false, conn);
 	return r;
 }

@@ -110,8 +110,9 @@ int bsp_nbd_pool_wait_for_left(struct bsp_nbd_pool *pool, uint64_t off,
 
 /* Between these two calls, the caller changes the export, or leaves out a write
  * because the server holds its bytes already. Those may be of an earlier write
- * that was not flushed. So this counts as a write that may be lost. */
+ * that was not flushed. So this counts as a write that may be lost; if changed,
+ * up to the next flush. */
 void bsp_nbd_pool_begin_write(struct bsp_nbd_pool *pool);
-void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool);
+void bsp_nbd_pool_end_write(struct bsp_nbd_pool *pool, bool changed);
 
 #endif

@@ -486,9 +486,9 @@ static void nbd_begin_change(struct bsp_device *dev)
 	bsp_nbd_pool_begin_write(to_nbd(dev)->pool);
 }
 
-static void nbd_end_change(struct bsp_device *dev)
+static void nbd_end_change(struct bsp_device *dev, bool changed)
 {
-	bsp_nbd_pool_end_write(to_nbd(dev)->pool);
+	bsp_nbd_pool_end_write(to_nbd(dev)->pool, changed);
 }
 
 static int nbd_settle(struct bsp_device *dev)

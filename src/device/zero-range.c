@@ -352,7 +352,7 @@ int bsp_device_zero(struct bsp_device *dev, enum bsp_zero_mode mode,
 		r = zero_blocks(dev, mode, off + head, whole);
 	if (!r && tail)
 		r = write_zeros(dev, off + head + whole, tail);
-	bsp_device_end_change(dev);
+	bsp_device_end_change(dev, !r);
 	note_result(dev, r);
 	return r;
 }

@@ -63,14 +63,14 @@ static uint64_t rely_on_zeros(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 uint64_t bsp_sparse_rely_on_zeros(struct bsp_sparse *sp, uint64_t off,
 				  uint64_t end)
 {
+	uint64_t stop = off;
+
 	bsp_device_begin_change(sp->dev);
 	/* The zeros that the map knows must be of this connection. */
 	if (bsp_sparse_is_connected(sp))
-		end = rely_on_zeros(sp, off, end);
-	else
-		end = off;
-	bsp_device_end_change(sp->dev);
-	return end;
+		stop = rely_on_zeros(sp, off, end);
+	bsp_device_end_change(sp->dev, stop > off);
+	return stop;
 }
 
 void bsp_sparse_mark_relied(struct bsp_sparse *sp)

@@ -484,7 +484,7 @@ static int begin_change(struct bsp_sparse *sp)
 	/* The holes that the map knows must be of this connection. */
 	if (bsp_sparse_is_connected(sp) || bsp_sparse_is_gone(sp))
 		return 0;
-	bsp_device_end_change(sp->dev);
+	bsp_device_end_change(sp->dev, false);
 	return -EIO;
 }
 
@@ -496,7 +496,7 @@ ssize_t bsp_sparse_write(struct bsp_sparse *sp, uint64_t off, const void *buf,
 
 	if (!n) {
 		n = write_range(sp, off, buf, len);
-		bsp_device_end_change(sp->dev);
+		bsp_device_end_change(sp->dev, n > 0);
 	}
 	bsp_trace_end(started, "sparse.write", bsp_device_path(sp->dev), off,
 		      len, n);
@@ -522,7 +522,7 @@ ssize_t bsp_sparse_write_pages(struct bsp_sparse *sp, uint64_t off,
 		n = flush_before_pages(sp, off, buf, len);
 		if (!n)
 			n = write_range(sp, off, buf, len);
-		bsp_device_end_change(sp->dev);
+		bsp_device_end_change(sp->dev, n > 0);
 	}
 	bsp_trace_end(started, "sparse.write-pages", bsp_device_path(sp->dev),
 		      off, len, n);
@@ -593,12 +593,13 @@ static int truncate_to(struct bsp_sparse *sp, uint64_t size)
 
 int bsp_sparse_truncate(struct bsp_sparse *sp, uint64_t size)
 {
-	uint64_t started = bsp_trace_start();
+	uint64_t started = bsp_trace_start(), old;
 	int r = begin_change(sp);
 
 	if (!r) {
+		old = atomic_load(&sp->size);
 		r = truncate_to(sp, size);
-		bsp_device_end_change(sp->dev);
+		bsp_device_end_change(sp->dev, !r && size != old);
 	}
 	bsp_trace_end(started, "sparse.truncate", bsp_device_path(sp->dev),
 		      size, 0, r);
@@ -640,10 +641,13 @@ static int zero_range(struct bsp_sparse *sp, uint64_t off, uint64_t end)
 	return r;
 }
 
+/* Modes that make a range zero. */
+enum { ZEROES = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE };
+
 /* size_lock is held exclusively. */
 static int allocate(struct bsp_sparse *sp, int mode, uint64_t off, uint64_t len)
 {
-	bool zero = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+	bool zero = mode & ZEROES;
 	uint64_t end = bsp_add_sat(off, len);
 	uint64_t size = atomic_load(&sp->size);
 	int r = 0;
@@ -679,7 +683,7 @@ static int allocate_range(struct bsp_sparse *sp, int mode, uint64_t off,
 		return -ENODEV;
 	if (len == 0)
 		return -EINVAL;
-	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+	if (mode & ZEROES)
 		bsp_sparse_learn_before_zeroing(sp, off, bsp_add_sat(off, len));
 	r = bsp_sparse_reserve_pieces(sp);
 	if (r)
@@ -694,12 +698,14 @@ static int allocate_range(struct bsp_sparse *sp, int mode, uint64_t off,
 int bsp_sparse_fallocate(struct bsp_sparse *sp, int mode, uint64_t off,
 			 uint64_t len)
 {
-	uint64_t started = bsp_trace_start();
+	uint64_t started = bsp_trace_start(), old;
 	int r = begin_change(sp);
 
 	if (!r) {
+		old = atomic_load(&sp->size);
 		r = allocate_range(sp, mode, off, len);
-		bsp_device_end_change(sp->dev);
+		bsp_device_end_change(sp->dev,
+				      !r && (mode & ZEROES || off + len > old));
 	}
 	bsp_trace_end(started, "sparse.fallocate", bsp_device_path(sp->dev),
 		      off, len, r);

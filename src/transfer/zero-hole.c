@@ -103,7 +103,7 @@ static uint64_t leave_zeros(struct bsp_zero_hole *hole, uint64_t off,
 	bsp_device_begin_change(hole->dev);
 	zeros = known_zeros(hole, off, bsp_min(end, off + KNOWN_MAX));
 	*ret_error = zeros > off ? check_known(hole, off, zeros) : 0;
-	bsp_device_end_change(hole->dev);
+	bsp_device_end_change(hole->dev, zeros > off);
 	return zeros;
 }
 

@@ -893,6 +893,29 @@ static void a_writable_object_without_markers_goes_on(void **state)
 	close_object(&o);
 }
 
+static void calls_that_change_nothing_lose_nothing(void **state)
+{
+	struct object o;
+	char buf[GRANULE] = "x";
+
+	open_object(&o, true);
+	assert_int_equal(bsp_sparse_truncate(o.sp, MIB), 0);
+	assert_int_equal(bsp_sparse_truncate(o.sp, 2 * MIB), -EFBIG);
+	assert_int_equal(bsp_sparse_fallocate(o.sp, 0, 0, GRANULE), 0);
+	assert_int_equal(bsp_sparse_fallocate(o.sp, 0, MIB, GRANULE), -ENOSPC);
+	assert_int_equal(bsp_sparse_fallocate(o.sp, FALLOC_FL_COLLAPSE_RANGE, 0,
+					      GRANULE),
+			 -EOPNOTSUPP);
+	assert_int_equal(bsp_sparse_write(o.sp, MIB, buf, sizeof(buf)),
+			 -ENOSPC);
+	assert_int_equal(bsp_sparse_write(o.sp, 0, buf, 0), 0);
+	nbd_server_stop(o.server);
+	fill(o.server, 'n', MIB);
+	nbd_server_start(o.server, NULL);
+	assert_int_equal(read_byte(o.sp, 0), 'n');
+	close_object(&o);
+}
+
 static void check_lost(struct object *o)
 {
 	nbd_server_stop(o->server);
@@ -1196,6 +1219,7 @@ int main(void)
 			the_wait_for_a_thread_that_connects_can_be_interrupted),
 		cmocka_unit_test(a_writable_object_without_markers_goes_on),
 		cmocka_unit_test(markers_do_not_reach_the_next_server),
+		cmocka_unit_test(calls_that_change_nothing_lose_nothing),
 		cmocka_unit_test(unflushed_writes_end_a_writable_object),
 		cmocka_unit_test(
 			writes_that_were_left_out_end_a_writable_object),

@@ -954,15 +954,18 @@ static void flushed_writes_are_not_lost(void **state)
  * that was not flushed. */
 static void writes_that_were_left_out_are_lost(void **state)
 {
-	for (int ended = 0; ended < 2; ended++) {
+	enum { UNDER_WAY, WITHOUT_CHANGE, CHANGED, WAYS };
+
+	for (int way = 0; way < WAYS; way++) {
 		struct fixture f;
 
 		set_up_with(&f, &plain);
 		bsp_nbd_pool_begin_write(f.pool);
-		if (ended)
-			bsp_nbd_pool_end_write(f.pool);
+		if (way != UNDER_WAY)
+			bsp_nbd_pool_end_write(f.pool, way == CHANGED);
 		nbd_server_drop(f.server);
-		assert_true(state_after_death(f.pool).lost);
+		assert_int_equal(state_after_death(f.pool).lost,
+				 way != WITHOUT_CHANGE);
 		tear_down(&f);
 	}
 }
