@@ -13,7 +13,8 @@
  * that they equal, or keep them.
  *
  * A server may tell only once of a write that it has lost, and an interrupted
- * flush may get that error. So the next flush waits for it, and returns it.
+ * flush may get that error. So the next flush waits for it, and returns it when
+ * it has flushed as well: it may be the last one.
  */
 #include "device/nbd-pool.h"
 
@@ -228,6 +229,10 @@ static void begin_generation(struct bsp_nbd_pool *pool,
 			? 0
 			: pool->n_max - 1;
 	pool->small_reads = 0;
+	/* All was flushed, or the pool would be lost. */
+	pthread_mutex_lock(&pool->left_lock);
+	pool->flush_failed = false;
+	pthread_mutex_unlock(&pool->left_lock);
 	add_member(pool, conn, false);
 }
 
@@ -893,12 +898,12 @@ static int run_flush(struct bsp_nbd_pool *pool,
 		     const struct bsp_nbd_request *what)
 {
 	struct bsp_nbd_conn *conns[2 * CONNS_MAX];
-	int r = wait_for_flushes(pool);
+	int before = wait_for_flushes(pool), r = 0;
 	unsigned n_conns = 0;
 	uint64_t n;
 
-	if (r == -EINTR)
-		return r;
+	if (before == -EINTR)
+		return before;
 	pthread_mutex_lock(&pool->lock);
 	check(pool);
 	n = atomic_load(&pool->written);
@@ -911,6 +916,7 @@ static int run_flush(struct bsp_nbd_pool *pool,
 	pthread_mutex_unlock(&pool->lock);
 	if (!r)
 		r = flush_conns(pool, conns, n_conns, what);
+	r = r ? r : before;
 	pthread_mutex_lock(&pool->lock);
 	if (!r && n > pool->flushed)
 		pool->flushed = n;
