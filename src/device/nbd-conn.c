@@ -756,28 +756,43 @@ static bool is_finished(void *data)
 	return request->finished;
 }
 
-int bsp_nbd_conn_run(struct bsp_nbd_conn *conn, struct bsp_nbd_request *request)
+void bsp_nbd_conn_start(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request,
+			struct bsp_nbd_waiter *waiter)
 {
-	struct bsp_nbd_waiter waiter;
+	bsp_nbd_waiter_init(waiter);
+	request->waiter = waiter;
+	bsp_nbd_conn_submit(conn, request);
+}
+
+int bsp_nbd_conn_finish(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request,
+			struct bsp_nbd_waiter *waiter)
+{
 	int r;
 
-	bsp_nbd_waiter_init(&waiter);
-	request->waiter = &waiter;
-	bsp_nbd_conn_submit(conn, request);
 	do
-		r = bsp_nbd_conn_wait(conn, &waiter, is_finished, request);
+		r = bsp_nbd_conn_wait(conn, waiter, is_finished, request);
 	while (!r && bsp_nbd_conn_retry(conn, request));
 	if (r && bsp_interrupt_ends()) {
 		bsp_nbd_conn_kill(conn);
-		while (bsp_nbd_conn_wait(conn, &waiter, is_finished, request))
+		while (bsp_nbd_conn_wait(conn, waiter, is_finished, request))
 			;
 	} else if (r) { /* in flight, or done by now */
 		pthread_mutex_lock(&conn->lock);
 		request->waiter = NULL;
 		pthread_mutex_unlock(&conn->lock);
 	}
-	bsp_nbd_waiter_done(&waiter);
+	bsp_nbd_waiter_done(waiter);
 	return r ? r : -request->error;
+}
+
+int bsp_nbd_conn_run(struct bsp_nbd_conn *conn, struct bsp_nbd_request *request)
+{
+	struct bsp_nbd_waiter waiter;
+
+	bsp_nbd_conn_start(conn, request, &waiter);
+	return bsp_nbd_conn_finish(conn, request, &waiter);
 }
 
 bool bsp_nbd_conn_abandon(struct bsp_nbd_conn *conn,

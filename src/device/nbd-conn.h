@@ -175,6 +175,15 @@ int bsp_nbd_conn_wait(struct bsp_nbd_conn *conn, struct bsp_nbd_waiter *waiter,
 int bsp_nbd_conn_run(struct bsp_nbd_conn *conn,
 		     struct bsp_nbd_request *request);
 
+/* The two parts of it. start() initializes the waiter, and finish() returns the
+ * result. */
+void bsp_nbd_conn_start(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request,
+			struct bsp_nbd_waiter *waiter);
+int bsp_nbd_conn_finish(struct bsp_nbd_conn *conn,
+			struct bsp_nbd_request *request,
+			struct bsp_nbd_waiter *waiter);
+
 /* Leaves a request alone that bsp_nbd_conn_run() was interrupted for: done() is
  * called when it is done. Returns false if it is done by now. */
 bool bsp_nbd_conn_abandon(struct bsp_nbd_conn *conn,

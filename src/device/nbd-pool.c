@@ -801,18 +801,10 @@ static int run_own(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
 	return r;
 }
 
-static int run_on(struct bsp_nbd_pool *pool, struct bsp_nbd_conn *conn,
-		  const struct bsp_nbd_request *what)
-{
-	struct bsp_nbd_request request = *what;
-
-	return can_abandon() ? run_own(pool, conn, what)
-			     : bsp_nbd_conn_run(conn, &request);
-}
-
 static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 	       const struct bsp_nbd_request *what)
 {
+	struct bsp_nbd_request request = *what;
 	bool is_write = writes(what->command);
 	struct bsp_nbd_conn *conn;
 	int r = get_conn(pool, generation, use_of(what), &conn);
@@ -821,7 +813,8 @@ static int run(struct bsp_nbd_pool *pool, uint64_t generation,
 		return r;
 	if (is_write)
 		bsp_nbd_pool_begin_write(pool);
-	r = run_on(pool, conn, what);
+	r = can_abandon() ? run_own(pool, conn, what)
+			  : bsp_nbd_conn_run(conn, &request);
 	if (is_write && !(can_abandon() && r == -EINTR)) /* that ends later */
 		bsp_nbd_pool_end_write(pool, true);
 	bsp_nbd_pool_put(pool, false, conn);
@@ -860,7 +853,7 @@ static struct bsp_nbd_conn *take_to_flush(struct member *member)
  * first. A server that allows several flushes the writes of all with one
  * command. But another server may have taken over the address while a
  * connection hangs, and the newer connection is to that one. Returns their
- * number. lock held; there is a connection.
+ * number. One flush at a time; lock held; there is a connection.
  */
 static unsigned take_dirty(struct bsp_nbd_pool *pool,
 			   struct bsp_nbd_conn **ret_conns)
@@ -876,19 +869,51 @@ static unsigned take_dirty(struct bsp_nbd_pool *pool,
 	return n;
 }
 
-/* Flushes the connections, and returns them. */
+/* A flush of one connection. */
+struct flush {
+	struct own *own;
+	struct bsp_nbd_waiter waiter;
+};
+
+static void start_flush(struct flush *flush, struct bsp_nbd_pool *pool,
+			struct bsp_nbd_conn *conn,
+			const struct bsp_nbd_request *what)
+{
+	flush->own = g_new0(struct own, 1);
+	flush->own->pool = pool;
+	flush->own->request = *what;
+	bsp_nbd_conn_start(conn, &flush->own->request, &flush->waiter);
+}
+
+static int finish_flush(struct flush *flush, struct bsp_nbd_pool *pool,
+			struct bsp_nbd_conn *conn)
+{
+	struct own *own = flush->own;
+	int r = bsp_nbd_conn_finish(conn, &own->request, &flush->waiter);
+
+	if (r == -EINTR && can_abandon())
+		return give_up(pool, conn, own);
+	free(own);
+	return r;
+}
+
+/* Flushes the connections side by side, and returns them. */
 static int flush_conns(struct bsp_nbd_pool *pool, struct bsp_nbd_conn **conns,
 		       unsigned n, const struct bsp_nbd_request *what)
 {
-	int r = 0;
+	struct flush flush[2 * CONNS_MAX];
+	int first = 0;
 
+	for (unsigned i = 0; i < n; i++)
+		start_flush(&flush[i], pool, conns[i], what);
 	for (unsigned i = 0; i < n; i++) {
-		if (!r)
-			r = run_on(pool, conns[i], what);
+		int r = finish_flush(&flush[i], pool, conns[i]);
+
 		put_conn(pool,
 			 (struct member){ .conn = conns[i], .dirty = r != 0 });
+		first = first ? first : r;
 	}
-	return r;
+	return first;
 }
 
 /* A server without this command has no cache of its own. With nothing to flush,
