@@ -464,7 +464,7 @@ static int apply_tail(struct bsp_sparse *sp, enum bsp_tail tail)
 
 static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 {
-	int r, tail_r, flushed;
+	int r, tail_r, settled = 0, flushed;
 
 	if (!sp->dev->info.writable)
 		return -EROFS;
@@ -472,11 +472,11 @@ static int finish(struct bsp_sparse *sp, enum bsp_tail tail)
 	r = flush_pieces_and_markers(sp, NULL, NULL);
 	tail_r = bsp_sparse_is_gone(sp) ? -ENODEV : apply_tail(sp, tail);
 	/* No older write may come after those of the next program. */
-	if (!r && sp->dev->ops->settle)
-		r = sp->dev->ops->settle(sp->dev);
+	if (sp->dev->ops->settle)
+		settled = sp->dev->ops->settle(sp->dev);
 	flushed = flush_device(sp);
 	pthread_mutex_unlock(&sp->flush_lock);
-	return r ? r : tail_r ? tail_r : flushed;
+	return r ? r : tail_r ? tail_r : settled ? settled : flushed;
 }
 
 int bsp_sparse_finish(struct bsp_sparse *sp, enum bsp_tail tail)

@@ -714,6 +714,36 @@ static void the_end_of_an_object_waits_for_an_interrupted_write(void **state)
 	nbd_server_free(server);
 }
 
+static int refuse_changes(void *data, const struct nbd_command *command)
+{
+	return command->type == NBD_WRITE || command->type == NBD_ZERO
+		       ? NBD_FAIL + NBD_EIO
+		       : NBD_SERVE;
+}
+
+static void the_end_waits_even_if_zeroing_fails(void **state)
+{
+	struct nbd_server *server = serve(MIB, NBD_ALL, 0);
+	struct bsp_device *dev = open_export(server, true);
+	struct bsp_sparse *sp = bsp_sparse_new(dev, NULL, NULL);
+	pthread_t releaser;
+
+	assert_non_null(sp);
+	fill(server, 'o', MIB);
+	leave_write(server, dev);
+	assert_int_equal(bsp_sparse_fallocate(
+				 sp, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 GRANULE, GRANULE),
+			 0);
+	nbd_server_script(server, refuse_changes, NULL);
+	releaser = release_soon(server);
+	assert_int_equal(bsp_sparse_finish(sp, BSP_TAIL_KEEP), -EIO);
+	assert_true(server_has(server, 0, 'l', GRANULE));
+	pthread_join(releaser, NULL);
+	bsp_sparse_free(sp);
+	nbd_server_free(server);
+}
+
 /* --- A connection that is lost, below a sparse object --- */
 
 static void count_change(void *data, enum bsp_change change)
@@ -1213,6 +1243,7 @@ int main(void)
 			no_write_is_left_out_before_an_interrupted_one),
 		cmocka_unit_test(
 			the_end_of_an_object_waits_for_an_interrupted_write),
+		cmocka_unit_test(the_end_waits_even_if_zeroing_fails),
 		cmocka_unit_test(a_read_only_object_forgets_all_and_goes_on),
 		cmocka_unit_test(a_read_without_a_server_fails),
 		cmocka_unit_test(
