@@ -211,15 +211,19 @@ static void enlarge_send_buffer(int fd)
 				 sizeof(size));
 }
 
+static int64_t after(unsigned ms)
+{
+	return g_get_monotonic_time() + (int64_t)ms * 1000;
+}
+
 static struct nbd_handle *connect_handle(const struct bsp_nbd_target *target,
-					 unsigned timeout_ms,
+					 unsigned name_ms, unsigned timeout_ms,
 					 struct bsp_nbd_export *export,
 					 GError **error)
 {
-	int64_t limit = g_get_monotonic_time() + (int64_t)timeout_ms * 1000;
-	struct nbd_handle *nbd = bsp_nbd_connect(target, limit, error);
+	struct nbd_handle *nbd = bsp_nbd_connect(target, after(name_ms), error);
 
-	if (nbd && shake_hands(nbd, target->uri, limit, error) &&
+	if (nbd && shake_hands(nbd, target->uri, after(timeout_ms), error) &&
 	    take_export(nbd, target, export, error)) {
 		keep_alive(nbd_aio_get_fd(nbd));
 		enlarge_send_buffer(nbd_aio_get_fd(nbd));
@@ -230,11 +234,12 @@ static struct nbd_handle *connect_handle(const struct bsp_nbd_target *target,
 }
 
 static struct bsp_nbd_conn *connect_to(const struct bsp_nbd_target *target,
-				       unsigned timeout_ms, GError **error)
+				       unsigned name_ms, unsigned timeout_ms,
+				       GError **error)
 {
 	struct bsp_nbd_export export;
 	struct nbd_handle *nbd =
-		connect_handle(target, timeout_ms, &export, error);
+		connect_handle(target, name_ms, timeout_ms, &export, error);
 	struct bsp_nbd_conn *conn = NULL;
 	int fd = -1;
 
@@ -259,11 +264,12 @@ static struct bsp_nbd_conn *connect_to(const struct bsp_nbd_target *target,
 }
 
 struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
-				      unsigned timeout_ms, GError **error)
+				      unsigned name_ms, unsigned timeout_ms,
+				      GError **error)
 {
 	const struct bsp_nbd_target target = { uri, changes, false };
 
-	return connect_to(&target, timeout_ms, error);
+	return connect_to(&target, name_ms, timeout_ms, error);
 }
 
 struct bsp_nbd_conn *
@@ -271,7 +277,7 @@ bsp_nbd_conn_new_simple(const char *uri, unsigned timeout_ms, GError **error)
 {
 	const struct bsp_nbd_target target = { uri, NULL, true };
 
-	return connect_to(&target, timeout_ms, error);
+	return connect_to(&target, timeout_ms, timeout_ms, error);
 }
 
 const struct bsp_nbd_export *

@@ -104,13 +104,15 @@ struct bsp_nbd_request {
 };
 
 /*
- * Connects to the export, within that time. changes is the metadata context of
+ * Connects to the export: waits up to name_ms for the address of a host, and
+ * then up to timeout_ms for the server. changes is the metadata context of
  * BSP_NBD_CHANGES, or NULL. Returns NULL and an error if the
  * server cannot be reached, or does not give a sensible export.
  * bsp_interrupted() ends it, too.
  */
 struct bsp_nbd_conn *bsp_nbd_conn_new(const char *uri, const char *changes,
-				      unsigned timeout_ms, GError **error);
+				      unsigned name_ms, unsigned timeout_ms,
+				      GError **error);
 
 /* The same, with simple replies: they take server and client less time, but the
  * connection does not answer questions for extents. */

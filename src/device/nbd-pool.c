@@ -38,6 +38,9 @@ enum {
 	SMALL_MAX = 64 << 10, /* bytes of a read */
 	SMALL_READS = 64,     /* after so many, they get a connection */
 	CONNECT_MS = 5000,
+	/* Longer, if the first of several name servers does not answer. A later
+	 * try gets the answer that an earlier one waited for. */
+	FIRST_NAME_MS = 15000,
 	FURTHER_MS = 1000, /* for another connection to a server */
 	RETRY_US = 1000000,
 	BUSY = 12,	     /* requests in flight on a connection */
@@ -239,8 +242,8 @@ static void begin_generation(struct bsp_nbd_pool *pool,
 struct bsp_nbd_pool *bsp_nbd_pool_new(const char *uri, bool writes,
 				      const char *changes, GError **error)
 {
-	struct bsp_nbd_conn *conn =
-		bsp_nbd_conn_new(uri, changes, CONNECT_MS, error);
+	struct bsp_nbd_conn *conn = bsp_nbd_conn_new(
+		uri, changes, FIRST_NAME_MS, CONNECT_MS, error);
 	struct bsp_nbd_pool *pool;
 
 	if (!conn)
@@ -308,7 +311,7 @@ static void add_connection(struct bsp_nbd_pool *pool, bool simple)
 	pthread_mutex_unlock(&pool->lock);
 	conn = simple ? bsp_nbd_conn_new_simple(pool->uri, FURTHER_MS, &error)
 		      : bsp_nbd_conn_new(pool->uri, pool->changes, FURTHER_MS,
-					 &error);
+					 FURTHER_MS, &error);
 	pthread_mutex_lock(&pool->lock);
 	pool->connecting = false;
 	/* If the server of the others is gone, another one may have answered,
@@ -348,7 +351,8 @@ void bsp_nbd_pool_reconnect(struct bsp_nbd_pool *pool, uint64_t generation)
 		goto unlock;
 	pool->connecting = true;
 	pthread_mutex_unlock(&pool->lock);
-	conn = bsp_nbd_conn_new(pool->uri, pool->changes, CONNECT_MS, NULL);
+	conn = bsp_nbd_conn_new(pool->uri, pool->changes, CONNECT_MS,
+				CONNECT_MS, NULL);
 	pthread_mutex_lock(&pool->lock);
 	pool->connecting = false;
 	if (conn && !pool->cancelled)

@@ -161,7 +161,7 @@ static void leave_interrupted(void)
 
 	bsp_interrupt_set(always, NULL);
 	assert_null(bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS,
-				     &error));
+				     WAIT_MS, &error));
 	bsp_interrupt_set(NULL, NULL);
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED));
 }
@@ -170,7 +170,7 @@ static void leave_late(const char *uri, const char *changes)
 {
 	g_autoptr(GError) error = NULL;
 
-	assert_null(bsp_nbd_conn_new(uri, changes, SHORT_MS, &error));
+	assert_null(bsp_nbd_conn_new(uri, changes, SHORT_MS, SHORT_MS, &error));
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_FAILED));
 	assert_non_null(strstr(error->message, "name"));
 }
@@ -204,7 +204,8 @@ static void a_late_connection_is_closed(void **state)
 	hold(false);
 	assert_int_equal(wait_closed(1), 1);
 	/* The next one is not affected. */
-	conn = bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS, NULL);
+	conn = bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS, WAIT_MS,
+				NULL);
 	assert_non_null(conn);
 	assert_int_equal(wait_calls(2), 2);
 	bsp_nbd_conn_free(conn);
@@ -226,7 +227,7 @@ static void a_connection_at_the_time_of_the_interrupt_is_closed(void **state)
 	hold(true);
 	bsp_interrupt_set(interrupt_at_the_end, NULL);
 	assert_null(bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS,
-				     &error));
+				     WAIT_MS, &error));
 	bsp_interrupt_set(NULL, NULL);
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_INTERRUPTED));
 	assert_int_equal(wait_closed(1), 1);
@@ -249,7 +250,8 @@ static void a_retry_takes_over_the_connection(void **state)
 	hold(true);
 	leave_interrupted();
 	bsp_interrupt_set(release_when_asked, NULL);
-	conn = bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS, NULL);
+	conn = bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS, WAIT_MS,
+				NULL);
 	bsp_interrupt_set(NULL, NULL);
 	assert_non_null(conn);
 	assert_int_equal(bsp_nbd_conn_export(conn)->size, SIZE);
@@ -267,7 +269,7 @@ static void a_retry_gets_the_error(void **state)
 	failing = true; /* read after the release */
 	bsp_interrupt_set(release_when_asked, NULL);
 	assert_null(bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS,
-				     &error));
+				     WAIT_MS, &error));
 	bsp_interrupt_set(NULL, NULL);
 	assert_true(g_error_matches(error, BSP_ERROR, BSP_ERROR_FAILED));
 	assert_int_equal(wait_calls(1), 1);
@@ -308,7 +310,7 @@ static void the_reason_of_libnbd_is_told(void **state)
 	assert_non_null(reason);
 	failing = true;
 	assert_null(bsp_nbd_conn_new(nbd_server_uri(server), NULL, WAIT_MS,
-				     &error));
+				     WAIT_MS, &error));
 	assert_non_null(strstr(error->message, reason));
 	__real_nbd_close(nbd);
 }
@@ -343,8 +345,8 @@ static void a_socket_of_this_host_needs_no_thread(void **state)
 {
 	const struct nbd_export local = { .size = SIZE, .flags = NBD_ALL };
 	struct nbd_server *other = nbd_server_new(&local);
-	struct bsp_nbd_conn *conn =
-		bsp_nbd_conn_new(nbd_server_uri(other), NULL, WAIT_MS, NULL);
+	struct bsp_nbd_conn *conn = bsp_nbd_conn_new(
+		nbd_server_uri(other), NULL, WAIT_MS, WAIT_MS, NULL);
 
 	assert_non_null(conn);
 	assert_true(pthread_equal(caller, pthread_self()));
