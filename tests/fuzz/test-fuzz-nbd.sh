@@ -15,7 +15,7 @@ pkg-config --exists libnbd || skip "libnbd-dev is not installed"
 fuzz=$SRC/tests/fuzz
 kept=$fuzz/corpus/nbd
 seconds=${FUZZ_SECONDS:-20}
-sources=("$fuzz/fuzz-nbd.c" "$SRC"/src/device/nbd{,-changes,-conn,-extents,-pool,-queue,-uri}.c
+sources=("$fuzz/fuzz-nbd.c" "$SRC"/src/device/nbd{,-changes,-conn,-connect,-extents,-pool,-queue,-uri}.c
 	"$SRC"/src/device/{device,zero-range,read-queue,read-queue-nouring,trace-ops}.c
 	"$SRC"/src/base/{changes,error,interrupt,map,range-lock,thread,trace,zero}.c)
 mapfile -t flags < <(pkg-config --cflags glib-2.0 libnbd | tr ' ' '\n' | grep .)
