@@ -508,15 +508,18 @@ void settle(struct worker *w)
 	atomic_store(&w->stripe->settled, window);
 }
 
-/* Waits for the end of a window if the shadow is full. */
+/* Waits for the end of a window if the shadow is full. A window that is open
+ * when the program is killed does not end. */
 static void make_room(struct worker *w)
 {
 	while (!shadow_has_room(w->stripe, SOAK_LONGEST) && !w->over) {
 		settle(w);
-		if (shadow_is_unsure(w->file, w->stripe))
-			(void)usleep(10000);
-		else
+		if (!shadow_is_unsure(w->file, w->stripe))
 			(void)sync_file(w, w->fd);
+		else if (atomic_load(&w->soak->ending))
+			w->over = true;
+		else
+			(void)usleep(10000);
 	}
 }
 
