@@ -53,7 +53,7 @@ job() {
 }
 
 end_quietly() {
-	kill -KILL "$1" 2>/dev/null || true
+	gone_or_zombie "$1" || kill -KILL "$1"
 }
 
 # ends_by SIGNAL STATUS WHAT: the signal ends the job.

@@ -12,16 +12,24 @@ requires_fuse
 requires nbdkit
 
 file=$MNT/x
-tr '\0' o </dev/zero | head -c 4M >"$TEST_TMP/image" || true
-tr '\0' n </dev/zero | head -c 4K >"$TEST_TMP/new" || true
+head -c 4M /dev/zero | tr '\0' o >"$TEST_TMP/image"
+head -c 4K /dev/zero | tr '\0' n >"$TEST_TMP/new"
 
 # byte FILE [OPTION...]: its first byte.
 byte() {
 	dd if="$1" bs=4096 count=1 status=none "${@:2}" | cut -c 1
 }
 
+end_writer() {
+	gone_or_zombie "$1" || kill -KILL "$1"
+}
+
+# kill_writer: kills the writer, which ends at once.
 kill_writer() {
-	kill -KILL "$1" 2>/dev/null || true
+	local status=0
+	kill -KILL "$WRITER"
+	wait "$WRITER" || status=$?
+	assert_eq "$status" 137 "status of the killed writer"
 }
 
 has_write() {
@@ -37,7 +45,7 @@ start_writer() {
 	: >"$TEST_TMP/log"
 	dd if="$TEST_TMP/new" of="$file" bs=4096 conv=notrunc status=none "$@" &
 	WRITER=$!
-	cleanup kill_writer "$WRITER"
+	cleanup end_writer "$WRITER"
 	wait_until 20 has_write || fail "the server got no write"
 }
 
@@ -63,8 +71,7 @@ for way in direct cached; do
 	start_writer "${options[@]}"
 	# The reader has the kernel cache the page once more.
 	[[ $way == cached ]] || assert_eq "$(byte "$file")" o "the byte beside it"
-	kill -KILL "$WRITER"
-	wait "$WRITER" || true
+	kill_writer
 	assert_eq "$(byte "$TEST_TMP/disk")" o "the server's byte, before"
 	wait_until 20 reads n || fail "the old bytes stay in the cache"
 	assert_eq "$(byte "$TEST_TMP/disk")" n "the server's byte"
@@ -76,8 +83,7 @@ done
 say "the end of the mount"
 start
 start_writer oflag=direct
-kill -KILL "$WRITER"
-wait "$WRITER" || true
+kill_writer
 assert_eq "$(byte "$TEST_TMP/disk")" o "the server's byte, before"
 umount_fs
 assert_eq "$(byte "$TEST_TMP/disk")" n "the server's byte, after"
